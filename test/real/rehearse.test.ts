@@ -49,17 +49,26 @@ async function commandAt(one: LabMember): Promise<(...args: string[]) => ReturnT
   return (...args) => runCli(['--home', home, ...args], cleanEnv(home));
 }
 
+/** Three machines, and which of them leads. */
+async function three(): Promise<{ all: LabMember[]; leader: LabMember; others: [LabMember, LabMember] }> {
+  const all = await labMesh(['kang', 'desktop-1', 'desktop-2']);
+  const leader = await settled(all);
+  return { all, leader, others: all.filter((one) => one !== leader) as [LabMember, LabMember] };
+}
+
+/** What a machine that watches asks of the one that leads. */
+const fallSilent = (leader: LabMember, from: string, term = leader.term) =>
+  leader.running.answer(from, { kind: 'fall-silent', term, forMs: 1750 });
+
 const setGrace = (by: LabMember, value: number): Promise<void> => by.change({ kind: 'set', key: 'graceMs', value });
 
 describe('rehearse leader-loss', () => {
   it.each(['another machine', 'the leader itself'])(
     'asked at %s: another one really leads, decides, and the old one is back by itself',
     async (where) => {
-      const all = await labMesh(['kang', 'desktop-1', 'desktop-2']);
-      const leader = await settled(all);
-      const asked = where === 'the leader itself' ? leader : (all.find((one) => one !== leader) as LabMember);
+      const { all, leader, others } = await three();
       const { term } = leader;
-      const run = await commandAt(asked);
+      const run = await commandAt(where === 'the leader itself' ? leader : others[0]);
       failing(
         2,
         /nobody here can say that kang shall fall silent/,
@@ -93,11 +102,8 @@ describe('rehearse leader-loss', () => {
   );
 
   it('nothing is rehearsed where nobody could decide without it', async () => {
-    const all = await labMesh(['kang', 'desktop-1', 'desktop-2']);
-    const [kang, second, third] = all as [LabMember, LabMember, LabMember];
-    const leader = await settled(all);
-    const gone = leader === third ? second : third;
-    const stays = all.find((one) => one !== leader && one !== gone) as LabMember;
+    const { leader, others } = await three();
+    const [stays, gone] = others;
     const run = await commandAt(stays);
     await gone.stop();
     await until(async () => (await run('-q', '--yes', 'rehearse', 'leader-loss')).code === 1, 'it is known to be away');
@@ -106,21 +112,21 @@ describe('rehearse leader-loss', () => {
       new RegExp(`^error: nothing is rehearsed: ${gone.name} does not answer: without ${leader.name} too few`, 'm'),
     );
     expect(leader.leads).toBe(true);
-    expect(kang.term).toBe(stays.term);
+    expect(leader.term).toBe(stays.term);
     // Asked all the same, by a machine that looked a moment ago: the leader looks for itself.
-    const answer = await leader.running.answer(stays.id, { kind: 'fall-silent', term: leader.term, forMs: 1750 });
-    expect(answer).toMatchObject({ kind: 'refused', because: expect.stringContaining('too few') });
+    expect(await fallSilent(leader, stays.id)).toMatchObject({
+      kind: 'refused',
+      because: expect.stringContaining('too few'),
+    });
     await pause(300);
     expect(leader.leads).toBe(true);
   }, 60_000);
 
   it('of another term, by one that does not vote, or for longer than a run may wait, is refused', async () => {
-    const all = await labMesh(['kang', 'desktop-1', 'desktop-2']);
-    const leader = await settled(all);
-    const other = all.find((one) => one !== leader) as LabMember;
-    const ask = (from: string, term: number) => leader.running.answer(from, { kind: 'fall-silent', term, forMs: 1750 });
-    expect(await ask(other.id, leader.term - 1)).toMatchObject({ kind: 'refused' });
-    expect(await ask('stranger', leader.term)).toMatchObject({ kind: 'refused' });
+    const { leader, others } = await three();
+    const [other] = others;
+    expect(await fallSilent(leader, other.id, leader.term - 1)).toMatchObject({ kind: 'refused' });
+    expect(await fallSilent(leader, 'stranger')).toMatchObject({ kind: 'refused' });
     await expect(
       other.network.network.ask(leader.id, { kind: 'fall-silent', term: leader.term, forMs: 60_000 }, 3000),
     ).rejects.toThrow();
@@ -129,15 +135,10 @@ describe('rehearse leader-loss', () => {
   }, 60_000);
 
   it('an agent that dies while it is silent is as any other when it starts again', async () => {
-    const all = await labMesh(['kang', 'desktop-1', 'desktop-2']);
-    const leader = await settled(all);
-    const other = all.find((one) => one !== leader) as LabMember;
-    await until(async () => {
-      const { term } = leader;
-      return (await leader.running.answer(other.id, { kind: 'fall-silent', term, forMs: 1750 })).kind === 'said';
-    }, 'it is about to fall silent');
-    const { term } = leader;
-    expect(await leader.running.answer(other.id, { kind: 'fall-silent', term, forMs: 1750 })).toMatchObject({
+    const { all, leader, others } = await three();
+    const [other] = others;
+    await until(async () => (await fallSilent(leader, other.id)).kind === 'said', 'it is about to fall silent');
+    expect(await fallSilent(leader, other.id)).toMatchObject({
       because: expect.stringContaining('less than a minute ago'),
     });
     await until(() => all.some((one) => one !== leader && one.leads), 'another one leads');
