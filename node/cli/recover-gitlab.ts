@@ -17,7 +17,6 @@ interface GitlabLeft {
   epoch: number;
   host: string;
   self: string;
-  url: string | null;
   /** Of the copy here; null: there is none, or nobody knows how old it is. */
   copyAgeMs: number | null;
   hasCopy: boolean;
@@ -38,7 +37,7 @@ export async function gitlabLeft({ gitlab, nodes, seenFrom: self }: StatusSnapsh
   const found = await Promise.all(doors.map(async (door) => ({ door, isTaken: await answersAt(door) })));
   const copy = standbys?.find(({ node }) => node === self);
   return {
-    ...{ data: hosted.data, epoch, host, self, url },
+    ...{ data: hosted.data, epoch, host, self },
     ...{ copyAgeMs: copy?.ageMs ?? null, hasCopy: copy !== undefined && copy.round !== null },
     answers: found.flatMap(({ door, isTaken }) => (isTaken === true ? [door] : [])),
     silent: found.flatMap(({ door, isTaken }) => (isTaken === false ? [door] : [])),
@@ -74,16 +73,9 @@ export function gitlabWords(left: GitlabLeft): string[] {
   const copy = hasCopy
     ? `The copy of it here is ${ageWords(left)}: what was written later is on ${host} alone.`
     : 'There is no copy of it here.';
-  const tried =
-    answers.length > 0
-      ? `But ${answers.join(' and ')} answers: ${host} may be on, and serve it.`
-      : silent.length > 0
-        ? `Nothing answers at ${silent.join(' or ')}.`
-        : '';
-  return [
-    `GitLab runs on ${host}, by what this machine knows (epoch ${left.epoch}). ${copy}`,
-    ...(tried === '' ? [] : [tried]),
-  ];
+  const known = `GitLab runs on ${host}, by what this machine knows (epoch ${left.epoch}). ${copy}`;
+  if (answers.length > 0) return [known, `But ${answers.join(' and ')} answers: ${host} may be on, and serve it.`];
+  return silent.length > 0 ? [known, `Nothing answers at ${silent.join(' or ')}.`] : [known];
 }
 
 const ageWords = ({ copyAgeMs }: GitlabLeft): string =>
