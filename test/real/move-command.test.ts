@@ -46,9 +46,11 @@ describe('gitlab move', () => {
     expect([silent.code, silent.stderr]).toEqual([2, expect.stringContaining('the same command with --yes')]);
     expect(silent.stderr).toMatch(/^ +ok +copy +kang: in sync/m);
     expect(asked()).toEqual([]);
-    soon(800, { move: { wish, doing: { phase: 'it pulls the image', percent: 40 }, ended: null } });
-    soon(1600, { move: { wish, doing: { phase: 'the last round is taken', percent: null }, ended: null } });
-    soon(2600, { ...there, move: { wish: null, doing: null, ended: { ...ended, isDone: true } } });
+    agent.onceAsked('move', 1, () => {
+      soon(0, { move: { wish, doing: { phase: 'it pulls the image', percent: 40 }, ended: null } });
+      soon(800, { move: { wish, doing: { phase: 'the last round is taken', percent: null }, ended: null } });
+      soon(1800, { ...there, move: { wish: null, doing: null, ended: { ...ended, isDone: true } } });
+    });
     const done = await run('--yes', 'gitlab', 'move', 'desktop-1');
     expect([done.code, done.stdout]).toEqual([
       ...[0, expect.stringMatching(/^GitLab runs on desktop-1, http:\/\/192.168.1.11:8080, after /)],
@@ -89,7 +91,8 @@ describe('gitlab move', () => {
   it('is taken back by --cancel, which tells where GitLab stays', async () => {
     agent.gitlab = { ...served, move: { wish, doing: { phase: 'it pulls the image', percent: 40 }, ended: null } };
     const because = 'a person wants it no more';
-    soon(800, { move: { wish: null, doing: null, ended: { ...ended, isDone: false, because } } });
+    const stays = { move: { wish: null, doing: null, ended: { ...ended, isDone: false, because } } };
+    agent.onceAsked('cancel', 1, () => soon(0, stays));
     const done = await run('gitlab', 'move', '--cancel');
     expect([done.code, done.stdout]).toEqual([
       0,
@@ -97,7 +100,8 @@ describe('gitlab move', () => {
     ]);
     expect(agent.asked).toContainEqual({ cancel: null });
     agent.gitlab = { ...served, move: { wish, doing: null, ended: null } };
-    soon(800, { ...there, move: { wish: null, doing: null, ended: { ...ended, isDone: true } } });
+    const moved = { ...there, move: { wish: null, doing: null, ended: { ...ended, isDone: true } } };
+    agent.onceAsked('cancel', 2, () => soon(0, moved));
     const late = await run('--json', 'gitlab', 'move', 'desktop-1', '--cancel');
     expect([late.code, late.stderr]).toEqual([1, expect.stringContaining('has moved to desktop-1 all the same')]);
     expect(agent.asked).toContainEqual({ cancel: 'desktop-1' });

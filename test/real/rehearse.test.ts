@@ -170,7 +170,7 @@ describe('rehearse host-loss', () => {
     agent.gitlab = { ...hosted };
     failing(2, /desktop-1 shall try GitLab/, /--yes/)(await run('-q', '--no-input', 'rehearse', 'host-loss'));
     expect(agent.asked).toEqual([{ rehearsal: 'host-loss' }]);
-    setTimeout(() => Object.assign(agent.gitlab, { drills: drilled({}) }), 900);
+    agent.onceAsked('drill', 1, () => Object.assign(agent.gitlab, { drills: drilled({}) }));
     const done = await run('--yes', 'rehearse', 'host-loss');
     expect([done.code, done.stdout]).toEqual([
       0,
@@ -181,13 +181,8 @@ describe('rehearse host-loss', () => {
     );
     expect(agent.asked).toContainEqual({ drill: 'desktop-1' });
     agent.gitlab = { ...hosted };
-    setTimeout(
-      () =>
-        Object.assign(agent.gitlab, {
-          drills: drilled({ last: { ...last, isProven: false, because: 'a ref is gone' } }),
-        }),
-      900,
-    );
+    const notWhole = { ...last, isProven: false, because: 'a ref is gone' };
+    agent.onceAsked('drill', 2, () => Object.assign(agent.gitlab, { drills: drilled({ last: notWhole }) }));
     const broken = await run('--yes', '--json', 'rehearse', 'host-loss');
     expect([broken.code, JSON.parse(broken.stdout).isWhole]).toEqual([1, false]);
     expect(broken.stderr).toContain('would not come out whole on desktop-1: a ref is gone');

@@ -45,14 +45,6 @@ describe('GitLab as it was, by its commands', () => {
     });
   }
   const asked = (kind: string) => agent.asked.filter((one) => Object.hasOwn(one as object, kind));
-  /** Not by a clock: a busy machine starts a command in seconds, and what was so before it looks is no news to it. */
-  const onceAsked = (restores: number, then: () => void): void => {
-    const looking = setInterval(() => {
-      if (asked('restore').length < restores) return;
-      clearInterval(looking);
-      then();
-    }, 20);
-  };
   const hosted = (state: 'deploying' | 'healthy' | 'failed', phase: string | null, because = 'it boots') => ({
     ...{ mode: 'hosted' as const, state, url: 'http://kang.lan:8080', host: 'kang', version: '19.4.1' },
     hosted: {
@@ -88,13 +80,13 @@ describe('GitLab as it was, by its commands', () => {
       isDone: false,
       because: 'GitLab did not come up with abcdef01, and has what it had',
     };
-    onceAsked(1, () => Object.assign(agent.gitlab, { vault: { ...vault, restored } }));
+    agent.onceAsked('restore', 1, () => Object.assign(agent.gitlab, { vault: { ...vault, restored } }));
     const end = await run('--yes', 'gitlab', 'restore', 'abcdef01');
     expect([end.code, end.stderr]).toEqual([1, expect.stringContaining('has what it had')]);
     expect(asked('restore')).toEqual([{ restore: { backup: 'abcdef01' } }]);
     // By time, one project of it; that the last one ended so is no news of this one.
     const told = { backup: 'abcdef01', isDone: true, because: 'home/blog is home/blog-restored-1 now' };
-    onceAsked(2, () => Object.assign(agent.gitlab, { vault: { ...vault, restored: told } }));
+    agent.onceAsked('restore', 2, () => Object.assign(agent.gitlab, { vault: { ...vault, restored: told } }));
     const at = ['--at', '2026-11-28 03:00'];
     const beside = await run('gitlab', 'restore', ...at, '--project', 'home/blog');
     expect([beside.code, beside.stdout, beside.stderr]).toEqual([

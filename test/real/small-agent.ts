@@ -52,6 +52,14 @@ export class SmallAgent implements AgentApi {
   phase(): ReturnType<AgentApi['phase']> {
     return this.isWaiting ? { phase: 'waiting', words: 'coral-sixty-lamp-otter', mesh: 'home' } : { phase: 'joined' };
   }
+  /** Not by a clock: a busy machine starts a command in seconds, and what was so before it looks is no news to it. */
+  onceAsked(kind: string, times: number, then: () => void): void {
+    const looking = setInterval(() => {
+      if (this.asked.filter((one) => Object.hasOwn(one as object, kind)).length < times) return;
+      clearInterval(looking);
+      then();
+    }, 20);
+  }
   gitlab: Partial<StatusSnapshot['gitlab']> = {};
   status(): StatusSnapshot {
     const now = snapshot(this.queue);

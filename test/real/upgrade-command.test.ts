@@ -51,8 +51,10 @@ describe('gitlab upgrade', () => {
   it('looks, asks, tells each step and how it ended; what runs already is no fault', async () => {
     agent.gitlab = { ...served };
     expect((await run('gitlab', 'upgrade')).stderr).toContain('the same command with --yes');
-    soon(800, { wish, doing });
-    soon(2_000, { ended: { image, isDone: true, because: 'GitLab is 19.4.1', at: '2026-11-29T04:00:00Z' } });
+    agent.onceAsked('upgrade', 1, () => {
+      soon(0, { wish, doing });
+      soon(1_200, { ended: { image, isDone: true, because: 'GitLab is 19.4.1', at: '2026-11-29T04:00:00Z' } });
+    });
     const done = await run('--yes', 'gitlab', 'upgrade', '--no-rehearsal');
     expect([done.code, done.stdout]).toEqual([0, expect.stringMatching(/^GitLab is 19.4.1, after /)]);
     expect(done.stderr).toMatch(/ok +version +19.3.0 to 19.4.1[\s\S]*upgrading +pulls the image: 40 %/);
@@ -78,8 +80,10 @@ describe('gitlab upgrade', () => {
 
   it('a rehearsal asks nobody, and says how long it took', async () => {
     agent.gitlab = { ...served };
-    soon(500, { doing: { ...doing, what: 'rehearsal' } });
-    soon(1_500, { rehearsed: { image, isDone: true, because: 'it came up after 70 s', seconds: 70 } });
+    agent.onceAsked('rehearse', 1, () => {
+      soon(0, { doing: { ...doing, what: 'rehearsal' } });
+      soon(1_000, { rehearsed: { image, isDone: true, because: 'it came up after 70 s', seconds: 70 } });
+    });
     const tried = await run('gitlab', 'upgrade', '--rehearse');
     expect(tried).toMatchObject({ code: 0, stdout: 'it came up after 70 s. Nothing was changed.\n' });
     expect([asked('rehearse'), asked('upgrade')]).toEqual([[{ rehearse: image }], []]);
