@@ -198,6 +198,10 @@ export class People {
     if (refused !== null) return figures.add('recoveries refused');
     const isOn = ({ id, name }: Machine): boolean => off.includes(name) && this.#world.machine(id).power !== 'off';
     if (this.#world.machines().some(isOn)) return figures.add('recoveries that would be a lie');
+    // A mesh that was recovered without ever knowing this machine lets it in as a newcomer: recovered beside it, each refuses the other.
+    const { ledger } = this.#world.history.top ?? {};
+    if (ledger && ledger.era.counter > (agent.ledger?.era.counter ?? 0) && !(machine in ledger.nodes))
+      return figures.add('recoveries beside a mesh that does not know the machine');
     const id = `recovery-${this.#counter++}`;
     agent.feed({ kind: 'recovery-asked', id, era: `era-of-${id}`, seenOff: off });
   }
