@@ -6,6 +6,7 @@ import type { Executor, LocalRun, Store } from '../../node/ports.ts';
 import { RunSupervisor } from '../../node/runs/run-supervisor.ts';
 import { openStore } from '../../node/store/level-store.ts';
 import { AutogitError } from '../../protocol/errors.ts';
+import type { Run } from '../../protocol/ledger.ts';
 import { plainText, RunLab, until } from './run-lab.ts';
 
 let lab: RunLab;
@@ -22,6 +23,23 @@ async function changedSupervisor(
   lab.supervisor = new RunSupervisor({ ...lab.options(changed.store ?? store), ...changed });
   await lab.supervisor.resume();
   return lab.supervisor;
+}
+
+/** A job whose script has begun, and goes on for long. */
+async function longRun(): Promise<Run> {
+  lab = await RunLab.start({ '.gitlab-ci.yml': 'only:\n  script: ["echo begun; sleep 600"]\n' });
+  await lab.agent();
+  const run = await lab.begin();
+  await until('the script', async () => (await lab.traceHere(run)).includes('\nbegun\n'));
+  return run;
+}
+
+/** The same, once its supervisor has looked at it. */
+async function watchedRun(): Promise<Run> {
+  const run = await longRun();
+  await until('a tick', () => lab.supervisor?.beats().then((beats) => beats.length === 1));
+  await new Promise((resolve) => setTimeout(resolve, 600));
+  return run;
 }
 
 describe('a machine that fails', () => {
@@ -104,10 +122,7 @@ describe('a machine that fails', () => {
   });
 
   it('whose record cannot be read does not run the job again', async () => {
-    lab = await RunLab.start({ '.gitlab-ci.yml': 'only:\n  script: ["echo begun; sleep 600"]\n' });
-    await lab.agent();
-    const run = await lab.begin();
-    await until('the script', async () => (await lab.traceHere(run)).includes('\nbegun\n'));
+    const run = await longRun();
     await lab.supervisor?.stop();
     const [local] = (await (lab.store as Store).runs()) as [LocalRun];
     await lab.store?.putRun({ ...local, progress: '{"phase":"of a later version"}' });
@@ -136,12 +151,7 @@ describe('a machine that fails', () => {
   });
 
   it('freezes its runs when GitLab was restored, until GitLab confirms each', async () => {
-    lab = await RunLab.start({ '.gitlab-ci.yml': 'only:\n  script: ["echo begun; sleep 600"]\n' });
-    await lab.agent();
-    const run = await lab.begin();
-    await until('the script', async () => (await lab.traceHere(run)).includes('\nbegun\n'));
-    await until('a tick', () => lab.supervisor?.beats().then((beats) => beats.length === 1));
-    await new Promise((resolve) => setTimeout(resolve, 600));
+    await watchedRun();
     await lab.gitlab.down();
     lab.epoch = 1;
     await until('frozen', () => lab.changes.at(-1)?.frozen);
@@ -153,12 +163,7 @@ describe('a machine that fails', () => {
   });
 
   it('gives up a run that GitLab, put back to a state of before, knows nothing of (SAFETY J8)', async () => {
-    lab = await RunLab.start({ '.gitlab-ci.yml': 'only:\n  script: ["echo begun; sleep 600"]\n' });
-    await lab.agent();
-    const run = await lab.begin();
-    await until('the script', async () => (await lab.traceHere(run)).includes('\nbegun\n'));
-    await until('a tick', () => lab.supervisor?.beats().then((beats) => beats.length === 1));
-    await new Promise((resolve) => setTimeout(resolve, 600));
+    const run = await watchedRun();
     Object.assign(lab.gitlab.job(run.job) as object, { status: 'pending', runnerId: null, token: 'not-given-yet' });
     lab.epoch = 1;
     const ended = await lab.ended(run);
