@@ -1,7 +1,7 @@
 import type Docker from 'dockerode';
 import { deviceOf, usedBy } from '../disk-use.ts';
 import { withLimit } from './docker-engine.ts';
-import { freezerOfProcess } from './run-cgroup.ts';
+import { groupOfContainer } from './run-cgroup.ts';
 
 /** The engine walks the layer: one of millions of files is not waited for. */
 const limitMs = 5000;
@@ -21,7 +21,7 @@ export async function containerBytes(docker: Docker, handle: string, device: num
       SizeRw?: number;
     };
     // The same path may well be on the machine where an engine elsewhere is asked from.
-    if (State.Pid <= 0 || !freezerOfProcess(State.Pid)?.includes(Id)) return 0;
+    if (groupOfContainer(Id, State.Pid) === null) return 0;
     const volumes = (Mounts ?? []).filter((mount) => mount.Type === 'volume');
     const sizes = await Promise.all(volumes.map(({ Source }) => usedBy(Source, device)));
     return sizes.reduce((sum, bytes) => sum + bytes, SizeRw ?? 0);

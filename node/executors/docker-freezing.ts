@@ -1,7 +1,7 @@
 import type Docker from 'dockerode';
 import { AutogitError } from '../../protocol/errors.ts';
 import { isEngineAway, isSilent, whileAway, withLimit } from './docker-engine.ts';
-import { freezeCgroup, isCgroupFrozen, thawIfFrozen, waitFrozen } from './run-cgroup.ts';
+import { freezeCgroup, groupOfContainer, isCgroupFrozen, thawIfFrozen, waitFrozen } from './run-cgroup.ts';
 
 /** A run that may not go on must stand still soon: an engine that does not answer is passed by. */
 const pauseMs = 2_000;
@@ -11,8 +11,6 @@ interface FreezingPlace {
   container: Docker.Container;
   /** Its control group on this machine, as far as it is known. */
   group(): string | null;
-  /** The group of a process of it. */
-  groupOf(pid: number): string | null;
   /** Null when it is gone. Throws when the engine is away. */
   state(): Promise<{ Paused: boolean; Pid: number } | null>;
 }
@@ -53,14 +51,14 @@ export class DockerFreezing {
 
   async thaw(): Promise<void> {
     this.#isWanted = false;
-    const { container, group, groupOf } = this.#place;
+    const { container, group } = this.#place;
     const state = await this.#place.state().catch((cause: unknown) => {
       if (!isEngineAway(cause) || group() === null) throw cause;
       return null;
     });
     if (state?.Paused) await withLimit(container.unpause(), pauseMs).catch(() => undefined);
     // What the watchdog froze by the group's files the engine does not know of.
-    thawIfFrozen(state === null ? group() : groupOf(state.Pid));
+    thawIfFrozen(state === null ? group() : groupOfContainer(container.id, state.Pid));
     if (this.#openPause) void this.#undoLatePause(this.#openPause);
   }
 

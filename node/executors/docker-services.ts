@@ -9,7 +9,7 @@ import { killContainer, removeContainer } from './docker-ending.ts';
 import { statusOf, withLimit } from './docker-engine.ts';
 import { DockerFreezing } from './docker-freezing.ts';
 import { removeRunBridges } from './docker-network.ts';
-import { freezerOfProcess } from './run-cgroup.ts';
+import { groupOfContainer } from './run-cgroup.ts';
 import { howEnded, lookOf, openPorts, type Readiness } from './service-health.ts';
 import { followLog, lastLines, serviceLog } from './service-log.ts';
 
@@ -55,7 +55,6 @@ class Service {
     this.freezing = new DockerFreezing({
       container,
       group: () => this.#group,
-      groupOf: (pid) => this.#groupOf(pid),
       state: async () => (await this.inspect())?.State ?? null,
     });
   }
@@ -69,17 +68,12 @@ class Service {
   async inspect(): Promise<Docker.ContainerInspectInfo | null> {
     try {
       const found = await this.container.inspect();
-      if (found.State.Pid > 0) this.#group ??= this.#groupOf(found.State.Pid);
+      this.#group ??= groupOfContainer(this.container.id, found.State.Pid);
       return found;
     } catch (cause) {
       if (statusOf(cause) === 404) return null;
       throw cause;
     }
-  }
-
-  #groupOf(pid: number): string | null {
-    const path = pid > 0 ? freezerOfProcess(pid) : null;
-    return path?.includes(this.container.id) ? path : null;
   }
 }
 
@@ -172,9 +166,9 @@ export class DockerServices implements ServicesBeside {
   };
 
   async ended(): Promise<string[]> {
-    const said = this.#services.map(async ({ container, title }) => {
-      const looking = withLimit(container.inspect(), endedLookMs);
-      const found = await looking.catch((cause: unknown) => (statusOf(cause) === 404 ? null : undefined));
+    const said = this.#services.map(async (service) => {
+      const { container, title } = service;
+      const found = await withLimit(service.inspect(), endedLookMs).catch(() => undefined);
       if (found === undefined || found?.State.Running || found?.State.ExitCode === 0) return [];
       const how = found === null ? 'its container is gone' : howEnded(found.State);
       const lines = await lastLines(container, 10);

@@ -14,7 +14,7 @@ import { ContainerStream } from './docker-stream.ts';
 import { pathInside, quote, stepScript } from './job-shell.ts';
 import type { LiveOutput } from './live-output.ts';
 import { killedForMemory, outOfMemory } from './out-of-memory.ts';
-import { freezerOfProcess, isCgroupFrozen } from './run-cgroup.ts';
+import { groupOfContainer, isCgroupFrozen } from './run-cgroup.ts';
 import { StepLimits } from './step-limits.ts';
 import { packFiles, plainName, renameTar } from './tar-names.ts';
 
@@ -67,7 +67,6 @@ export class DockerWorkspace implements Workspace {
     this.#freezing = new DockerFreezing({
       container: this.#container,
       group: () => this.#group,
-      groupOf: (pid) => this.#cgroup(pid),
       state: () => this.#state(false),
     });
   }
@@ -310,7 +309,7 @@ export class DockerWorkspace implements Workspace {
     try {
       const look = () => this.#container.inspect();
       const { State } = await (isWaited ? whileAway(look) : withLimit(look(), soonMs));
-      if (State.Pid > 0) this.#group ??= this.#cgroup(State.Pid);
+      this.#group ??= this.#cgroup(State.Pid);
       return State;
     } catch (cause) {
       if (statusOf(cause) === 404) return null;
@@ -318,10 +317,8 @@ export class DockerWorkspace implements Workspace {
     }
   }
 
-  /** The folder of its control group on this machine; null for an engine elsewhere. */
   #cgroup(pid: number): string | null {
-    const path = pid > 0 ? freezerOfProcess(pid) : null;
-    return path?.includes(this.#of.containerId) ? path : null;
+    return groupOfContainer(this.#of.containerId, pid);
   }
 
   /** A small file of the control folder; null when it is not there. */

@@ -46,6 +46,12 @@ export function freezerOfProcess(pid: number): string | null {
   );
 }
 
+/** A container's group, by a process of it; null where that pid is of another machine than its engine's. */
+export function groupOfContainer(id: string, pid: number): string | null {
+  const path = pid > 0 ? freezerOfProcess(pid) : null;
+  return path?.includes(id) ? path : null;
+}
+
 /**
  * A control group for one run, below the root's (as root: it outlives the agent's own unit) or below the agent's own
  * where that is delegated. Version 2, else a freezer group of version 1. Null when the machine does not let us: then

@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import type Docker from 'dockerode';
 import { withLimit } from './docker-engine.ts';
 import { FrameReader } from './docker-log.ts';
-import { freezerOfProcess } from './run-cgroup.ts';
+import { groupOfContainer } from './run-cgroup.ts';
 
 /**
  * Whether a service can be used, by gitlab-runner's rule: one TCP port that its image exposes answers. Here the kernel's own
@@ -71,7 +71,7 @@ const files = ['/proc/net/tcp', '/proc/net/tcp6'];
 
 /** By the container's process where that is one of this machine, else by `cat` in the container; null where neither works. */
 export async function openPorts(container: Docker.Container, pid: number): Promise<Set<number> | null> {
-  if (pid > 0 && freezerOfProcess(pid)?.includes(container.id))
+  if (groupOfContainer(container.id, pid) !== null)
     try {
       const own = files.map((file) => file.replace('/proc/', `/proc/${pid}/`)).filter((file) => existsSync(file));
       if (own.length > 0) return listeningPorts(own.map((file) => readFileSync(file, 'utf8')).join('\n'));
