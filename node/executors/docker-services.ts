@@ -228,8 +228,8 @@ const containersOf = (
     filters: { label: [`${labels.node}=${node}`, `${labels.run}=${run}`, ...also] },
   });
 
-/** Of the containers beside a job's own, by that one's name. */
-export async function serviceNames(docker: Docker, handle: string): Promise<string[]> {
+/** The ids of the containers beside a job's own, by that one's name. */
+export async function idsBeside(docker: Docker, handle: string): Promise<string[]> {
   const filters = { name: [`^/${handle}${besideName}`], label: [labels.service] };
   return (await docker.listContainers({ all: true, filters })).map(({ Id }) => Id);
 }
