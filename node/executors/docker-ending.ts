@@ -1,13 +1,12 @@
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type Docker from 'dockerode';
 import { AutogitError } from '../../protocol/errors.ts';
 import type { StepEnd } from '../ports.ts';
 import { endedFromWithin, ender, lacksTee } from './docker-container.ts';
 import { isEngineAway, withLimit } from './docker-engine.ts';
-import { FrameReader } from './docker-log.ts';
+import { printedIn } from './docker-exec.ts';
 import { cgroupProcesses, thawIfFrozen } from './run-cgroup.ts';
 
 /**
@@ -28,25 +27,12 @@ export async function endPolitely(
   graceMs: number,
   record: string,
 ): Promise<boolean> {
-  let stream: Readable | null = null;
-  const said = async (): Promise<string> => {
-    const exec = await container.exec({
-      Cmd: ['sh', '-c', ender(controlDir, graceMs, record)],
-      User: '0',
-      AttachStdout: true,
-    });
-    stream = (await exec.start({})) as unknown as Readable;
-    const frames = new FrameReader();
-    let text = '';
-    for await (const chunk of stream)
-      for (const payload of frames.push(chunk as Buffer)) if (text.length < 4096) text += payload.toString('latin1');
-    return text;
-  };
+  const command = { Cmd: ['sh', '-c', ender(controlDir, graceMs, record)], User: '0' };
   try {
-    return (await withLimit(said(), graceMs + enderMs)).includes('left 0');
+    const said = await printedIn(container, command, { limitMs: graceMs + enderMs, mostChars: 4096 });
+    return said.includes('left 0');
   } catch {
     // No sh, no engine, no answer: the container is ended from outside.
-    (stream as Readable | null)?.destroy();
     return false;
   }
 }

@@ -1,7 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import type Docker from 'dockerode';
-import { withLimit } from './docker-engine.ts';
-import { FrameReader } from './docker-log.ts';
+import { printedIn } from './docker-exec.ts';
 import { groupOfContainer } from './run-cgroup.ts';
 
 /**
@@ -66,7 +65,8 @@ export function lookOf(found: Inspected, open: ReadonlySet<number> | null): Read
   };
 }
 
-const execMs = 5000;
+/** An image's own `cat` may print anything, without end. */
+const catLimits = { limitMs: 5000, mostChars: 1 << 20 };
 const files = ['/proc/net/tcp', '/proc/net/tcp6'];
 
 /** By the container's process where that is one of this machine, else by `cat` in the container; null where neither works. */
@@ -79,18 +79,10 @@ export async function openPorts(container: Docker.Container, pid: number): Promi
       // It has just ended, or a machine that hides processes from others: asked within, then.
     }
   try {
-    return await withLimit(portsWithin(container), execMs);
+    // Without IPv6 cat misses the second one, and says so by its exit code.
+    const text = await printedIn(container, { Cmd: ['cat', ...files] }, catLimits);
+    return text.includes('local_address') ? listeningPorts(text) : null;
   } catch {
     return null;
   }
-}
-
-async function portsWithin(container: Docker.Container): Promise<Set<number> | null> {
-  const exec = await container.exec({ Cmd: ['cat', ...files], AttachStdout: true });
-  const frames = new FrameReader();
-  let text = '';
-  for await (const chunk of await exec.start({}))
-    for (const payload of frames.push(chunk as Buffer)) text += payload.toString('latin1');
-  // Without IPv6 cat misses the second one, and says so by its exit code.
-  return text.includes('local_address') ? listeningPorts(text) : null;
 }
