@@ -34,6 +34,9 @@ export class SourcesFailure extends Error {
   }
 }
 
+/** What a repository, or whoever serves it, says of itself, as it may stand in a sentence. */
+export const plain = (text: string): string => text.replace(/[^\x20-\x7e\u00a1-\uffff]/g, '?').slice(0, 255);
+
 const limitMs = 15 * 60_000;
 /** From a polite end to a hard one, and from there to going on without it (a disk that hangs ends no process). */
 const killGraceMs = 2_000;

@@ -1,26 +1,23 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync } from 'node:fs';
-import { appendFile, mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { foreignAddress } from './foreign-address.ts';
-import { git, SourcesFailure } from './git-command.ts';
+import { git, plain, SourcesFailure } from './git-command.ts';
 import { gitHere } from './git-here.ts';
 import {
-  hasCommit,
   hasPipeline,
   isMaintenanceDue,
   isUnused,
   maintainMirror,
-  objectFormat,
   refreshMirror,
   refreshModule,
-  refspecsOf,
   removeLeftovers,
-  targetOf,
   touchMirror,
 } from './git-mirror.ts';
 import { bringSubmodules } from './git-submodules.ts';
+import { checkOut } from './git-tree.ts';
 import type { SourcesSpec } from './sources-spec.ts';
 import { tarFolder } from './tar-folder.ts';
 
@@ -181,7 +178,6 @@ export class GitSources {
             await touchMirror(mirrorOfModule);
             return mirrorOfModule;
           },
-          remoteConfig: (module) => remoteConfig(module.url, module.isOwn),
           say: (sentence) => said.push(plain(sentence)),
         },
       );
@@ -251,7 +247,6 @@ export class GitSources {
   }
 }
 
-const plain = (text: string): string => text.replace(/[^\x20-\x7e\u00a1-\uffff]/g, '?').slice(0, 255);
 // What git itself allows in the name of a ref, and no leading dash.
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused
 const refShape = /^(?![-/.])(?!.*(?:\.\.|\/\/|\/\.|@\{))[^\x00-\x20\x7f ~^:?*[\\]+$/;
@@ -297,43 +292,4 @@ async function usesLfs(mirror: string, sha: string, signal: AbortSignal): Promis
   const isRead = mode?.startsWith('100') && blob && Number(size) <= attributesBytes;
   const text = isRead ? await git(['cat-file', 'blob', blob], { cwd: mirror, signal }).catch(() => '') : '';
   return /filter=lfs/.test(text);
-}
-
-const credentialHelper =
-  '"!f() { test \\"$1\\" = get && echo username=gitlab-ci-token && echo \\"password=$CI_JOB_TOKEN\\"; }; f"';
-const tagFlags = { follow: [], all: ['--tags'], none: ['--no-tags'] } as const;
-
-/** The job's own `git fetch` asks its environment for the token, so that it is in no file of the tree. */
-function remoteConfig(address: string, isOwn: boolean): string {
-  const remote = ['[remote "origin"]', `\turl = "${address}"`, '\tfetch = +refs/heads/*:refs/remotes/origin/*'];
-  const login = [`[credential "${new URL(address).origin}"]`, `\thelper = ${credentialHelper}`];
-  return [...remote, ...(isOwn ? login : []), ''].join('\n');
-}
-
-/** A tree with a `.git` of its own, as jobs expect it: shallow, detached, its remote without a token. */
-async function checkOut(
-  folder: string,
-  mirror: string,
-  address: string,
-  spec: SourcesSpec,
-  signal: AbortSignal,
-): Promise<void> {
-  const run = (args: string[]): Promise<string> => git(args, { cwd: folder, signal, speaks: 'file' });
-  await run(['init', '--quiet', '--template=', objectFormat(spec.sha), '.']);
-  // What the mirror holds under the refspecs' right sides is fetched under the same names, with the commit itself.
-  const targets = refspecsOf(spec)
-    .map(targetOf)
-    .filter((target) => target !== null);
-  const depth = spec.depth > 0 ? [`--depth=${spec.depth}`] : [];
-  const wanted = [spec.sha, ...targets.map((target) => `+${target}:${target}`)];
-  const how = ['--quiet', '--force', ...tagFlags[spec.tags ?? 'follow'], ...depth, '--no-write-fetch-head'];
-  try {
-    await run(['fetch', ...how, '--', `file://${mirror}`, ...wanted]);
-  } catch (error) {
-    if (signal.aborted || (await hasCommit(mirror, spec.sha, signal))) throw error;
-    throw new SourcesFailure(`commit ${spec.sha} is not in what GitLab gave for ${wanted.slice(1).join(' ')}`, false);
-  }
-  await appendFile(join(folder, '.git', 'config'), remoteConfig(address, true));
-  if (spec.isCheckedOut !== false)
-    await run(['-c', 'advice.detachedHead=false', 'checkout', '--quiet', '--force', '--detach', spec.sha]);
 }

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { appendFile, lstat, mkdir, writeFile } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { git, SourcesFailure } from './git-command.ts';
-import { objectFormat } from './git-mirror.ts';
+import { initTree, layFiles, remoteConfig, takeFrom } from './git-tree.ts';
 import {
   addressOfModule,
   isWanted,
@@ -33,8 +33,6 @@ interface SubmodulesWanted {
   names: string[];
   /** Brings a commit into a mirror, which it answers; the server is asked each time whether this job may read it. */
   mirrorOf(address: ModuleAddress, sha: string): Promise<string>;
-  /** What `.git/config` says of a remote. */
-  remoteConfig(address: ModuleAddress): string;
   say(sentence: string): void;
   signal: AbortSignal;
 }
@@ -101,7 +99,7 @@ async function layOut(
   of: Place,
   module: Submodule,
   made: Pick<Place, 'mirror' | 'sha' | 'address' | 'path'>,
-  { spec, remoteConfig, signal }: SubmodulesWanted,
+  { spec, signal }: SubmodulesWanted,
 ): Promise<Place> {
   const folder = join(of.folder, module.path);
   await makePlain(of.folder, module.path);
@@ -109,25 +107,14 @@ async function layOut(
   const slug = isPlainName ? module.name : createHash('sha256').update(module.name).digest('hex').slice(0, 24);
   const gitDir = join(of.gitDir, 'modules', slug);
   await mkdir(join(of.gitDir, 'modules'), { recursive: true });
-  const run = (args: string[]): Promise<string> => git(args, { cwd: folder, signal, speaks: 'file' });
-  await run(['init', '--quiet', '--template=', objectFormat(made.sha), `--separate-git-dir=${gitDir}`, folder]);
+  await initTree(folder, made.sha, signal, `--separate-git-dir=${gitDir}`);
   await writeFile(join(folder, '.git'), `gitdir: ${relative(folder, gitDir)}\n`);
+  const { url, isOwn } = made.address;
   const worktree = `[core]\n\tworktree = "${relative(gitDir, folder)}"\n`;
-  await appendFile(join(gitDir, 'config'), `${worktree}${remoteConfig(made.address)}`);
-  const depth = spec.depth > 0 ? [`--depth=${spec.depth}`] : [];
-  await run([
-    'fetch',
-    '--quiet',
-    '--force',
-    '--no-tags',
-    ...depth,
-    '--no-write-fetch-head',
-    '--',
-    `file://${made.mirror}`,
-    made.sha,
-  ]);
-  await run(['-c', 'advice.detachedHead=false', 'checkout', '--quiet', '--force', '--detach', made.sha]);
-  const known = [`[submodule "${module.name}"]`, '\tactive = true', `\turl = "${made.address.url}"`, ''];
+  await appendFile(join(gitDir, 'config'), `${worktree}${remoteConfig(url, isOwn)}`);
+  await takeFrom(folder, { mirror: made.mirror, depth: spec.depth, tags: 'none', wanted: [made.sha] }, signal);
+  await layFiles(folder, made.sha, signal);
+  const known = [`[submodule "${module.name}"]`, '\tactive = true', `\turl = "${url}"`, ''];
   await appendFile(join(of.gitDir, 'config'), known.join('\n'));
   return { folder, gitDir, ...made };
 }

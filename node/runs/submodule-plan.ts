@@ -1,4 +1,4 @@
-import { SourcesFailure } from './git-command.ts';
+import { plain, SourcesFailure } from './git-command.ts';
 
 /** What `.gitmodules` of a commit means for a job, by git's and gitlab-runner's rules. Pure. */
 
@@ -130,8 +130,5 @@ function relativeTo(parent: string, relative: string): string | null {
   return parts.length === 0 ? null : new URL(`${origin}/${parts.join('/')}`).href;
 }
 
-const shown = (text: string): string =>
-  text
-    .replace(/[^\x20-\x7e\u00a1-\uffff]/g, '?')
-    .replace(/\/\/[^@/]*@/, '//')
-    .slice(0, 255);
+/** Without a login. */
+const shown = (text: string): string => plain(text.replace(/\/\/[^@/]*@/, '//'));
