@@ -49,7 +49,6 @@ export async function refreshModule(
   signal: AbortSignal,
   silenceMs: number,
 ): Promise<void> {
-  if (!existsSync(join(mirror, 'HEAD'))) await createMirror(mirror, sha, signal);
   const call = {
     cwd: mirror,
     signal,
@@ -58,19 +57,36 @@ export async function refreshModule(
     ...(token !== null && { token, host: address }),
   } as const;
   const ask = (args: string[]): Promise<string> => git(args, { ...call, resolve });
-  await ask(['ls-remote', '--quiet', '--', address, 'HEAD']);
   const fetch = (...refspecs: string[]): Promise<string> =>
     ask(['fetch', '--progress', '--force', '--no-tags', '--no-write-fetch-head', '--', address, ...refspecs]);
   const kept = `${moduleRefs}/${sha}`;
-  if (await hasCommit(mirror, sha, signal)) return void (await git(['update-ref', kept, sha], { cwd: mirror, signal }));
+  const keep = (): Promise<string> => git(['update-ref', kept, sha], { cwd: mirror, signal });
+  if (!existsSync(join(mirror, 'HEAD'))) await createMirror(mirror, sha, signal);
+  await ask(['ls-remote', '--quiet', '--', address, 'HEAD']);
+  await mended(mirror, sha, signal, async () => {
+    if (await hasCommit(mirror, sha, signal)) return keep();
+    try {
+      return await fetch(`+${sha}:${kept}`);
+    } catch (error) {
+      if (!(error instanceof SourcesFailure) || error.isAway || signal.aborted) throw error;
+      // A server that gives only what its branches and tags lead to.
+      await fetch('+refs/heads/*:refs/autogit/heads/*', '+refs/tags/*:refs/autogit/tags/*');
+      if (!(await hasCommit(mirror, sha, signal))) throw new SourcesFailure(`commit ${sha} is not there`, false);
+      return keep();
+    }
+  });
+}
+
+/** Does it; where the mirror is damaged, once more in a new one. Throws SourcesFailure. */
+async function mended(mirror: string, sha: string, signal: AbortSignal, work: () => Promise<unknown>): Promise<void> {
   try {
-    await fetch(`+${sha}:${kept}`);
+    await work();
   } catch (error) {
     if (!(error instanceof SourcesFailure) || error.isAway || signal.aborted) throw error;
-    // A server that gives only what its branches and tags lead to.
-    await fetch('+refs/heads/*:refs/autogit/heads/*', '+refs/tags/*:refs/autogit/tags/*');
-    if (!(await hasCommit(mirror, sha, signal))) throw new SourcesFailure(`commit ${sha} is not there`, false);
-    await git(['update-ref', kept, sha], { cwd: mirror, signal });
+    if (!damageShapes.test(error.message)) throw error;
+    await rm(mirror, { recursive: true, force: true });
+    await createMirror(mirror, sha, signal);
+    await work();
   }
 }
 
@@ -82,8 +98,7 @@ export async function refreshMirror(
   signal: AbortSignal,
   silenceMs: number,
 ): Promise<void> {
-  const create = (): Promise<void> => createMirror(mirror, spec.sha, signal);
-  if (!existsSync(join(mirror, 'HEAD'))) await create();
+  if (!existsSync(join(mirror, 'HEAD'))) await createMirror(mirror, spec.sha, signal);
   else if (await hasPipeline(mirror, spec, signal)) return;
   // Tags are followed by the tree's own fetch, as far as its depth; one that was moved or removed must not stay here.
   const refspecs = [...new Set([...refspecsOf(spec), '+refs/tags/*:refs/tags/*'])];
@@ -100,14 +115,10 @@ export async function refreshMirror(
       },
     );
   try {
-    await fetch();
+    await mended(mirror, spec.sha, signal, fetch);
   } catch (error) {
-    if (!(error instanceof SourcesFailure) || signal.aborted) throw error;
-    if (error.isAway && (await doWithout(mirror, spec, signal))) return;
-    if (error.isAway || !damageShapes.test(error.message)) throw error;
-    await rm(mirror, { recursive: true, force: true });
-    await create();
-    await fetch();
+    const isAway = error instanceof SourcesFailure && error.isAway && !signal.aborted;
+    if (!isAway || !(await doWithout(mirror, spec, signal))) throw error;
   }
 }
 
