@@ -33,7 +33,8 @@ async function createMirror(mirror: string, sha: string, signal: AbortSignal): P
 interface ModuleServer {
   address: string;
   token: string | null;
-  resolve: string | undefined;
+  /** Of another server: host:port:address. */
+  resolve?: string;
 }
 
 const moduleRefs = 'refs/autogit/modules';

@@ -33,6 +33,17 @@ interface Sources {
   remove(): Promise<void>;
 }
 
+/** A job's sources, on their way from a mirror into a tree. */
+interface Wanted {
+  spec: SourcesSpec;
+  /** Of the repository, as this machine reaches it. */
+  address: string;
+  mirror: string;
+  /** The mirror of a repository, by the address or its path; it is held until the tree is made. */
+  hold(place: string): string;
+  signal: AbortSignal;
+}
+
 /** How long GitLab may be silent in a fetch; doubled each time that it was, for one that is slow rather than away. */
 const silenceMs = { first: 15_000, most: 5 * 60_000 } as const;
 const attributesBytes = 1 << 20;
@@ -69,11 +80,17 @@ export class GitSources {
   async fetch(spec: SourcesSpec, signal: AbortSignal): Promise<Sources> {
     const address = addressOf(spec);
     await this.check();
-    const mirror = this.#mirrorAt(new URL(address).pathname);
-    this.#users.set(mirror, (this.#users.get(mirror) ?? 0) + 1);
+    const held: string[] = [];
+    const hold = (place: string): string => {
+      const mirror = this.#mirrorAt(place);
+      this.#users.set(mirror, (this.#users.get(mirror) ?? 0) + 1);
+      held.push(mirror);
+      return mirror;
+    };
     try {
+      const mirror = hold(new URL(address).pathname);
       await this.#refresh(mirror, address, spec, signal);
-      return await this.#tree(mirror, address, spec, signal);
+      return await this.#tree({ mirror, address, spec, hold, signal });
     } catch (error) {
       if (signal.aborted || (error instanceof SourcesFailure && error.isAway)) throw error;
       // Was it git's own fault? Then the reason is that.
@@ -81,8 +98,8 @@ export class GitSources {
       await this.check();
       throw error;
     } finally {
-      this.#users.set(mirror, (this.#users.get(mirror) ?? 1) - 1);
-      if (!signal.aborted) this.#maintain(mirror);
+      for (const mirror of held) this.#users.set(mirror, (this.#users.get(mirror) ?? 1) - 1);
+      if (!signal.aborted) this.#maintain(held);
     }
   }
 
@@ -118,13 +135,14 @@ export class GitSources {
     });
   }
 
-  async #tree(mirror: string, address: string, spec: SourcesSpec, signal: AbortSignal): Promise<Sources> {
+  async #tree(wanted: Wanted): Promise<Sources> {
+    const { mirror, address, spec, signal } = wanted;
     await mkdir(join(this.#folder, 'trees'), { recursive: true, mode: 0o700 });
     const folder = await mkdtemp(join(this.#folder, 'trees', 't-'));
     const remove = (): Promise<void> => rm(folder, { recursive: true, force: true });
     try {
       await checkOut(folder, mirror, address, spec, signal);
-      const said = await this.#submodules(folder, mirror, address, spec, signal);
+      const said = await this.#submodules(folder, wanted);
       const hasLfs = await usesLfs(mirror, spec.sha, signal);
       const commit = spec.sha.slice(0, 8);
       return {
@@ -143,47 +161,27 @@ export class GitSources {
     }
   }
 
-  async #submodules(
-    folder: string,
-    mirror: string,
-    address: string,
-    spec: SourcesSpec,
-    signal: AbortSignal,
-  ): Promise<string[]> {
+  async #submodules(folder: string, { mirror, address, spec, hold, signal }: Wanted): Promise<string[]> {
     const said: string[] = [];
     if (!spec.submodules || spec.isCheckedOut === false) return said;
-    const own = { folder, gitDir: join(folder, '.git'), mirror, sha: spec.sha, path: '' };
-    const used: string[] = [];
-    try {
-      await bringSubmodules(
-        { ...own, address: { url: address, isOwn: true } },
-        {
-          ...{ spec: spec.submodules, gitlab: spec.gitlabUrl, names: [spec.repoUrl, spec.gitlabUrl], signal },
-          mirrorOf: async (module, sha) => {
-            const mirrorOfModule = this.#mirrorAt(module.isOwn ? new URL(module.url).pathname : module.url);
-            used.push(mirrorOfModule);
-            this.#users.set(mirrorOfModule, (this.#users.get(mirrorOfModule) ?? 0) + 1);
-            const token = module.isOwn ? spec.token : null;
-            const resolve = module.isOwn ? undefined : await foreignAddress(module.url);
-            const server = { address: module.url, token, resolve };
-            await this.#inTurn(mirrorOfModule, signal, () =>
-              refreshModule(
-                mirrorOfModule,
-                server,
-                sha,
-                signal,
-                this.#silences.get(mirrorOfModule) ?? this.#silenceMs * 2,
-              ),
-            );
-            await touchMirror(mirrorOfModule);
-            return mirrorOfModule;
-          },
-          say: (sentence) => said.push(plain(sentence)),
+    const place = { folder, gitDir: join(folder, '.git'), mirror, sha: spec.sha, path: '' };
+    await bringSubmodules(
+      { ...place, address: { url: address, isOwn: true } },
+      {
+        ...{ spec: spec.submodules, gitlab: spec.gitlabUrl, names: [spec.repoUrl, spec.gitlabUrl], signal },
+        mirrorOf: async ({ url, isOwn }, sha) => {
+          const its = hold(isOwn ? new URL(url).pathname : url);
+          const server = isOwn
+            ? { address: url, token: spec.token }
+            : { address: url, token: null, resolve: await foreignAddress(url) };
+          const limitMs = () => this.#silences.get(its) ?? this.#silenceMs * 2;
+          await this.#inTurn(its, signal, () => refreshModule(its, server, sha, signal, limitMs()));
+          await touchMirror(its);
+          return its;
         },
-      );
-    } finally {
-      for (const one of used) this.#users.set(one, (this.#users.get(one) ?? 1) - 1);
-    }
+        say: (sentence) => said.push(plain(sentence)),
+      },
+    );
     return said;
   }
 
@@ -192,12 +190,15 @@ export class GitSources {
   }
 
   /** Once a day and project, one at a time, while no job needs the mirror. */
-  #maintain(mirror: string): void {
-    if (this.#maintenance !== null || this.#closing.signal.aborted || (this.#users.get(mirror) ?? 0) > 0) return;
+  #maintain(mirrors: readonly string[]): void {
+    const { signal } = this.#closing;
+    if (this.#maintenance !== null || signal.aborted) return;
     this.#maintenance = (async () => {
-      if (!(await isMaintenanceDue(mirror))) return;
-      await maintainMirror(mirror, this.#closing.signal);
-      await this.#removeUnused();
+      for (const mirror of mirrors) {
+        if (signal.aborted || (this.#users.get(mirror) ?? 0) > 0 || !(await isMaintenanceDue(mirror))) continue;
+        await maintainMirror(mirror, signal);
+        await this.#removeUnused();
+      }
     })()
       .catch(() => undefined)
       .finally(() => {

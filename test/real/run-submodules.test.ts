@@ -1,9 +1,9 @@
 import { execFile } from 'node:child_process';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, expect, it } from 'vitest';
-import { plainText, RunLab } from './run-lab.ts';
+import { plainText, RunLab, until } from './run-lab.ts';
 
 let lab: RunLab;
 afterEach(() => lab.stop());
@@ -52,6 +52,15 @@ async function fill(
   await git('commit', '-q', '-m', 'files');
 }
 
+/** Of the next job, which ends so. */
+async function traceOf(state: string): Promise<string> {
+  const ended = await lab.ended(await lab.begin());
+  const text = plainText(await lab.traceAt(ended));
+  expect(ended.result, text).toMatchObject({ state });
+  return text;
+}
+
+const nothing = { '.gitlab-ci.yml': 'old: { script: ["true"], rules: [{ when: never }] }\n' };
 const ci = `
 whole:
   variables: { GIT_SUBMODULE_STRATEGY: recursive }
@@ -69,7 +78,7 @@ none:
 `;
 
 it('submodules come as git lays them: relative, nested, of a private project by the job’s token, and of no other', async () => {
-  lab = await RunLab.start({ '.gitlab-ci.yml': 'old: { script: ["true"], rules: [{ when: never }] }\n' });
+  lab = await RunLab.start(nothing);
   const deep = await project('deep', { file: 'of deep\n' }, {});
   const one = await project('one', { file: 'of one\n' }, { 'in/deep': ['../deep.git', deep.sha] });
   const two = await project('two', { file: 'of two\n' }, {});
@@ -87,12 +96,6 @@ it('submodules come as git lays them: relative, nested, of a private project by 
   );
   await lab.git('push', '-q', lab.address, 'HEAD:main');
   await lab.agent();
-  const traceOf = async (state: string): Promise<string> => {
-    const ended = await lab.ended(await lab.begin());
-    const text = plainText(await lab.traceAt(ended));
-    expect(ended.result, text).toMatchObject({ state });
-    return text;
-  };
   const whole = await traceOf('success');
   expect(whole).toContain('Updating/initializing submodules recursively with git depth set to 20...\n');
   expect(whole).toContain(`Submodule path 'libs/one/in/deep': checked out '${deep.sha}'\n`);
@@ -124,4 +127,35 @@ it('submodules come as git lays them: relative, nested, of a private project by 
   const stolen = await traceOf('failed');
   expect(stolen).toMatch(/submodule it \(http[^)]*\/root\/one\.git\): git ls-remote failed.*(?:403|allowlist)/s);
   expect(stolen).not.toContain('of one');
+});
+
+it('a submodule’s mirror is kept as a project’s is: tidied once a day, made anew where it is damaged', async () => {
+  lab = await RunLab.start(nothing);
+  const one = await project('one', { file: 'of one\n' }, {});
+  const two = await project('two', { file: 'of two\n' }, {});
+  for (const { id } of [one, two])
+    await api(`/projects/${id}/job_token_scope/allowlist`, { target_project_id: lab.projectId });
+  const both = `
+variables: { GIT_SUBMODULE_STRATEGY: normal }
+first: &job { script: ["cat one/file two/file"] }
+second: *job
+`;
+  const links: Record<string, [string, string]> = { one: ['../one.git', one.sha], two: ['../two.git', two.sha] };
+  await fill(join(lab.folder, 'tree'), lab.git, { '.gitlab-ci.yml': both }, links);
+  await lab.git('push', '-q', lab.address, 'HEAD:main');
+  await lab.agent();
+  expect(await traceOf('success')).toContain('of one\nof two\n');
+
+  const folder = join(lab.home, 'mirrors');
+  const mirrors = readdirSync(folder).filter((name) => name.endsWith('.git'));
+  expect(mirrors).toHaveLength(3);
+  const stamps = mirrors.map((name) => join(folder, name, 'autogit-maintained'));
+  for (const stamp of stamps) rmSync(stamp);
+  // Left by a git that was killed with its machine.
+  for (const name of mirrors) {
+    const ref = join(folder, name, 'refs', 'autogit', 'modules', one.sha);
+    if (existsSync(ref)) writeFileSync(`${ref}.lock`, '');
+  }
+  expect(await traceOf('success')).toContain('of one\nof two\n');
+  await until('all are tidied', () => stamps.every((stamp) => existsSync(stamp)));
 });
