@@ -10,10 +10,8 @@ own.addSubnet('169.254.0.0', 16, 'ipv4');
 own.addSubnet('::', 127, 'ipv6');
 own.addSubnet('fe80::', 10, 'ipv6');
 
-const isOwn = (address: string): boolean => {
-  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];
-  return mapped ? isOwn(mapped) : own.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4');
-};
+/** An IPv4 address that is written as one of IPv6 is checked as what it is. */
+const isOwn = (address: string): boolean => own.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4');
 
 /**
  * host:port:address of a server that a repository names, for git. The agent fetches for the job: no repository may send it to
