@@ -1,23 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Freezer } from '../ports.ts';
 import { membersAside, spawnAside } from '../starter/starter.ts';
-import { cgroupProcesses, killCgroup, removeCgroup, thawCgroup } from './run-cgroup.ts';
-import {
-  leastUid,
-  marksOfRun,
-  type ProcessName,
-  processesOf,
-  type RunMarks,
-  signalAll,
-  terminate,
-} from './run-processes.ts';
+import { killCgroup, removeCgroup, thawCgroup } from './run-cgroup.ts';
+import { leastUid, type ProcessName, type RunMarks, signalAll, terminate } from './run-processes.ts';
 import { exitOf } from './tree-removal.ts';
-
-/** All that lives of a run, found as its watchdog finds what to freeze. */
-export const frozenBy = (freezer: Freezer): { pid: number }[] =>
-  freezer.kind === 'cgroup'
-    ? [freezer.path, ...(freezer.also ?? [])].flatMap((path) => cgroupProcesses(path))
-    : processesOf(freezer.marks ?? marksOfRun(freezer.marker));
 
 /** The group first, as nothing in it outruns that; then what left it, by its marks. */
 export async function endProcesses(

@@ -11,7 +11,7 @@ import { sharedTimings } from '../../protocol/timings.ts';
 import type { EffectOf } from '../../scheduler/effects.ts';
 import type { TakeOutcome } from '../../scheduler/inputs.ts';
 import { archName } from '../../scheduler/jobs/demand.ts';
-import { frozenBy } from '../executors/process-ending.ts';
+import { frozenBy } from '../executors/run-members.ts';
 import type { Executor, Freezer, LocalRun } from '../ports.ts';
 import { GitSources } from './git-sources.ts';
 import { RunLifecycle } from './run-lifecycle.ts';

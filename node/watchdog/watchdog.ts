@@ -3,15 +3,9 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { sharedTimings } from '../../protocol/timings.ts';
 import { type Clock, systemClock } from '../clock.ts';
-import { cgroupProcesses, freezeCgroup, thawCgroup } from '../executors/run-cgroup.ts';
-import {
-  continueRun,
-  marksOfRun,
-  type ProcessStat,
-  processesOf,
-  signalAll,
-  stopRun,
-} from '../executors/run-processes.ts';
+import { freezeCgroup, thawCgroup } from '../executors/run-cgroup.ts';
+import { frozenBy, groupsOf, stoppedBy } from '../executors/run-members.ts';
+import { continueRun, signalAll, stopRun } from '../executors/run-processes.ts';
 import { isDiskError } from '../store/disk-errors.ts';
 import { hasSidePrograms, leaveUnit, ownProgram, startSideProgram } from './side-program.ts';
 import { pidLine, readPidFile } from './told-file.ts';
@@ -87,28 +81,19 @@ async function replaceOld(home: string, pid: number): Promise<void> {
   for (let look = 0; look < 100 && watchdogPid(home) === pid; look++) await sleep(10);
 }
 
-/** Those without a group. A beat of an earlier agent has the marker only. */
-const processesIn = ({ freeze }: BeatRun): ProcessStat[] =>
-  freeze.kind === 'cgroup' ? [] : processesOf(freeze.marks ?? marksOfRun(freeze.marker));
-
-/** The run's own group first, then those of its services. */
-const groupsOf = ({ freeze }: BeatRun): string[] =>
-  freeze.kind === 'cgroup' ? [freeze.path, ...(freeze.also ?? [])] : [];
-
 /** Whatever of them has ended meanwhile keeps none of the others from it; throws when none is left. */
 function inEach(run: BeatRun, act: (path: string) => void): void {
-  const groups = groupsOf(run);
+  const groups = groupsOf(run.freeze);
   const left = groups.filter((path) => existsSync(path));
   for (const path of left.length > 0 ? left : groups.slice(0, 1)) act(path);
 }
 
 const freeze = (run: BeatRun): void =>
-  run.freeze.kind === 'cgroup' ? inEach(run, freezeCgroup) : stopRun(() => processesIn(run));
+  run.freeze.kind === 'cgroup' ? inEach(run, freezeCgroup) : stopRun(() => stoppedBy(run.freeze));
 const thaw = (run: BeatRun): void =>
-  run.freeze.kind === 'cgroup' ? inEach(run, thawCgroup) : continueRun(() => processesIn(run));
+  run.freeze.kind === 'cgroup' ? inEach(run, thawCgroup) : continueRun(() => stoppedBy(run.freeze));
 
-const lives = (run: BeatRun): boolean =>
-  groupsOf(run).some((path) => cgroupProcesses(path).length > 0) || processesIn(run).length > 0;
+const lives = (run: BeatRun): boolean => frozenBy(run.freeze).length > 0;
 
 const nameOf = ({ run, isService }: BeatRun): string => (isService === true ? `GitLab (${run})` : `run ${run}`);
 

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { spawnClean } from '../../node/clean-spawn.ts';
-import { frozenBy } from '../../node/executors/process-ending.ts';
+import { frozenBy } from '../../node/executors/run-members.ts';
 import { areAsleep } from '../../node/machine/gpu-sysfs.ts';
 import { createMachine, type MachineOptions } from '../../node/machine/machine.ts';
 import { NvidiaSmi } from '../../node/machine/nvidia-smi.ts';
