@@ -83,8 +83,8 @@ class Patterns {
   /** Without one nobody knows what is tracked. */
   async readIndex(source: FileSource): Promise<void> {
     try {
-      const index = await fileOf(source, '.git/index', mostIndexBytes);
-      const config = (await fileOf(source, '.git/config', 1 << 20)).toString('latin1');
+      const index = await bytesOf(source, '.git/index', mostIndexBytes);
+      const config = (await bytesOf(source, '.git/config', 1 << 20)).toString('latin1');
       this.#tracked = trackedNames(index, /^\s*objectformat\s*=\s*sha256/im.test(config) ? 32 : 20);
     } catch (error) {
       this.#indexProblem = (error as Error).message;
@@ -166,18 +166,28 @@ async function wantedNames(source: FileSource, patterns: Patterns): Promise<Byte
   return [...wanted].sort();
 }
 
+/** What is made of one file of the tree; null when it is not there. */
+async function ofFile<T>(
+  source: FileSource,
+  name: ByteName,
+  take: (entry: TarEntry) => T | Promise<T>,
+): Promise<T | null> {
+  const { bytes } = await source.read(Buffer.from(`./${name}\0`, 'latin1'), [textOf(name)]);
+  for await (const entry of readTar(bytes))
+    if (entry.kind === 'file' && plainName(entry.name) === name) return await take(entry);
+  return null;
+}
+
 /** A small file of the tree; throws when it is not there. */
-async function fileOf(source: FileSource, name: string, mostBytes: number): Promise<Buffer> {
-  const { bytes } = await source.read(Buffer.from(`./${name}\0`), [name]);
-  for await (const entry of readTar(bytes)) {
-    if (plainName(entry.name) !== name || entry.kind !== 'file') continue;
-    if (entry.size > mostBytes) throw new Error(`${name} is larger than ${mostBytes >> 20} MiB`);
-    if (entry.whole) return Buffer.from(entry.whole);
+async function bytesOf(source: FileSource, name: string, mostBytes: number): Promise<Buffer> {
+  const read = await ofFile(source, name, async ({ size, body }) => {
+    if (size > mostBytes) throw new Error(`${name} is larger than ${mostBytes >> 20} MiB`);
     const chunks: Uint8Array[] = [];
-    for await (const chunk of entry.body) chunks.push(chunk);
+    for await (const chunk of body) chunks.push(chunk);
     return Buffer.concat(chunks);
-  }
-  throw new Error(`the tree has no ${name}`);
+  });
+  if (read === null) throw new Error(`the tree has no ${name}`);
+  return read;
 }
 
 class Packing {
@@ -236,13 +246,12 @@ class Packing {
   /** A hard link whose other name is no artifact: that one is read, and its bytes kept under this name. */
   async #addFrom(facts: FileFacts, target: ByteName): Promise<void> {
     if (this.#writer.again(facts, target)) return;
-    const names = Buffer.from(`./${target}\0`, 'latin1');
-    const { bytes } = await this.#source.read(names, [textOf(target)]);
-    for await (const entry of readTar(bytes)) {
-      if (entry.kind !== 'file' || plainName(entry.name) !== target) continue;
-      this.#weigh(entry.size);
-      return this.#writer.file(facts, entry.size, entry.body);
-    }
+    const found = await ofFile(this.#source, target, async ({ size, body }) => {
+      this.#weigh(size);
+      await this.#writer.file(facts, size, body);
+      return true;
+    });
+    if (found) return;
     this.count--;
     this.#missing.add(facts.name);
   }

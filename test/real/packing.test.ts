@@ -1,8 +1,10 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { deflateRawSync } from 'node:zlib';
+import { deflateRawSync, gunzipSync } from 'node:zlib';
 import { afterAll, describe, expect, it } from 'vitest';
 import { madeEntry, writeTar } from '../../node/executors/tar-format.ts';
 import type { TreeRead } from '../../node/ports.ts';
@@ -95,6 +97,19 @@ describe('many small files', () => {
     expect(await packAside(source, asked({}), new AbortController().signal)).toMatchObject({ count: 1 });
     expect(sent.map(({ length }) => length)).toEqual([0]);
   });
+});
+
+it('a hard link to a large file that is no artifact itself has its bytes', async () => {
+  const content = randomBytes(3 << 20);
+  const whole = await treeOf(new Map([['other', content]]));
+  const entries = [madeEntry('artifact', { kind: 'link', linkname: 'other' })];
+  const source = {
+    list: async () => read(Readable.from([Buffer.from('artifact\0other\0')])),
+    read: async (names: Uint8Array) => (Buffer.from(names).includes('other') ? whole.read() : read(writeTar(entries))),
+  };
+  const packed = await packArtifact(source, asked({ paths: ['artifact'], format: 'gzip' }));
+  expect(packed.count).toBe(1);
+  expect(gunzipSync(readFileSync(request.file)).equals(content)).toBe(true);
 });
 
 describe('packing beside the event loop', () => {
