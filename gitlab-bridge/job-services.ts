@@ -67,7 +67,7 @@ export function plannedServices(
   variables: readonly RunVariable[],
   lookUp: (key: string) => string | null,
 ): PlannedServices {
-  const taken = new Map<string, string>();
+  const taken = new Set<string>();
   const services: PlannedService[] = [];
   const warnings: string[] = [];
   for (const [index, asked] of payload.services.entries()) {
@@ -76,7 +76,7 @@ export function plannedServices(
     const aliases = aliasesOf(name, expand(asked.alias ?? '', lookUp));
     const free = aliases.filter((alias) => !taken.has(alias));
     for (const alias of aliases)
-      if (!free.includes(alias))
+      if (taken.has(alias))
         warnings.push(
           `Skipping alias "${alias}" for service "${title}" (services[${index}]): alias is already in use by another service`,
         );
@@ -84,7 +84,7 @@ export function plannedServices(
       warnings.push(`Service ${title} is not started a second time: give each one an alias of its own`);
       continue;
     }
-    for (const alias of free) taken.set(alias, title);
+    for (const alias of free) taken.add(alias);
     const { environment, leftOut } = environmentOf(payload, asked, variables, lookUp);
     if (leftOut.length > 0)
       warnings.push(`Variables that no program can be given, not set in service ${title}: ${leftOut.join(', ')}`);
@@ -114,7 +114,7 @@ function environmentOf(
   lookUp: (key: string) => string | null,
 ): { environment: PlannedService['environment']; leftOut: string[] } {
   const sent = new Map(payload.variables.map((variable) => [variable.key, variable]));
-  const isPublic = (key: string): boolean => (sent.has(key) ? sent.get(key)?.public === true : true);
+  const isPublic = (key: string): boolean => !sent.has(key) || sent.get(key)?.public === true;
   const environment = new Map<string, string>();
   for (const { key, file, value } of variables)
     if (isPublic(key)) environment.set(key, file ? (lookUp(key) ?? '') : value);
