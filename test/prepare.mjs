@@ -1,8 +1,15 @@
-// What the tests need from Debian, installed when missing: Docker Engine, iproute2 for namespaces, git for Git over HTTP.
+// What the tests need from Debian, installed when missing: Docker Engine, iproute2 for namespaces, git for Git over HTTP, systemd's own check of a unit.
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 
-const wanted = { dockerd: 'docker.io', ip: 'iproute2', git: 'git', iptables: 'iptables', bash: 'bash' };
+const wanted = {
+  dockerd: 'docker.io',
+  ip: 'iproute2',
+  git: 'git',
+  iptables: 'iptables',
+  bash: 'bash',
+  'systemd-analyze': 'systemd',
+};
 const folders = ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bin', '/sbin', '/bin'];
 const missing = Object.entries(wanted).filter(([name]) => !folders.some((folder) => existsSync(`${folder}/${name}`)));
 if (missing.length > 0) {
