@@ -30,10 +30,7 @@ export const hostingStories: Story[] = [
       stage.wait(60_000);
       stage.must('desktop-1 goes on alone, with all of it', hostOf(stage) === 'desktop-1');
       stage.status();
-      stage.act('kang and desktop-2 are back', () => {
-        stage.powerOn('kang');
-        stage.powerOn('desktop-2');
-      });
+      stage.act('kang and desktop-2 are back', () => stage.powerOn('kang', 'desktop-2'));
       stage.wait(60_000);
       stage.must('GitLab stays where it is', hostOf(stage) === 'desktop-1');
       stage.status();
@@ -46,17 +43,11 @@ export const hostingStories: Story[] = [
       'kang runs GitLab, and both desktops hold copies of it. A fuse takes kang and desktop-2. desktop-1 is left, is no majority, and moves nothing; then the light is on again.',
     play: () => {
       const stage = hosted();
-      stage.act('a fuse blows: kang and desktop-2 are off', () => {
-        stage.powerOff('kang');
-        stage.powerOff('desktop-2');
-      });
+      stage.act('a fuse blows: kang and desktop-2 are off', () => stage.powerOff('kang', 'desktop-2'));
       stage.wait(180_000);
       stage.must('nothing moves', hostOf(stage) === 'kang' && stage.leader === undefined);
       stage.status();
-      stage.act('kang and desktop-2 boot', () => {
-        stage.powerOn('kang');
-        stage.powerOn('desktop-2');
-      });
+      stage.act('kang and desktop-2 boot', () => stage.powerOn('kang', 'desktop-2'));
       stage.wait(60_000);
       stage.must('GitLab goes on where it was', hostOf(stage) === 'kang');
       stage.status();

@@ -179,13 +179,13 @@ export class Stage {
     this.world.startAgent(this.machine(name).id);
   }
 
-  powerOff(name: string): void {
-    this.world.powerOff(this.machine(name).id);
+  powerOff(...names: readonly string[]): void {
+    for (const name of names) this.world.powerOff(this.machine(name).id);
   }
 
-  /** The same disk, a new boot. */
-  powerOn(name: string): void {
-    this.world.bringBack(this.machine(name));
+  /** The same disks, a new boot of each. */
+  powerOn(...names: readonly string[]): void {
+    for (const name of names) this.world.bringBack(this.machine(name));
   }
 
   /** A person types `recover --force` there, and names the machines seen switched off. */
@@ -213,23 +213,24 @@ export class Stage {
 
   /** As a desktop does it: the agent is told first, leaves, and the machine sleeps. */
   sleepPolitely(name: string): void {
-    const machine = this.machine(name);
-    this.agent(name).feed({ kind: 'leave-asked' });
-    this.until(`${name} has left`, () => this.world.agentOf(machine.id) === undefined);
-    this.world.suspend(machine.id);
+    this.#leave(name, {});
+    this.world.suspend(this.machine(name).id);
   }
 
   /** As `systemctl restart` or an upgrade does it: the agent says when it is back, and leaves. */
   restartPolitely(name: string): void {
-    this.agent(name).feed({ kind: 'leave-asked', backMs: 60_000 });
-    this.until(`${name} has left`, () => this.world.agentOf(this.machine(name).id) === undefined);
+    this.#leave(name, { backMs: 60_000 });
   }
 
   /** As one does it for the night: the agent leaves, and the power goes. */
   shutDown(name: string): void {
-    this.agent(name).feed({ kind: 'leave-asked' });
-    this.until(`${name} has left`, () => this.world.agentOf(this.machine(name).id) === undefined);
+    this.#leave(name, {});
     this.powerOff(name);
+  }
+
+  #leave(name: string, more: { backMs?: number }): void {
+    this.agent(name).feed({ kind: 'leave-asked', ...more });
+    this.until(`${name} has left`, () => this.world.agentOf(this.machine(name).id) === undefined);
   }
 
   wakeUp(name: string): void {

@@ -183,9 +183,7 @@ export const stories: Story[] = [
         running(stage, desktopOne, 20_000);
         running(stage, desktopTwo, 20_000);
       });
-      stage.act('the power is cut', () => {
-        for (const name of ['kang', 'desktop-1', 'desktop-2']) stage.powerOff(name);
-      });
+      stage.act('the power is cut', () => stage.powerOff('kang', 'desktop-1', 'desktop-2'));
       stage.wait(60_000);
       stage.act('desktop-2 boots', () => stage.powerOn('desktop-2'));
       stage.wait(10_000);
