@@ -1,6 +1,7 @@
 import { expect, it } from 'vitest';
-import { diceOf, scheduleOf } from '../lab/hosting/probe-schedule.ts';
+import { scheduleOf } from '../lab/hosting/probe-schedule.ts';
 import { type Ack, whatTwoDid } from '../lab/hosting/probe-writers.ts';
+import { Chance } from '../sim/chance.ts';
 
 const doors = ['http://10.0.0.1:8080', 'http://10.0.0.2:8080'];
 const ack = (by: string, start: number, end = start + 20, target = doors[0] as string): Ack => ({
@@ -21,8 +22,8 @@ it('the probe says who acknowledged beside whom (SAFETY H1, H7)', () => {
 
 it('a seed is one row of schedules, and its cuts, stops and kills aim at host and leader', () => {
   const all = (seed: number) => {
-    const dice = diceOf(seed);
-    return Array.from({ length: 200 }, () => scheduleOf(dice, ['kang', 'desktop-1', 'desktop-2'], ['kang'])).flat();
+    const chance = new Chance(seed);
+    return Array.from({ length: 200 }, () => scheduleOf(chance, ['kang', 'desktop-1', 'desktop-2'], ['kang'])).flat();
   };
   expect(all(7)).toEqual(all(7));
   expect(all(7)).not.toEqual(all(8));

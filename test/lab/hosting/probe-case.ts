@@ -1,9 +1,10 @@
 import { sleep, until } from '../../e2e/rig.ts';
+import { Chance } from '../../sim/chance.ts';
 import type { LabMachine } from '../lab-machine.ts';
 import { continueAll, signalTo, stopAll } from '../machine-processes.ts';
 import { demand, type HostedLab, seconds, token } from './hosted-lab.ts';
 import type { LabCase } from './machine-cases.ts';
-import { diceOf, type ProbeFault, scheduleOf, wordsOf } from './probe-schedule.ts';
+import { type ProbeFault, scheduleOf, wordsOf } from './probe-schedule.ts';
 import { ProbeWriters, whatTwoDid } from './probe-writers.ts';
 
 export interface ProbeWish {
@@ -62,7 +63,7 @@ async function probe(hosted: HostedLab, { forMs, seed, say }: ProbeWish): Promis
   for (const key of ['inSyncGraceMs', 'graceMs']) await hosted.done(kang, 'settings', key, `${graceMs}`);
   const names = lab.machines.map(({ name }) => name);
   const doors = lab.machines.map((machine) => `http://${lab.lan.address(lab.number(machine))}:${hosted.port}`);
-  const dice = diceOf(seed);
+  const chance = new Chance(seed);
   const writers = new ProbeWriters(hosted, token);
   let [schedules, moves, acks, unsure] = [0, 0, 0, 0];
   const began = performance.now();
@@ -74,7 +75,7 @@ async function probe(hosted: HostedLab, { forMs, seed, say }: ProbeWish): Promis
       writers.taken();
       const before = (await hosted.status(lab.machine(host))).epoch;
       const leader = (await kang.status()).leader?.node ?? host;
-      const faults = scheduleOf(dice, names, [host, host, leader]);
+      const faults = scheduleOf(chance, names, [host, host, leader]);
       await Promise.all(faults.map((fault) => happen(hosted, fault)));
       host = await well(hosted);
       const { epoch } = await hosted.status(lab.machine(host));
