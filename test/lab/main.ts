@@ -1,6 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { parseDuration } from '../../node/settings/quantities.ts';
 import { heal, kill, partition, plug, reboot, resume, start, suspend, unplug } from './faults.ts';
 import { hostingScenario } from './hosting/scenario.ts';
 import { buildLab, Lab } from './lab.ts';
@@ -67,14 +68,13 @@ function demandPrograms(): void {
 
 /** Each case of hosting, or those that are named; what it built goes, whatever comes of it. */
 async function hosting({ only, keep, for: time = '3m', seed = '1' }: Flags): Promise<number> {
-  const [, count, unit] = /^([1-9]\d{0,3})(s|m|h)$/.exec(time) ?? [];
-  if (unit === undefined) throw new LabRefusal(`--for ${time}: a number with s, m or h, as 90m`);
+  if (!/^[1-9]\d{0,3}[smh]$/.test(time)) throw new LabRefusal(`--for ${time}: a number with s, m or h, as 90m`);
   if (!/^\d{1,9}$/.test(seed)) throw new LabRefusal(`--seed ${seed}: a number of at most nine digits`);
-  const forMs = Number(count) * { s: 1000, m: 60_000, h: 3_600_000 }[unit as 's' | 'm' | 'h'];
   demandPrograms();
   if (!keep) removedWhenInterrupted();
   try {
-    return (await hostingScenario(only?.split(',') ?? [], { forMs, seed: Number(seed) }, say)) ? 0 : 1;
+    const probe = { forMs: parseDuration(time), seed: Number(seed) };
+    return (await hostingScenario(only?.split(',') ?? [], probe, say)) ? 0 : 1;
   } finally {
     if (!keep) await removeLabs();
   }

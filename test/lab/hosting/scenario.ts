@@ -10,21 +10,17 @@ import { type LabCase, machineCases } from './machine-cases.ts';
 import { type ProbeWish, probeCase } from './probe-case.ts';
 
 const usual: readonly LabCase[] = [...machineCases, ...dataCases];
-const withProbe = (wish: ProbeWish): LabCase[] => [...usual, httpsCase, probeCase(wish)];
 /** What the others stand on. */
 const first = 'deploy';
 
-const linesOf = (cases: readonly LabCase[]): string =>
-  cases.map(({ name, what }) => `  ${name.padEnd(14)} ${what}`).join('\n');
-
-/** `only`: names of cases, in the order of the table; deploying is always done, the probe only where it is named. */
-function chosen(only: readonly string[], wish: ProbeWish): LabCase[] {
-  const cases = withProbe(wish);
+/** `only`: names of cases, in the order of the table; deploying is always done, https and the probe only where they are named. */
+function chosen(only: readonly string[], wish: ProbeWish): readonly LabCase[] {
+  if (only.length === 0) return usual;
+  const cases = [...usual, httpsCase, probeCase(wish)];
+  const lines = cases.map(({ name, what }) => `  ${name.padEnd(14)} ${what}`).join('\n');
   const unknown = only.find((name) => !cases.some((one) => one.name === name));
-  if (unknown !== undefined) throw new LabRefusal(`there is no case ${unknown}. There are\n${linesOf(cases)}`);
-  return (only.length === 0 ? usual : cases).filter(
-    ({ name }) => only.length === 0 || name === first || only.includes(name),
-  );
+  if (unknown !== undefined) throw new LabRefusal(`there is no case ${unknown}. There are\n${lines}`);
+  return cases.filter(({ name }) => name === first || only.includes(name));
 }
 
 /** What kang's agent wrote of late that is no everyday matter: with the lab its log goes. */
