@@ -51,18 +51,18 @@ const hashed = (...parts: (string | Buffer)[]): string => {
   return hash.digest('hex').slice(0, 12);
 };
 
+/** `host` is an engine's; undefined: this machine's own. */
+const envOf = (host: string | undefined): NodeJS.ProcessEnv =>
+  host === undefined ? process.env : { ...process.env, DOCKER_HOST: host };
 const docker = (host: string | undefined, args: string[], input?: string): string =>
   execFileSync('docker', args, {
-    env: host === undefined ? process.env : { ...process.env, DOCKER_HOST: host },
+    env: envOf(host),
     encoding: 'utf8',
     stdio: ['pipe', 'pipe', 'pipe'],
     ...(input === undefined ? {} : { input }),
   }).trim();
 const has = (host: string | undefined, image: string): boolean =>
-  spawnSync('docker', ['image', 'inspect', image], {
-    env: host === undefined ? process.env : { ...process.env, DOCKER_HOST: host },
-    stdio: 'ignore',
-  }).status === 0;
+  spawnSync('docker', ['image', 'inspect', image], { env: envOf(host), stdio: 'ignore' }).status === 0;
 
 function installDebootstrap(): void {
   if (spawnSync('sh', ['-c', 'command -v debootstrap'], { stdio: 'ignore' }).status === 0) return;
@@ -193,14 +193,11 @@ export function standInVersion(image: string, tag: string, version: string, isBr
   }
 }
 
-/** From one engine into another, without a file between. */
-export async function hand(image: string, to: string): Promise<void> {
+/** From one engine, this machine's own unless another one is named, into one that lacks it; without a file between. */
+export async function hand(image: string, to: string, from?: string): Promise<void> {
   if (has(to, image)) return;
-  const from = spawn('docker', ['save', image], { stdio: ['ignore', 'pipe', 'inherit'] });
-  const into = spawn('docker', ['load'], {
-    env: { ...process.env, DOCKER_HOST: to },
-    stdio: [from.stdout, 'ignore', 'inherit'],
-  });
+  const save = spawn('docker', ['save', image], { env: envOf(from), stdio: ['ignore', 'pipe', 'inherit'] });
+  const into = spawn('docker', ['load'], { env: envOf(to), stdio: [save.stdout, 'ignore', 'inherit'] });
   const code = await new Promise((done) => into.on('close', done));
   if (code !== 0) throw new Error(`${image} could not be handed to ${to}`);
 }

@@ -32,6 +32,11 @@ export class LabMachine {
     });
   }
 
+  /** To `nsenter`: on its network, and all else as on this computer. */
+  get net(): string {
+    return `--net=/var/run/netns/${this.namespace}`;
+  }
+
   get #out(): string {
     return join(this.dir, 'agent.out');
   }

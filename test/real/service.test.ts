@@ -115,7 +115,9 @@ describe('the service', () => {
     for (const target of ['multi-user.target', 'default.target']) {
       const file = join(dir, 'autogit-node.service');
       writeFileSync(file, unitText({ node: process.execPath, bin: '/opt/a.cjs', home: '/var/lib/a', target }));
-      const { error, status, stderr } = spawnSync('systemd-analyze', ['verify', '--man=no', file], { encoding: 'utf8' });
+      const { error, status, stderr } = spawnSync('systemd-analyze', ['verify', '--man=no', file], {
+        encoding: 'utf8',
+      });
       if (error) throw error;
       expect([status, stderr.split('\n').filter((line) => line.includes('autogit-node'))]).toEqual([0, []]);
     }

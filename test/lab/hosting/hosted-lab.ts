@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { StatusSnapshot } from '../../../protocol/status.ts';
 import { sleep, TestGitlab, until } from '../../e2e/rig.ts';
-import { standInImage } from '../../gitlab-image/stand-in-image.ts';
+import { hand, standInImage } from '../../gitlab-image/stand-in-image.ts';
 import type { Lab } from '../lab.ts';
 import { insideOf } from '../lab-init.ts';
 import type { LabMachine } from '../lab-machine.ts';
@@ -12,9 +12,9 @@ import { diskOf } from './lab-disks.ts';
 import { lossOf, parse, readScript, rowsSql, type WholeData } from './whole-data.ts';
 
 const run = promisify(execFile);
-export const image = 'autogit-lab:gitlab';
+const image = 'autogit-lab:gitlab';
 const port = 8080;
-export const token = 'glpat-lab-hosting-0123456789';
+const token = 'glpat-lab-hosting-0123456789';
 const postgresUser = '996';
 
 export interface Said {
@@ -39,7 +39,6 @@ export function demand(is: boolean, sentence: string): void {
 export class HostedLab {
   readonly lab: Lab;
   readonly kang: LabMachine;
-  readonly port = port;
   /** A desk at which one pushes: in no machine's way. */
   readonly #desk: string;
   readonly gitlab: TestGitlab;
@@ -69,18 +68,12 @@ export class HostedLab {
 
   /** So that GitLab can go on at any of them. */
   async bringImageToAll(): Promise<void> {
-    const { host } = this.kang.engine;
-    for (const { engine } of this.lab.machines.filter((machine) => machine !== this.kang)) {
-      if (engine.docker(['image', 'inspect', image]).status === 0) continue;
-      await run('sh', [
-        '-c',
-        `DOCKER_HOST="$1" docker save "$3" | DOCKER_HOST="$2" docker load`,
-        'lab',
-        host,
-        engine.host,
-        image,
-      ]);
-    }
+    for (const { engine } of this.lab.machines) await hand(image, engine.host, this.kang.engine.host);
+  }
+
+  /** GitLab's address at each machine, as people have it. */
+  get doors(): string[] {
+    return this.lab.machines.map((machine) => `http://${this.lab.lan.address(this.lab.number(machine))}:${port}`);
   }
 
   /** Containers of GitLab that run on a machine, with their own addresses; none where its engine cannot say. */
@@ -91,11 +84,7 @@ export class HostedLab {
     };
     const running = ask('ps', '-q', '--filter', `ancestor=${image}`);
     const form = '{{range .NetworkSettings.Networks}}{{println .IPAddress}}{{end}}';
-    return running.length === 0
-      ? []
-      : ask('inspect', '-f', form, ...running)
-          .map((one) => one.trim())
-          .filter(Boolean);
+    return running.length === 0 ? [] : ask('inspect', '-f', form, ...running);
   }
 
   get place(): string {
@@ -130,10 +119,15 @@ export class HostedLab {
     return said;
   }
 
-  deploy(machine: LabMachine): Promise<Said> {
-    const what = ['--image', image, '--preset', 'minimal', '--port', String(port), '--ssh-port', '0'];
-    const where = ['--data', this.place, '--hostname', this.lab.lan.address(1), '--copies', 'desktop-1,desktop-2'];
-    return this.cli(machine, '--yes', '--json', 'gitlab', 'deploy', ...what, ...where, '--on', 'kang');
+  /** On kang, as somebody asks for it at that machine; `words`: its address, who holds copies. */
+  deploy(
+    machine: LabMachine,
+    words = ['--hostname', this.lab.lan.address(1), '--copies', 'desktop-1,desktop-2'],
+    at = port,
+  ): Promise<Said> {
+    const what = ['--image', image, '--preset', 'minimal', '--port', String(at), '--ssh-port', '0'];
+    const where = ['--data', this.place, '--on', 'kang'];
+    return this.cli(machine, '--yes', '--json', 'gitlab', 'deploy', ...what, ...where, ...words);
   }
 
   /** An administrator's token for who pushes, as GitLab's manual makes one. */
@@ -147,8 +141,7 @@ export class HostedLab {
   async isServed(): Promise<boolean> {
     const url = `${this.gitlab.url}/users/sign_in`;
     const ask = ['curl', '-s', '-o', '/dev/null', '-m', '1', '-w', '%{http_code}', url];
-    const net = `--net=/var/run/netns/${this.kang.namespace}`;
-    return run('nsenter', [net, ...ask]).then(
+    return run('nsenter', [this.kang.net, ...ask]).then(
       ({ stdout }) => stdout === '200',
       () => false,
     );
@@ -185,7 +178,7 @@ export class HostedLab {
     const clone = join(this.#desk, project);
     const remote = `${this.gitlab.url.replace('//', `//root:${token}@`)}/root/${project}.git`;
     const git = async (...args: string[]): Promise<string> => {
-      const net = `--net=/var/run/netns/${this.lab.machine(from).namespace}`;
+      const { net } = this.lab.machine(from);
       const who = ['-c', 'user.name=lab', '-c', 'user.email=lab@localhost'];
       const { stdout, stderr } = await run('nsenter', [net, 'timeout', String(limitSeconds), 'git', ...who, ...args]);
       return `${stdout}${stderr}`;

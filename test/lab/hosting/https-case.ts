@@ -7,7 +7,8 @@ import { promisify } from 'node:util';
 import { pipelineEnd } from '../../e2e/mesh.ts';
 import { until } from '../../e2e/rig.ts';
 import { type TestCertificate, testCertificate } from '../../hosting/test-certificate.ts';
-import { demand, type HostedLab, image, lastLine, type Said, seconds } from './hosted-lab.ts';
+import type { LabMachine } from '../lab-machine.ts';
+import { demand, type HostedLab, lastLine, type Said, seconds } from './hosted-lab.ts';
 import type { LabCase } from './machine-cases.ts';
 
 const run = promisify(execFile);
@@ -44,21 +45,21 @@ class Secure {
   }
 
   deploy(...more: string[]): Promise<Said> {
-    const { hosted } = this;
-    const what = ['--image', image, '--preset', 'minimal', '--port', String(port), '--ssh-port', '0'];
-    const words = ['--yes', '--json', 'gitlab', 'deploy', ...what, '--data', hosted.place, '--on', 'kang', ...more];
-    return hosted.cli(hosted.lab.machine('desktop-1'), ...words);
+    return this.hosted.deploy(this.hosted.lab.machine('desktop-1'), more, port);
   }
 
-  /** On desktop-2, which knows no other way than the address. */
+  /** desktop-2: it knows no other way than the address. */
+  get other(): LabMachine {
+    return this.hosted.lab.machine('desktop-2');
+  }
+
   there(file: string, ...args: string[]): Promise<{ stdout: string; stderr: string }> {
-    const enter = `--net=/var/run/netns/${this.hosted.lab.machine('desktop-2').namespace}`;
-    return run('nsenter', [enter, 'timeout', '120', file, ...args]);
+    return run('nsenter', [this.other.net, 'timeout', '120', file, ...args]);
   }
 
   slow(rate: string | null): void {
     const { lab } = this.hosted;
-    const cable = ['dev', `p${lab.number(lab.machine('desktop-2'))}`, 'root'];
+    const cable = ['dev', `p${lab.number(this.other)}`, 'root'];
     const limit = rate === null ? [] : ['tbf', 'rate', rate, 'burst', '32kb', 'latency', '50ms'];
     execFileSync('tc', ['-n', lab.lan.hub, 'qdisc', rate === null ? 'del' : 'replace', ...cable, ...limit]);
   }
@@ -95,8 +96,9 @@ async function renewed(secure: Secure, remote: string, next: TestCertificate): P
   const whole = join(secure.dir, 'whole');
   secure.slow('1mbit');
   try {
-    const enter = `--net=/var/run/netns/${hosted.lab.machine('desktop-2').namespace}`;
-    const cloning = spawn('nsenter', [enter, 'git', 'clone', '-q', '--mirror', remote, whole], { stdio: 'ignore' });
+    const cloning = spawn('nsenter', [secure.other.net, 'git', 'clone', '-q', '--mirror', remote, whole], {
+      stdio: 'ignore',
+    });
     const cloned = new Promise<number | null>((done) => cloning.on('exit', done));
     await until('it clones', () => existsSync(whole));
     const { stdout } = await hosted.done(desktop, 'gitlab', 'certificate', ...secure.flags(next));
@@ -140,15 +142,8 @@ async function overHttps(hosted: HostedLab): Promise<string> {
       answers = stdout.startsWith('[{') ? answers + 1 : 0;
       return answers > 20;
     });
-    const led = await secure.there(
-      'curl',
-      '-s',
-      '-o',
-      secure.ca.replace(/ca.pem$/, 'page'),
-      '-w',
-      '%{redirect_url}',
-      `${secure.url.replace('https', 'http')}/a`,
-    );
+    const inTheClear = `${secure.url.replace('https', 'http')}/a`;
+    const led = await secure.there('curl', '-s', '-o', '/dev/null', '-w', '%{redirect_url}', inTheClear);
     demand(led.stdout === `${secure.url}/a`, `http leads to "${led.stdout}"`);
 
     // Its sources come by the mesh's own git, and it finds the CA that the mesh believes.
@@ -166,7 +161,8 @@ async function overHttps(hosted: HostedLab): Promise<string> {
     const access = hosted.docker('exec', hosted.container(), 'cat', '/var/log/gitlab/nginx/gitlab_access.log');
     const pusher = access.split('\n').findLast((line) => line.includes('POST /root/tls.git/git-receive-pack'));
     demand(pusher?.split(' ')[0] === `${net}3`, `who pushed is ${pusher}`);
-    const line = Buffer.from(next.key.split('\n')[1] ?? 'x').toString();
+    const line = next.key.split('\n')[1] ?? '';
+    demand(line !== '', 'the certificate that was made has no key');
     const homes = lab.machines.map(({ agent }) => agent.home);
     const leaks = await run('grep', [
       '-rlaF',

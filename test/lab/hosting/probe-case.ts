@@ -1,11 +1,12 @@
 import { sleep, until } from '../../e2e/rig.ts';
 import { Chance } from '../../sim/chance.ts';
+import type { Lab } from '../lab.ts';
 import type { LabMachine } from '../lab-machine.ts';
 import { continueAll, signalTo, stopAll } from '../machine-processes.ts';
-import { demand, type HostedLab, seconds, token } from './hosted-lab.ts';
+import { demand, type HostedLab, seconds } from './hosted-lab.ts';
 import type { LabCase } from './machine-cases.ts';
 import { type ProbeFault, scheduleOf, wordsOf } from './probe-schedule.ts';
-import { ProbeWriters, whatTwoDid } from './probe-writers.ts';
+import { isTimed, ProbeWriters, whatTwoDid } from './probe-writers.ts';
 
 export interface ProbeWish {
   /** So long schedules are begun. */
@@ -18,29 +19,34 @@ export interface ProbeWish {
 const graceMs = 5000;
 const wellMs = 150_000;
 
+type Deed = (lab: Lab, one: LabMachine, other: LabMachine) => unknown;
+
+const deaf: Deed = (lab, one, other) => lab.lan.block(lab.number(one), lab.number(other));
+const hears: Deed = (lab, one, other) => lab.lan.unblock(lab.number(one), lab.number(other));
+const bothWays =
+  (deed: Deed): Deed =>
+  (lab, one, other) => [deed(lab, one, other), deed(lab, other, one)];
+/** Also what somebody else had stopped meanwhile. */
+const goesOn: Deed = (_, { namespace }) => continueAll(namespace);
+
+/** What each fault does, and what undoes it. */
+const deeds: Record<ProbeFault['kind'], readonly [Deed, Deed]> = {
+  cable: [(lab, one) => lab.lan.unplug(lab.number(one)), (lab, one) => lab.lan.plug(lab.number(one))],
+  'one way': [deaf, hears],
+  'both ways': [bothWays(deaf), bothWays(hears)],
+  'stop machine': [(_, { namespace }) => stopAll(namespace), goesOn],
+  'stop agent': [(_, one) => signalTo(one.agents(), 'SIGSTOP'), goesOn],
+  'kill agent': [(_, one) => one.killAgent(), (lab, one) => lab.start(one)],
+};
+
 /** Does it, and undoes it after its time. */
 async function happen({ lab }: HostedLab, { kind, of, fromMs, forMs }: ProbeFault): Promise<void> {
   const [one, other = one] = of.map((name) => lab.machine(name)) as [LabMachine, LabMachine?];
-  const [a, b] = [lab.number(one), lab.number(other)];
-  const ways =
-    kind === 'both ways'
-      ? ([
-          [a, b],
-          [b, a],
-        ] as const)
-      : ([[a, b]] as const);
+  const [does, undoes] = deeds[kind];
   await sleep(fromMs);
-  if (kind === 'cable') lab.lan.unplug(a);
-  else if (kind === 'one way' || kind === 'both ways') for (const [from, to] of ways) lab.lan.block(from, to);
-  else if (kind === 'stop machine') await stopAll(one.namespace);
-  else if (kind === 'stop agent') signalTo(one.agents(), 'SIGSTOP');
-  else await one.killAgent();
+  await does(lab, one, other);
   await sleep(forMs);
-  if (kind === 'cable') lab.lan.plug(a);
-  else if (kind === 'one way' || kind === 'both ways') for (const [from, to] of ways) lab.lan.unblock(from, to);
-  else if (kind === 'kill agent') await lab.start(one);
-  // Also what somebody else had stopped meanwhile.
-  else await continueAll(one.namespace);
+  await undoes(lab, one, other);
 }
 
 /** Who hosts, as most machines say; it serves, and some other machine is in sync: whatever comes next, it can go on there. */
@@ -62,9 +68,8 @@ async function probe(hosted: HostedLab, { forMs, seed, say }: ProbeWish): Promis
   await hosted.bringImageToAll();
   for (const key of ['inSyncGraceMs', 'graceMs']) await hosted.done(kang, 'settings', key, `${graceMs}`);
   const names = lab.machines.map(({ name }) => name);
-  const doors = lab.machines.map((machine) => `http://${lab.lan.address(lab.number(machine))}:${hosted.port}`);
   const chance = new Chance(seed);
-  const writers = new ProbeWriters(hosted, token);
+  const writers = new ProbeWriters(hosted);
   let [schedules, moves, acks, unsure] = [0, 0, 0, 0];
   const began = performance.now();
   const looks = setInterval(() => writers.look(), 2000);
@@ -80,13 +85,13 @@ async function probe(hosted: HostedLab, { forMs, seed, say }: ProbeWish): Promis
       host = await well(hosted);
       const { epoch } = await hosted.status(lab.machine(host));
       const seen = writers.taken();
-      const two = whatTwoDid(seen, doors, epoch - before);
+      const two = whatTwoDid(seen, hosted.doors, epoch - before);
       const words = faults.map(wordsOf).join(', ');
       const through = new Set(seen.map(({ from, target }) => `${from} ${target}`)).size;
       schedules += 1;
       moves += epoch - before;
       acks += seen.length;
-      unsure += seen.filter(({ start, end }) => end - start > 1200).length;
+      unsure += seen.filter((ack) => !isTimed(ack)).length;
       say(
         `probe ${String(schedules).padStart(3)} of seed ${seed}: ${words}: ${seen.length} acknowledged on ${through} ways, ${epoch - before} epochs, on ${host}`,
       );

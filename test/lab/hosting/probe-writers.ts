@@ -14,8 +14,10 @@ export interface Ack {
   by: string;
 }
 
-/** ms; an answer that took longer waited in a machine that stood still, and may have been given at any time since. */
+/** ms that an answer is waited for. */
 const answerMs = 1000;
+/** One that took longer, with some room, waited in a machine that stood still, and may have been given at any time since. */
+export const isTimed = ({ start, end }: Ack): boolean => end - start <= answerMs * 1.2;
 
 /** Runs in a machine's network: writes to every target about once a second, and prints what was acknowledged. */
 const script = `
@@ -53,11 +55,11 @@ export class ProbeWriters {
   readonly #children = new Map<string, ChildProcess>();
   #acks: Ack[] = [];
 
-  constructor(hosted: HostedLab, token: string) {
+  constructor(hosted: HostedLab) {
     this.#hosted = hosted;
-    for (const { name, namespace } of hosted.lab.machines) {
+    const { token } = hosted.gitlab;
+    for (const { name, net } of hosted.lab.machines) {
       const PROBE = JSON.stringify({ from: name, token, answerMs });
-      const net = `--net=/var/run/netns/${namespace}`;
       const words = [net, process.execPath, '--input-type=module', '-e', script];
       const child = spawn('nsenter', words, { env: { ...process.env, PROBE }, stdio: ['pipe', 'pipe', 'inherit'] });
       createInterface({ input: child.stdout! }).on('line', (line) => this.#acks.push(JSON.parse(line) as Ack));
@@ -68,13 +70,10 @@ export class ProbeWriters {
 
   /** What is written to follows the containers that run now. */
   look(): void {
-    const { lab, port } = this.#hosted;
-    const doors = lab.machines.map((machine) => `http://${lab.lan.address(lab.number(machine))}:${port}`);
+    const { lab, doors } = this.#hosted;
     for (const machine of lab.machines) {
-      const own = this.#hosted.addressesOn(machine);
-      this.#children
-        .get(machine.name)
-        ?.stdin?.write(`${JSON.stringify([...doors, ...own.map((one) => `http://${one}`)])}\n`);
+      const own = this.#hosted.addressesOn(machine).map((one) => `http://${one}`);
+      this.#children.get(machine.name)?.stdin?.write(`${JSON.stringify([...doors, ...own])}\n`);
     }
   }
 
@@ -98,7 +97,7 @@ export class ProbeWriters {
 export function whatTwoDid(acks: readonly Ack[], doors: readonly string[], epochs: number): string | null {
   const around = acks.find(({ target }) => !doors.includes(target));
   if (around) return `${around.target}, a container's own address, took a write of ${around.from}`;
-  const sure = acks.filter(({ start, end }) => end - start <= answerMs * 1.2).sort((a, b) => a.end - b.end);
+  const sure = acks.filter(isTimed).sort((a, b) => a.end - b.end);
   let changes = 0;
   for (const [index, ack] of sure.entries()) {
     const before = sure[index - 1];
