@@ -5,6 +5,7 @@ import { DockerExecutor } from '../../node/executors/docker-executor.ts';
 import { cgroupProcesses, isCgroupFrozen } from '../../node/executors/run-cgroup.ts';
 import type { Workspace } from '../../node/ports.ts';
 import { never, outputUntil, specOf, step, textOf } from '../contract/executor-steps.ts';
+import { beside, plannedService } from '../fixtures/planned-service.ts';
 import { plainText, RunLab, until } from '../real/run-lab.ts';
 import { OwnEngine } from './own-engine.ts';
 import { makeTestImages, testImages } from './test-image.ts';
@@ -28,11 +29,7 @@ afterAll(() => engine.end(), 60_000);
 const ticks = (count: number): string => Array.from({ length: count }, (_, at) => `tick ${at + 1}\n`).join('');
 const containers = (): string[] => engine.docker('ps', '-q').split('\n').filter(Boolean);
 const executorOf = (): DockerExecutor => new DockerExecutor({ node, dockerHost: engine.host });
-const idle = {
-  ...{ image: testImages.bash, title: 'idle', aliases: ['idle'], entrypoint: null, command: ['sleep', '600'] },
-  ...{ user: null, platform: null, pullPolicies: [], environment: [] },
-};
-const servicesAt = () => ({ services: [idle], warnings: [] });
+const besideIdle = beside(plannedService(testImages.bash, 'idle', { command: ['sleep', '600'] }));
 
 describe('an engine that is away', () => {
   it('costs a running job nothing, and no job is taken meanwhile', async () => {
@@ -71,7 +68,7 @@ two: { script: ["true"] }
   });
 
   it('does not keep a job from being ended, and its container is removed when it is back', async () => {
-    const spec = specOf(`away-${process.pid}`, testImages.bash, { servicesAt });
+    const spec = specOf(`away-${process.pid}`, testImages.bash, besideIdle);
     const workspace = (await executorOf().prepare(spec, never)) as Workspace;
     await workspace.start(step('trap "" TERM', 'echo up', 'while :; do sleep 0.1; done'), 0);
     await outputUntil(workspace, 0, 'up');
@@ -99,7 +96,7 @@ two: { script: ["true"] }
   it('is waited for by the agent that comes: the run is adopted, not called failed; left-overs are swept', async () => {
     const spec = specOf(`later-${process.pid}`, testImages.bash);
     const workspace = await executorOf().prepare(spec, never);
-    await executorOf().prepare(specOf(`lost-${process.pid}`, testImages.bash, { servicesAt }), never);
+    await executorOf().prepare(specOf(`lost-${process.pid}`, testImages.bash, besideIdle), never);
     await workspace.start(step('for i in $(seq 1 40); do echo tick $i; sleep 0.1; done'), 0);
     await outputUntil(workspace, 0, 'tick 3\n');
     await engine.kill();

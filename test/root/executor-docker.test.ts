@@ -1,13 +1,16 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import type { PlannedService } from '../../gitlab-bridge/job-services.ts';
 import { DockerExecutor } from '../../node/executors/docker-executor.ts';
 import { freezeCgroup, isCgroupFrozen, thawCgroup } from '../../node/executors/run-cgroup.ts';
 import type { ExecutorSpec, Workspace } from '../../node/ports.ts';
 import { executorContract } from '../contract/executor-contract.ts';
 import { filesContract } from '../contract/executor-files.ts';
 import { filesOf, runStep, specOf, step, tarOf, textOf } from '../contract/executor-steps.ts';
-import { makeTestImages, removeNetwork, testImages } from './test-image.ts';
+import { beside, plannedService } from '../fixtures/planned-service.ts';
+import { until } from '../real/run-lab.ts';
+import { leftOf, makeTestImages, removeNetwork, testImages } from './test-image.ts';
 
 const node = `test-${process.pid}`;
 const never = new AbortController().signal;
@@ -221,16 +224,13 @@ describe('docker executor', () => {
     makeTestImages();
     const said: string[] = [];
     const mine = new DockerExecutor({ node: own, servicesWaitMs: 400, note: (_, sentence) => said.push(sentence) });
-    const service = (image: string, alias: string, command: string[]) => ({
-      ...{ image, title: image, aliases: [alias], entrypoint: null, command, user: null, platform: null },
-      ...{ pullPolicies: [], environment: [{ key: 'MODE', value: 'x' }] },
-    });
-    const busy = 'i=0; while :; do i=$((i+1)); echo $i; sleep 0.05; done';
+    const environment = [{ key: 'MODE', value: 'x' }];
+    const busy = ['bash', '-c', 'i=0; while :; do i=$((i+1)); echo $i; sleep 0.05; done'];
     const services = [
-      service(testImages.web, 'late', ['sleep', '600']),
-      service(testImages.bash, 'busy', ['bash', '-c', busy]),
+      plannedService(testImages.web, 'late', { command: ['sleep', '600'], environment }),
+      plannedService(testImages.bash, 'busy', { command: busy, environment }),
     ];
-    const spec = specOf(`d${process.pid}-svc`, testImages.bash, { servicesAt: () => ({ services, warnings: [] }) });
+    const spec = specOf(`d${process.pid}-svc`, testImages.bash, beside(...services));
     const workspace = await mine.prepare(spec, never);
     expect(said.join('\n')).toMatch(
       /Service autogit-test-web:1 probably didn't start properly.*port 8080 does not answer/s,
@@ -257,15 +257,12 @@ describe('docker executor', () => {
     execFileSync('docker', ['rm', '-f', workspace.handle], { stdio: 'ignore' });
     // An agent that was killed before the job's own container stood clears what is beside it, to prepare anew.
     expect(await other.adopt(spec, workspace.handle)).toBeNull();
-    const left = (what: string[]): string =>
-      execFileSync('docker', [...what, '--filter', `label=autogit.run=${spec.run}`], { encoding: 'utf8' });
-    expect(left(['ps', '-aq']) + left(['network', 'ls', '-q'])).toBe('');
+    expect(leftOf(spec.run)).toEqual([]);
   });
 
   it('prepares anew on the new bridge where a try before, whose calls were not answered, made the job’s own container', async () => {
-    const one = { image: makeTestImages().bash, title: 'late', aliases: ['late'], entrypoint: null, user: null };
-    const services = [{ ...one, command: ['sleep', '600'], platform: null, pullPolicies: [], environment: [] }];
-    const spec = specOf(`d${process.pid}-anew`, testImages.bash, { servicesAt: () => ({ services, warnings: [] }) });
+    const late = plannedService(makeTestImages().bash, 'late', { command: ['sleep', '600'] });
+    const spec = specOf(`d${process.pid}-anew`, testImages.bash, beside(late));
     const before = await executor.prepare(spec, never);
     open.push(await new DockerExecutor({ node: own }).prepare(spec, never));
     const { text } = await runStep(open[0] as Workspace, 0, '(echo >/dev/tcp/late/8080) 2>&1 || true');
@@ -274,35 +271,23 @@ describe('docker executor', () => {
   });
 
   it('leaves nothing of its services when one cannot begin, or the job is ended meanwhile', async () => {
-    const broken = {
-      ...{ title: 'broken', aliases: ['broken'], entrypoint: ['/no/such'], command: [], user: null },
-      platform: null,
-    };
-    const waits = { ...broken, title: 'waits', aliases: ['waits'], entrypoint: null };
-    const left = (run: string): string =>
-      ['ps -a --format {{.Names}}|{{.Status}}', 'network ls --format {{.Name}}']
-        .map((what) =>
-          execFileSync('docker', [...what.split(' '), '--filter', `label=autogit.run=${run}`], { encoding: 'utf8' }),
-        )
-        .join('');
-    const specWith = (one: typeof broken | typeof waits) => {
-      const services = [{ ...one, image: makeTestImages().web, pullPolicies: [], environment: [] }];
-      return specOf(`d${process.pid}-${one.title}`, testImages.bash, {
-        servicesAt: () => ({ services, warnings: [] }),
-      });
-    };
-    await expect(executor.prepare(specWith(broken as never), never)).rejects.toThrow(/cannot start service broken/);
+    const specWith = (title: string, said: Partial<PlannedService>) =>
+      specOf(
+        `d${process.pid}-${title}`,
+        testImages.bash,
+        beside(plannedService(makeTestImages().web, title, { title, ...said })),
+      );
+    const broken = specWith('broken', { entrypoint: ['/no/such'] });
+    await expect(executor.prepare(broken, never)).rejects.toThrow(/cannot start service broken/);
     const stop = new AbortController();
-    const late = specWith({ ...waits, command: ['sleep', '60'] } as never);
+    const late = specWith('waits', { command: ['sleep', '60'] });
     const ending = executor.prepare(late, stop.signal);
     ending.catch(() => undefined);
-    // The job's own container runs by then, and its service is still waited for.
-    for (let tries = 0; tries < 200 && !/waits\|Up/.test(left(late.run)); tries++) await sleep(50);
+    const isUp = (line: string): boolean => /waits\|Up/.test(line);
+    await until("the job's own container runs, and its service is still waited for", () => leftOf(late.run).some(isUp));
     stop.abort();
     await expect(ending).rejects.toThrow();
-    for (let tries = 0; tries < 100 && left(`d${process.pid}-waits`) + left(`d${process.pid}-broken`) !== ''; tries++)
-      await sleep(100);
-    expect(left(`d${process.pid}-waits`) + left(`d${process.pid}-broken`)).toBe('');
+    await until('nothing is left', () => [broken, late].every(({ run }) => leftOf(run).length === 0), 10_000);
   });
 
   it('says in words when no engine answers', async () => {

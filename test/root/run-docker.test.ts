@@ -1,8 +1,7 @@
-import { execFileSync } from 'node:child_process';
 import { afterEach, describe, expect, it } from 'vitest';
 import { DockerExecutor } from '../../node/executors/docker-executor.ts';
 import { plainText, RunLab, until } from '../real/run-lab.ts';
-import { makeTestImages, removeNetwork, testImages } from './test-image.ts';
+import { leftOf, makeTestImages, removeNetwork, testImages } from './test-image.ts';
 
 let lab: RunLab;
 const node = `run-${process.pid}`;
@@ -128,9 +127,7 @@ only:
     expect(text.match(/^\[service:second-other\] \S+Z web of test begins$/gm)).toHaveLength(1);
     expect(text).toMatch(/WARNING: service autogit-test:busybox does not run any more \(exit code 3\)\nI die/);
     expect(text.match(/^tick \d+$/gm)).toHaveLength(40);
-    const left = (what: string[]): string =>
-      execFileSync('docker', [...what, '--filter', `label=autogit.run=${run.run}`]).toString();
-    await until('nothing left', () => left(['ps', '-aq']) + left(['network', 'ls', '-q']) === '');
+    await until('nothing left', () => leftOf(run.run).length === 0);
   });
 
   it('says what to do when the image is nowhere', async () => {

@@ -106,6 +106,13 @@ export function makeTestImages(): typeof testImages {
   return testImages;
 }
 
+/** Containers (`name|status`) and networks that the engine has of a run, its services' among them. */
+export const leftOf = (run: string): string[] =>
+  ['ps -a --format {{.Names}}|{{.Status}}', 'network ls --format {{.Name}}'].flatMap((what) => {
+    const asked = [...what.split(' '), '--filter', `label=autogit.run=${run}`];
+    return execFileSync('docker', asked, { encoding: 'utf8' }).split('\n').filter(Boolean);
+  });
+
 /** The bridge that a node's executor made: an engine has address ranges for some 30 of them. */
 export function removeNetwork(node: string): void {
   const found = execFileSync('docker', ['network', 'ls', '-q', '--filter', `label=autogit.node=${node}`]).toString();

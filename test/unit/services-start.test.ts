@@ -1,17 +1,14 @@
 import type Docker from 'dockerode';
 import { describe, expect, it } from 'vitest';
-import type { PlannedService } from '../../gitlab-bridge/job-services.ts';
 import { containerName, labels } from '../../node/executors/docker-container.ts';
 import { type DockerServices, serviceOptions } from '../../node/executors/docker-services.ts';
 import { startWithServices } from '../../node/executors/services-start.ts';
 import type { Workspace } from '../../node/ports.ts';
 import { followServices } from '../../node/runs/service-trace.ts';
 import { specOf } from '../contract/executor-steps.ts';
+import { plannedService } from '../fixtures/planned-service.ts';
 
-const service = (alias: string): PlannedService => ({
-  ...{ image: `${alias}:1`, title: `${alias}:1`, aliases: [alias], entrypoint: null, command: [], user: null },
-  ...{ platform: null, pullPolicies: [], environment: [] },
-});
+const service = (alias: string) => plannedService(`${alias}:1`, alias);
 
 /** What an engine keeps of containers and networks, by the calls that are made here. */
 class Engine {
