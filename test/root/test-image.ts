@@ -62,11 +62,11 @@ const entrypointOf = (image: string): string => {
   return status === 0 ? stdout.trim() : 'null';
 };
 
-const make = (image: string, programs: string[], shell: string, changes: string[] = []): void => {
+const make = (image: string, fillIn: (root: string) => void, changes: string[] = []): void => {
   if (has(image)) return;
   const root = mkdtempSync(join(tmpdir(), 'autogit-image-'));
   try {
-    fill(root, programs, shell);
+    fillIn(root);
     const tar = execFileSync('tar', ['-C', root, '-c', '.'], { maxBuffer: 1 << 30 });
     execFileSync('docker', ['import', ...changes.flatMap((change) => ['-c', change]), '-', image], { input: tar });
   } finally {
@@ -78,31 +78,23 @@ const serve =
   'echo "web of $MODE begins"; sleep 1; mkdir -p /www; echo "$MODE $PASSWORD $SECRET." >/www/index.html; exec httpd -f -p 8080 -h /www';
 const webChanges = ['EXPOSE 8080', `CMD ${JSON.stringify(['sh', '-c', serve])}`];
 
-const makeBusybox = (image: string, changes: string[]): void => {
-  if (has(image)) return;
-  const root = mkdtempSync(join(tmpdir(), 'autogit-image-'));
-  try {
-    for (const folder of ['tmp', 'etc', 'bin']) mkdirSync(join(root, folder));
-    put(root, where('busybox') as string, 'bin/busybox');
-    const names = execFileSync('busybox', ['--list'], { encoding: 'utf8' }).trim().split('\n');
-    for (const name of names) if (name !== 'busybox') symlinkSync('busybox', join(root, 'bin', name));
-    const tar = execFileSync('tar', ['-C', root, '-c', '.'], { maxBuffer: 1 << 28 });
-    execFileSync('docker', ['import', ...changes.flatMap((change) => ['-c', change]), '-', image], { input: tar });
-  } finally {
-    rmSync(root, { recursive: true, force: true });
-  }
+const fillWithBusybox = (root: string): void => {
+  for (const folder of ['tmp', 'etc', 'bin']) mkdirSync(join(root, folder));
+  put(root, where('busybox') as string, 'bin/busybox');
+  const names = execFileSync('busybox', ['--list'], { encoding: 'utf8' }).trim().split('\n');
+  for (const name of names) if (name !== 'busybox') symlinkSync('busybox', join(root, 'bin', name));
 };
 
 /** Makes the images where the engine lacks them; about a second. */
 export function makeTestImages(): typeof testImages {
   // Once it had an entry point that ends at once, from the time when the executor left those out.
   if (entrypointOf(testImages.bash) !== 'null') spawnSync('docker', ['rmi', '--force', testImages.bash]);
-  make(testImages.bash, ['bash', 'git', 'tar', 'gzip', 'grep', 'sed', 'ps', 'setsid', 'find', ...coreutils], 'bash');
-  make(testImages.sh, ['dash', 'cat', 'sleep', 'ls', 'mkdir', 'id', 'env', 'tee', 'tail', 'head', 'wc'], 'dash', [
-    'USER dev',
-  ]);
-  makeBusybox(testImages.busybox, []);
-  makeBusybox(testImages.web, webChanges);
+  const usual = ['bash', 'git', 'tar', 'gzip', 'grep', 'sed', 'ps', 'setsid', 'find', ...coreutils];
+  const least = ['dash', 'cat', 'sleep', 'ls', 'mkdir', 'id', 'env', 'tee', 'tail', 'head', 'wc'];
+  make(testImages.bash, (root) => fill(root, usual, 'bash'));
+  make(testImages.sh, (root) => fill(root, least, 'dash'), ['USER dev']);
+  make(testImages.busybox, fillWithBusybox);
+  make(testImages.web, fillWithBusybox, webChanges);
   return testImages;
 }
 
