@@ -166,20 +166,15 @@ export class TestGitlab {
   async #fetch(path: string, init: { method?: string; body?: string }): Promise<string> {
     const headers = { 'private-token': this.token, 'content-type': 'application/json' };
     const url = `${this.url}/api/v4${path}`;
-    if (this.namespace === null) {
-      const ask = async (): Promise<[Response, string]> => {
+    if (this.namespace === null)
+      for (const end = Date.now() + bootMs; ; await sleep(200)) {
         const answer = await fetch(url, { ...init, headers });
-        return [answer, await answer.text()];
-      };
-      let [answer, text] = await ask();
-      // The stand-in's Puma is begun anew for what is set in it, and nginx has a page meanwhile: nobody was asked yet.
-      for (const end = Date.now() + bootMs; answer.status === 502 && /boot/.test(text) && Date.now() < end; ) {
-        await sleep(200);
-        [answer, text] = await ask();
+        const text = await answer.text();
+        if (answer.ok) return text;
+        // The stand-in's Puma is begun anew for what is set in it, and nginx has a page meanwhile: nobody was asked yet.
+        const boots = answer.status === 502 && /boot/.test(text);
+        if (!boots || Date.now() >= end) throw new Error(`${path}: ${answer.status} ${text}`);
       }
-      if (!answer.ok) throw new Error(`${path}: ${answer.status} ${text}`);
-      return text;
-    }
     const script = `const [u, i] = JSON.parse(process.env.ASKED); const a = await fetch(u, i); process.stdout.write(await a.text()); process.exitCode = a.ok ? 0 : 1;`;
     const args = [`--net=/var/run/netns/${this.namespace}`, process.execPath, '--input-type=module', '-e', script];
     const env = { ...process.env, ASKED: JSON.stringify([url, { ...init, headers }]) };
