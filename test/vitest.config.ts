@@ -31,28 +31,19 @@ const endToEnd = {
  * Three projects run at the same time, as most of a test with GitLab is waiting: those of a GitLab on the machine's engine,
  * those of jobs on it or on an engine of their own, and those that use neither the engine nor the LAN of the others.
  */
+const ofRoot = (name: string): string => `test/root/${name}.test.ts`;
 const rootJobs = [
   ...['disk-full-docker', 'engine-away', 'engine-silent', 'executor-docker', 'executor-docker-hostile'],
   ...['executor-handover', 'gitlab-move', 'image-keeping', 'image-policy', 'run-docker', 'work-disk-full'],
-].map((name) => `test/root/${name}.test.ts`);
-const withoutEngine = [
+].map(ofRoot);
+const rootBeside = [
   ...['clean-spawn', 'data-place', 'data-place-mounts', 'disk-full-store', 'executor-auto', 'executor-user'],
   ...['discovery', 'discovery-trouble', 'forward-process', 'gate-guard-ipv6', 'gate-tls-process', 'local-name'],
-  ...[
-    'gitlab-brought',
-    'gitlab-copies',
-    'gitlab-living',
-    'gitlab-roles',
-    'gitlab-swap',
-    'gitlab-vault',
-    'image-records-full',
-    'redis-log',
-    'replica-cuts',
-  ],
-  ...['replica-disk', 'replica-hook', 'same-moment', 'service-install', 'sleep-watch'],
-];
-const rootBeside = withoutEngine.map((name) => `test/root/${name}.test.ts`);
-const e2eBeside = ['test/e2e/lab.test.ts', 'test/e2e/gitlab-away.test.ts', 'test/root/gitlab-takeover.test.ts'];
+  ...['gitlab-brought', 'gitlab-copies', 'gitlab-living', 'gitlab-roles', 'gitlab-swap', 'gitlab-vault'],
+  ...['image-records-full', 'redis-log', 'replica-cuts', 'replica-disk', 'replica-hook', 'same-moment'],
+  ...['service-install', 'sleep-watch'],
+].map(ofRoot);
+const e2eBeside = ['test/e2e/lab.test.ts', 'test/e2e/gitlab-away.test.ts', ofRoot('gitlab-takeover')];
 
 const asRoot = { testTimeout: 180_000, fileParallelism: false, globalSetup: ['test/root/engine.ts'] };
 
