@@ -10,9 +10,16 @@ export const installPeers = (): void => install(peers);
 
 /** Installs what is missing of these programs, by package. Throws with apt's own words when that fails. */
 export function install(wanted: Readonly<Record<string, string>>): void {
-  const missing = Object.entries(wanted)
-    .filter(([program]) => !has(program))
-    .map(([, name]) => name);
+  const missing = Object.entries(wanted).filter(([program]) => !has(program));
+  fetchPackages(missing.map(([, name]) => name));
+}
+
+/** A package that brings no program to look for. */
+export function installPackage(name: string): void {
+  if (spawnSync('dpkg', ['-s', name]).status !== 0) fetchPackages([name]);
+}
+
+function fetchPackages(missing: readonly string[]): void {
   if (missing.length === 0) return;
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
   spawnSync('apt-get', ['update', '-q'], { env, stdio: 'ignore' });
@@ -21,7 +28,7 @@ export function install(wanted: Readonly<Record<string, string>>): void {
     env,
     encoding: 'utf8',
   });
-  if (done.status !== 0) throw new Error(`the bench needs ${missing.join(', ')}; apt-get: ${done.stderr}`);
+  if (done.status !== 0) throw new Error(`this needs ${missing.join(', ')}; apt-get: ${done.stderr}`);
 }
 
 const firstLine = (program: string, ...args: string[]): string =>

@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { bundleProcess } from '../real/network-child.ts';
-import { Avahi, install as installPackage } from '../root/discovery-rig.ts';
+import { Avahi } from '../root/discovery-rig.ts';
 import { buildLan, type Lan } from '../root/lan.ts';
-import { install } from './debian.ts';
+import { install, installPackage } from './debian.ts';
 import { maxUnder, type Row, row } from './figures.ts';
 
 const run = promisify(execFile);

@@ -1,8 +1,9 @@
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Ledger } from '../../protocol/ledger.ts';
+import { install } from '../bench/debian.ts';
 import { foundedMesh } from '../fixtures/founded-mesh.ts';
 import type { Child } from '../real/network-child.ts';
 import { pause } from '../real/network-party.ts';
@@ -52,7 +53,7 @@ export class Avahi {
 
   /** `isAlone`: it does not share port 5353. */
   constructor(inside: string[], { isAlone = false, hostName = 'test' } = {}) {
-    install('avahi-daemon');
+    install({ 'avahi-daemon': 'avahi-daemon' });
     const config = join(this.#folder, 'avahi.conf');
     writeFileSync(
       config,
@@ -95,14 +96,4 @@ export class Avahi {
     }
     rmSync(this.#folder, { recursive: true, force: true });
   }
-}
-
-/** A package of Debian's, where it is missing. */
-export function install(name: string): void {
-  if (spawnSync('dpkg', ['-s', name]).status === 0) return;
-  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
-  spawnSync('apt-get', ['update', '-q'], { env, stdio: 'ignore' });
-  const args = ['-o', 'DPkg::Lock::Timeout=300', 'install', '-y', '-q', '--no-install-recommends', name];
-  const done = spawnSync('apt-get', args, { env, encoding: 'utf8' });
-  if (done.status !== 0) throw new Error(`this test needs ${name}; apt-get: ${done.stderr}`);
 }

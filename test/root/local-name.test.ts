@@ -4,9 +4,10 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { installPackage } from '../bench/debian.ts';
 import { type Bundle, bundleProcess } from '../real/network-child.ts';
 import { until } from '../real/run-lab.ts';
-import { Avahi, install } from './discovery-rig.ts';
+import { Avahi } from './discovery-rig.ts';
 import { buildLan, type Lan } from './lan.ts';
 
 /** Our responder on two machines of a LAN, each beside Debian's avahi-daemon; a third machine asks as people's programs do (glibc, nss-mdns, avahi). */
@@ -47,7 +48,7 @@ async function leadsTo(machine: number, avahi = avahis[2] as Avahi): Promise<num
 }
 
 beforeAll(async () => {
-  install('libnss-mdns');
+  installPackage('libnss-mdns');
   bundle = await bundleProcess(fileURLToPath(new URL('./name-process.ts', import.meta.url)));
   lan = buildLan(3);
   for (const machine of [1, 2, 3]) {
