@@ -51,12 +51,9 @@ class Moves {
   }
 
   /** ms until the name leads there; each look-up is a process of its own, as a program's first one. */
-  async named(machine: number): Promise<number> {
+  named(machine: number): Promise<number> {
     const wanted = this.lan.address(machine);
-    const words = ['-t', String(this.#avahi?.pid), '-m', '-n', 'timeout', '2', 'getent', 'hosts', name];
-    return this.#until(`the name leads to ${wanted}`, async () =>
-      (await run('nsenter', words).catch(() => ({ stdout: '' }))).stdout.startsWith(`${wanted} `),
-    );
+    return this.#until(`the name leads to ${wanted}`, async () => (await this.#avahi?.lookUp(name)) === wanted);
   }
 
   /** ms until the address that moves along is answered. */

@@ -1,8 +1,7 @@
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { installPackage } from '../bench/debian.ts';
 import { type Bundle, bundleProcess } from '../real/network-child.ts';
@@ -33,17 +32,14 @@ function begin(machine: number, called = name): ChildProcess {
   return child;
 }
 
-/** What a program of the machine of that avahi learns; empty when nothing. */
-async function lookUp(avahi: Avahi, called = name): Promise<string> {
-  const at = ['-t', String(avahi.pid), '-m', '-n', 'timeout', '2', 'getent', 'hosts', called];
-  const { stdout } = await promisify(execFile)('nsenter', at).catch(() => ({ stdout: '' }));
-  return stdout.split(/\s/)[0] ?? '';
-}
-
 /** ms until it is that address. */
 async function leadsTo(machine: number, avahi = avahis[2] as Avahi): Promise<number> {
   const begun = performance.now();
-  await until(`it leads to machine ${machine}`, async () => (await lookUp(avahi)) === lan.address(machine), 15_000);
+  await until(
+    `it leads to machine ${machine}`,
+    async () => (await avahi.lookUp(name)) === lan.address(machine),
+    15_000,
+  );
   return performance.now() - begun;
 }
 
@@ -68,7 +64,7 @@ afterAll(async () => {
 });
 
 it('leads to the machine that serves GitLab, also on that machine, and to nobody while nobody does', async () => {
-  expect(await lookUp(avahis[2] as Avahi)).toBe('');
+  expect(await avahis[2]?.lookUp(name)).toBe('');
   charge(1, 'host');
   await leadsTo(1);
   await leadsTo(1, avahis[0]);
@@ -91,7 +87,7 @@ it('a machine of before that comes back and speaks does not keep it', async () =
   charge(2, '');
   await leadsTo(1);
   await new Promise((done) => setTimeout(done, 1000));
-  expect(await lookUp(avahis[2] as Avahi)).toBe(lan.address(1));
+  expect(await avahis[2]?.lookUp(name)).toBe(lan.address(1));
 });
 
 it('a stranger who has that name keeps it, and is not made to take another', async () => {
@@ -102,6 +98,6 @@ it('a stranger who has that name keeps it, and is not made to take another', asy
     () => said.get(3)?.includes('problem: machine-2.local is the name of another machine too, at ') === true,
     10_000,
   );
-  expect(await lookUp(avahis[0] as Avahi, 'machine-2.local')).toBe(lan.address(2));
+  expect(await avahis[0]?.lookUp('machine-2.local')).toBe(lan.address(2));
   expect(avahis[1]?.output).not.toMatch(/conflict/i);
 });
