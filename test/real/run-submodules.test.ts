@@ -3,26 +3,22 @@ import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, expect, it } from 'vitest';
+import { api } from '../practice/rig.ts';
 import { plainText, RunLab, until } from './run-lab.ts';
 
 let lab: RunLab;
 afterEach(() => lab.stop());
 
 const run = promisify(execFile);
-const api = async (path: string, body: object): Promise<{ id: number; http_url_to_repo: string }> => {
-  const headers = { 'PRIVATE-TOKEN': lab.gitlab.adminToken, 'Content-Type': 'application/json' };
-  const answer = await fetch(`${lab.gitlab.url}/api/v4${path}`, {
-    method: 'POST',
-    headers,
-    body: JSON.stringify(body),
-  });
+async function post(path: string, body: object): Promise<{ id: number; http_url_to_repo: string }> {
+  const answer = await api(lab.gitlab, 'POST', path, body);
   if (answer.status !== 201) throw new Error(`${path}: ${answer.status}`);
-  return (await answer.json()) as { id: number; http_url_to_repo: string };
-};
+  return answer.json;
+}
 
 /** A project with some files and submodules (path to address and commit); answers its id and its commit. */
 async function project(name: string, files: Record<string, string>, links: Record<string, [url: string, sha: string]>) {
-  const made = await api('/projects', { name, builds_access_level: 'disabled' });
+  const made = await post('/projects', { name, builds_access_level: 'disabled' });
   const folder = join(lab.folder, name);
   mkdirSync(folder);
   const git = (...args: string[]) =>
@@ -83,7 +79,7 @@ it('submodules come as git lays them: relative, nested, of a private project by 
   const one = await project('one', { file: 'of one\n' }, { 'in/deep': ['../deep.git', deep.sha] });
   const two = await project('two', { file: 'of two\n' }, {});
   for (const { id } of [deep, one, two])
-    await api(`/projects/${id}/job_token_scope/allowlist`, { target_project_id: lab.projectId });
+    await post(`/projects/${id}/job_token_scope/allowlist`, { target_project_id: lab.projectId });
   const tree = join(lab.folder, 'tree');
   await fill(
     tree,
@@ -117,12 +113,8 @@ it('submodules come as git lays them: relative, nested, of a private project by 
       it: ['../one.git', one.sha],
     },
   );
-  await fetch(`${lab.gitlab.url}/api/v4/projects/${secret.id}`, {
-    method: 'PUT',
-    headers: { 'PRIVATE-TOKEN': lab.gitlab.adminToken, 'Content-Type': 'application/json' },
-    body: JSON.stringify({ builds_access_level: 'enabled' }),
-  });
-  await api(`/projects/${secret.id}/pipeline`, { ref: 'main' });
+  await api(lab.gitlab, 'PUT', `/projects/${secret.id}`, { builds_access_level: 'enabled' });
+  await post(`/projects/${secret.id}/pipeline`, { ref: 'main' });
   lab.projectId = secret.id;
   const stolen = await traceOf('failed');
   expect(stolen).toMatch(/submodule it \(http[^)]*\/root\/one\.git\): git ls-remote failed.*(?:403|allowlist)/s);
@@ -134,7 +126,7 @@ it('a submodule’s mirror is kept as a project’s is: tidied once a day, made 
   const one = await project('one', { file: 'of one\n' }, {});
   const two = await project('two', { file: 'of two\n' }, {});
   for (const { id } of [one, two])
-    await api(`/projects/${id}/job_token_scope/allowlist`, { target_project_id: lab.projectId });
+    await post(`/projects/${id}/job_token_scope/allowlist`, { target_project_id: lab.projectId });
   const both = `
 variables: { GIT_SUBMODULE_STRATEGY: normal }
 first: &job { script: ["cat one/file two/file"] }
