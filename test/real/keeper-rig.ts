@@ -153,21 +153,21 @@ export class KeeperRig {
       const hosted = { ...(gitlab.hosted as HostedGitlab), image: change.image };
       this.ledger.gitlab = { ...gitlab, epoch: next, hosted };
     }
-    this.#moves(change);
+    this.#moves(change, next);
     if (change.kind === 'gitlab-upgrade-ended') this.ended.push(change.isDone ? 'done' : change.because);
     if (change.kind === 'gitlab-stands') this.ledger.gitlab = { ...gitlab, url: change.url, token: change.token };
     return { state: 'done', because: '' };
   }
 
   /** As `move-edits.ts` does it, of which tests of its own tell. */
-  #moves(change: Change): void {
+  #moves(change: Change, next: number): void {
     const { gitlab } = this.ledger;
     const { move, ...hosted } = gitlab.hosted as HostedGitlab;
     if (move === undefined) return;
     if (change.kind === 'gitlab-moved') {
       this.told.push(change);
       const base = { ...move, base: change.base };
-      this.ledger.gitlab = { ...gitlab, host: move.to, epoch: change.epoch + 1, hosted: { ...hosted, move: base } };
+      this.ledger.gitlab = { ...gitlab, host: move.to, epoch: next, hosted: { ...hosted, move: base } };
     }
     if (change.kind === 'gitlab-move-stands') this.ledger.gitlab = { ...gitlab, hosted };
     if (change.kind !== 'gitlab-move-ends') return;
@@ -175,7 +175,7 @@ export class KeeperRig {
     if (move.unplanned) {
       const unplanned = { ...move.unplanned, failed: change.because };
       this.ledger.gitlab = { ...gitlab, hosted: { ...hosted, move: { ...move, unplanned } } };
-    } else this.ledger.gitlab = { ...gitlab, host: move.from, epoch: change.epoch + (change.isClosed ? 1 : 0), hosted };
+    } else this.ledger.gitlab = { ...gitlab, host: move.from, epoch: change.isClosed ? next : change.epoch, hosted };
   }
 
   readonly #place: DataPlace = {
