@@ -38,13 +38,7 @@ export interface WorldOptions {
   kinds: string[] | null;
   print: ((line: string) => void) | null;
   /** For a story that is told, not drawn: who is in it, what takes the place of chance, who listens. */
-  stage: {
-    names: readonly string[];
-    chance: Chance;
-    hear: (agent: Agent, effect: Effect) => void;
-    /** The first of them runs the mesh's own GitLab, and all others hold copies of it. */
-    hosts?: boolean;
-  } | null;
+  stage: { names: readonly string[]; chance: Chance; hear: (agent: Agent, effect: Effect) => void } | null;
 }
 export const defaultOptions: WorldOptions = {
   chaosMs: 20_000,
@@ -100,9 +94,7 @@ export class World {
     const stormy = this.chance.maybe(0.3);
     this.isStorm = options.isStorm ?? stormy;
     // Drawn by itself, so that all other worlds stay as they were.
-    this.hosts = options.stage
-      ? options.stage.hosts === true
-      : (options.hosts ?? new Chance(seed ^ 0x5eed).maybe(0.25));
+    this.hosts = options.hosts ?? new Chance(seed ^ 0x5eed).maybe(0.25);
     this.transcript = new Transcript(() => this.timeline.now, options.print);
     this.rare = new Rare(this);
     this.history = new History(this.figures, this.rare);

@@ -34,9 +34,10 @@ export class Stage {
       healMs: 0,
       isStorm: false,
       kinds: [],
+      hosts,
       print: (line) => this.#overhear(line),
       stage: {
-        ...{ names, hosts },
+        names,
         chance: new EvenChance(),
         hear: (agent, effect) => {
           if (effect.kind === 'departed') this.#add(agent.machine.name, 'departed', effect.because);
