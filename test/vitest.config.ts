@@ -68,7 +68,7 @@ export default defineConfig({
       project('root-jobs', rootJobs, asRoot),
       project('root-beside', rootBeside, asRoot),
       project('e2e', ['test/e2e/**/*.test.ts'], { ...endToEnd, exclude: e2eBeside }),
-      project('e2e-beside', e2eBeside, endToEnd),
+      project('e2e-beside', e2eBeside, { ...endToEnd, env: { AUTOGIT_LAB: 'elab' } }),
     ],
   },
 });

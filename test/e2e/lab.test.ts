@@ -20,7 +20,7 @@ const lab = async (...words: string[]): Promise<string> => {
   return stdout.trim();
 };
 
-/** Machines in miniature, each with a Docker Engine of its own (needs root). Refuses to run beside a lab that is up. */
+/** Machines in miniature, each with a Docker Engine of its own (needs root), in a place of the tests' own (`AUTOGIT_LAB`). */
 describe('the lab', () => {
   const rig = new Rig();
   let isOurs = false;
@@ -28,6 +28,8 @@ describe('the lab', () => {
   const image = 'autogit-test:bash';
 
   beforeAll(async () => {
+    // What a run of these tests that was killed has left.
+    await lab('down');
     await interruptedUp();
     const said = await lab('up', '3');
     isOurs = true;
@@ -48,10 +50,14 @@ describe('the lab', () => {
     let said = '';
     child.stdout.on('data', (chunk: Buffer) => (said += chunk));
     const ended = new Promise<number | null>((done) => child.on('close', done));
-    await until('an engine of it is begun', () => {
+    const begun = until('an engine of it is begun', () => {
       const [machine] = namespacesNamed(`${labPrefix}n1`);
       return machine !== undefined && processesOf(machine).some(({ command }) => command[0] === 'dockerd');
     });
+    const endedEarly = ended.then((code) => {
+      throw new Error(`the lab ended by itself, with ${code}:\n${said}`);
+    });
+    await Promise.race([begun, endedEarly]);
     child.kill('SIGINT');
     expect(await ended).toBe(130);
     expect(said).toMatch(/interrupted: .*\n.*down: 1 machines/s);

@@ -2,14 +2,23 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFile
 import { join } from 'node:path';
 import { z } from 'zod';
 
+/**
+ * Of this word are all the names of a lab made. The tests have another one (test/vitest.config.ts): a lab that somebody has up,
+ * or that was left over, is no concern of theirs. No such word may begin with another.
+ */
+const place = z
+  .string()
+  .regex(/^[a-z]{3,5}$/, 'AUTOGIT_LAB is 3 to 5 letters a-z')
+  .parse(process.env.AUTOGIT_LAB ?? 'lab');
+
 /** Everything of a lab is below here, on a disk that Docker Engines can use (not tmpfs, not overlayfs). */
-export const labRoot = '/var/tmp/autogit-lab';
+export const labRoot = `/var/tmp/autogit-${place}`;
 
 /** Folder, below those of the control groups, that the containers and the CPU shares of a lab live in. */
-export const labCgroup = 'autogit-lab';
+export const labCgroup = `autogit-${place}`;
 
 /** Network namespaces of a lab begin so; there is one lab at a time. */
-export const labPrefix = 'aglab';
+export const labPrefix = `ag${place}`;
 
 /** What a user did wrong or the computer lacks: one sentence, no stack. */
 export class LabRefusal extends Error {}
