@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { Comparison } from './differences.ts';
+import { FencedName } from './fenced.ts';
 import { GitlabImageName } from './hosted-upgrade.ts';
 import { Bytes, DataId, JobId, NodeId, NodeName, Sentence, ShortId, WallMs } from './ids.ts';
 import { HostedGitlab, LedgerVault } from './ledger.ts';
@@ -32,6 +33,26 @@ export const AdoptWish = z.strictObject({
   data: DeployWish.shape.data,
 });
 export type AdoptWish = z.infer<typeof AdoptWish>;
+
+/** GitLab's data of a mesh that is gone, in `data`. `image` null: as their version says. */
+export const LeftWish = DeployWish.extend({
+  image: DeployWish.shape.image.nullable(),
+  data: HostedGitlab.shape.place.shape.path,
+});
+
+/** What lies there. `round`: the newest; of copies GitLab begins with that. `at`: as far as is told when GitLab last wrote; 0 where it is not. */
+export const LeftFound = z.object({
+  path: LeftWish.shape.data,
+  mesh: z.string().max(128),
+  data: DataId,
+  what: z.enum(['host', 'copies']),
+  epoch: z.int().positive(),
+  round: z.string().max(64).nullable(),
+  at: z.number().nonnegative(),
+  version: z.string().max(64).nullable(),
+  image: HostedGitlab.shape.image,
+});
+export type LeftFound = z.infer<typeof LeftFound>;
 
 /** What would be taken over. `awayMs`: for how long GitLab is away; null: not known. */
 export const AdoptFound = z.object({
@@ -68,7 +89,7 @@ export const BackupId = z.string().regex(/^([0-9a-f]{6,64}|replaced-[1-9]\d{0,15
 export const ProjectName = z.string().regex(/^(?!.*\/\/)[A-Za-z0-9_][\w./-]{0,500}$/);
 
 /** What GitLab can be compared with. */
-export const ComparedId = z.union([BackupId, z.string().regex(/^fenced-[1-9]\d{0,15}$/)]);
+export const ComparedId = z.union([BackupId, FencedName]);
 
 /** One that GitLab can be made of again. */
 export const BackupRow = z.object({
@@ -146,6 +167,12 @@ export const Ask = z.discriminatedUnion('kind', [
    * To the same: one project as it was then, beside the present one. `project`: its path with namespace, or the id of one that is gone.
    */
   z.object({ kind: z.literal('restore-project'), backup: BackupId, project: ProjectName }),
+  /** To a machine that keeps what it served in an epoch before: what of it is not as in what serves now; from that row on. */
+  z.object({ kind: z.literal('compare-fenced'), with: FencedName, from: z.int().nonnegative() }),
+  /** To the same: one project of it beside the present one. How it ends stands in its report. */
+  z.object({ kind: z.literal('bring-fenced'), name: FencedName, project: ProjectName }),
+  /** To the same: it is deleted for good, as a person said. */
+  z.object({ kind: z.literal('drop-fenced'), name: FencedName }),
   /** To a machine that has GitLab's data, as its host or as a copy: try them now. How it ends stands in its report. */
   z.object({ kind: z.literal('drill-gitlab'), data: DataId }),
   /** To the same: whether GitLab there can become that image, and by way of which. Changes nothing. */
@@ -165,6 +192,16 @@ export const Ask = z.discriminatedUnion('kind', [
   /** To the same: begin it. How far it is, is asked by `adoption`. */
   z.object({ kind: z.literal('begin-adopt'), wish: AdoptWish }),
   z.object({ kind: z.literal('adoption') }),
+  /** To a machine with GitLab's data of a mesh that is gone: what they are, and whether GitLab can run on them there. */
+  z.object({ kind: z.literal('check-left'), wish: LeftWish }),
+  /** To the same: they are this mesh's from now on, if they are still what was found. */
+  z.object({
+    kind: z.literal('take-left'),
+    path: LeftWish.shape.data,
+    mesh: LeftFound.shape.mesh,
+    data: DataId,
+    epoch: LeftFound.shape.epoch,
+  }),
   /** To any member: the end of its agent's own log. */
   z.object({ kind: z.literal('log'), lines: z.int().positive().max(1000) }),
   /** To a machine that votes and does not lead: have the one that leads fall silent, and watch. How far it is, is asked by `rehearsal`. */
@@ -209,7 +246,13 @@ export const Answer = z.discriminatedUnion('kind', [
     kind: z.literal('protect-checked'),
     checks: z.array(DeployCheck).max(64),
     found: z
-      .object({ container: ProtectedGitlab.shape.container, folder: ProtectedGitlab.shape.folder, way: ProtectedWay })
+      .object({
+        container: ProtectedGitlab.shape.container,
+        folder: ProtectedGitlab.shape.folder,
+        way: ProtectedWay,
+        /** Snapshots of it can be kept beside its data. */
+        keeps: z.boolean().optional(),
+      })
       .nullable(),
   }),
   /** `found`: null where something speaks against it. */
@@ -220,6 +263,14 @@ export const Answer = z.discriminatedUnion('kind', [
   }),
   AdoptionState.extend({ kind: z.literal('adoption') }),
   LeaderLossSeen.extend({ kind: z.literal('rehearsal') }),
+  /** `isPlace` false: nothing there was made by a mesh. `found` null: it cannot be taken. `address`: as of `deploy-checked`. */
+  z.object({
+    kind: z.literal('left-checked'),
+    isPlace: z.boolean(),
+    checks: z.array(DeployCheck).max(64),
+    found: LeftFound.nullable(),
+    address: HostedGitlab.shape.hostname,
+  }),
   /** `door`: to be tried; one of an earlier version opens none. */
   z.object({
     kind: z.literal('copies-checked'),

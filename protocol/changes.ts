@@ -41,7 +41,7 @@ export const Change = z.discriminatedUnion('kind', [
     store: StoreId,
     addresses: z.array(z.string().max(256)).max(limits.addresses),
     witness: z.boolean(),
-    can: z.array(z.string().max(32)).max(16).optional(),
+    can: z.array(z.string().max(32)).max(64).optional(),
   }),
   /** `backMs`: the node means to be back within that time, so its runs wait for it (SAFETY J2). */
   z.object({ kind: z.literal('depart'), node: NodeId, backMs: z.number().nonnegative().max(limits.holdMs).optional() }),
@@ -73,6 +73,12 @@ export const Change = z.discriminatedUnion('kind', [
     ),
     /** Who may hold copies of it. */
     agreed: z.array(NodeId).max(limits.agreedCopies).optional(),
+    /** The highest epoch that its data name, which are of a mesh that is gone: this one is above it. */
+    above: z
+      .int()
+      .nonnegative()
+      .max(2 ** 48)
+      .optional(),
     because: Sentence,
   }),
   /** A person lets a machine hold copies of the hosted GitLab, or takes that back. `because` names who said it. */

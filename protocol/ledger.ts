@@ -42,7 +42,10 @@ const Recovery = z.looseObject({
   unseen: z.array(NodeId).max(limits.nodes).optional(),
 });
 
-/** What a node says that it can read. A new form of data is used when all nodes that must read it can. */
+/**
+ * What a node says that it can read. A new form of data is used when all nodes that must read it can. No more than 16: versions of
+ * before read no longer list, and a ledger with one would stop them. One that every version of today has may give way to a new one.
+ */
 export const abilities = [
   'envelopes',
   'disconnect',
@@ -59,6 +62,7 @@ export const abilities = [
   'https',
   'ipv6',
   'forward',
+  'adopt-data',
 ] as const;
 
 export const LedgerNode = z.looseObject({
@@ -76,7 +80,7 @@ export const LedgerNode = z.looseObject({
   /** True while the node is away after a polite leave (also shutdown and sleep): it is no voter until it is heard again. */
   left: z.boolean(),
   /** What this node's version can read, as it said itself; absent for older versions. */
-  can: z.array(z.string().max(32)).max(16).optional(),
+  can: z.array(z.string().max(32)).max(64).optional(),
   /** Only while `left`: the node announced to be back within so many ms, and its runs are not lost before that (SAFETY J2). */
   backMs: z.number().nonnegative().optional(),
   /** ms from its last word to the first of another boot, the shortest that a leader has seen: so long its power may be away and back. */

@@ -19,6 +19,8 @@ export const ProtectedGitlab = z.looseObject({
     .string()
     .max(1024)
     .regex(/^\/(?!.*(?:^|\/)\.\.?(?:\/|$))[^\p{C}]*$/u, "a folder is an absolute path without '.' and '..'"),
+  /** Snapshots of it are kept beside its data, as a person agreed. */
+  keeps: z.boolean().optional(),
   since: WallMs,
   because: Sentence,
 });

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { FencedSeen, fencedMost } from './fenced.ts';
 import {
   BootId,
   Bytes,
@@ -174,6 +175,8 @@ export const StandbySeen = z.looseObject({
   problem: Sentence.nullable(),
   /** Absent of an earlier version. */
   drill: DrillSeen.optional(),
+  /** Absent where it keeps nothing that it served. */
+  fenced: z.array(FencedSeen).max(fencedMost).optional(),
 });
 export type StandbySeen = z.infer<typeof StandbySeen>;
 
@@ -249,6 +252,8 @@ export const GitlabSeen = z.looseObject({
   upgrade: UpgradeSeen.optional(),
   /** Absent while it moves nowhere. */
   move: MoveSeen.optional(),
+  /** What it served in an epoch before, and keeps; absent: nothing. */
+  fenced: z.array(FencedSeen).max(fencedMost).optional(),
 });
 export type GitlabSeen = z.infer<typeof GitlabSeen>;
 
@@ -264,6 +269,16 @@ export const ProtectedSeen = z.looseObject({
   /** Why none can be made now: its container is gone, or has stopped. */
   missing: Sentence.nullable(),
   vault: VaultSeen,
+  /** Snapshots beside its data, where they are kept. `problem`: why none is made now. */
+  kept: z
+    .object({
+      folder: z.string().max(1024),
+      snapshots: z.int().nonnegative(),
+      oldest: WallMs.nullable(),
+      newest: WallMs.nullable(),
+      problem: Sentence.nullable(),
+    })
+    .optional(),
 });
 export type ProtectedSeen = z.infer<typeof ProtectedSeen>;
 

@@ -77,6 +77,21 @@ export const StatusSnapshot = z.object({
         }),
       )
       .optional(),
+    /** What machines keep that they served until another one took over; absent: none does. `bytes`: free without it, null until measured. */
+    fenced: z
+      .array(
+        z.object({
+          node: z.string(),
+          name: z.string(),
+          /** RFC 3339: when GitLab last wrote to it. */
+          at: z.string().nullable(),
+          bytes: z.number().nullable(),
+          /** A project that is being brought over, and how the last one ended. */
+          doing: z.string().nullable(),
+          brought: z.object({ isDone: z.boolean(), because: z.string() }).nullable(),
+        }),
+      )
+      .optional(),
     /**
      * If its host died now: whether an acknowledged push would be lost, and how many seconds of all else; null seconds: all of it.
      * Null where nobody was asked to hold copies.
@@ -157,6 +172,16 @@ export const StatusSnapshot = z.object({
         way: z.enum(['snapshot', 'own']).nullable(),
         because: z.string(),
         lastBackup: z.string().nullable(),
+        /** Snapshots that are kept beside its data; times are RFC 3339. */
+        kept: z
+          .object({
+            folder: z.string(),
+            snapshots: z.number(),
+            oldest: z.string().nullable(),
+            newest: z.string().nullable(),
+            problem: z.string().nullable(),
+          })
+          .optional(),
       })
       .optional(),
     /** Only where the mesh runs GitLab itself: as it was asked for, where its data lies, what its host says of it. */

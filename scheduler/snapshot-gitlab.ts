@@ -5,6 +5,7 @@ import { span } from './phrases.ts';
 import { copiesView, queuedWords } from './snapshot-copies.ts';
 import { drillView } from './snapshot-drill.ts';
 import { failoverForecast, silenceWords } from './snapshot-failover.ts';
+import { fencedView } from './snapshot-fenced.ts';
 import { leavingLines } from './snapshot-leaving.ts';
 import { moveView } from './snapshot-move.ts';
 import { protectedView } from './snapshot-protected.ts';
@@ -37,6 +38,7 @@ export function gitlabView(view: ViewInput, ledger: Ledger | null): GitlabView {
       ...drillView(view, ledger),
       ...upgradeView(view, ledger),
       ...moveView(view, ledger),
+      ...fencedView(view, ledger),
       ...protectedView(view, ledger),
     };
   const state = mode === 'none' ? 'absent' : (seen?.gitlab ?? 'degraded');

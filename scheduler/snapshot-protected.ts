@@ -41,9 +41,16 @@ export function protectedView(view: ViewInput, ledger: Ledger): Pick<GitlabView,
           ? (seen?.missing ?? seen?.because ?? `${node} has not said anything of it yet`)
           : `${node} ${away}`,
       lastBackup: last === null ? null : rfc3339(last.at),
+      ...(seen?.kept && { kept: keptView(seen.kept) }),
     },
   };
 }
+
+const keptView = ({ oldest, newest, ...kept }: NonNullable<ProtectedSeen['kept']>) => ({
+  ...kept,
+  oldest: oldest === null ? null : rfc3339(oldest),
+  newest: newest === null ? null : rfc3339(newest),
+});
 
 /** What a person should know of it beside how old its newest backup is. */
 export function protectedLines(view: ViewInput, ledger: Ledger): Attention[] {
@@ -67,6 +74,8 @@ export function protectedLines(view: ViewInput, ledger: Ledger): Attention[] {
   const away = whyAway(view, ledger);
   if (away !== null)
     return [line('warn', `backups of GitLab in container ${known.container}: ${node}, which makes them, ${away}`)];
-  const missing = protectedSeen(view, ledger)?.missing ?? null;
-  return missing === null ? [] : [line('fail', `GitLab on ${node} is not backed up: ${missing}`)];
+  const { missing = null, kept } = protectedSeen(view, ledger) ?? {};
+  const noneKept =
+    kept?.problem == null ? [] : [line('warn', `no snapshot of GitLab on ${node} is kept now: ${kept.problem}`)];
+  return missing === null ? noneKept : [line('fail', `GitLab on ${node} is not backed up: ${missing}`), ...noneKept];
 }

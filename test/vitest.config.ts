@@ -40,8 +40,8 @@ const rootBeside = [
   ...['clean-spawn', 'data-place', 'data-place-mounts', 'disk-full-store', 'executor-auto', 'executor-user'],
   ...['discovery', 'discovery-trouble', 'forward-process', 'gate-guard-ipv6', 'gate-tls-process', 'local-name'],
   ...['gitlab-brought', 'gitlab-copies', 'gitlab-living', 'gitlab-roles', 'gitlab-swap', 'gitlab-vault'],
-  ...['image-records-full', 'redis-log', 'replica-cuts', 'replica-disk', 'replica-hook', 'same-moment'],
-  ...['service-install', 'sleep-watch'],
+  ...['image-records-full', 'protect-kept', 'redis-log', 'regain', 'replica-cuts', 'replica-disk'],
+  ...['replica-hook', 'same-moment', 'service-install', 'sleep-watch'],
 ].map(ofRoot);
 const e2eBeside = ['test/e2e/lab.test.ts', 'test/e2e/gitlab-away.test.ts', ofRoot('gitlab-takeover')];
 

@@ -26,6 +26,7 @@ import type { Log } from '../log.ts';
 import { findGitlabHere, parkedSuffix } from '../machine/gitlab-here.ts';
 import { omnibusContainers } from '../machine/omnibus-containers.ts';
 import { hostAddress } from './hosting-answers.ts';
+import { isOfRegaining, type RegainAsk, RegainRoom } from './regain-room.ts';
 
 interface AdoptSources {
   nodeId: NodeId;
@@ -38,9 +39,9 @@ interface AdoptSources {
   network: { addresses(): string[] };
 }
 
-export type AdoptAsk = Ask & { kind: 'check-adopt' | 'begin-adopt' | 'adoption' };
+export type AdoptAsk = RegainAsk | (Ask & { kind: 'check-adopt' | 'begin-adopt' | 'adoption' });
 export const isOfAdopting = (ask: Ask): ask is AdoptAsk =>
-  ask.kind === 'check-adopt' || ask.kind === 'begin-adopt' || ask.kind === 'adoption';
+  isOfRegaining(ask) || ask.kind === 'check-adopt' || ask.kind === 'begin-adopt' || ask.kind === 'adoption';
 
 type Begun = Parameters<GitlabAdopter['begin']>[0];
 
@@ -51,11 +52,13 @@ const saidMs = 86_400_000;
 export class AdoptRoom {
   readonly #sources: AdoptSources;
   readonly #adopter: GitlabAdopter;
+  readonly #regain: RegainRoom;
   readonly #end = new AbortController();
 
   /** `life`: of the GitLab with these data, where this machine looks after it. */
   constructor(sources: AdoptSources, host: Pick<ServiceHost, 'stop'>, life: (data: string) => GitlabLife | null) {
     this.#sources = sources;
+    this.#regain = new RegainRoom(sources);
     const { nodeId: self, home, dockerHost, clock, log, ledger, change } = sources;
     this.#adopter = new GitlabAdopter({
       ...{ self, clock, log, ledger, change, life },
@@ -100,6 +103,7 @@ export class AdoptRoom {
   }
 
   async answer(ask: AdoptAsk): Promise<Answer> {
+    if (isOfRegaining(ask)) return this.#regain.answer(ask);
     if (ask.kind === 'adoption') return this.#seen();
     if (ask.kind === 'begin-adopt') this.#adopter.refuseAnother();
     const since = this.#adopter.current()?.adoption ?? null;

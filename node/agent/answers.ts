@@ -79,6 +79,9 @@ export async function answerTo(from: NodeId, ask: Ask, sources: AnswerSources): 
     case 'compare-gitlab':
     case 'restore-gitlab':
     case 'drill-gitlab':
+    case 'compare-fenced':
+    case 'bring-fenced':
+    case 'drop-fenced':
     case 'restore-project':
     case 'check-upgrade':
     case 'rehearse-upgrade':
@@ -88,6 +91,8 @@ export async function answerTo(from: NodeId, ask: Ask, sources: AnswerSources): 
     case 'check-adopt':
     case 'begin-adopt':
     case 'adoption':
+    case 'check-left':
+    case 'take-left':
       return mayHost(from, view()) ?? sources.hosting.answer(ask);
     case 'move-ready':
       return sources.hosting.answer(ask);

@@ -16,6 +16,7 @@ import type { JobRow, StatusSnapshot, WhyAnswer } from '../../protocol/status.ts
 import { whyNotDisconnect } from '../../scheduler/disconnecting.ts';
 import { underWay } from '../../scheduler/job-wish.ts';
 import { misfitLine } from '../../scheduler/snapshot-attention.ts';
+import { fencedThere } from '../../scheduler/snapshot-fenced.ts';
 import { leaderOf, recoveryOf } from '../../scheduler/views.ts';
 import { newInviteCode, writeInviteCode } from '../enrol/invite-code.ts';
 import type { AgentApi } from '../local-api/agent-api.ts';
@@ -77,6 +78,8 @@ export class LocalApi implements AgentApi {
       change: (change) => this.change(change),
       nodeNamed: (name) => this.#nodeNamed(name),
       addressOf: (node) => options.network.addressOf(node),
+      others: () => options.others(),
+      fenced: () => fencedThere(viewInput(this.#member().view()), this.#ledger()),
       unseal: (sealed) => {
         const { box } = this.#member();
         return box.canOpen(sealed) ? box.unseal(sealed) : null;

@@ -8,6 +8,7 @@ import { existingAt } from '../hosting/place-tree.ts';
 import { copiesAt } from '../hosting/replica/copies-note.ts';
 import { standbyPlace } from '../hosting/replica/copies-place.ts';
 import { showBytes } from '../settings/quantities.ts';
+import { claimAt, deletion } from './copies-left.ts';
 
 interface CopiesCheck {
   home: string;
@@ -31,8 +32,17 @@ export function checkCopies(
       'its owner wants no copies on it, and alone changes that: takes copies: never out of autogit.yml there (or --copies never from its start) and starts its agent again',
       null,
     );
+  const { path } = copiesAt(home, data);
+  const left = claimAt(path);
+  // Of a mesh whose GitLab this one may just have taken over, from another machine's copies.
+  if (left !== null && left.mesh !== mesh)
+    return failed(
+      'place',
+      `copies of GitLab that it held for mesh ${left.mesh.slice(0, 8)} lie in ${path}: all of it, and maybe the last of them`,
+      `once nobody needs them, there: ${deletion(path, left.kind)}`,
+    );
   try {
-    const { place, room } = standbyPlace(copiesAt(home, data).path, { mesh, data });
+    const { place, room } = standbyPlace(path, { mesh, data });
     const { freeBytes } = diskOf(statfsSync(existingAt(place.path)));
     const spare = freeBytes - room.reserveBytes;
     const checks: DeployCheck[] = [

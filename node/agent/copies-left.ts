@@ -5,7 +5,7 @@ import { AutogitError } from '../../protocol/errors.ts';
 import type { Attention } from '../../protocol/status.ts';
 import type { Hosting } from '../../scheduler/hosting/hosted-edits.ts';
 import { leftData } from '../hosting/left-data.ts';
-import { readClaim } from '../hosting/place-records.ts';
+import { type PlaceClaim, readClaim } from '../hosting/place-records.ts';
 import { copiesOf, imageOf, mountPointOf } from '../hosting/place-tree.ts';
 import { copiesAt, copiesHere, fencedAt, isStillHosts } from '../hosting/replica/copies-note.ts';
 import { showBytes } from '../settings/quantities.ts';
@@ -52,7 +52,7 @@ const sizeAt = (path: string): string => {
 };
 
 /** What keeps a plain `rm` from it: the mount point of an image, and read-only snapshots. */
-function deletion(path: string, kind: string): string {
+export function deletion(path: string, kind: string): string {
   const [folder, mounted] = [path, mountPointOf(path)].map(quotedWhereNeeded);
   const first =
     kind === 'image' ? `chattr -i ${mounted}; ` : kind === 'subvolume' ? subvolumesOf(folder as string) : '';
@@ -80,14 +80,17 @@ function fencedLines(path: string, fenced: readonly string[]): Attention[] {
   const tree = kind === 'image' ? mountPointOf(path) : path;
   return fenced.flatMap((name): Attention[] => {
     // Of an image that is not mounted nothing is seen.
-    if (kind === null || (existsSync(copiesOf(tree)) && !existsSync(join(tree, name)))) return [];
+    const isThere = existsSync(join(tree, name));
+    if (kind === null || (existsSync(copiesOf(tree)) && !isThere)) return [];
     const folder = quotedWhereNeeded(join(tree, name));
     return [
       {
         code: 'gitlab-fenced',
         severity: 'warn',
         sentence: `what this machine served of GitLab until another one took over is kept in ${folder}: what it took in its last seconds may be nowhere else`,
-        fix: `once it is looked at: sudo sh -c "btrfs subvolume delete ${folder}/live ${folder}/bulk; rmdir ${folder}"`,
+        fix: isThere
+          ? `what is in it alone: autogit-node gitlab diff ${name}; then, for room: autogit-node gitlab fenced drop ${name}`
+          : 'it is looked at while this machine holds copies: autogit-node gitlab copies add NAME',
       },
     ];
   });
@@ -96,9 +99,11 @@ function fencedLines(path: string, fenced: readonly string[]): Attention[] {
 const quotedWhereNeeded = (path: string): string => (/^[\w./@:-]+$/.test(path) ? path : shellQuoted(path));
 
 /** Null where there is nothing of ours, or it is not known what. */
-function kindAt(path: string): string | null {
+const kindAt = (path: string): string | null => claimAt(path)?.kind ?? null;
+
+export function claimAt(path: string): PlaceClaim | null {
   try {
-    return readClaim(path)?.kind ?? null;
+    return readClaim(path);
   } catch {
     return null;
   }

@@ -6,7 +6,7 @@ import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import { asSentence, type NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
-import type { DrillSeen, GitlabSeen } from '../../protocol/report.ts';
+import type { GitlabSeen, StandbySeen } from '../../protocol/report.ts';
 import type { RoundName } from '../../protocol/round-name.ts';
 import { type Hosting, hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
 import type { Happened } from '../../scheduler/inputs.ts';
@@ -54,8 +54,10 @@ interface CopiesRoomOptions {
   ledger(): Ledger | null;
   change(change: Change): Promise<ChangeOutcome>;
   feed(happened: Happened): void;
-  /** What this machine says of its drills. */
-  drills(): { drill?: DrillSeen };
+  /** What this machine says of its drills, and of what it keeps of before. */
+  besides(): Pick<StandbySeen, 'drill' | 'fenced'>;
+  /** What else is at what lies in the place ends. */
+  endUse(): Promise<void>;
   /** That GitLab's place is in the hands of who runs it here. */
   isHosted(data: string): boolean;
   /** A clone holds its place's mount, and an earlier agent may have left one. */
@@ -110,7 +112,7 @@ export class CopiesRoom {
         await this.#endClone(open);
         return open;
       },
-      besides: () => this.#options.drills(),
+      besides: () => this.#options.besides(),
       beforeClose: (place) => this.#endClone(place),
       removePlace: async (hosting, folder) => {
         const { place } = standbyPlace(folder, ownerOf(hosting));
@@ -162,8 +164,8 @@ export class CopiesRoom {
 
   /** An engine that is away keeps no place from being used: what is left is looked for again soon, and before the next clone. */
   async #endClone(place: DataPlace): Promise<void> {
-    const { clones, ledger } = this.#options;
-    await clones.sweepLeft(ledger()?.mesh.id ?? '', place);
+    const { clones, ledger, endUse } = this.#options;
+    await Promise.all([endUse(), clones.sweepLeft(ledger()?.mesh.id ?? '', place)]);
   }
 
   /** Whoever waits at the door asks again, at the next one. */

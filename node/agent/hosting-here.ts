@@ -50,10 +50,12 @@ export type VaultAsk = Ask & {
 export type DoorAsk = Ask & { kind: 'open-copy-door' | 'open-vault-door' };
 export type UpgradeAsk = Ask & { kind: 'check-upgrade' | 'rehearse-upgrade' };
 export type MoveAsk = Ask & { kind: 'check-move' | 'move-ready' | 'cancel-move' };
+export type FencedAsk = Ask & { kind: 'compare-fenced' | 'bring-fenced' | 'drop-fenced' };
 export type HostingAsk =
   | VaultAsk
   | UpgradeAsk
   | AdoptAsk
+  | FencedAsk
   | MoveAsk
   | (Ask & {
       kind:

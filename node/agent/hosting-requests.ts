@@ -3,6 +3,7 @@ import type { Answer, Ask } from '../../protocol/asks.ts';
 import type { ChangeOutcome } from '../../protocol/changes.ts';
 import type { Comparison } from '../../protocol/differences.ts';
 import { AutogitError } from '../../protocol/errors.ts';
+import { isFencedName } from '../../protocol/fenced.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import {
@@ -30,6 +31,8 @@ import type {
   MovePlan,
   ProtectionRequest,
   ProtectPlan,
+  RegainPlan,
+  RegainRequest,
   RestoreRequest,
   UpgradePlan,
   UpgradeRequest,
@@ -39,9 +42,11 @@ import { AdoptRequests } from './adopt-requests.ts';
 import { askMember } from './asked-member.ts';
 import { CertificateRequests } from './certificate-requests.ts';
 import { CopiesRequests, requireHosting } from './copies-requests.ts';
+import { FencedRequests } from './fenced-requests.ts';
 import type { HostingLines } from './hosting-lines.ts';
 import { MoveRequests } from './move-requests.ts';
 import { ProtectRequests } from './protect-requests.ts';
+import { RegainRequests } from './regain-requests.ts';
 
 type Checked = Extract<Answer, { kind: 'deploy-checked' }>;
 
@@ -85,6 +90,8 @@ export class HostingRequests implements HostingApi {
   readonly #adopt: AdoptRequests;
   readonly #move: MoveRequests;
   readonly #certificate: CertificateRequests;
+  readonly #regain: RegainRequests;
+  readonly #fenced: FencedRequests;
 
   constructor(lines: HostingLines) {
     this.#lines = lines;
@@ -93,6 +100,8 @@ export class HostingRequests implements HostingApi {
     this.#adopt = new AdoptRequests(lines);
     this.#move = new MoveRequests(lines);
     this.#certificate = new CertificateRequests(lines);
+    this.#regain = new RegainRequests(lines, (wish, above) => this.gitlabDeploy(wish, above));
+    this.#fenced = new FencedRequests(lines);
   }
 
   async gitlabPlan(wish: DeployRequest): Promise<DeployPlan> {
@@ -100,7 +109,8 @@ export class HostingRequests implements HostingApi {
     return plan;
   }
 
-  async gitlabDeploy(wish: DeployRequest): Promise<ChangeOutcome> {
+  /** `above`: an epoch that its data name. */
+  async gitlabDeploy(wish: DeployRequest, above = 0): Promise<ChangeOutcome> {
     const { host, plan, checked, agreed } = await this.#look(wish);
     const failed = plan.lines.find(({ state }) => state === 'fail');
     if (failed) return { state: 'refused', because: failed.sentence };
@@ -118,6 +128,7 @@ export class HostingRequests implements HostingApi {
         ...(tls !== undefined && { https: this.#certificate.sealed(tls, host) }),
       },
       ...(agreed.length > 0 && { agreed }),
+      ...(above > 0 && { above }),
       because: `asked on ${nodeName(this.#lines.ledger(), this.#lines.self)}`,
     });
   }
@@ -160,6 +171,8 @@ export class HostingRequests implements HostingApi {
   gitlabMovePlan = (node: string): Promise<MovePlan> => this.#move.plan(node);
   gitlabMove = (node: string): Promise<ChangeOutcome> => this.#move.begin(node);
   gitlabMoveCancel = (node: string | null): Promise<ChangeOutcome> => this.#move.cancel(node);
+  gitlabRegainPlan = (request: RegainRequest): Promise<RegainPlan> => this.#regain.plan(request);
+  gitlabRegain = (request: RegainRequest): Promise<ChangeOutcome> => this.#regain.take(request);
 
   gitlabBackup(): Promise<string> {
     return this.#said({ kind: 'backup-now' });
@@ -189,6 +202,7 @@ export class HostingRequests implements HostingApi {
   }
 
   async gitlabCompare(request: { with: string; from: number }): Promise<Comparison> {
+    if (isFencedName(request.with)) return this.#fenced.compare(request.with, request.from);
     const answer = await this.#askHost({ kind: 'compare-gitlab', ...request }, vaultMs);
     if (answer.kind !== 'compared') throw new AutogitError('unsupported', `the host answered with ${answer.kind}`);
     return answer;
@@ -209,6 +223,10 @@ export class HostingRequests implements HostingApi {
     const answer = await this.#ask(node, { kind: 'drill-gitlab', data }, lookMs);
     return { node: name, said: answer.kind === 'said' ? answer.because : 'it was asked for' };
   }
+
+  gitlabBringFenced = (request: { name: string; project: string }): Promise<string> =>
+    this.#fenced.bring(request.name, request.project);
+  gitlabDropFenced = (name: string): Promise<string> => this.#fenced.drop(name);
 
   gitlabRestore({ backup, project }: RestoreRequest): Promise<string> {
     if (project !== undefined) return this.#said({ kind: 'restore-project', backup, project });

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Answer } from '../../protocol/asks.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 import type { NodeId } from '../../protocol/ids.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
 import type { Attention } from '../../protocol/status.ts';
 import type { EffectOf } from '../../scheduler/effects.ts';
 import { type Hosting, hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
@@ -27,11 +28,13 @@ import { doorsOf } from '../hosting/service-doors.ts';
 import { systemTools } from '../hosting/system-tools.ts';
 import { GitlabUpgrade } from '../hosting/upgrade/upgrade-host.ts';
 import { GitlabVault } from '../hosting/vault/gitlab-vault.ts';
+import type { GitDoor } from '../hosting/vault/project-push.ts';
 import { openWithKey, type VaultKeys } from '../hosting/vault/vault-opening.ts';
 import { peopleOfFile } from '../settings/people-file.ts';
 import { AdoptRoom, isOfAdopting } from './adopt-room.ts';
 import { leftLines } from './copies-left.ts';
 import { CopiesRoom } from './copies-room.ts';
+import { FencedRoom, isOfFenced } from './fenced-room.ts';
 import { answered, reachedAt } from './hosting-answers.ts';
 import { checkCopiesHere, checkDeploy, checkProtectHere } from './hosting-checks.ts';
 import type { DoorAsk, Here, HostingAsk, Membership, UpgradeAsk, VaultAsk } from './hosting-here.ts';
@@ -60,6 +63,7 @@ export class HostingRoom {
   readonly #keepers: VaultKeepers;
   readonly #adopt: AdoptRoom;
   readonly #move: MoveRoom;
+  readonly #fenced: FencedRoom;
 
   constructor(here: Here, membership: Membership) {
     this.#options = { ...here, ...membership };
@@ -70,7 +74,11 @@ export class HostingRoom {
     const engine = new DockerClones(dockerHost, clock);
     const clones = new GitlabClones({ self: nodeId, host, engine, log });
     const isHosted = (data: string): boolean => this.#keeper.holds(data);
-    this.#copies = new CopiesRoom({ ...this.#options, clones, isHosted, drills: () => this.#drills.seen() });
+    this.#copies = new CopiesRoom({
+      ...{ ...this.#options, clones, isHosted },
+      besides: () => ({ ...this.#drills.seen(), ...this.#fenced.seen() }),
+      endUse: () => this.#fenced.end(),
+    });
     this.#keptVault = new KeptVault({
       ...{ self: nodeId, home, clock, log, ledger, isAllowed: here.holdsCopies },
       open: (vault, folder) => openWithKey(folder, vault, this.#keys),
@@ -90,13 +98,15 @@ export class HostingRoom {
       releaseImage: (data) => engine.release(data),
       haveImage: (hosting, signal) => haveImage(hosting, { host, engine, log, signal }),
     });
+    const api = (): GitDoor | null => apiOf(ledger(), box);
     this.#vault = new GitlabVault({
       ...{ ...this.#keys, clock, log, keeper: this.#keeper },
       ...{ holders: () => this.#copies.holders(), roundKeepers: () => this.#copies.roundKeepers() },
-      api: () => {
-        const { url = null, token = null } = ledger()?.gitlab ?? {};
-        return url !== null && token !== null && box.canOpen(token) ? { url, token: box.unseal(token) } : null;
-      },
+      api,
+    });
+    this.#fenced = new FencedRoom({
+      ...{ nodeId, home, clock, log, ledger, api },
+      ...{ copies: this.#copies, kept: () => this.#keeper.kept },
     });
     this.#protector = new GitlabProtector({
       ...{ ...this.#keys, clock, log, self: nodeId, dockerHost, host },
@@ -144,6 +154,7 @@ export class HostingRoom {
         ...this.#copies.seen(),
         ...this.#drills.seen(),
         ...this.#upgrade.seen(),
+        ...this.#fenced.seen(),
       }),
       copies: this.#copies,
       move: {
@@ -205,6 +216,7 @@ export class HostingRoom {
     await Promise.race([
       Promise.all([
         this.#drills.stop(),
+        this.#fenced.end(),
         this.#vault.stop(),
         this.#upgrade.stop(),
         this.#protector.stop(),
@@ -240,15 +252,7 @@ export class HostingRoom {
     const { home, ledger } = this.#options;
     const known = ledger();
     const left = known === null ? [] : leftLines(home, hostingOf(known));
-    const notServed = this.#keeper.problems().map((problem): Attention => {
-      const [sentence = '', fix = null] = problem.split('\n-> ');
-      return {
-        code: 'gitlab-not-served',
-        severity: 'fail',
-        sentence: `GitLab is not served from here: ${sentence}`,
-        fix,
-      };
-    });
+    const notServed = this.#keeper.problems().map(notServedLine);
     return [...notServed, ...left, ...this.#keptVault.attention(), ...this.#adopt.attention()];
   }
 
@@ -261,6 +265,7 @@ export class HostingRoom {
     if (ask.kind === 'check-deploy') return checkDeploy(ask.wish, { ...this.#options, mesh: this.#mesh });
     if (ask.kind === 'check-copies') return checkCopiesHere(ask, { ...this.#options, mesh: this.#mesh });
     if (ask.kind === 'drill-gitlab') return answered(() => this.#drills.ask(ask.data));
+    if (isOfFenced(ask)) return answered(() => this.#fenced.answer(ask));
     if (isOfMove(ask)) return answered(() => this.#move.answer(ask));
     if (isOfAdopting(ask)) return answered(() => this.#adopt.answer(ask));
     if (ask.kind === 'check-protect') return checkProtectHere(ask, this.#options);
@@ -335,6 +340,17 @@ export class HostingRoom {
     const makeWay = (): Promise<void> => endForwarder(home);
     return new GateKeeper({ home, clock, log, watch, version, doors, makeWay, guard: { table: bridge, bridge } });
   }
+}
+
+function notServedLine(problem: string): Attention {
+  const [sentence = '', fix = null] = problem.split('\n-> ');
+  return { code: 'gitlab-not-served', severity: 'fail', sentence: `GitLab is not served from here: ${sentence}`, fix };
+}
+
+/** Where GitLab is, with the mesh's token for it; null while it has none, or this machine may not know it. */
+function apiOf(ledger: Ledger | null, box: Membership['box']): GitDoor | null {
+  const { url = null, token = null } = ledger?.gitlab ?? {};
+  return url !== null && token !== null && box.canOpen(token) ? { url, token: box.unseal(token) } : null;
 }
 
 const isOfVault = (ask: HostingAsk): ask is VaultAsk =>

@@ -3,7 +3,7 @@ import { AutogitError } from '../../protocol/errors.ts';
 import { ProtectedGitlab } from '../../protocol/protected-gitlab.ts';
 import { checkOf } from '../hosting/deploy-check.ts';
 import { protectFacts } from '../hosting/protect/protect-facts.ts';
-import { chooseWay, protectLines } from '../hosting/protect/protect-way.ts';
+import { chooseWay, protectLines, whereKept } from '../hosting/protect/protect-way.ts';
 import { dataOf, namedContainer } from '../hosting/protect/protected-container.ts';
 import { omnibusContainers } from '../machine/omnibus-containers.ts';
 
@@ -28,7 +28,8 @@ export async function checkProtect(
     const { success, data: folder } = ProtectedGitlab.shape.folder.safeParse(dataOf(meant.container));
     if (!success || !ProtectedGitlab.shape.container.safeParse(facts.container.name).success)
       return refused(`${facts.data} or ${facts.container.name} is no name that the mesh can keep`, 'name it otherwise');
-    const found = { container: facts.container.name, folder, way: choice.way };
+    const keeps = 'folder' in whereKept(facts);
+    const found = { container: facts.container.name, folder, way: choice.way, ...(keeps && { keeps }) };
     return { kind: 'protect-checked', checks, found };
   } catch (error) {
     if (!(error instanceof AutogitError)) throw error;

@@ -41,10 +41,10 @@ export class ProtectRequests {
     const failed = lines.find(({ state }) => state === 'fail');
     if (failed || found === null)
       return { state: 'refused', because: failed?.sentence ?? 'no container of a GitLab was found' };
-    const { container, folder } = found;
+    const { container, folder, keeps } = found;
     return this.#lines.change({
       kind: 'protect-gitlab',
-      protected: { node, container, folder, data: randomBytes(6).toString('hex') },
+      protected: { node, container, folder, data: randomBytes(6).toString('hex'), ...(keeps && { keeps }) },
       because: this.#because(),
     });
   }

@@ -180,6 +180,17 @@ export const commands: readonly Command[] = [
     run: async (c) => (await import('./gitlab-diff.ts')).diff(c),
   },
   {
+    path: 'gitlab fenced',
+    help: 'what machines keep that they served until another one took over, and what of it is nowhere else',
+    run: async (c) => (await import('./gitlab-fenced.ts')).show(c),
+  },
+  {
+    path: 'gitlab fenced drop',
+    args: '<name>',
+    help: 'delete it for good, for room: looks first what is in it alone, and asks',
+    run: async (c) => (await import('./gitlab-fenced.ts')).drop(c),
+  },
+  {
     path: 'gitlab restore',
     args: '[backup]',
     help: 'GitLab as it was in a backup or round; what it has now is kept beside it',

@@ -30,6 +30,10 @@ export async function adopt(context: Context): Promise<number> {
     data: settings.text('gitlab.data'),
   };
   const before = await agent.gitlabAdoption(wish.on);
+  if (before.state !== 'under-way' && wish.data !== null && wish.container === null) {
+    const left = await (await import('./gitlab-regain.ts')).regain(context, agent, wish.data, lines);
+    if (left !== null) return left;
+  }
   if (before.state !== 'under-way') {
     const plan = await agent.gitlabAdoptPlan(wish);
     requirePlan(context, plan, lines);
@@ -49,12 +53,19 @@ export async function adopt(context: Context): Promise<number> {
 /** What was found is shown line by line; a `fail` ends it before anything is begun. */
 function requirePlan({ settings, out }: Context, plan: AdoptPlan, lines: Progress): void {
   const [failed] = sayChecks(lines, plan.lines);
+  const data = settings.text('gitlab.data');
+  // Nothing runs there: then it was a folder of a mesh that is gone that was meant, and its disk may not be there yet.
+  const isFolder = failed?.what === 'container' && data !== null && plan.found === null;
   if (!failed && plan.found !== null) return;
   if (settings.isOn('json')) out.json({ state: 'refused', plan });
   throw new AutogitError(
     'unsupported',
     `no GitLab on ${plan.host} is taken over: ${failed?.sentence ?? 'none was found'}`,
-    { hint: failed?.fix ?? 'what each line above says; then the same command again' },
+    {
+      hint: isFolder
+        ? `data of a mesh that is gone lie in a folder with autogit-place.json, and ${data} on ${plan.host} has none (is its disk mounted?); another machine: --on NODE`
+        : (failed?.fix ?? 'what each line above says; then the same command again'),
+    },
   );
 }
 

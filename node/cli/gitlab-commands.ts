@@ -7,6 +7,7 @@ import { showDuration } from '../settings/quantities.ts';
 import { wrapped } from '../text-wrap.ts';
 import { agentOf, type Context } from './context.ts';
 import { exit, requireDone } from './failure.ts';
+import { fencedRow } from './gitlab-fenced.ts';
 import { promptOf } from './mesh-commands.ts';
 import { sentence } from './output.ts';
 import { askHidden, confirm, hasTerminal } from './prompt.ts';
@@ -40,6 +41,7 @@ export function gitlabView({ gitlab, attention }: StatusSnapshot, isTerminal: bo
     ['data', gitlab.hosted?.folder ?? '-'],
     ...protectedRows(gitlab),
     ...(gitlab.standbys ?? []).map((one): [string, string] => ['copy', copyLine(one)]),
+    ...(gitlab.fenced ?? []).map(fencedRow),
     ['backup', gitlab.lastBackup ? `${gitlab.lastBackup.at} on ${gitlab.lastBackup.copies.join(', ')}` : '-'],
     ...vaultRows(gitlab),
     ...(gitlab.drills ?? []).flatMap(drillRows),
@@ -88,11 +90,19 @@ function drillRows({ node, proven, last, doing, ended, waits }: Drill): [string,
 /** One that runs without the mesh and is backed up by it. */
 function protectedRows({ protected: known }: GitlabView): [string, string][] {
   if (known === undefined) return [];
-  const { node, container, folder, version, way, because } = known;
+  const { node, container, folder, version, way, because, kept } = known;
   const which = version === null ? '' : `, GitLab ${version}`;
   return [
     ['protected', `container ${container} on ${node}${which}, data in ${folder}`],
     ['way', way === null ? because : `${way === 'own' ? "GitLab's own backup" : 'snapshots'}: ${because}`],
+    ...(kept === undefined
+      ? []
+      : [
+          [
+            'history',
+            `${kept.snapshots} snapshots in ${kept.folder}${kept.oldest === null ? '' : `, the oldest of ${kept.oldest}`}${kept.problem === null ? '' : `; none is made now: ${kept.problem}`}`,
+          ] as [string, string],
+        ]),
   ];
 }
 

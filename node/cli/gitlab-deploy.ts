@@ -1,3 +1,4 @@
+import type { ChangeOutcome } from '../../protocol/changes.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 import type { StatusSnapshot } from '../../protocol/status.ts';
 import { listed, plural } from '../../scheduler/phrases.ts';
@@ -39,6 +40,16 @@ export async function deploy(context: Context): Promise<number> {
   await sayPeople(context, plan, lines);
   if (!(await isWanted(context, plan))) return exit.failed;
   const outcome = await agent.gitlabDeploy(wish);
+  return watchDeploy(context, agent, lines, outcome);
+}
+
+/** What the mesh was asked for, until it serves. */
+export async function watchDeploy(
+  context: Context,
+  agent: AgentClient,
+  lines: Progress,
+  outcome: ChangeOutcome,
+): Promise<number> {
   requireDone(outcome, gitlabHint);
   const end = await untilItServes(context, agent, lines);
   if (end === null) return goesOn(context, lines);

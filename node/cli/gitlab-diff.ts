@@ -1,5 +1,6 @@
 import type { Comparison, Difference } from '../../protocol/differences.ts';
 import { AutogitError } from '../../protocol/errors.ts';
+import { isFencedName } from '../../protocol/fenced.ts';
 import { plural } from '../../scheduler/phrases.ts';
 import { shown, shownLines } from '../foreign-text.ts';
 import type { AgentClient } from '../local-api/socket-client.ts';
@@ -50,7 +51,7 @@ async function chosenId(context: Context, agent: AgentClient): Promise<string> {
   const [wanted] = context.args;
   const when = context.settings.text('gitlab.at');
   // What was fenced is in no history: nothing is made of it again.
-  if (wanted !== undefined && when === null && /^fenced-[1-9]\d{0,15}$/.test(wanted)) return wanted;
+  if (wanted !== undefined && when === null && isFencedName(wanted)) return wanted;
   if (wanted !== undefined || when !== null) return (await chosenRow(context, agent)).id;
   const { rows } = await agent.gitlabBackups();
   const newest = rows.find(({ id }) => id.startsWith('replaced-')) ?? rows.find(({ at, isOwn }) => at > 0 && isOwn);

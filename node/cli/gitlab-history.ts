@@ -1,11 +1,13 @@
 import { type BackupRow, ProjectName } from '../../protocol/asks.ts';
 import { AutogitError } from '../../protocol/errors.ts';
+import { isFencedName } from '../../protocol/fenced.ts';
 import { shown, shownLines } from '../foreign-text.ts';
 import type { AgentClient } from '../local-api/socket-client.ts';
 import { fewer, readTime, rowAt, rowNamed, showUtc } from './backup-choice.ts';
 import { agentOf, type Context } from './context.ts';
 import { exit, failedWith, gitlabHint } from './failure.ts';
 import { type GitlabView, hearsMs, hosted, watched } from './gitlab-backup.ts';
+import { bring } from './gitlab-fenced.ts';
 import { whyNotRestored } from './gitlab-protect.ts';
 import { promptOf } from './mesh-commands.ts';
 import { sentence } from './output.ts';
@@ -79,6 +81,8 @@ export async function restore(context: Context): Promise<number> {
   if (gitlab.mode !== 'hosted' && gitlab.protected)
     throw whyNotRestored(await chosenRow(context, agent), gitlab.protected, gitlab.vault?.target ?? null);
   const { epoch, host, vault, version } = await hosted(agent);
+  const [wanted] = context.args;
+  if (wanted !== undefined && isFencedName(wanted)) return bring(context, agent, wanted);
   const row = await chosenRow(context, agent);
   const project = settings.text('gitlab.project');
   const before = vault?.restored ?? null;

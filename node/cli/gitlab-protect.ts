@@ -69,6 +69,14 @@ type Protected = NonNullable<StatusSnapshot['gitlab']['protected']>;
 
 /** A GitLab that is a person's own is not put back by the mesh: what can be done with that backup, to the letter. */
 export function whyNotRestored(row: BackupRow, known: Protected, target: string | null): AutogitError {
+  if (row.on)
+    return new AutogitError(
+      'unsupported',
+      `GitLab in container ${known.container} on ${known.node} is not the mesh's, which puts nothing back into it`,
+      {
+        hint: `its files of then, on ${known.node}: ${row.because.replace(/^.*: /, '')}/data has its data (cp -a --reflink=auto what you need, with GitLab stopped for all of it); into one that the mesh runs go backups: autogit-node gitlab history`,
+      },
+    );
   const where = target ?? 'TARGET';
   const tool = `restic -r ${where} restore ${row.id} --target DIR, with the recovery key as its password (autogit-node gitlab backup --show-recovery-key)`;
   const how =

@@ -201,14 +201,20 @@ interface Rooms {
   /** Where its data lie; null where nobody knows. */
   freeBytes: number | null;
   memory: { usedBytes: number; limitBytes: number } | null;
+  /** What lies beside its data of an epoch before, and goes on a person's word alone. */
+  fenced(): string | undefined;
 }
 
 const mib = 2 ** 20;
 
 /** What will end it soon if nobody does anything: PostgreSQL stops at a full disk, the kernel kills at a full memory. */
-export function pressureOf({ freeBytes, memory }: Rooms): string | null {
-  if (freeBytes !== null && freeBytes < gitlabTimings.leastFreeBytes)
-    return `its disk is almost full: ${Math.round(freeBytes / mib)} MiB are left; remove old job artifacts, or make room there`;
+export function pressureOf({ freeBytes, memory, fenced }: Rooms): string | null {
+  if (freeBytes !== null && freeBytes < gitlabTimings.leastFreeBytes) {
+    const name = fenced();
+    const drop =
+      name === undefined ? '' : `, let go of what was served before (autogit-node gitlab fenced drop ${name})`;
+    return `its disk is almost full: ${Math.round(freeBytes / mib)} MiB are left; remove old job artifacts${drop}, or make room there`;
+  }
   if (memory !== null && memory.limitBytes > 0 && memory.usedBytes > memory.limitBytes * gitlabTimings.memoryShare)
     return `it uses ${Math.round(memory.usedBytes / mib)} of the ${Math.round(memory.limitBytes / mib)} MiB of memory that it may have: deploy it with a larger preset`;
   return null;

@@ -17,8 +17,10 @@ import { type GitlabLife, type GitlabLook, newLife, pressureOf } from './gitlab-
 import type { HostingMemory } from './hosting-memory.ts';
 import { KeptPlace } from './kept-place.ts';
 import { LeaseAtGate } from './lease-at-gate.ts';
+import { fencedNames } from './move/living-data.ts';
 import { isOnTrial } from './move/move-steps.ts';
 import { isAheadOf } from './other-services.ts';
+import { treeOf } from './place-tree.ts';
 import { dropHook } from './push/push-hook.ts';
 import type { ServiceLook } from './service-host.ts';
 
@@ -184,8 +186,11 @@ export class KeptGitlab {
       ageMs: look === null ? 0 : Math.max(0, clock.wallMs() - look.startedAtMs),
       ...(problem !== undefined && { problem }),
       pressure:
-        pressureOf({ freeBytes: look?.isRunning ? await this.#tend() : null, memory: look?.memory ?? null }) ??
-        this.#noGate,
+        pressureOf({
+          freeBytes: look?.isRunning ? await this.#tend() : null,
+          memory: look?.memory ?? null,
+          fenced: () => fencedNames(treeOf(this.hosting.place))[0],
+        }) ?? this.#noGate,
       mayRun: this.mayRun || isBeginning,
       ...(startFailed !== null && { startFailed }),
     };

@@ -90,7 +90,7 @@ function takenUp({ path, own, isGoing, root, missing }: PlaceFacts): PlaceChoice
   if (own === null)
     return {
       refused: `${path} holds the data of a GitLab of another mesh`,
-      fix: 'name an empty folder: --data DIR',
+      fix: `where that mesh is gone for good: autogit-node gitlab adopt --data ${path}`,
     };
   const { kind, data } = own;
   const lacks = kind === 'folder' ? [] : missing;

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { lstatSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { placeProblem } from './place-problem.ts';
@@ -85,6 +85,16 @@ export function contentOf(path: string): 'absent' | 'empty' | 'place' | 'foreign
 
 export const writeMarker = (data: string, owner: DataOwner, tools: SystemTools): Promise<void> =>
   replaceFile(join(data, markerFile), JSON.stringify(owner), tools);
+
+/** Whoever's; null where there is none, or it makes no sense. Not through a link: what another machine sent may lead anywhere. */
+export function markerIn(data: string): DataOwner | null {
+  try {
+    const file = join(data, markerFile);
+    return lstatSync(file).isFile() ? Marker.parse(JSON.parse(readFileSync(file, 'utf8'))) : null;
+  } catch {
+    return null;
+  }
+}
 
 /** Of these data; null where there is no such marker. */
 export function markedEpoch(data: string, { mesh, data: id }: Pick<DataOwner, 'mesh' | 'data'>): number | null {

@@ -16,6 +16,8 @@ import type {
   MovePlan,
   ProtectionRequest,
   ProtectPlan,
+  RegainPlan,
+  RegainRequest,
   RehearsalPlan,
   RestoreRequest,
   UpgradePlan,
@@ -102,10 +104,18 @@ export interface HostingApi {
   /** Looks once more, then begins it: how far it is says `gitlabAdoption`. Throws with why not. */
   gitlabAdopt(request: AdoptRequest): Promise<string>;
   gitlabAdoption(on: string | null): Promise<AdoptionSeen>;
+  /** Looks at GitLab's data of a mesh that is gone; changes nothing. */
+  gitlabRegainPlan(request: RegainRequest): Promise<RegainPlan>;
+  /** Looks once more, makes them this mesh's, then asks the mesh to run GitLab on them. */
+  gitlabRegain(request: RegainRequest): Promise<ChangeOutcome>;
   gitlabBackup(): Promise<string>;
   gitlabBackups(): Promise<BackupList>;
   /** What is not as it was then, from that row on. */
   gitlabCompare(request: { with: string; from: number }): Promise<Comparison>;
+  /** One project of what a machine served until another one took over, beside the present one: what comes of it stands in status. */
+  gitlabBringFenced(request: { name: string; project: string }): Promise<string>;
+  /** Deletes all of it, for good. */
+  gitlabDropFenced(name: string): Promise<string>;
   /** Begins it: what comes of it stands in status. */
   gitlabRestore(request: RestoreRequest): Promise<string>;
   /** Begins one on that machine, or on one that holds a copy: how it ends stands in status. Throws with why not. */

@@ -171,9 +171,17 @@ const hostingRoutes = (api: HostingApi): Routes => ({
   '/v1/gitlab/adopt-plan': post(bodies.gitlabAdopt, (request) => api.gitlabAdoptPlan(request)),
   '/v1/gitlab/adopt': post(bodies.gitlabAdopt, async (request) => ({ said: await api.gitlabAdopt(request) })),
   '/v1/gitlab/adoption': post(bodies.gitlabAdoption, ({ on }) => api.gitlabAdoption(on)),
+  '/v1/gitlab/regain-plan': post(bodies.gitlabRegain, (request) => api.gitlabRegainPlan(request)),
+  '/v1/gitlab/regain': post(bodies.gitlabRegain, (request) => api.gitlabRegain(request)),
   '/v1/gitlab/backup': post(bodies.gitlabBackup, async () => ({ said: await api.gitlabBackup() })),
   '/v1/gitlab/backups': post(bodies.gitlabBackups, () => api.gitlabBackups()),
   '/v1/gitlab/compare': post(bodies.gitlabCompare, (request) => api.gitlabCompare(request)),
+  '/v1/gitlab/bring-fenced': post(bodies.gitlabBringFenced, async (request) => ({
+    said: await api.gitlabBringFenced(request),
+  })),
+  '/v1/gitlab/drop-fenced': post(bodies.gitlabDropFenced, async ({ name }) => ({
+    said: await api.gitlabDropFenced(name),
+  })),
   '/v1/gitlab/restore': post(bodies.gitlabRestore, async (request) => ({ said: await api.gitlabRestore(request) })),
   '/v1/gitlab/drill': post(bodies.gitlabDrill, ({ on }) => api.gitlabDrill(on)),
   '/v1/gitlab/upgrade-plan': post(bodies.gitlabUpgrade, (request) => api.gitlabUpgradePlan(request)),

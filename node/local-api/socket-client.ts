@@ -33,6 +33,8 @@ import {
   ProtectPlan,
   RecoveryAnswer,
   RecoveryKeyAnswer,
+  RegainPlan,
+  type RegainRequest,
   RehearsalAnswer,
   RehearsalPlan,
   type RestoreRequest,
@@ -87,9 +89,13 @@ export interface AgentClient {
   gitlabAdoptPlan(request: AdoptRequest): Promise<AdoptPlan>;
   gitlabAdopt(request: AdoptRequest): Promise<{ said: string }>;
   gitlabAdoption(on: string | null): Promise<AdoptionSeen>;
+  gitlabRegainPlan(request: RegainRequest): Promise<RegainPlan>;
+  gitlabRegain(request: RegainRequest): Promise<ChangeOutcome>;
   gitlabBackup(): Promise<{ said: string }>;
   gitlabBackups(): Promise<BackupList>;
   gitlabCompare(request: { with: string; from: number }): Promise<Comparison>;
+  gitlabBringFenced(request: { name: string; project: string }): Promise<{ said: string }>;
+  gitlabDropFenced(name: string): Promise<{ said: string }>;
   gitlabRestore(request: RestoreRequest): Promise<{ said: string }>;
   gitlabDrill(on: string | null): Promise<{ node: string; said: string }>;
   /** Looks at the machine; changes nothing. */
@@ -161,13 +167,16 @@ const callsOfOthers = (
   post: Post,
 ): Pick<
   AgentClient,
-  'gitlabProtection' | 'gitlabProtect' | 'gitlabUnprotect' | 'gitlabAdoptPlan' | 'gitlabAdopt' | 'gitlabAdoption'
+  | ('gitlabProtection' | 'gitlabProtect' | 'gitlabUnprotect' | 'gitlabAdoptPlan' | 'gitlabAdopt' | 'gitlabAdoption')
+  | ('gitlabRegainPlan' | 'gitlabRegain')
 > => ({
   gitlabProtection: (asked) => post(ProtectPlan, '/v1/gitlab/protection', asked),
   gitlabProtect: (asked) => post(ChangeOutcome, '/v1/gitlab/protect', asked),
   gitlabUnprotect: () => post(ChangeOutcome, '/v1/gitlab/unprotect', {}),
   gitlabAdoptPlan: (asked) => post(AdoptPlan, '/v1/gitlab/adopt-plan', asked),
   gitlabAdopt: (asked) => post(SaidAnswer, '/v1/gitlab/adopt', asked),
+  gitlabRegainPlan: (asked) => post(RegainPlan, '/v1/gitlab/regain-plan', asked),
+  gitlabRegain: (asked) => post(ChangeOutcome, '/v1/gitlab/regain', asked),
   gitlabAdoption: (on) => post(AdoptionAnswer, '/v1/gitlab/adoption', { on }),
 });
 
@@ -224,6 +233,8 @@ export function createClient(home: string): AgentClient {
     gitlabBackup: () => post(SaidAnswer, '/v1/gitlab/backup', {}),
     gitlabBackups: () => post(BackupsAnswer, '/v1/gitlab/backups', {}),
     gitlabCompare: (request) => post(Comparison, '/v1/gitlab/compare', request),
+    gitlabBringFenced: (request) => post(SaidAnswer, '/v1/gitlab/bring-fenced', request),
+    gitlabDropFenced: (name) => post(SaidAnswer, '/v1/gitlab/drop-fenced', { name }),
     gitlabRestore: (request) => post(SaidAnswer, '/v1/gitlab/restore', request),
     gitlabDrill: (on) => post(DrillAnswer, '/v1/gitlab/drill', { on }),
     gitlabUpgradePlan: (asked) => post(UpgradePlan, '/v1/gitlab/upgrade-plan', asked),

@@ -9,9 +9,12 @@ import {
   DeployCheck,
   DeployWish,
   JobWish,
+  LeftFound,
+  LeftWish,
   ProjectName,
 } from '../../protocol/asks.ts';
 import { Change } from '../../protocol/changes.ts';
+import { FencedName } from '../../protocol/fenced.ts';
 import { GitlabImageName } from '../../protocol/hosted-upgrade.ts';
 import { JobId, Sentence } from '../../protocol/ids.ts';
 import { HostedGitlab, LedgerVault } from '../../protocol/ledger.ts';
@@ -96,6 +99,9 @@ export type ProtectionRequest = z.infer<typeof ProtectionRequest>;
 const AdoptRequest = AdoptWish.extend({ on: machineName.nullable() });
 export type AdoptRequest = z.infer<typeof AdoptRequest>;
 
+const RegainRequest = LeftWish.extend({ on: machineName.nullable() });
+export type RegainRequest = z.infer<typeof RegainRequest>;
+
 /** `target` null: backups go nowhere any more. */
 const VaultRequest = z.strictObject({
   target: LedgerVault.shape.target.nullable(),
@@ -145,9 +151,12 @@ export const bodies = {
   gitlabUnprotect: z.strictObject({}),
   gitlabAdopt: AdoptRequest,
   gitlabAdoption: z.strictObject({ on: machineName.nullable() }),
+  gitlabRegain: RegainRequest,
   gitlabBackup: z.strictObject({}),
   gitlabBackups: z.strictObject({}),
   gitlabCompare: z.strictObject({ with: ComparedId, from: z.int().nonnegative() }),
+  gitlabBringFenced: z.strictObject({ name: FencedName, project: ProjectName }),
+  gitlabDropFenced: z.strictObject({ name: FencedName }),
   gitlabRestore: RestoreRequest,
   gitlabDrill: z.strictObject({ on: machineName.nullable() }),
   gitlabUpgrade: UpgradeRequest,
@@ -223,7 +232,9 @@ export type CopyPlan = z.infer<typeof CopyPlan>;
 export const ProtectPlan = z.object({
   host: z.string(),
   target: z.string().nullable(),
-  found: z.object({ container: z.string(), folder: z.string(), way: ProtectedWay }).nullable(),
+  found: z
+    .object({ container: z.string(), folder: z.string(), way: ProtectedWay, keeps: z.boolean().optional() })
+    .nullable(),
   lines: z.array(DeployCheck).max(64),
 });
 export type ProtectPlan = z.infer<typeof ProtectPlan>;
@@ -234,6 +245,16 @@ export const AdoptPlan = z.object({
   found: AdoptFound.nullable(),
   lines: z.array(DeployCheck).max(64),
 });
+
+/** `isPlace` false: nothing there was made by a mesh. `found` null: it cannot be taken over. */
+export const RegainPlan = z.object({
+  host: z.string(),
+  isPlace: z.boolean(),
+  found: LeftFound.nullable(),
+  url: z.string().nullable(),
+  lines: z.array(DeployCheck).max(64),
+});
+export type RegainPlan = z.infer<typeof RegainPlan>;
 export type AdoptPlan = z.infer<typeof AdoptPlan>;
 export const AdoptionAnswer = AdoptionState.extend({ host: z.string() });
 export type AdoptionSeen = z.infer<typeof AdoptionAnswer>;

@@ -8,8 +8,9 @@ const deployFlags: readonly Flag[] = [
     kind: 'text',
     value: 'IMAGE',
     default: 'gitlab/gitlab-ce:19.4.1-ce.0',
-    commands: ['gitlab deploy', 'gitlab upgrade'],
+    commands: ['gitlab deploy', 'gitlab upgrade', 'gitlab adopt'],
     help: "GitLab's image, with its version",
+    helpOf: { 'gitlab adopt': 'of data of a mesh that is gone (default: as their version says)' },
   },
   {
     key: 'gitlab.preset',
@@ -27,8 +28,9 @@ const deployFlags: readonly Flag[] = [
     kind: 'port',
     value: 'N',
     default: '8080',
-    commands: ['gitlab deploy'],
+    commands: ['gitlab deploy', 'gitlab adopt'],
     help: 'port of its web pages',
+    helpOf: { 'gitlab adopt': 'of its web pages, for data of a mesh that is gone' },
   },
   {
     key: 'gitlab.sshPort',
@@ -36,8 +38,9 @@ const deployFlags: readonly Flag[] = [
     kind: 'port',
     value: 'N',
     default: '2222',
-    commands: ['gitlab deploy'],
+    commands: ['gitlab deploy', 'gitlab adopt'],
     help: 'port of git over ssh; 0: none',
+    helpOf: { 'gitlab adopt': 'of git over ssh, for data of a mesh that is gone; 0: none' },
   },
   {
     key: 'gitlab.hostname',
@@ -87,6 +90,9 @@ const deployFlags: readonly Flag[] = [
     value: 'DIR',
     commands: ['gitlab deploy', 'gitlab adopt'],
     help: "folder for its data on that machine (default: gitlab in its agent's home)",
+    helpOf: {
+      'gitlab adopt': "where its data shall lie (default: gitlab in its agent's home); or data of a mesh that is gone",
+    },
   },
   {
     key: 'gitlab.on',

@@ -119,6 +119,15 @@ function whoCannotHost({ configuration, nodes }: Ledger, host: NodeId | null): s
   return whoIsOlder(nodes, [...asked], 'hosting', 'knows nothing of a GitLab that the mesh hosts');
 }
 
+/** A voter of before, as leader, would begin with an epoch below that of the data, and nothing would be served. */
+export const whyNotAbove = ({ configuration, nodes }: Ledger, host: NodeId): string | null =>
+  whoIsOlder(
+    nodes,
+    [...new Set([...rankedVoters(configuration), host])],
+    'adopt-data',
+    'knows no data of another mesh',
+  );
+
 /**
  * What a former era hosted without this ledger's knowledge had epochs of its own, which gates, hosts and markers remember as
  * closed: after a recovery by force the next one is above them all.
@@ -141,7 +150,7 @@ export const epochOfMarked = (ledger: Ledger, { marksAnew = false }: { marksAnew
   marksAnew ? epochAfter(ledger) : ledger.gitlab.epoch + 1;
 
 export function deploy(ledger: Ledger, change: Change & { kind: 'deploy-gitlab' }, wallMs: number): Ledger | Refusal {
-  const { host, hosted, agreed = [], because } = change;
+  const { host, hosted, agreed = [], above = 0, because } = change;
   const known = hostingOf(ledger);
   if (known?.data === hosted.data && known.host === host && !known.ending) return ledger;
   if (isDeployed(ledger, host, { ...hosted, folder: hosted.place.path, isHttps: hosted.https !== undefined }))
@@ -149,6 +158,7 @@ export function deploy(ledger: Ledger, change: Change & { kind: 'deploy-gitlab' 
   const refused =
     whyNotDeploy(ledger, host) ??
     whyNoAddress(ledger, host, hosted) ??
+    (above > 0 ? whyNotAbove(ledger, host) : null) ??
     (agreed.length > 0 ? whyNoCopies(ledger, host, agreed) : null);
   if (refused !== null) return { refused };
   const { leaving: _void, ...before } = ledger.gitlab;
@@ -159,7 +169,7 @@ export function deploy(ledger: Ledger, change: Change & { kind: 'deploy-gitlab' 
     token: null,
     instance: null,
     host,
-    epoch: epochAfter(ledger),
+    epoch: epochFollowing(Math.max(before.epoch, above), ledger.recovery),
     hosted: { ...hosted, ...(agreed.length > 0 ? { copies: firstCopies(agreed) } : {}), since: wallMs, because },
   };
   return { ...ledger, classes: {}, gitlab };

@@ -50,7 +50,7 @@ export function protect(
   const refused = whyNotProtect(ledger, wanted);
   if (refused !== null) return { refused };
   // Asked again, its backups go on under the name that they have.
-  if (known?.container === wanted.container) return ledger;
+  if (known?.container === wanted.container && known.keeps === wanted.keeps) return ledger;
   const data = known?.data ?? wanted.data;
   return { ...ledger, gitlab: { ...gitlab, protected: { ...wanted, data, since: wallMs, because } } };
 }

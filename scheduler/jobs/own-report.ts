@@ -128,6 +128,7 @@ function keyOf(report: Report, measured: Measured): string {
     report.copies,
     report.standby?.problem,
     report.standby?.drill,
+    report.standby?.fenced,
     [measured.owner, measured.paused, measured.pausedBecause, measured.healthy, measured.maxRuns],
     [
       measured.labels,

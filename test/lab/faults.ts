@@ -62,7 +62,7 @@ async function mend(lab: Lab, machine: LabMachine, what: string): Promise<string
 const without = (names: readonly string[], name: string): string[] => names.filter((other) => other !== name);
 
 /** Off the network first: a machine without power closes no connection, and its kernel refuses none. */
-async function cutPower(lab: Lab, machine: LabMachine): Promise<void> {
+export async function cutPower(lab: Lab, machine: LabMachine): Promise<void> {
   const number = lab.number(machine);
   if (namespacesNamed(machine.namespace).length === 0) return;
   lab.lan.unplug(number);

@@ -137,10 +137,16 @@ async function putImage(lab: Lab): Promise<void> {
   }
 }
 
-async function formMesh(lab: Lab, say: (line: string) => void, isBare: boolean): Promise<void> {
-  const [kang, ...others] = lab.machines as [LabMachine, ...LabMachine[]];
+/** The first of them has begun a mesh; the others are let in. */
+export async function formMesh(
+  lab: Lab,
+  say: (line: string) => void,
+  isBare: boolean,
+  machines = lab.machines,
+): Promise<void> {
+  const [kang, ...others] = machines as [LabMachine, ...LabMachine[]];
   const slow = 120_000;
-  await until('kang leads', async () => (await kang.status()).leader, slow);
+  await until(`${kang.name} leads`, async () => (await kang.status()).leader, slow);
   for (const machine of others) {
     const waiting = await until(
       `${machine.name} waits for approval`,
@@ -152,9 +158,9 @@ async function formMesh(lab: Lab, say: (line: string) => void, isBare: boolean):
     if (code !== 0) throw new Error(`approve ${machine.name}: ${stderr}`);
     say(`${machine.name} let in: both sides show ${waiting.words}`);
   }
-  const leader = await settled(lab.machines);
+  const leader = await settled(machines);
   if (isBare) {
-    say(`one mesh of ${lab.machines.length}, ${leader} leads; no GitLab yet`);
+    say(`one mesh of ${machines.length}, ${leader} leads; no GitLab yet`);
     return;
   }
   lab.file.gitlab = await kang.gitlabSays();

@@ -86,4 +86,42 @@ describe('gitlab adopt', () => {
     ]);
     expect(asked('adopt')).toEqual([]);
   });
+
+  it('--data of a mesh that is gone: says what it is and how old, asks, and watches until GitLab serves', async () => {
+    agent.left = {
+      ...{ host: 'kang', isPlace: true, url: 'http://kang.lan:8080' },
+      found: {
+        ...{ path: '/mnt/disk/copies', mesh: '2f6c19d0-of-before', data: 'k3v9q2m4', what: 'copies', epoch: 7 },
+        ...{ round: '0-7-51201', at: Date.now() - 180_000, version: '19.4.1', image: 'gitlab/gitlab-ce:19.4.1-ce.0' },
+      },
+      lines: [{ state: 'warn', what: 'mesh', sentence: 'no machine of mesh 2f6c19d0 is in sight', fix: null }],
+    };
+    const unasked = await run('gitlab', 'adopt', '--data', '/mnt/disk/copies');
+    expect([unasked.code, unasked.stderr]).toEqual([
+      2,
+      expect.stringMatching(/warn +mesh +no machine of mesh 2f6c19d0 is in sight[\s\S]*the same command with --yes/),
+    ]);
+    expect(asked('regain')).toEqual([]);
+    Object.assign(agent, {
+      gitlab: { mode: 'hosted', state: 'healthy', url: 'http://kang.lan:8080', host: 'kang', version: '19.4.1' },
+    });
+    const done = await run('--yes', 'gitlab', 'adopt', '--data', '/mnt/disk/copies', '--port', '8090');
+    expect([done.code, done.stderr]).toEqual([0, expect.stringMatching(/serves[\s\S]*with the recovery key/)]);
+    expect(asked('regain')).toMatchObject([
+      { regain: { data: '/mnt/disk/copies', image: null, port: 8090, on: null } },
+    ]);
+    // What cannot be taken is refused before anything is asked; where nothing of a mesh lies, DIR is for a container's data.
+    agent.left = {
+      ...agent.left,
+      found: null,
+      lines: [{ state: 'fail', what: 'place', sentence: 'it is half of a GitLab', fix: 'name another' }],
+    };
+    const refused = await run('--yes', 'gitlab', 'adopt', '--data', '/mnt/disk/copies');
+    expect([refused.code, refused.stderr]).toEqual([1, expect.stringContaining('it is half of a GitLab')]);
+    expect(asked('regain')).toHaveLength(1);
+    agent.left = { ...agent.left, isPlace: false, lines: [] };
+    soon(1500, { state: 'served', because: 'kept' });
+    expect((await run('--yes', 'gitlab', 'adopt', '--data', '/srv/new')).code).toBe(0);
+    expect(asked('adopt')).toMatchObject([{ adopt: { data: '/srv/new' } }]);
+  });
 });

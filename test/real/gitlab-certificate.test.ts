@@ -121,6 +121,8 @@ it('a deployment with it is one for https: its key is in the ledger, for the vot
   const changes: Change[] = [];
   const lines = new HostingRequests({
     ...{ self: 'A', wallMs: () => now, ledger: () => ledger, addressOf: () => null, unseal: () => null },
+    others: () => [],
+    fenced: () => [],
     ask: async (_, ask) => {
       asks.push(ask);
       return { kind: 'deploy-checked', checks: [], place, address: '10.0.0.7' };

@@ -108,6 +108,53 @@ describe('GitLab as it was, by its commands', () => {
     expect(await run('gitlab', 'backup', '--show-recovery-key')).toMatchObject({ code: 0, stdout: 'abcd-efgh\n' });
   });
 
+  it('of what a machine served before another one took over it lists, brings one project, and deletes on a yes alone', async () => {
+    const kept = {
+      node: 'kang',
+      name: 'fenced-1',
+      at: '2026-11-29T14:05:12Z',
+      bytes: 3 * 2 ** 30,
+      doing: null,
+      brought: null,
+    };
+    agent.gitlab = { ...hosted('healthy', null), epoch: 2 };
+    expect((await run('gitlab', 'fenced', 'drop', 'fenced-1')).stderr).toContain(
+      'no machine that was heard keeps fenced-1',
+    );
+    expect((await run('--json', 'gitlab', 'fenced')).stdout.trim()).toBe('[]');
+    agent.gitlab = { ...agent.gitlab, fenced: [kept] };
+    expect((await run('gitlab', 'fenced')).stdout).toBe('fenced-1\tkang\t2026-11-29 14:05:12\t3 GiB\t-\n');
+    expect((await run('gitlab')).stdout).toContain('fenced\tkang keeps fenced-1');
+    // Not by accident: neither without a yes, nor by a name that makes no sense.
+    agent.differences = [];
+    const unsaid = await run('gitlab', 'fenced', 'drop', 'fenced-1');
+    expect([unsaid.code, unsaid.stderr]).toEqual([
+      2,
+      expect.stringContaining('nobody here can say that fenced-1 shall be deleted'),
+    ]);
+    expect((await run('--yes', 'gitlab', 'fenced', 'drop', '../live')).code).toBe(1);
+    expect(asked('drop')).toEqual([]);
+    expect(await run('--yes', 'gitlab', 'fenced', 'drop', 'fenced-1')).toMatchObject({
+      code: 0,
+      stdout: 'fenced-1 is deleted\n',
+    });
+    expect(asked('drop')).toEqual([{ drop: 'fenced-1' }]);
+
+    expect((await run('--yes', 'gitlab', 'restore', 'fenced-1')).stderr).toContain(
+      'fenced-1 takes no place of what serves',
+    );
+    const project = ['--project', 'home/blog'];
+    const brought = { isDone: true, because: 'home/blog is home/blog-restored-1 now' };
+    agent.onceAsked('bring', 1, () => Object.assign(agent.gitlab, { fenced: [{ ...kept, brought }] }));
+    const end = await run('gitlab', 'restore', 'fenced-1', ...project);
+    expect([end.code, end.stdout]).toEqual([0, 'home/blog is home/blog-restored-1 now\n']);
+    expect(asked('bring')).toEqual([{ bring: { name: 'fenced-1', project: 'home/blog' } }]);
+    const failed = { isDone: false, because: 'nothing of fenced-1 was brought over: GitLab answered 502' };
+    agent.onceAsked('bring', 2, () => Object.assign(agent.gitlab, { fenced: [{ ...kept, brought: failed }] }));
+    const bad = await run('gitlab', 'restore', 'fenced-1', ...project);
+    expect([bad.code, bad.stderr]).toEqual([1, expect.stringContaining('GitLab answered 502')]);
+  });
+
   it('says page by page what is not as it was then', async () => {
     agent.gitlab = { ...hosted('healthy', null), epoch: 3, vault };
     agent.backups = [row, { ...row, id: 'replaced-2', epoch: 2, isOwn: true }];

@@ -6,6 +6,7 @@ import type {
   CopyPlan,
   DeployPlan,
   MovePlan,
+  RegainPlan,
   RehearsalPlan,
   RestoreRequest,
   UpgradePlan,
@@ -136,6 +137,7 @@ export class SmallAgent implements AgentApi {
     return { state: 'done' as const, because: 'so it is' };
   }
   adoptPlan: AdoptPlan = { host: 'kang', found: null, url: null, lines: [] };
+  left: RegainPlan = { host: 'kang', isPlace: false, found: null, url: null, lines: [] };
   adoption: AdoptionSeen = {
     ...{ host: 'kang', state: 'none', phase: 'none', percent: null, because: 'none was begun', problem: null },
   };
@@ -150,6 +152,13 @@ export class SmallAgent implements AgentApi {
   }
   async gitlabAdoption() {
     return this.adoption;
+  }
+  async gitlabRegainPlan() {
+    return this.left;
+  }
+  async gitlabRegain(regain: unknown) {
+    this.asked.push({ regain });
+    return { state: 'done' as const, because: 'it is deployed' };
   }
   async gitlabUnprotect() {
     this.asked.push('unprotect');
@@ -170,6 +179,14 @@ export class SmallAgent implements AgentApi {
     const rows = this.differences.slice(from, from + 30);
     const known = { at: 1_764_386_655_000, passedMs: 7_200_000, files: [], notes: [] };
     return { ...known, rows, from, total: this.differences.length };
+  }
+  async gitlabBringFenced(bring: unknown) {
+    this.asked.push({ bring });
+    return 'it is brought over';
+  }
+  async gitlabDropFenced(drop: string) {
+    this.asked.push({ drop });
+    return `${drop} is deleted`;
   }
   upgradePlan: UpgradePlan = {
     ...{ host: 'kang', from: '19.3.0', steps: ['19.4.1'], awayMs: 240_000 },

@@ -40,8 +40,14 @@ const isServed = (at = url): Promise<boolean> =>
   );
 const names = async (): Promise<string[]> =>
   (await gitlab.api<{ name: string }[]>('/projects')).map((project) => project.name).sort();
-const history = async (): Promise<{ id: string; version: string; isOwn: boolean }[]> =>
-  JSON.parse((await kang.cli('--json', 'gitlab', 'history')).stdout);
+interface Row {
+  id: string;
+  version: string;
+  isOwn: boolean;
+  kind: string;
+  because: string;
+}
+const history = async (): Promise<Row[]> => JSON.parse((await kang.cli('--json', 'gitlab', 'history')).stdout);
 
 beforeAll(async () => {
   setUpBundle();
@@ -103,7 +109,8 @@ it('is backed up from a snapshot, and nothing of it is changed; made anew under 
   expect(listed).toContain('/live/config/gitlab-secrets.json');
   expect(listed).toContain('/live/data/postgresql/data/PG_VERSION');
   expect(JSON.parse(was)[0].State.StartedAt).toBe(JSON.parse(docker('inspect', name))[0].State.StartedAt);
-  expect(readdirSync(disk).sort()).toEqual(['config', 'data']);
+  // Beside the data lies what the backup was read from, and nothing else of it.
+  expect(readdirSync(disk).sort()).toEqual(['.autogit-protect-kept', 'config', 'data']);
   expect((await kang.status()).gitlab).toMatchObject({
     mode: 'none',
     lastBackup: { id, copies: [join(folder, 'backups')] },
@@ -120,12 +127,26 @@ it('is backed up from a snapshot, and nothing of it is changed; made anew under 
   const second = await kang.cli('gitlab', 'backup');
   expect([second.code, second.stderr]).toEqual([0, expect.anything()]);
   // Of one day one stays.
-  const [newest, ...older] = await history();
+  const rows = await history();
+  const [newest, ...older] = rows.filter((row) => row.kind === 'backup');
   expect([newest?.isOwn, newest?.id === id, older]).toEqual([true, false, []]);
+  // Snapshots of then, with the first day's repositories in one and the second day's in the newest.
+  const kept = rows.filter((row) => row.kind === 'round');
+  expect(kept.length).toBeGreaterThanOrEqual(2);
+  const at = kept[0]!.because.replace(/^.*: /, '');
+  expect(kept[0]).toMatchObject({ on: ['kang'], version: newest!.version });
+  expect(existsSync(join(at, 'data/postgresql/data/PG_VERSION'))).toBe(true);
+  expect(existsSync(join(at, 'config/gitlab-secrets.json'))).toBe(true);
+  expect((await kang.status()).gitlab.protected?.kept).toMatchObject({ snapshots: kept.length, problem: null });
+  const back = await kang.cli('--yes', 'gitlab', 'restore', kept[0]!.id);
+  expect([back.code, back.stderr.replace(/\s+/g, ' ')]).toEqual([
+    1,
+    expect.stringContaining(`its files of then, on kang: ${at}`),
+  ]);
 });
 
 it('where its machine is lost, its backup becomes a GitLab that the mesh runs', { timeout: 120_000 }, async () => {
-  const [newest] = await history();
+  const [newest] = (await history()).filter((row) => row.kind === 'backup');
   const told = await kang.cli('--yes', 'gitlab', 'restore', newest!.id);
   expect([told.code, told.stderr]).toEqual([1, expect.stringMatching(/puts nothing back into it[\s\S]*gitlab deploy/)]);
   docker('rm', '-f', `${name}-anew`);

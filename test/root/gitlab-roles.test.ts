@@ -127,7 +127,8 @@ class TestMachine {
         addressOf: () => '127.0.0.1:1',
       },
       clones: { sweepLeft: async () => undefined },
-      drills: () => ({}),
+      besides: () => ({}),
+      endUse: async () => undefined,
       isHosted: (of) => this.keeper.holds(of),
       feed: (happened) => {
         if (happened.kind === 'standby-seen') this.standby = happened.report;

@@ -285,7 +285,8 @@ it('where no round can be made the members leave the in-sync set before a push i
     },
     feed: () => undefined,
     clones: { sweepLeft: async () => undefined },
-    drills: () => ({}),
+    besides: () => ({}),
+    endUse: async () => undefined,
     isHosted: () => false,
   });
   room.opened({ data: 'd', epoch: 1 } as never, { kind: 'folder', path: folder } as DataPlace);
@@ -343,7 +344,8 @@ it('a push at a host of before, by a ledger that names another one, is answered 
       change: async () => ({}) as never,
       feed: () => undefined,
       clones: { sweepLeft: async () => undefined },
-      drills: () => ({}),
+      besides: () => ({}),
+      endUse: async () => undefined,
       isHosted: () => false,
     },
   });

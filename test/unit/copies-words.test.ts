@@ -1,3 +1,6 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { checkCopies } from '../../node/agent/copies-check.ts';
 import { commands } from '../../node/cli/command-table.ts';
@@ -95,6 +98,26 @@ it('what undoes `copies: never` is its file, as no command sets it: nothing is n
   expect(sentence).toContain('takes copies: never out of autogit.yml there');
   for (const [, typed = ''] of `${sentence} ${fix}`.matchAll(/autogit-node ([a-z ]+)/g))
     expect(commands.map(({ path }) => path)).toContain(typed.trim());
+});
+
+it('copies that it held for a mesh that is gone are named with what deletes them, and not with a command that would run GitLab on them', () => {
+  const home = mkdtempSync(join(tmpdir(), 't-copies-words-'));
+  const path = join(home, 'gitlab-copies/0123abcd');
+  mkdirSync(path, { recursive: true });
+  const claim = { mesh: 'm0-is-gone', data: '0123abcd', kind: 'image', state: 'made', fsid: null, reserveBytes: 0 };
+  writeFileSync(join(path, 'autogit-place.json'), JSON.stringify(claim));
+  const ask = { kind: 'check-copies', data: '0123abcd', bytes: 1 } as const;
+  const answer = checkCopies(ask, { home, mesh: 'm1', isRefused: false });
+  expect(answer).toMatchObject({
+    checks: [
+      {
+        state: 'fail',
+        sentence: `copies of GitLab that it held for mesh m0-is-go lie in ${path}: all of it, and maybe the last of them`,
+        fix: `once nobody needs them, there: sudo sh -c "chattr -i ${path}/mounted; rm -r ${path}"`,
+      },
+    ],
+  });
+  rmSync(home, { recursive: true });
 });
 
 it.each([80, 60])(

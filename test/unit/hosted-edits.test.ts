@@ -47,7 +47,24 @@ const refusal = refusedAt(now);
 const of5 = { ...said, epoch: 5 };
 const drained = (ledger: Ledger): Ledger => hostingDrained(hosted.data, 'settled').apply(ledger) as Ledger;
 
+it('no ledger has a longer list of abilities than versions of before read', () => {
+  expect(abilities.length).toBeLessThanOrEqual(16);
+});
+
 describe('a GitLab that the mesh hosts, in the ledger (SAFETY H7)', () => {
+  it('of data of a mesh that is gone its epoch is above all that they name; refused while a voter would begin below it', () => {
+    const taking = { ...deploy('K'), above: 40 };
+    const able = { ...mesh(), nodes: { ...mesh().nodes, K: { ...mesh().nodes.K!, can: [...abilities] } } };
+    expect(apply(able, taking).gitlab.epoch).toBe(41);
+    expect(apply(able, { ...taking, above: 2 }).gitlab.epoch).toBe(5);
+    const before = abilities.filter((one) => one !== 'adopt-data');
+    const older = { ...able, nodes: { ...able.nodes, K: { ...able.nodes.K!, can: [...before] } } };
+    expect(refusal(older, taking)).toMatch(
+      /runs an earlier version, which knows no data of another mesh: upgrade it first/,
+    );
+    expect(refusal(older, deploy('K'))).toBe('done');
+  });
+
   it('after a recovery by force none is deployed before all have come over: one of them may run another, unheard of', () => {
     const { era, stamp } = mesh();
     const recovered = (unseen: string[]): Ledger => ({

@@ -1,11 +1,13 @@
 import { describe, expect, it } from 'vitest';
 import { answerTo } from '../../node/agent/answers.ts';
 import { HostingRequests } from '../../node/agent/hosting-requests.ts';
+import type { OtherMesh } from '../../node/agent/other-meshes.ts';
 import type { DeployRequest } from '../../node/local-api/socket-protocol.ts';
 import { Answer, type Ask } from '../../protocol/asks.ts';
 import { Change } from '../../protocol/changes.ts';
 import { abilities, type Ledger } from '../../protocol/ledger.ts';
 import { applyChange } from '../../scheduler/membership.ts';
+import type { FencedThere } from '../../scheduler/snapshot-fenced.ts';
 import { hostedGitlab } from '../fixtures/hosted-gitlab.ts';
 import { ledgerOf, One, wall } from './raft-one.ts';
 
@@ -29,6 +31,8 @@ describe('what is asked of a machine about the GitLab of the mesh', () => {
     { kind: 'look-at-gitlab' },
     { kind: 'begin-adopt', wish: { container: null, preset: 'minimal', hostname: null, data: null } },
     { kind: 'adoption' },
+    { kind: 'check-left', wish: { ...wish, hostname: null, data: '/srv/old' } },
+    { kind: 'take-left', path: '/srv/old', mesh: 'm', data: 'data-old', epoch: 9 },
   ] as Ask[])('$kind is answered to who votes and to itself, not to a plain member (SAFETY L17)', async (ask) => {
     const { state } = new One(mesh(), 'B');
     const answered: Answer = { kind: 'said', because: 'it is done' };
@@ -41,6 +45,66 @@ describe('what is asked of a machine about the GitLab of the mesh', () => {
 });
 
 describe('a deployment that a person asks for', () => {
+  const left: Answer = {
+    kind: 'left-checked',
+    isPlace: true,
+    checks: [{ state: 'ok', what: 'place', sentence: '/srv/old has the data of a GitLab', fix: null }],
+    found: {
+      ...{ path: '/srv/old', mesh: 'mesh-of-before', data: 'data-old', what: 'copies', epoch: 9, round: '0-9-4711' },
+      ...{ at: 5, version: '19.4.1', image: 'gitlab/gitlab-ce:19.4.1-ce.0' },
+    },
+    address: '192.168.1.10',
+  };
+  const regaining = { ...wish, image: null, on: 'b', hostname: null, data: '/srv/old' };
+
+  it('on data of a mesh that is gone begins above all their epochs; one whose machines are in sight is not taken from', async () => {
+    const place = { kind: 'subvolume', path: '/srv/old', data: 'data-old' };
+    const { lines, changes, asks } = requests(mesh(), ({ kind }) =>
+      kind === 'check-left' ? left : kind === 'take-left' ? { kind: 'said', because: 'taken' } : checked({ place }),
+    );
+    const plan = await lines.gitlabRegainPlan(regaining);
+    expect(plan).toMatchObject({ host: 'b', isPlace: true, url: 'http://192.168.1.10:8080', found: { epoch: 9 } });
+    expect(plan.lines.find(({ what }) => what === 'mesh')).toMatchObject({
+      state: 'warn',
+      sentence: expect.stringContaining('by mDNS'),
+    });
+    expect(await lines.gitlabRegain(regaining)).toMatchObject({ state: 'done' });
+    expect(asks.map(([, { kind }]) => kind)).toEqual(['check-left', 'check-left', 'take-left', 'check-deploy']);
+    expect(asks[2]).toEqual([
+      'B',
+      { kind: 'take-left', path: '/srv/old', mesh: 'mesh-of-before', data: 'data-old', epoch: 9 },
+    ]);
+    expect(changes).toMatchObject([
+      {
+        kind: 'deploy-gitlab',
+        host: 'B',
+        above: 9,
+        hosted: { data: 'data-old', image: 'gitlab/gitlab-ce:19.4.1-ce.0', place: { path: '/srv/old' } },
+      },
+    ]);
+
+    others = [{ id: 'mesh-of-before', name: 'old home', member: 'attic', inSight: 2 }];
+    const living = await lines.gitlabRegainPlan(regaining);
+    expect(living.lines.find(({ what }) => what === 'mesh')).toMatchObject({
+      state: 'fail',
+      sentence: expect.stringMatching(/"old home" .* lives: 2 of its machines in sight by mDNS, attic among them/),
+    });
+    expect(await lines.gitlabRegain(regaining)).toMatchObject({
+      state: 'refused',
+      because: expect.stringContaining('lives'),
+    });
+    expect(changes).toHaveLength(1);
+    others = [];
+    // Cut off after it was taken: the place is this mesh's by now, and what is left is the deployment.
+    const own = requests(mesh(), ({ kind }) =>
+      kind === 'check-left'
+        ? ({ ...left, found: { ...(left as { found: object }).found, mesh: mesh().mesh.id } } as Answer)
+        : checked({ place }),
+    );
+    expect(await own.lines.gitlabRegain(regaining)).toMatchObject({ state: 'done' });
+    expect(own.asks.map(([, { kind }]) => kind)).toEqual(['check-left', 'check-deploy']);
+  });
+
   const checked = (more: object = {}): Answer =>
     Answer.parse({
       kind: 'deploy-checked',
@@ -49,6 +113,8 @@ describe('a deployment that a person asks for', () => {
       address: '192.168.1.10',
       ...more,
     });
+  let others: OtherMesh[] = [];
+  let fenced: FencedThere[] = [];
   function requests(ledger: Ledger | (() => Ledger), answer: Answer | ((ask: Ask) => Answer)) {
     const changes: Change[] = [];
     const asks: [string, Ask][] = [];
@@ -66,9 +132,29 @@ describe('a deployment that a person asks for', () => {
       nodeNamed: (name) => name.toUpperCase(),
       addressOf: () => null,
       unseal: () => null,
+      others: () => others,
+      fenced: () => fenced,
     });
     return { lines, changes, asks };
   }
+
+  it('what a machine served until another one took over is asked of that machine, whoever hosts now', async () => {
+    fenced = [{ node: 'C', seen: { name: 'fenced-1', at: 0, bytes: 5 } }];
+    const compared = { at: 1, passedMs: 1, rows: [], from: 0, total: 0, files: [], notes: [] };
+    const { lines, asks } = requests(mesh(), (ask) =>
+      ask.kind === 'compare-fenced' ? { kind: 'compared', ...compared } : { kind: 'said', because: 'so it is' },
+    );
+    await lines.gitlabCompare({ with: 'fenced-1', from: 0 });
+    expect(await lines.gitlabBringFenced({ name: 'fenced-1', project: 'home/blog' })).toBe('so it is');
+    expect(await lines.gitlabDropFenced('fenced-1')).toBe('so it is');
+    expect(asks).toEqual([
+      ['C', { kind: 'compare-fenced', with: 'fenced-1', from: 0 }],
+      ['C', { kind: 'bring-fenced', name: 'fenced-1', project: 'home/blog' }],
+      ['C', { kind: 'drop-fenced', name: 'fenced-1' }],
+    ]);
+    await expect(lines.gitlabDropFenced('fenced-2')).rejects.toThrow('no machine that was heard keeps fenced-2');
+    fenced = [];
+  });
 
   it('asks the machine that shall host, and takes its place and address for what was not said', async () => {
     const { lines, changes, asks } = requests(mesh(), checked());

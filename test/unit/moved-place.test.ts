@@ -93,7 +93,11 @@ describe('where the copies of a machine lie that ran GitLab', () => {
       code: 'gitlab-fenced',
       sentence: expect.stringContaining(`${path}/mounted/fenced-3`),
     });
-    expect(line?.fix).toContain(`btrfs subvolume delete ${path}/mounted/fenced-3/live`);
+    // Nobody has it mounted: then nothing is looked at, and nothing deleted.
+    expect(line?.fix).toContain('gitlab copies add NAME');
+    mkdirSync(join(path, 'mounted/fenced-3'), { recursive: true });
+    expect(leftLines(home, hosting('B'))[0]?.fix).toMatch(/gitlab diff fenced-3.*gitlab fenced drop fenced-3$/);
+    rmSync(join(path, 'mounted/fenced-3'), { recursive: true });
     // Uninstalled meanwhile: all of that place is what was left.
     expect(leftLines(home, null)).toMatchObject([
       { code: 'gitlab-copies-left', sentence: expect.stringContaining(path) },

@@ -36,7 +36,7 @@ describe('the place of the data', () => {
 
   it.each<[Partial<PlaceFacts>, RegExp, RegExp]>([
     [{ content: 'foreign' }, /holds files that are not the mesh's/, /--data DIR/],
-    [{ content: 'place' }, /of a GitLab of another mesh/, /--data DIR/],
+    [{ content: 'place' }, /of a GitLab of another mesh/, /gitlab adopt --data \/srv\/gitlab/],
     [{ content: 'place', isGoing: true }, /is being deleted in this moment/, /type the same command again/],
     [
       { content: 'place', own: { kind: 'image', data: 'd' }, missing: ['losetup'] },

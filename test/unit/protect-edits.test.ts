@@ -56,6 +56,13 @@ describe('a protected GitLab in the ledger', () => {
     expect(apply(mesh(), end)).toEqual(mesh());
   });
 
+  it('asked again by who agrees to kept snapshots it keeps them, under the name that its data have', () => {
+    const one = apply(mesh(), protect());
+    const keeping = { ...protect(), protected: { ...wanted, data: 'another1', keeps: true } };
+    expect(apply(one, keeping).gitlab.protected).toMatchObject({ data: wanted.data, keeps: true });
+    expect(apply(apply(one, keeping), keeping)).toEqual(apply(one, keeping));
+  });
+
   it('ends with the machine that it runs on', () => {
     const one = apply(mesh(), protect({ node: 'D' }));
     expect(apply(one, { kind: 'forget', node: 'desktop-1' }).gitlab).not.toHaveProperty('protected');

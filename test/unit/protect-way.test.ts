@@ -5,6 +5,7 @@ import {
   ownStrategy,
   type ProtectFacts,
   protectLines,
+  whereKept,
 } from '../../node/hosting/protect/protect-way.ts';
 import { containerOf, namedContainer } from '../../node/hosting/protect/protected-container.ts';
 import { treeMounts } from '../../node/hosting/protect/snapshot-source.ts';
@@ -43,6 +44,20 @@ const facts: ProtectFacts = {
 };
 
 describe('how a GitLab that runs without the mesh is backed up', () => {
+  it('snapshots are kept of a subvolume that is its own alone', () => {
+    const own = { ...facts, subvolume: facts.data };
+    expect(whereKept(own)).toEqual({ folder: '/srv/gitlab/.autogit-protect/snapshot-kept' });
+    expect(whereKept({ ...facts, subvolume: '/srv/gitlab' })).toHaveProperty('folder');
+    // Of `/srv` they would hold what anybody deletes there; so would the one above, where the configuration is another's.
+    expect(whereKept(facts)).toMatchObject({ because: expect.stringMatching(/lies in \/srv, and they would hold/) });
+    expect(whereKept({ ...facts, subvolume: '/srv/gitlab', config: '/etc/gitlab' })).toHaveProperty('because');
+    expect(whereKept({ ...own, hole: 'x' })).toHaveProperty('because');
+    const told = (of: ProtectFacts) => protectLines(of, chooseWay(of)).find(({ what }) => what === 'history');
+    expect(told(own)).toMatchObject({ state: 'ok', sentence: expect.stringContaining('each ten minutes') });
+    expect(told(facts)).toMatchObject({ state: 'warn', fix: expect.stringContaining('btrfs subvolume create') });
+    expect(told({ ...facts, fileSystem: 'ext4' })).toBeUndefined();
+  });
+
   it('by snapshots where all of its data lie on btrfs, else by its own backup, with the reason and the cost', () => {
     expect(chooseWay(facts)).toMatchObject({ way: 'snapshot', because: expect.stringMatching(/one instant/) });
     const own: [Partial<ProtectFacts>, RegExp][] = [

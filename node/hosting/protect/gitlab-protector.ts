@@ -6,11 +6,12 @@ import type { LedgerVault } from '../../../protocol/ledger.ts';
 import type { ProtectedGitlab } from '../../../protocol/protected-gitlab.ts';
 import type { ProtectedSeen } from '../../../protocol/report.ts';
 import { vaultOf } from '../../../scheduler/hosting/vault-edits.ts';
+import { nodeName } from '../../../scheduler/snapshot-view.ts';
 import type { Clock } from '../../clock.ts';
 import type { Log } from '../../log.ts';
 import { type OmnibusContainer, omnibusContainers } from '../../machine/omnibus-containers.ts';
 import type { ServiceHost } from '../service-host.ts';
-import { rowOf } from '../vault/backup-rows.ts';
+import { fitting, rowOf } from '../vault/backup-rows.ts';
 import { type BackupSource, makeBackup, type Say, thinAndCheck } from '../vault/backup-run.ts';
 import { VaultMemory } from '../vault/vault-memory.ts';
 import { beginVault, keptWords, openVault, type VaultKeys } from '../vault/vault-opening.ts';
@@ -20,7 +21,8 @@ import { withFix } from '../with-fix.ts';
 import { dropNoted, noted } from './left-behind.ts';
 import { ownFile, ownName, ownSource } from './own-source.ts';
 import { foldersToRead, protectFacts } from './protect-facts.ts';
-import { chooseWay, imageToRestore, type ProtectFacts } from './protect-way.ts';
+import { type HistoryOf, keptRows, ProtectHistory } from './protect-history.ts';
+import { chooseWay, imageToRestore, type ProtectFacts, whereKept } from './protect-way.ts';
 import { containerOf, dataOf } from './protected-container.ts';
 import { snapshotSource } from './snapshot-source.ts';
 
@@ -79,9 +81,11 @@ export class GitlabProtector {
   /** Of the backup that is under way. */
   #underWay: { data: string; gone: AbortController } | null = null;
   #told = '';
+  readonly #history: ProtectHistory;
 
   constructor(options: ProtectorOptions) {
     this.#options = options;
+    this.#history = new ProtectHistory(options);
     this.#work = new VaultWork(options.clock, options.log);
     this.#memory = new VaultMemory(options.home, 'gitlab-protected.json');
   }
@@ -92,7 +96,7 @@ export class GitlabProtector {
 
   async stop(): Promise<void> {
     if (this.#timer) clearInterval(this.#timer);
-    await this.#work.stop();
+    await Promise.all([this.#work.stop(), this.#history.stop()]);
   }
 
   /** The GitLab that this machine backs up. */
@@ -134,18 +138,14 @@ export class GitlabProtector {
   async rows(): Promise<{ rows: BackupRow[]; problem: string | null }> {
     const { data } = this.#required();
     const vault = this.#vault;
-    if (vault === null) return { rows: [], problem: null };
+    const kept = keptRows(this.#history.snapshots, nodeName(this.#options.ledger(), this.#options.self));
+    if (vault === null) return { rows: fitting(kept), problem: null };
     try {
       const found = await openVault(vault, this.#options).snapshots(this.#work.signal);
-      return {
-        rows: found
-          .map((one) => rowOf(one, data, vault.target))
-          .reverse()
-          .slice(0, 500),
-        problem: null,
-      };
+      const made = found.map((one) => rowOf(one, data, vault.target));
+      return { rows: fitting([...kept, ...made]).slice(0, 500), problem: null };
     } catch (error) {
-      return { rows: [], problem: asSentence(`${vault.target} cannot be asked: ${withFix(error)}`) };
+      return { rows: fitting(kept), problem: asSentence(`${vault.target} cannot be asked: ${withFix(error)}`) };
     }
   }
 
@@ -190,6 +190,9 @@ export class GitlabProtector {
     if (!this.#isFinding && !this.#work.isBusy && (this.#foundAt === null || bootMs() - this.#foundAt > findMs))
       void this.#find(known);
     this.#tell(this.#seen(known));
+    const of = this.#found && historyOf(known, this.#found);
+    if (of !== null && this.#found?.version != null && !this.#isFinding)
+      this.#history.look(of, this.#about(known, this.#found as Found & { version: string }));
     const [vault, found] = [this.#vault, this.#found];
     if (vault === null || found?.version == null || this.#isFinding || !this.#work.isFree) return;
     if (!this.#isAsked && !this.#memory.isDue(whose(vault, known), vault.everyMs, wallMs())) return;
@@ -273,18 +276,22 @@ export class GitlabProtector {
     const run = { vault, restic: openVault(vault, this.#options), say, signal };
     const about = this.#about(known, found as Found & { version: string });
     say(found.way === 'snapshot' ? 'takes a snapshot' : "GitLab's own backup");
-    const id = await makeBackup(run, about, await this.#source(found, about, { say, signal }));
+    const id = await makeBackup(run, about, await this.#source(known, found, about, { say, signal }));
     this.#isAsked = false;
     await this.#memory.remember(whose(vault, known), { last: { id, at: about.at } });
     log.info(`GitLab in container ${found.container.name} was backed up to ${vault.target}: ${id}`);
     await thinAndCheck(run, about.data, this.#memory, clock.wallMs());
   }
 
-  async #source({ container, facts, way }: Found, about: About, under: Under): Promise<BackupSource> {
+  async #source(known: ProtectedGitlab, found: Found, about: About, under: Under): Promise<BackupSource> {
+    const { container, facts, way } = found;
     // The way was chosen by what is there.
     const { config, data, backups, subvolume, snapshots } = facts as ProtectFacts & Folders;
     const { host, home } = this.#options;
     const tree = join(home, 'gitlab-protect', way ?? 'none');
+    const of = historyOf(known, found);
+    // Where its owner's room is short none is kept, and one that is gone again afterwards does.
+    if (of !== null && (await this.#history.hasRoom(of))) return this.#history.source(of, about, tree);
     if (way === 'snapshot') {
       const source = snapshotSource({ config, data, subvolume, snapshot: snapshots, tree }, about);
       return noted(home, { snapshot: snapshots }, source);
@@ -319,6 +326,7 @@ export class GitlabProtector {
         ...{ last: notes?.last ?? null, checkedAt: notes?.checkedAt ?? null, doing, problem: why, restored: null },
         ...keptWords(vault, this.#options),
       },
+      ...(known.keeps && this.#history.seen()),
     };
   }
 
@@ -329,6 +337,15 @@ export class GitlabProtector {
     this.#told = now;
     this.#options.report(seen);
   }
+}
+
+/** Null where none are kept: nobody agreed, or its data do not lie so. */
+function historyOf(known: ProtectedGitlab, { facts, container, way }: Found): HistoryOf | null {
+  const where = whereKept(facts);
+  const { config, data, subvolume } = facts;
+  if (!known.keeps || way !== 'snapshot' || !('folder' in where)) return null;
+  if (config === null || data === null || subvolume === null) return null;
+  return { config, data, subvolume, folder: where.folder, isRunning: container.isRunning };
 }
 
 const whose = ({ repository }: LedgerVault, { data }: ProtectedGitlab) => ({ repository, data });

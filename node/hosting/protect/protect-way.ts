@@ -1,3 +1,4 @@
+import { dirname } from 'node:path';
 import type { DeployCheck } from '../../../protocol/asks.ts';
 import type { ProtectedWay } from '../../../protocol/protected-gitlab.ts';
 import { asRootService } from '../../machine/as-service.ts';
@@ -58,7 +59,7 @@ export function chooseWay(facts: ProtectFacts): Choice {
   if (whyOwn === null)
     return {
       way: 'snapshot',
-      because: `${data} is on btrfs: each backup is of one instant, from a snapshot that is gone again afterwards`,
+      because: `${data} is on btrfs: each backup is of one instant, from a snapshot`,
     };
   if (facts.backups === null)
     return {
@@ -103,6 +104,26 @@ function whyNoSnapshot(facts: ProtectFacts): string | null {
   return null;
 }
 
+/**
+ * Where snapshots of it can be kept, for weeks: only of a subvolume that has GitLab's data and nothing else of its owner's, whose
+ * deleted files they would hold.
+ */
+export function whereKept(facts: ProtectFacts): { folder: string } | { because: string; fix: string | null } {
+  const { data, config, subvolume, snapshots } = facts;
+  const isOne = whyNone(facts) === null && whyNoSnapshot(facts) === null;
+  if (!isOne || data === null || subvolume === null || snapshots === null)
+    return { because: 'none can be had', fix: null };
+  const isOwn = subvolume === data || (subvolume === dirname(data) && config?.startsWith(`${subvolume}/`) === true);
+  if (isOwn) return { folder: `${snapshots}-kept` };
+  return {
+    because: `${data} is no subvolume of its own but lies in ${subvolume}, and they would hold whatever is deleted in that`,
+    fix: `with GitLab stopped: mv ${data} ${data}.old; btrfs subvolume create ${data}; cp -a --reflink ${data}.old/. ${data}`,
+  };
+}
+
+export const keptWords = (folder: string): string =>
+  `a snapshot each ten minutes is kept in ${folder}: of an hour all, of a day one an hour, of two weeks one a day; all of them go before the machine's owner has less room than a tenth of that disk (2 to 50 GiB)`;
+
 const spareBytes = 1 << 30;
 
 /**
@@ -128,6 +149,14 @@ export function protectLines(facts: ProtectFacts, choice: Choice): DeployCheck[]
   if ('refused' in choice) return [...lines, checkOf('fail', 'way', choice.refused, choice.fix)];
   lines.push(checkOf('ok', 'data', `${data} and ${config}`), checkOf('ok', 'way', choice.because));
   if (choice.way === 'own') lines.push(roomLine(facts));
+  else {
+    const kept = whereKept(facts);
+    lines.push(
+      'folder' in kept
+        ? checkOf('ok', 'history', keptWords(kept.folder))
+        : checkOf('warn', 'history', `no snapshots are kept: ${kept.because}`, kept.fix),
+    );
+  }
   if (container.hasObjectStorage)
     lines.push(
       checkOf('warn', 'objects', 'what lies in its object storage is in no backup', 'back that storage up where it is'),

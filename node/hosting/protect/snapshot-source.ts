@@ -5,8 +5,9 @@ import { AutogitError } from '../../../protocol/errors.ts';
 import { askDisk } from '../../asked-disk.ts';
 import { makeFolder } from '../../store/home.ts';
 import { systemTools } from '../system-tools.ts';
-import type { BackupSource } from '../vault/backup-run.ts';
+import type { BackupSource, TakenSource } from '../vault/backup-run.ts';
 import { type About, aboutFile } from '../vault/vault-tree.ts';
+import type { KeptSnapshot } from './kept-snapshots.ts';
 
 interface Parts {
   config: string;
@@ -82,6 +83,22 @@ export function snapshotSource(parts: Parts, about: About): BackupSource {
       };
     },
     drop: () => dropSnapshot(snapshot),
+  };
+}
+
+/** The same from one that stays. */
+export function keptSource(
+  { config, data, subvolume }: Pick<Parts, 'config' | 'data' | 'subvolume'>,
+  one: KeptSnapshot,
+  tree: string,
+): TakenSource {
+  for (const name of ['live/config', 'live/data', 'bulk', 'empty']) makeFolder(join(tree, name), 0o700);
+  const isWithin = config === subvolume || config.startsWith(`${subvolume}/`);
+  const parts = { config: isWithin ? config : one.config, data, subvolume, snapshot: one.snapshot, tree };
+  return {
+    folder: tree,
+    around: withMounts(treeMounts(parts, (path) => isPlainIn(one.snapshot, path))),
+    paths: ['live', 'bulk', aboutFile],
   };
 }
 

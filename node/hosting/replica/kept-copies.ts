@@ -34,7 +34,7 @@ interface KeptCopiesOptions {
   /** Its place is in the hands of who runs it here, or ran it until now: nobody else opens it. */
   isHosted(data: string): boolean;
   /** What this machine says of its drills. */
-  besides(): Pick<StandbySeen, 'drill'>;
+  besides(): Pick<StandbySeen, 'drill' | 'fenced'>;
   /** What else uses the open place ends first. */
   beforeClose(place: DataPlace): Promise<void>;
   report(seen: StandbySeen | null): void;
@@ -289,8 +289,15 @@ export class KeptCopies {
       this.#pressure = pressureAt(open.disk.room(), this.#pressure);
       if (this.#pressure > 0) await this.#thin(open);
     } else this.#pressure = 0;
-    if (isFull(open.disk.room()))
-      throw fullProblem('no room for another round', `make room on that machine: df -h ${open.place.path}`);
+    if (isFull(open.disk.room())) throw fullProblem('no room for another round', this.#roomFix(open.place));
+  }
+
+  /** What it served goes on a person's word alone: so that word is named. */
+  #roomFix(place: DataPlace): string {
+    const [name] = fencedNames(treeOf(place));
+    const drop =
+      name === undefined ? '' : `, or let go of what it served before: autogit-node gitlab fenced drop ${name}`;
+    return `make room on that machine: df -h ${place.path}${drop}`;
   }
 
   async #thin({ parts, rules, hosting }: OpenCopies): Promise<void> {

@@ -21,7 +21,7 @@ const readBackParts = 14;
 const dayMs = 86_400_000;
 
 /** `paths` of that folder (all of it where that is absent), read by a command that is run by `around`. */
-interface TakenSource {
+export interface TakenSource {
   folder: string;
   paths?: readonly string[];
   around?: readonly string[];

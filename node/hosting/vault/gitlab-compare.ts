@@ -1,4 +1,3 @@
-import { join } from 'node:path';
 import type { Comparison, Difference } from '../../../protocol/differences.ts';
 import { AutogitError, sentenceOf } from '../../../protocol/errors.ts';
 import { asSentence } from '../../../protocol/ids.ts';
@@ -9,6 +8,8 @@ import { thenSide } from './then-side.ts';
 
 interface CompareOptions {
   tree: string;
+  /** What then is compared with. */
+  now: DataSide;
   /** What now is compared with: a backup's id, a round's, `replaced-EPOCH`, `fenced-EPOCH`. */
   id: string;
   wallMs: number;
@@ -41,6 +42,7 @@ export type WholeComparison = Omit<Comparison, 'rows' | 'from'> & { rows: Differ
 
 export async function compareWith({
   tree,
+  now,
   id,
   wallMs,
   signal,
@@ -53,7 +55,6 @@ export async function compareWith({
     return null;
   });
   const names = { nameOf: storedNames(named), signal };
-  const now: DataSide = { live: join(tree, 'live'), bulk: join(tree, 'bulk') };
   const side = thenSide(tree, id);
   let at = side?.at ?? 0;
   let found: Compared;

@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { GitlabProjects } from '../../../gitlab-bridge/gitlab-projects.ts';
 import type { Ask, BackupRow } from '../../../protocol/asks.ts';
 import type { Comparison } from '../../../protocol/differences.ts';
@@ -145,7 +146,9 @@ export class GitlabVault {
     refuseElsewhere(treeOf(hosting.place), id, this.#options.holders());
     if (from === 0 || this.#compared?.id !== id) {
       const signal = AbortSignal.any([this.#work.signal, AbortSignal.timeout(compareMs)]);
-      const what = { tree: treeOf(hosting.place), id, wallMs: this.#options.clock.wallMs(), signal };
+      const tree = treeOf(hosting.place);
+      const now = { live: join(tree, 'live'), bulk: join(tree, 'bulk') };
+      const what = { tree, now, id, wallMs: this.#options.clock.wallMs(), signal };
       const whole = await compareWith({
         ...what,
         projects: async () => this.#projects().list(),

@@ -49,7 +49,10 @@ interface Restorable {
 }
 
 /** Without these it is no GitLab: its secrets open what is in the database. */
-const needed = ['live/config/gitlab-secrets.json', 'live/data/postgresql/data/PG_VERSION'];
+const needed = ['config/gitlab-secrets.json', 'data/postgresql/data/PG_VERSION'];
+
+/** What of it is not in these data; null where all of it is. */
+export const neededOf = (live: string): string | null => needed.find((path) => !existsSync(join(live, path))) ?? null;
 
 /**
  * The data of that backup beside the ones that serve, whole, read again, and of GitLab's exact version. Nothing of what is now
@@ -152,8 +155,8 @@ async function roundBeside(what: Restoring, name: RoundName): Promise<Restorable
 
 /** It is whole, as after a power cut, made to answer a gate, and on the disk. */
 async function settled(source: string, { backup, place, tools, url }: Restoring): Promise<string[]> {
-  const missing = needed.find((path) => !existsSync(join(source, path)));
-  if (missing !== undefined) throw refused(`${backup} is half of a GitLab: ${missing} is not in it`);
+  const missing = neededOf(join(source, 'live'));
+  if (missing !== null) throw refused(`${backup} is half of a GitLab: live/${missing} is not in it`);
   await asAfterPowerCut(join(source, 'live', 'data'), tools);
   // It may be of a GitLab that somebody ran without the mesh: its own gitlab.rb wins over all that the mesh says.
   const notes = await fitGitlabRb(join(source, 'live', 'config'), url);

@@ -42,6 +42,9 @@ export class HostedLab {
   /** A desk at which one pushes: in no machine's way. */
   readonly #desk: string;
   readonly gitlab: TestGitlab;
+  /** Where it runs. */
+  host: LabMachine;
+  #place: string | null = null;
   recoveryKey: string | null = null;
   /** Commits whose push ended well: wherever GitLab goes on, they are there. */
   readonly #acknowledged: string[] = [];
@@ -49,6 +52,7 @@ export class HostedLab {
   constructor(lab: Lab) {
     this.lab = lab;
     this.kang = lab.machine('kang');
+    this.host = this.kang;
     const desk = join(this.kang.dir, '..', 'desk');
     mkdirSync(desk, { recursive: true });
     this.#desk = mkdtempSync(join(desk, 'user-'));
@@ -56,9 +60,16 @@ export class HostedLab {
     Object.assign(this.gitlab, { url: `http://${lab.lan.address(1)}:${port}`, token });
   }
 
-  /** The image in kang's engine, as quick as the stand-in can be. */
+  /** It runs there from now on, on the data in that folder. */
+  runsOn(host: LabMachine, place: string): void {
+    this.host = host;
+    this.#place = place;
+    this.gitlab.url = `http://${this.lab.lan.address(this.lab.number(host))}:${port}`;
+  }
+
+  /** The image in the engine of the machine that runs it, as quick as the stand-in can be. */
   async bringImage(): Promise<void> {
-    const { host } = this.kang.engine;
+    const { host } = this.host.engine;
     const whole = await standInImage(host);
     const quick = ['STAND_IN_BOOT_SECONDS=1', 'STAND_IN_RECONFIGURE_SECONDS=0'];
     const made = this.docker('create', whole);
@@ -88,11 +99,11 @@ export class HostedLab {
   }
 
   get place(): string {
-    return join(diskOf(this.kang), 'gitlab');
+    return this.#place ?? join(diskOf(this.kang), 'gitlab');
   }
 
   docker(...args: string[]): string {
-    const { status, stdout, stderr } = this.kang.engine.docker(args);
+    const { status, stdout, stderr } = this.host.engine.docker(args);
     if (status !== 0) throw new Error(`docker ${args.join(' ')}: ${stderr}`);
     return stdout.toString().trim();
   }
@@ -134,14 +145,14 @@ export class HostedLab {
   async signIn(): Promise<void> {
     const code = `t=User.find_by_username('root').personal_access_tokens.create(scopes:['api','admin_mode'],name:'lab',expires_at:365.days.from_now); t.set_token('${token}'); t.save!`;
     const [file, ...args] = ['docker', 'exec', this.container(), 'gitlab-rails', 'runner', code];
-    await run(file as string, args, { env: { ...process.env, DOCKER_HOST: this.kang.engine.host } });
+    await run(file as string, args, { env: { ...process.env, DOCKER_HOST: this.host.engine.host } });
     await this.served();
   }
 
   async isServed(): Promise<boolean> {
     const url = `${this.gitlab.url}/users/sign_in`;
     const ask = ['curl', '-s', '-o', '/dev/null', '-m', '1', '-w', '%{http_code}', url];
-    return run('nsenter', [this.kang.net, ...ask]).then(
+    return run('nsenter', [this.host.net, ...ask]).then(
       ({ stdout }) => stdout === '200',
       () => false,
     );
@@ -154,12 +165,12 @@ export class HostedLab {
     return performance.now() - from;
   }
 
-  async status(machine = this.kang): Promise<StatusSnapshot['gitlab']> {
+  async status(machine = this.host): Promise<StatusSnapshot['gitlab']> {
     return (await machine.status()).gitlab;
   }
 
   /** The state of GitLab in the words of `autogit-node gitlab` on that machine. */
-  async words(machine = this.kang): Promise<string> {
+  async words(machine = this.host): Promise<string> {
     const { stdout, stderr } = await this.cli(machine, 'gitlab');
     return /^state\t(.*)$/m.exec(stdout)?.[1] ?? lastLine(stderr);
   }
@@ -203,9 +214,9 @@ export class HostedLab {
 
   /** All that GitLab holds now. */
   async whole(): Promise<WholeData & { epoch: number }> {
-    const tree = join(this.place, 'mounted');
-    const told = await this.inside(this.kang, readScript, join(tree, 'live'), join(tree, 'bulk'));
-    const env = { ...process.env, DOCKER_HOST: this.kang.engine.host };
+    const tree = await this.#treeAt(this.host, this.place);
+    const told = await this.inside(this.host, readScript, join(tree, 'live'), join(tree, 'bulk'));
+    const env = { ...process.env, DOCKER_HOST: this.host.engine.host };
     const psql = ['exec', this.container(), 'gitlab-psql', '-qAtc', rowsSql];
     const data = parse(told, (await run('docker', psql, { env, maxBuffer: 1 << 26 })).stdout);
     const counts = `${data.refs.size} refs, ${data.rows?.size} rows, ${data.files.size} files`;
@@ -213,17 +224,22 @@ export class HostedLab {
     return { ...data, epoch: (await this.status()).epoch };
   }
 
-  /** The folder of the copies that a machine holds, as it sees it. */
-  async #copies(machine: LabMachine): Promise<string> {
-    const script = `cd "$1"; for one in */; do if [ -d "$one/mounted/copies" ]; then echo "$one"mounted; else echo "$one"; fi; done`;
-    const found = (await this.inside(machine, script, diskOf(machine))).trim().split('\n');
+  /** Where a place of GitLab's data has them: mounted where they are in an image. */
+  async #treeAt(machine: LabMachine, place: string): Promise<string> {
+    const script = 'if [ -e "$1/gitlab.img" ]; then echo "$1/mounted"; else echo "$1"; fi';
+    return (await this.inside(machine, script, place)).trim();
+  }
+
+  /** The folder of the copies that a machine holds. */
+  async copiesFolder(machine: LabMachine): Promise<string> {
+    const found = (await this.inside(machine, 'cd "$1"; ls -d */', diskOf(machine))).trim().split('\n');
     demand(found.length === 1 && found[0] !== '', `${machine.name} holds copies of ${found.length} GitLabs`);
     return join(diskOf(machine), found[0] as string);
   }
 
   /** All that the newest round holds on another machine, its database started there and asked, the files of its newest bulk round. */
   async copied(machine: LabMachine): Promise<WholeData> {
-    const tree = await this.#copies(machine);
+    const tree = await this.#treeAt(machine, await this.copiesFolder(machine));
     const script = `set -eu; cd "$1/copies"
 newest() { ls "$1/markers" | sed -n 's/[.]json$//p' | sort -V | tail -1; }
 btrfs subvolume snapshot "hot/rounds/$(newest hot)/hot" lab-look >&2
@@ -283,11 +299,11 @@ restic --no-cache restore "$2" --target "$out" 3<"$3" >&2; echo "$out"`;
     demand(lost.length === 0, `${where} lacks ${lost.length}: ${lost.slice(0, 5).join(', ')}`);
   }
 
-  /** Fails where anything of before is not there: on kang, and where others hold copies, there. */
+  /** Fails where anything of before is not there: where it runs, and where others hold copies, there. */
   async nothingLost(before: WholeData, others: readonly LabMachine[] = []): Promise<string> {
-    this.compare(before, await this.whole(), 'kang', this.#acknowledged);
+    this.compare(before, await this.whole(), this.host.name, this.#acknowledged);
     for (const machine of others) this.compare(before, await this.copied(machine), machine.name, this.#acknowledged);
-    const where = ['kang', ...others.map(({ name }) => name)].join(', ');
+    const where = [this.host.name, ...others.map(({ name }) => name)].join(', ');
     const { refs, rows, files } = before;
     return `${refs.size} refs, ${rows?.size} rows, ${files.size} files and ${this.#acknowledged.length} pushes compared on ${where}: none lost`;
   }

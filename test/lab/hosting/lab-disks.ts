@@ -30,9 +30,14 @@ export function mountDisks({ machines }: Lab): void {
     execFileSync('truncate', ['--size', String(bytes), file]);
     const [mkfs, ...args] = format;
     execFileSync(mkfs, [...args, file]);
-    execFileSync('mount', ['-o', 'loop', file, point]);
+    mountDisk(machine);
     rmSync(join(point, 'lost+found'), { recursive: true, force: true });
   }
+}
+
+/** Also after a power cut, which takes all that was mounted there. */
+export function mountDisk(machine: LabMachine): void {
+  execFileSync('mount', ['-o', 'loop', join(machine.dir, 'disk.img'), diskOf(machine)]);
 }
 
 /** Takes all of a disk but so much, without writing it. */

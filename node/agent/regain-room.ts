@@ -1,0 +1,105 @@
+import type { Answer, Ask, LeftFound } from '../../protocol/asks.ts';
+import { AutogitError } from '../../protocol/errors.ts';
+import { asSentence } from '../../protocol/ids.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
+import { roundText } from '../../protocol/round-name.ts';
+import { checkOf } from '../hosting/deploy-check.ts';
+import { deployFacts } from '../hosting/deploy-facts.ts';
+import { preflight } from '../hosting/deploy-preflight.ts';
+import { presets } from '../hosting/presets.ts';
+import { imageToRestore } from '../hosting/protect/protect-way.ts';
+import { isLeftPlace, type LeftPlace, leftWords, lookAtPlace } from '../hosting/regain/left-place.ts';
+import { takePlace } from '../hosting/regain/take-place.ts';
+import { hostAddress } from './hosting-answers.ts';
+
+interface RegainSources {
+  home: string;
+  dockerHost: string | null;
+  ledger(): Ledger | null;
+  network: { addresses(): string[] };
+}
+
+export type RegainAsk = Ask & { kind: 'check-left' | 'take-left' };
+export const isOfRegaining = (ask: Ask): ask is RegainAsk => ask.kind === 'check-left' || ask.kind === 'take-left';
+
+/** GitLab's data of a mesh that is gone, on this machine: looked at, and made this mesh's. */
+export class RegainRoom {
+  readonly #sources: RegainSources;
+  /** One at a time: an image is mounted for it. */
+  #acts: Promise<unknown> = Promise.resolve();
+
+  constructor(sources: RegainSources) {
+    this.#sources = sources;
+  }
+
+  /** Throws in words. */
+  answer(ask: RegainAsk): Promise<Answer> {
+    const next = this.#acts.then(() => (ask.kind === 'check-left' ? this.#check(ask) : this.#take(ask)));
+    this.#acts = next.catch(() => undefined);
+    return next;
+  }
+
+  async #check({ wish }: Ask & { kind: 'check-left' }): Promise<Answer> {
+    const { home, dockerHost, network } = this.#sources;
+    const address = hostAddress(network.addresses());
+    if (!isLeftPlace(wish.data)) return { kind: 'left-checked', isPlace: false, checks: [], found: null, address };
+    let left: LeftPlace;
+    try {
+      left = await lookAtPlace(wish.data, this.#mesh.mesh);
+    } catch (error) {
+      if (!(error instanceof AutogitError)) throw error;
+      const checks = [checkOf('fail', 'place', error.message, error.hint)];
+      return { kind: 'left-checked', isPlace: true, checks, found: null, address };
+    }
+    const image = wish.image ?? left.image ?? imageToRestore('gitlab/gitlab-ce:latest', left.version);
+    const facts = await deployFacts({ ...wish, image }, { home, mesh: left.mesh, dockerHost });
+    const { leastMemoryBytes } = presets[wish.preset];
+    const { checks } = preflight(facts, { ...wish, image, leastMemoryBytes, leastDiskBytes: 0 });
+    const lines = checks
+      .filter(({ what, state }) => what !== 'place' || state === 'fail')
+      .map(({ state, what, sentence, fix }) => checkOf(state, what, sentence, fix));
+    const found: LeftFound = {
+      ...{ path: left.path, mesh: left.mesh, data: left.data, what: left.what, epoch: left.epoch },
+      ...{ at: left.at, round: left.round && roundText(left.round.name), version: left.version, image },
+    };
+    const place = checkOf(left.kind === 'folder' ? 'warn' : 'ok', 'place', leftWords(left));
+    return { kind: 'left-checked', isPlace: true, checks: [place, versionLine(left, image), ...lines], found, address };
+  }
+
+  async #take({ path, mesh, data, epoch }: Ask & { kind: 'take-left' }): Promise<Answer> {
+    const left = await lookAtPlace(path, this.#mesh.mesh);
+    if (left.mesh !== mesh || left.data !== data || left.epoch !== epoch)
+      throw new AutogitError('data-place', `${path} is not what it was when it was looked at`, {
+        hint: `look again: autogit-node gitlab adopt --data ${path}`,
+      });
+    await takePlace(left, this.#mesh);
+    return { kind: 'said', because: asSentence(`${path} is this mesh's now`) };
+  }
+
+  get #mesh(): { mesh: string; era: number } {
+    const known = this.#sources.ledger();
+    if (known === null) throw new AutogitError('unsupported', 'this machine has not got the ledger yet');
+    return { mesh: known.mesh.id, era: known.era.counter };
+  }
+}
+
+/** GitLab takes data of exactly its own version. */
+function versionLine({ version, path }: LeftPlace, image: string): ReturnType<typeof checkOf> {
+  if (version === null)
+    return checkOf(
+      'warn',
+      'version',
+      `its data do not say of which GitLab version they are; ${image} shall run on them`,
+      'another image: --image IMAGE',
+    );
+  const tagged = /:(\d+\.\d+\.\d+)/.exec(image)?.[1];
+  const plain = /^\d+\.\d+\.\d+/.exec(version)?.[0];
+  if (tagged !== undefined && plain !== undefined && tagged !== plain)
+    return checkOf(
+      'fail',
+      'version',
+      `${path} is of GitLab ${version}, and ${image} is another one: it takes data of exactly its own version`,
+      `leave --image out, or: --image gitlab/gitlab-ce:${plain}-ce.0`,
+    );
+  return checkOf('ok', 'version', `GitLab ${version}, by ${image}`);
+}

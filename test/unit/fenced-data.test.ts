@@ -1,0 +1,142 @@
+import { mkdirSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { exclusiveIn, FencedData, writtenWords } from '../../node/hosting/move/fenced-data.ts';
+import { systemTools } from '../../node/hosting/system-tools.ts';
+import { isFencedName } from '../../protocol/fenced.ts';
+import { StatusSnapshot } from '../../protocol/status.ts';
+import { snapshot } from '../../scheduler/snapshot.ts';
+import { copiesLab } from './copies-lab.ts';
+import { viewOf } from './snapshot-lab.ts';
+
+let tree: string;
+beforeEach(() => {
+  tree = mkdtempSync(join(tmpdir(), 't-fenced-'));
+});
+afterEach(() => rmSync(tree, { recursive: true, force: true }));
+
+const base = { era: 0, epoch: 1, number: 7 };
+const copies = { bases: { '2': base, '3': { era: 0, epoch: 2, number: 1 } } } as never;
+
+/** What GitLab wrote last, in seconds of 1970. */
+function fenced(name: string, seconds: number): void {
+  const wal = join(tree, name, 'live/data/postgresql/data/pg_wal');
+  mkdirSync(wal, { recursive: true });
+  mkdirSync(join(tree, name, 'bulk'));
+  writeFileSync(join(wal, '000000010000000000000001'), '');
+  utimesSync(join(wal, '000000010000000000000001'), seconds, seconds);
+  utimesSync(join(tree, name, 'live/data/postgresql/data'), 1, 1);
+}
+
+function round(wallMs: number): void {
+  const text = '0-1-7';
+  mkdirSync(join(tree, 'copies/hot/rounds', text, 'hot'), { recursive: true });
+  mkdirSync(join(tree, 'copies/hot/markers'), { recursive: true });
+  const note = { form: 1, name: text, part: 'hot', wallMs, parent: null, uuid: 'u', owner: { mesh: 'm', data: 'd' } };
+  writeFileSync(join(tree, 'copies/hot/markers', `${text}.json`), JSON.stringify(note));
+}
+
+describe('what a machine served until another one took over', () => {
+  it('has names of its own', () => {
+    const names = [
+      'fenced-1',
+      'fenced-0',
+      'fenced-12-2',
+      'fenced-01',
+      'fenced-1-0',
+      'fenced-',
+      'replaced-1',
+      '../fenced-1',
+    ];
+    expect(names.map(isFencedName)).toEqual([true, true, true, false, false, false, false, false]);
+  });
+
+  it('is told in seconds of writes after the round with which the mesh went on, where that round is here', () => {
+    fenced('fenced-1', 1000);
+    expect(writtenWords(tree, 'fenced-1', { copies })).toContain(
+      'how long it was written to here after that is not known',
+    );
+    round(1_000_000 - 4000);
+    expect(writtenWords(tree, 'fenced-1', { copies })).toBe(
+      'the database or Redis was written to here for 4 s more after round 0-1-7, with which the mesh went on: rows of that time are in fenced-1 alone',
+    );
+    // Put aside a second time, by a machine whose agent was ended between.
+    fenced('fenced-1-2', 900);
+    expect(writtenWords(tree, 'fenced-1-2', { copies })).toContain(
+      'neither the database nor Redis was written to here after round 0-1-7',
+    );
+    expect(writtenWords(tree, 'fenced-9', { copies })).toBe(null);
+  });
+
+  it('is no part of what this machine says while its place is not open, and nothing of it can be asked then', async () => {
+    const data = new FencedData({
+      ...{
+        clock: { bootMs: () => 0, wallMs: () => 0 },
+        log: { info: () => undefined },
+        tools: systemTools,
+        exclusive: async () => null,
+      },
+      ...{
+        here: () => ({ problem: 'its place for copies is not open yet' }),
+        api: () => null,
+        dropped: () => undefined,
+      },
+    });
+    expect(data.seen()).toEqual({});
+    await expect(data.drop('fenced-1')).rejects.toThrow('its place for copies is not open yet');
+    await expect(data.compare('fenced-1', 0)).rejects.toThrow('its place for copies is not open yet');
+    expect(() => data.bring('fenced-1', 'home/blog')).toThrow('its place for copies is not open yet');
+  });
+
+  it('what btrfs says of its room is read, and what it does not say is not made up', () => {
+    const said =
+      '     Total   Exclusive  Set shared  Filename\n   2183168      712704     1470464  /srv/gitlab/fenced-1\n';
+    expect(exclusiveIn(said)).toBe(712_704);
+    expect(exclusiveIn('')).toBe(null);
+  });
+
+  it('nothing that looks at it outlives the opening of its place', async () => {
+    fenced('fenced-1', 1000);
+    let wasEnded = false;
+    const data = new FencedData({
+      ...{ clock: { bootMs: () => 0, wallMs: () => 0 }, log: { info: () => undefined }, tools: systemTools },
+      ...{ api: () => null, dropped: () => undefined },
+      exclusive: (_folder, signal) =>
+        new Promise((_, reject) => {
+          signal.addEventListener('abort', () => {
+            wasEnded = true;
+            reject(signal.reason as Error);
+          });
+        }),
+      here: () => ({ hosting: { data: 'd' } as never, place: { kind: 'subvolume', path: tree }, isHost: false }),
+    });
+    expect(data.seen()).toEqual({ fenced: [{ name: 'fenced-1', at: 1_000_000, bytes: null }] });
+    await data.end();
+    expect(wasEnded).toBe(true);
+  });
+
+  it('is told to everybody by the machine that keeps it, of this GitLab alone', () => {
+    const lab = copiesLab(['desktop-1'], {}, 'http://g');
+    lab.run(5000);
+    const view = viewOf(lab, 'laptop');
+    const heard = view.jobs.reports['desktop-1']!;
+    const data = lab.committed.gitlab.hosted!.data;
+    const seen = { name: 'fenced-1', at: 1_764_386_655_000, bytes: 712_704 };
+    const standby = { data, newest: null, freeBytes: 0, problem: null, fenced: [seen] };
+    const told = (over: object) => {
+      const report = { ...heard.report, standby: { ...standby, ...over } };
+      const reports = { ...view.jobs.reports, 'desktop-1': { ...heard, report } };
+      return StatusSnapshot.parse(snapshot({ ...view, jobs: { ...view.jobs, reports } })).gitlab.fenced;
+    };
+    expect(told({})).toEqual([
+      {
+        ...{ node: 'desktop-1', name: 'fenced-1', at: '2025-11-29T03:24:15.000Z', bytes: 712_704 },
+        doing: null,
+        brought: null,
+      },
+    ]);
+    expect(told({ data: 'another' })).toBe(undefined);
+    expect(told({ fenced: undefined })).toBe(undefined);
+  });
+});
