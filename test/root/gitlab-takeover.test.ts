@@ -4,6 +4,7 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import type { Comparison } from '../../protocol/differences.ts';
 import setUpBundle from '../e2e/bundle.ts';
 import { formMesh } from '../e2e/mesh.ts';
 import { Lan } from '../e2e/namespaces.ts';
@@ -207,8 +208,36 @@ it('goes on at the machine that is in sync when its host is cut off, with all th
   await until('kang is in sync, and pushes wait for it', () => users.acknowledged.length > there + 2, 90_000);
   await users.end();
   expect(await users.lacking(urls[1])).toEqual([]);
-  expect(
-    readdirSync(join(folder, 'kang-place'), { recursive: true }).some((name) => String(name).includes('fenced-1')),
-  ).toBe(true);
   expect((await desktop!.cli('gitlab')).stdout).toContain('desktop-1');
+});
+
+it('what the former host served is compared from any machine, a project of it brought over, and it goes on a word', {
+  timeout: 120_000,
+}, async () => {
+  const isKept = (): boolean =>
+    readdirSync(join(folder, 'kang-place'), { recursive: true }).some((name) => String(name).endsWith('fenced-1'));
+  expect(isKept()).toBe(true);
+  const kept = await until('it is measured', async () => (await now()).fenced?.find(({ bytes }) => bytes !== null));
+  expect(kept).toMatchObject({ node: 'kang', name: 'fenced-1' });
+  // Of what its rounds share with it nothing would be free.
+  expect(kept.bytes).toBeGreaterThanOrEqual(0);
+  const compared = await desktop!.cli('--json', 'gitlab', 'diff', 'fenced-1');
+  expect(compared.code, compared.stderr).toBe(0);
+  const { rows, notes } = JSON.parse(compared.stdout) as Comparison;
+  // What was pushed since is there now, and what was acknowledged before is in both.
+  expect(rows).toMatchObject([{ repository: 'root/pushed', ref: 'refs/heads/main', lost: 0 }]);
+  expect(rows[0]?.added).toBeGreaterThan(0);
+  expect(notes[0]).toMatch(
+    /the database (or|nor) Redis was written to here .*after round 0-1-\d+, with which the mesh went on/,
+  );
+  const brought = await desktop!.cli('gitlab', 'restore', 'fenced-1', '--project', 'root/pushed');
+  expect(brought.code, brought.stderr).toBe(0);
+  expect(brought.stdout).toMatch(/is root\/pushed-restored-[\d-]+ now: 1 branch/);
+  expect((await desktop!.cli('gitlab', 'restore', 'fenced-1')).stderr).toContain('takes no place of what serves');
+  expect((await desktop!.cli('gitlab', 'fenced', 'drop', 'fenced-1')).stderr).toContain('nobody here can say that');
+  expect(isKept()).toBe(true);
+  const dropped = await desktop!.cli('--yes', 'gitlab', 'fenced', 'drop', 'fenced-1');
+  expect(dropped.code, dropped.stderr).toBe(0);
+  expect(isKept()).toBe(false);
+  await until('nobody keeps anything of before', async () => (await now()).fenced === undefined);
 });
