@@ -89,7 +89,7 @@ function fencedLines(path: string, fenced: readonly string[]): Attention[] {
         severity: 'warn',
         sentence: `what this machine served of GitLab until another one took over is kept in ${folder}: what it took in its last seconds may be nowhere else`,
         fix: isThere
-          ? `what is in it alone: autogit-node gitlab diff ${name}; then, for room: autogit-node gitlab fenced drop ${name}`
+          ? `what is in it alone (then, for room, gitlab fenced drop ${name}): autogit-node gitlab diff ${name}`
           : 'it is looked at while this machine holds copies: autogit-node gitlab copies add NAME',
       },
     ];

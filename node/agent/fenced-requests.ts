@@ -45,7 +45,7 @@ export class FencedRequests {
     const there = this.#lines.fenced().find(({ seen }) => seen.name === name);
     if (there === undefined)
       throw new AutogitError('backup', `no machine that was heard keeps ${name}`, {
-        hint: 'which are kept: autogit-node gitlab fenced; what a machine keeps that holds no copies any more is told when it holds some again: autogit-node gitlab copies add NAME',
+        hint: 'which are kept, by machines that hold copies: autogit-node gitlab fenced',
       });
     return askMember(this.#lines, there.node, ask, askMs);
   }

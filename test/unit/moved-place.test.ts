@@ -96,7 +96,9 @@ describe('where the copies of a machine lie that ran GitLab', () => {
     // Nobody has it mounted: then nothing is looked at, and nothing deleted.
     expect(line?.fix).toContain('gitlab copies add NAME');
     mkdirSync(join(path, 'mounted/fenced-3'), { recursive: true });
-    expect(leftLines(home, hosting('B'))[0]?.fix).toMatch(/gitlab diff fenced-3.*gitlab fenced drop fenced-3$/);
+    expect(leftLines(home, hosting('B'))[0]?.fix).toMatch(
+      /gitlab fenced drop fenced-3\): autogit-node gitlab diff fenced-3$/,
+    );
     rmSync(join(path, 'mounted/fenced-3'), { recursive: true });
     // Uninstalled meanwhile: all of that place is what was left.
     expect(leftLines(home, null)).toMatchObject([
