@@ -2,13 +2,14 @@ import { AutogitError } from '../../protocol/errors.ts';
 import { shown } from '../foreign-text.ts';
 import type { AgentClient } from '../local-api/socket-client.ts';
 import type { RegainPlan, RegainRequest } from '../local-api/socket-protocol.ts';
-import { type Progress, withFix } from '../progress-lines.ts';
+import type { Progress } from '../progress-lines.ts';
 import { showDuration } from '../settings/quantities.ts';
 import { showUtc } from './backup-choice.ts';
 import type { Context } from './context.ts';
 import { exit } from './failure.ts';
 import { watchDeploy } from './gitlab-deploy.ts';
 import { promptOf } from './mesh-commands.ts';
+import { sayChecks } from './plan-lines.ts';
 import { isAgreed } from './prompt.ts';
 
 /**
@@ -35,8 +36,7 @@ export async function regain(
   };
   const plan = await agent.gitlabRegainPlan(wish);
   if (!plan.isPlace) return null;
-  for (const { state, what, sentence, fix } of plan.lines) lines[state](what, withFix(sentence, fix));
-  const failed = plan.lines.find(({ state }) => state === 'fail');
+  const [failed] = sayChecks(lines, plan.lines);
   if (failed || plan.found === null) {
     if (settings.isOn('json')) out.json({ state: 'refused', plan });
     throw new AutogitError(

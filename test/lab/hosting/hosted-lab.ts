@@ -12,7 +12,7 @@ import { diskOf } from './lab-disks.ts';
 import { lossOf, parse, readScript, rowsSql, type WholeData } from './whole-data.ts';
 
 const run = promisify(execFile);
-const image = 'autogit-lab:gitlab';
+export const image = 'autogit-lab:gitlab';
 const port = 8080;
 const token = 'glpat-lab-hosting-0123456789';
 const postgresUser = '996';
