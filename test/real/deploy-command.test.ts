@@ -261,7 +261,7 @@ describe('a GitLab of the mesh, by its commands', () => {
 
     it('names the place, makes one, and tells the key beside the data, not among it', async () => {
       agent.gitlab = { ...hosted('healthy', null), vault };
-      setTimeout(() => Object.assign(agent.gitlab, { lastBackup: last }), 2_000);
+      agent.onceAsked('vault', 1, () => Object.assign(agent.gitlab, { lastBackup: last }));
       const { code, stdout, stderr } = await run(
         'gitlab',
         'backup',
@@ -296,7 +296,7 @@ describe('a GitLab of the mesh, by its commands', () => {
         ...hosted('healthy', null),
         vault: { ...vault, doing: { what: 'backup', phase: 'copies', percent: 1 } },
       };
-      setTimeout(() => Object.assign(agent.gitlab, { vault: { ...vault, problem } }), 1_500);
+      agent.onceAsked('backup', 1, () => Object.assign(agent.gitlab, { vault: { ...vault, problem } }));
       const ill = await run('gitlab', 'backup');
       expect([ill.code, ill.stderr]).toEqual([
         1,
@@ -320,27 +320,24 @@ describe('a GitLab of the mesh, by its commands', () => {
         },
       });
       agent.gitlab = { ...hosted('healthy', null), drills: [idle] };
-      setTimeout(
-        () =>
-          Object.assign(agent.gitlab, {
-            drills: [{ ...idle, doing: { phase: 'follows all refs', steps: [step('boot')] } }],
-          }),
-        1_000,
-      );
-      setTimeout(() => Object.assign(agent.gitlab, { drills: [drilled(true, 'a')] }), 3_000);
+      agent.onceAsked('drill', 1, () => {
+        const doing = { phase: 'follows all refs', steps: [step('boot')] };
+        Object.assign(agent.gitlab, { drills: [{ ...idle, doing }] });
+        setTimeout(() => Object.assign(agent.gitlab, { drills: [drilled(true, 'a')] }), 2_000);
+      });
       const good = await run('gitlab', 'drill');
       expect([good.code, good.stdout]).toEqual([0, 'proven: GitLab works (1.120 on desktop-1, 2.4 s)\n']);
       expect(good.stderr).toMatch(
         /a drill begins\n.*boot +1\.2 s {2}boot is ok\n +follows all refs\nok +refs +1\.2 s {2}refs is ok\n$/s,
       );
-      setTimeout(() => Object.assign(agent.gitlab, { drills: [drilled(false, 'b')] }), 1_000);
+      agent.onceAsked('drill', 2, () => Object.assign(agent.gitlab, { drills: [drilled(false, 'b')] }));
       const bad = await run('gitlab', 'drill', '--on', 'desktop-1');
       expect([bad.code, bad.stderr]).toEqual([
         1,
         expect.stringContaining('error: GitLab does not come out whole of 1.120 on desktop-1: refs lead nowhere\n'),
       ]);
       const ended = { at: 'c', because: 'the owner of this machine is back' };
-      setTimeout(() => Object.assign(agent.gitlab, { drills: [{ ...drilled(false, 'b'), ended }] }), 1_000);
+      agent.onceAsked('drill', 3, () => Object.assign(agent.gitlab, { drills: [{ ...drilled(false, 'b'), ended }] }));
       expect((await run('gitlab', 'drill')).stderr).toContain(
         'error: the drill on desktop-1 ended without a verdict: the owner of this machine is back\n',
       );

@@ -56,7 +56,7 @@ export class SmallAgent implements AgentApi {
   /** Not by a clock: a busy machine starts a command in seconds, and what was so before it looks is no news to it. */
   onceAsked(kind: string, times: number, then: () => void): void {
     const looking = setInterval(() => {
-      if (this.asked.filter((one) => Object.hasOwn(one as object, kind)).length < times) return;
+      if (this.asked.filter((one) => one === kind || Object.hasOwn(Object(one), kind)).length < times) return;
       clearInterval(looking);
       then();
     }, 20);
