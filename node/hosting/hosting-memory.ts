@@ -74,6 +74,8 @@ const Kept = z.looseObject({
   tellsClient: z.boolean().optional(),
   replacing: Replacing.nullable().optional(),
   moving: Moving.nullable().optional(),
+  /** A wish to move that is never begun, and why: that was said to a person, or to the mesh, which may hear of it late. */
+  vain: z.looseObject({ wish: z.string(), because: z.string() }).optional(),
   /** Its data were made of another machine's round, and its gate has let nobody in yet. */
   isUnserved: z.boolean().optional(),
   /** The file was damaged once: GitLab may have worked here, also where nothing else says so. */

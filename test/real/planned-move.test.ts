@@ -107,6 +107,26 @@ describe('from here', () => {
     await rig.until(keeper, () => rig.ledger.gitlab.epoch === 4);
   });
 
+  it('a wish that was taken back is begun by no agent that comes next either, however ready the other machine is', async () => {
+    const keeper = await serving();
+    rig.target = { waits: 'it pulls the image', percent: 40, fails: null };
+    wish();
+    await rig.until(keeper, () => rig.seen.at(-1)?.move?.phase.includes('pulls the image') === true);
+    rig.isHeard = false;
+    const mine = () => hostingOf(rig.ledger as unknown as Ledger)!;
+    expect(keeper.move.cancel(mine(), 'a person wants it no more')).toBeNull();
+    // Killed before the mesh has heard of it.
+    await keeper.stop();
+    rig.order = [];
+    rig.target = { waits: null, percent: null, fails: null };
+    const next = rig.begin();
+    await rig.until(next, () => next.problems().length > 0);
+    rig.isHeard = true;
+    await rig.until(next, () => mine().move === undefined);
+    expect(rig.told.at(-1)).toMatchObject({ isClosed: false, because: 'a person wants it no more' });
+    expect([rig.ledger.gitlab.epoch, rig.order.filter((one) => one.includes('closed'))]).toEqual([3, []]);
+  });
+
   it('takes no wish back any more once its gate is shut for it: that is done to its end', async () => {
     const keeper = await serving();
     rig.moved = { ...rig.moved, arrived: () => null };

@@ -43,8 +43,6 @@ export class GitlabMove {
   readonly #hands: Hands;
   /** Since when, by boot time of this agent, it waits for that. */
   #since: { key: string; at: number } | null = null;
-  /** Of one wish: it is not begun any more once that was said, which may be committed late. */
-  #vain: { wish: string; because: string } | null = null;
   #target: { to: NodeId; seen: TargetSeen; at: number } | null = null;
   #isAsking = false;
   /** On trial: since when the keeper's looks fail before they come to the move; and when what runs stands still, once that was given up. */
@@ -67,7 +65,7 @@ export class GitlabMove {
     const name = this.#name(move.to);
     if (isOnTrial(mine)) return `all of GitLab is on ${name} already`;
     if (this.#journal(mine) !== null) return `its gate is shut for it already, and all of it goes to ${name}`;
-    this.#vain = { wish: wishOf(move), because };
+    this.#hands.memory.write(mine.data, { vain: { wish: wishOf(move), because } });
     return null;
   }
 
@@ -184,7 +182,8 @@ export class GitlabMove {
       return why === null ? null : `GitLab did not come up on ${name}: ${why}`;
     }
     const wish = wishOf(move!);
-    if (known === null && this.#vain?.wish === wish) return this.#vain.because;
+    const { vain } = this.#hands.memory.read(mine.data);
+    if (known === null && vain?.wish === wish) return vain.because;
     const node = ledger()?.nodes[to];
     const why = ending
       ? 'GitLab is being uninstalled'
@@ -193,7 +192,7 @@ export class GitlabMove {
         : !mine.copies?.standbys.some((one) => one.node === to)
           ? `${name} holds no copy of it any more`
           : this.#tookTooLong(mine, known, tookMs);
-    if (why !== null && known === null) this.#vain = { wish, because: why };
+    if (why !== null && known === null) this.#hands.memory.write(mine.data, { vain: { wish, because: why } });
     return why;
   }
 
