@@ -47,9 +47,9 @@ async function cancel(context: Context): Promise<number> {
     return exit.interrupted;
   }
   const { isDone, to, host, url, because } = end;
+  if (settings.isOn('json')) out.json({ state: isDone ? 'moved' : 'cancelled', host, url, because });
   if (isDone) throw failedWith('unsupported', `GitLab has moved to ${to} all the same`, gitlabHint);
-  if (settings.isOn('json')) out.json({ state: 'cancelled', host, url, because });
-  else sentence(out, `GitLab stays on ${host}, ${url}: ${because}`);
+  if (!settings.isOn('json')) sentence(out, `GitLab stays on ${host}, ${url}: ${because}`);
   return exit.ok;
 }
 

@@ -26,9 +26,20 @@ export async function recover(context: Context): Promise<number> {
   const seen = await confirmed(context, off);
   const outcome = await agent.recover(seen);
   requireDone(outcome, 'autogit-node status');
-  if (settings.isOn('json')) out.json(outcome);
-  else sentence(out, outcome.because);
-  if (left !== null) await startHere(context, agent, left);
+  const isJson = settings.isOn('json');
+  if (!isJson) sentence(out, outcome.because);
+  if (left === null) {
+    if (isJson) out.json(outcome);
+    return exit.ok;
+  }
+  const started = await startHere(context, agent, left).catch((error: unknown) => {
+    // This machine goes on alone all the same.
+    if (isJson) out.json(outcome);
+    throw error;
+  });
+  if (isJson) out.json({ ...outcome, gitlab: started });
+  else if (started.isStarted) sentence(out, started.because);
+  else out.talk(started.because);
   return exit.ok;
 }
 

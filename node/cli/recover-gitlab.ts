@@ -8,7 +8,6 @@ import { showDuration } from '../settings/quantities.ts';
 import type { Context } from './context.ts';
 import { gitlabHint, requireDone } from './failure.ts';
 import { promptOf } from './mesh-commands.ts';
-import { sentence } from './output.ts';
 import { confirm, hasTerminal } from './prompt.ts';
 
 /** The mesh's GitLab as a machine sees it that is about to go on alone. */
@@ -81,22 +80,28 @@ export function gitlabWords(left: GitlabLeft): string[] {
 const ageWords = ({ copyAgeMs }: GitlabLeft): string =>
   copyAgeMs === null ? 'of an unknown age' : `${showDuration(Math.round(copyAgeMs / 1000) * 1000)} old`;
 
+/** Whether GitLab goes on at this machine, in the words of the answer. */
+interface Started {
+  isStarted: boolean;
+  because: string;
+}
+
 /** GitLab is started here by a question of its own, whose answer is no: its host may be seen off, and come back tomorrow. */
-export async function startHere(context: Context, agent: AgentClient, left: GitlabLeft): Promise<void> {
-  const { out } = context;
+export async function startHere(context: Context, agent: AgentClient, left: GitlabLeft): Promise<Started> {
   const { host, self, hasCopy, answers, data, epoch } = left;
+  const waits = (because: string): Started => ({ isStarted: false, because });
   if (!hasCopy)
-    return out.talk(`GitLab waits for ${host}. Is that gone for good: a backup, or autogit-node gitlab uninstall`);
+    return waits(`GitLab waits for ${host}. Is that gone for good: a backup, or autogit-node gitlab uninstall`);
   const later = `autogit-node gitlab take-over ${self}`;
   if (answers.length > 0)
-    return out.talk(`GitLab is not started here, as ${answers.join(' and ')} answers. Once that is off: ${later}`);
+    return waits(`GitLab is not started here, as ${answers.join(' and ')} answers. Once that is off: ${later}`);
   const prompt = promptOf(context);
   if (!hasTerminal(prompt) || prompt.yes)
-    return out.talk(`GitLab is not started here by that; to have it go on here: ${later}`);
+    return waits(`GitLab is not started here by that; to have it go on here: ${later}`);
   const question = `Start GitLab here, from its copy, which is ${ageWords(left)}? If ${host} comes back, what it had later is kept there, and is not in what goes on.`;
-  if (!(await confirm(question, false, prompt))) return out.talk(`GitLab waits for ${host}. Later: ${later}`);
+  if (!(await confirm(question, false, prompt))) return waits(`GitLab waits for ${host}. Later: ${later}`);
   const because = asSentence(`a person said so on ${self}, which goes on alone`);
   const outcome = await agent.change({ kind: 'start-gitlab-at', data, epoch, to: self, because });
   requireDone(outcome, gitlabHint);
-  sentence(out, `GitLab goes on here: autogit-node gitlab`);
+  return { isStarted: true, because: 'GitLab goes on here: autogit-node gitlab' };
 }

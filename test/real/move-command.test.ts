@@ -104,6 +104,7 @@ describe('gitlab move', () => {
     agent.onceAsked('cancel', 2, () => soon(0, moved));
     const late = await run('--json', 'gitlab', 'move', 'desktop-1', '--cancel');
     expect([late.code, late.stderr]).toEqual([1, expect.stringContaining('has moved to desktop-1 all the same')]);
+    expect(JSON.parse(late.stdout)).toEqual({ state: 'moved', ...there, because: ended.because });
     expect(agent.asked).toContainEqual({ cancel: 'desktop-1' });
     expect((await run('gitlab', 'move')).stderr).toMatch(/missing required argument 'node'[\s\S]*gitlab move --help/);
   });

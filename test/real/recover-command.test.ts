@@ -88,6 +88,19 @@ describe('recover --force', () => {
     const yes = await recover(['kang', 'desktop-1', 'y'], '--force');
     expect([yes.code, yes.said]).toEqual([0, expect.stringContaining('GitLab goes on here')]);
     expect(starts()).toMatchObject([{ kind: 'start-gitlab-at', data: 'k3v9q2m4', epoch: 4, to: 'kang' }]);
+    // As JSON it is one value, at a terminal too: whether GitLab was started is in it.
+    const asJson = async (typed: string[] | null, ...args: string[]) => {
+      const { code, said } = await recover(typed, '--force', '--json', ...args);
+      return { code, ...JSON.parse(said.slice(said.indexOf('{'))) };
+    };
+    const done = { code: 0, state: 'done', because: 'alone now' };
+    const waits = expect.stringContaining('autogit-node gitlab take-over kang');
+    expect(await asJson(['kang', 'desktop-1', 'y'])).toEqual({
+      ...done,
+      gitlab: { isStarted: true, because: expect.stringContaining('goes on here') },
+    });
+    expect(await asJson(['kang', 'desktop-1', ''])).toEqual({ ...done, gitlab: { isStarted: false, because: waits } });
+    expect(await asJson(null, ...flags.slice(1))).toEqual({ ...done, gitlab: { isStarted: false, because: waits } });
     agent.gitlab = {};
   });
 
