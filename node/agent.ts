@@ -146,7 +146,7 @@ export class Agent {
       member: () => this.#member,
     });
     this.#closers.push(() => network.stop());
-    await this.#serveLocalApi(network, pause);
+    const api = await this.#serveLocalApi(network, pause);
     if (!(await startNetwork(network, this.#options, this.#log))) return this.#end({ code: 0, goOn: this.#options });
     if (leaving !== null) {
       await this.#becomeMember(network, store, identity.privateKey.raw, leaving);
@@ -160,7 +160,7 @@ export class Agent {
       if (this.#stopping.signal.aborted) return;
       await this.#makeMember(identity, store, deferred, await opening);
     }
-    await this.#startMember(network, store, deferred);
+    await this.#startMember(network, store, deferred, api);
   }
 
   /** Opens the executors and the machine. The first measurement may take half a second, so that nothing waits for it. */
@@ -183,7 +183,7 @@ export class Agent {
     return { machine, executors };
   }
 
-  async #serveLocalApi(network: LanNetwork, pause: PauseSwitch): Promise<void> {
+  async #serveLocalApi(network: LanNetwork, pause: PauseSwitch): Promise<LocalApi> {
     const api = new LocalApi({
       home: this.#options.home,
       network,
@@ -197,6 +197,7 @@ export class Agent {
     });
     const server = await serveSocket({ path: places(this.#options.home).socket, api, log: this.#log });
     this.#closers.push(() => server.close());
+    return api;
   }
 
   async #becomeMember(network: LanNetwork, store: Store, seed: Uint8Array, leaving: string | null): Promise<void> {
@@ -240,6 +241,7 @@ export class Agent {
       settingsFile: this.#options.settingsFile,
       holdsCopies: this.#options.holdsCopies,
       hasDrills: this.#options.hasDrills,
+      handsOver: this.#options.handsOver,
       forwards: this.#options.forwards,
       mdns: this.#options.mdns,
       copyRateBytes: this.#options.copyRateBytes,
@@ -261,7 +263,7 @@ export class Agent {
   }
 
   /** The member begins to work with the others: network, enrolment of newcomers, the core's clock. */
-  async #startMember(network: LanNetwork, store: Store, deferred: DeferredNetwork): Promise<void> {
+  async #startMember(network: LanNetwork, store: Store, deferred: DeferredNetwork, api: LocalApi): Promise<void> {
     const member = this.#member;
     if (!member) return;
     const enrolServer = new EnrolServer({
@@ -294,7 +296,9 @@ export class Agent {
     await rememberPorts(store, network);
     await this.#sayJoined(member);
     const { signal } = this.#stopping;
-    this.#closers.push(watchSleep({ member, network, clock: this.#clock, log: this.#log, signal }));
+    this.#closers.push(
+      watchSleep({ member, network, clock: this.#clock, log: this.#log, signal, move: api.hosting.gitlabMove }),
+    );
   }
 
   /** The mesh removed this machine: its runs end, a GitLab that it ran, the agent with them, and nothing of the mesh is kept. */

@@ -8,6 +8,7 @@ import type { Clock } from '../clock.ts';
 import type { Log } from '../log.ts';
 import type { SecretBox } from '../secrets/secret-box.ts';
 import type { AdoptAsk } from './adopt-room.ts';
+import type { HandsOver } from './gitlab-hand-over.ts';
 import type { RunWatch } from './run-watch.ts';
 
 /** What a machine is. */
@@ -23,6 +24,8 @@ export interface Here {
   holdsCopies: boolean;
   /** False: its owner wants no drills on it. */
   hasDrills: boolean;
+  /** Before which of them its owner wants GitLab elsewhere; absent: never. */
+  handsOver?: HandsOver;
   copyRateBytes: number | null;
   clock: Clock;
   log: Log;

@@ -169,7 +169,7 @@ export class HostingRequests implements HostingApi {
   gitlabAdoption = (on: string | null): Promise<AdoptionSeen> => this.#adopt.seen(on);
 
   gitlabMovePlan = (node: string): Promise<MovePlan> => this.#move.plan(node);
-  gitlabMove = (node: string): Promise<ChangeOutcome> => this.#move.begin(node);
+  gitlabMove = (node: string, signal?: AbortSignal): Promise<ChangeOutcome> => this.#move.begin(node, signal);
   gitlabMoveCancel = (node: string | null): Promise<ChangeOutcome> => this.#move.cancel(node);
   gitlabRegainPlan = (request: RegainRequest): Promise<RegainPlan> => this.#regain.plan(request);
   gitlabRegain = (request: RegainRequest): Promise<ChangeOutcome> => this.#regain.take(request);

@@ -29,6 +29,7 @@ import { retiredExecutor } from './describe-machine.ts';
 import { type EffectHandlers, networkHandlers, perform, runHandlers } from './effect-handlers.ts';
 import { EndedTraces } from './ended-traces.ts';
 import { GitlabEffects } from './gitlab-effects.ts';
+import type { HandsOver } from './gitlab-hand-over.ts';
 import { GitlabTrust } from './gitlab-trust.ts';
 import type { HomeDisk } from './home-disk.ts';
 import { warmUpFailover } from './jit-warm-up.ts';
@@ -51,6 +52,8 @@ interface MemberOptions {
   settingsFile: string;
   holdsCopies: boolean;
   hasDrills: boolean;
+  /** Absent: never. */
+  handsOver?: HandsOver;
   /** Absent: false. */
   forwards?: boolean;
   mdns?: boolean;

@@ -39,7 +39,8 @@ export class MoveRequests {
     return (await this.#look(node)).plan;
   }
 
-  async begin(node: string): Promise<ChangeOutcome> {
+  /** `signal`: what was found is asked of the mesh no more. */
+  async begin(node: string, signal?: AbortSignal): Promise<ChangeOutcome> {
     const ledger = this.#lines.ledger();
     const { data, epoch, move, host } = requireHosting(ledger);
     if (move !== undefined && move.to === this.#lines.nodeNamed(node))
@@ -48,6 +49,7 @@ export class MoveRequests {
     const failed = plan.lines.find(({ state }) => state === 'fail');
     if (failed) return { state: 'refused', because: failed.sentence };
     if (there === null) return { state: 'refused', because: `${plan.to} has no place for GitLab's data` };
+    if (signal?.aborted) return { state: 'refused', because: 'it was not looked at in time' };
     const because = asSentence(
       `asked on ${nodeName(ledger, this.#lines.self)}: from ${nodeName(ledger, host)} to ${plan.to}`,
     );

@@ -6,6 +6,7 @@ import type { Attention } from '../../protocol/status.ts';
 import type { HandlersOf } from '../../scheduler/effect-table.ts';
 import { isNamedIn } from '../../scheduler/hosting/copies-set.ts';
 import { hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
+import { GitlabHandOver } from './gitlab-hand-over.ts';
 import type { DoorAsk, HostingAsk } from './hosting-here.ts';
 import type { HostingRoom } from './hosting-room.ts';
 import { type AddressHere, type AddressMembership, OwnAddress } from './own-address.ts';
@@ -29,6 +30,7 @@ export class OwnHosting {
   readonly #membership: AddressMembership;
   readonly #hasTraces: boolean;
   readonly #address: OwnAddress;
+  readonly handOver: GitlabHandOver;
   #room: HostingRoom | null = null;
   #loading: Promise<HostingRoom> | null = null;
   #isRunning = false;
@@ -39,6 +41,12 @@ export class OwnHosting {
     this.#here = here;
     this.#membership = membership;
     this.#address = new OwnAddress(here, membership);
+    const { nodeId: self, handsOver = 'never', log } = here;
+    const { ledger, view } = membership;
+    this.handOver = new GitlabHandOver({
+      ...{ self, handsOver, log, ledger, view },
+      answer: (ask) => this.answer(ask),
+    });
     this.#hasTraces = traces.some((name) => existsSync(join(here.home, name)));
   }
 
@@ -86,7 +94,7 @@ export class OwnHosting {
 
   /** What keeps it from being served from here. */
   attention(): Attention[] {
-    return [...(this.#room?.attention() ?? []), ...this.#address.attention()];
+    return [...(this.#room?.attention() ?? []), ...this.#address.attention(), ...this.handOver.attention()];
   }
 
   /** From the host of what this machine holds copies of, or whose backups it keeps; or, where this is the host, from any member. */

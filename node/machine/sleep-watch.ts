@@ -36,7 +36,8 @@ export class SleepWatch {
   readonly #options: SleepWatchOptions;
   #lock: ChildProcess | null = null;
   #listener: ChildProcess | null = null;
-  #patienceMs = 0;
+  /** What there is for `before`; 0 until logind was asked. */
+  patienceMs = 0;
   #going: { readonly kind: Going } | null = null;
   #timer: NodeJS.Timeout | null = null;
   #nevermind: NodeJS.Timeout | null = null;
@@ -52,7 +53,7 @@ export class SleepWatch {
     const delayMs = await delayOfLogind();
     if (this.#isStopped) return false;
     if (delayMs === null) return this.#none('systemd-logind does not answer');
-    this.#patienceMs = Math.max(0, delayMs - marginMs);
+    this.patienceMs = Math.max(0, delayMs - marginMs);
     await this.#listen();
     const hasLock = this.#listener !== null && (await this.#takeLock());
     if (!hasLock) this.#later();
@@ -165,7 +166,7 @@ export class SleepWatch {
       this.#nevermind = setTimeout(() => this.#back(kind), nevermindMs);
       this.#nevermind.unref();
     };
-    this.#options.before(kind, this.#patienceMs).then(done, done);
+    this.#options.before(kind, this.patienceMs).then(done, done);
   }
 
   #back(kind: Going): void {

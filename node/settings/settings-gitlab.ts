@@ -128,6 +128,16 @@ const deployFlags: readonly Flag[] = [
     help: 'never: GitLab is not tried on it, without network, from the copy that it holds',
   },
   {
+    key: 'handOver',
+    name: 'hand-over',
+    kind: 'choice',
+    choices: ['never', 'shutdown', 'always'],
+    value: 'WORD',
+    default: 'never',
+    commands: ['join'],
+    help: "where it runs the mesh's GitLab: that moves elsewhere before this machine shuts down, or (always) sleeps too",
+  },
+  {
     key: 'forward',
     name: 'forward',
     kind: 'choice',

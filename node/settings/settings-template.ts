@@ -18,7 +18,19 @@ interface TemplateFacts extends MachineFigures {
 const parts: readonly (readonly [title: string, keys: readonly string[]])[] = [
   [
     'This machine',
-    ['name', 'labels', 'maxRuns', 'reserveMemory', 'witness', 'copies', 'copyRate', 'drill', 'forward', 'home'],
+    [
+      'name',
+      'labels',
+      'maxRuns',
+      'reserveMemory',
+      'witness',
+      'copies',
+      'copyRate',
+      'drill',
+      'handOver',
+      'forward',
+      'home',
+    ],
   ],
   ['Who runs its jobs', ['executors', 'user', 'dockerHost', 'defaultImage', 'imageRoom', 'imageAge', 'artifactLimit']],
   ['How machines find each other', ['mdns', 'peers', 'listen', 'mesh']],

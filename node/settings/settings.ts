@@ -55,6 +55,8 @@ export interface JoinOptions {
   holdsCopies: boolean;
   /** False: GitLab is not tried on it from the copy that it holds. */
   hasDrills: boolean;
+  /** Before which of them the mesh's GitLab, where it runs here, moves to another machine. */
+  handsOver: 'never' | 'shutdown' | 'always';
   /** False: it does not listen on the ports of a GitLab that another machine runs, nor answers to its name. */
   forwards: boolean;
   /** Most that it sends a second of whole copies and large files to other machines; null: what the way has room for. */
