@@ -242,6 +242,7 @@ export class Agent {
       holdsCopies: this.#options.holdsCopies,
       hasDrills: this.#options.hasDrills,
       handsOver: this.#options.handsOver,
+      isStrict: this.#options.isStrict,
       forwards: this.#options.forwards,
       mdns: this.#options.mdns,
       copyRateBytes: this.#options.copyRateBytes,

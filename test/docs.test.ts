@@ -54,7 +54,7 @@ const bullet = (section: string, name: string): string =>
 const spans = (markdown: string): string[] => [...markdown.matchAll(/`([^`\n]+)`/g)].map((match) => match[1] as string);
 
 const rules = sections('docs/safety.md', '3');
-const inForce = [...rules.keys()].filter((rule) => /^(?:[LJ]\d|H(?!9))/.test(rule));
+const inForce = [...rules.keys()].filter((rule) => /^[LJH]\d/.test(rule));
 
 describe('docs/safety.md', () => {
   it('has L1 to L17, J1 to J9 and H1 to H10', () => {

@@ -24,6 +24,8 @@ export interface Here {
   holdsCopies: boolean;
   /** False: its owner wants no drills on it. */
   hasDrills: boolean;
+  /** GitLab's answers to writes wait for the mesh (SAFETY H9); absent: false. */
+  isStrict?: boolean;
   /** Before which of them its owner wants GitLab elsewhere; absent: never. */
   handsOver?: HandsOver;
   copyRateBytes: number | null;

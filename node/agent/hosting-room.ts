@@ -334,11 +334,21 @@ export class HostingRoom {
   }
 
   #gateFor(hosting: Hosting): GateKeeper {
-    const { home, clock, log, watch, version, ledger } = this.#options;
+    const { home, clock, log, watch, version, ledger, isStrict = false } = this.#options;
     const bridge = bridgeOf(hosting.data);
     const doors = (): Door[] => doorsOf(hosting, ledger(), this.#keys);
     const makeWay = (): Promise<void> => endForwarder(home);
-    return new GateKeeper({ home, clock, log, watch, version, doors, makeWay, guard: { table: bridge, bridge } });
+    return new GateKeeper({
+      home,
+      clock,
+      log,
+      watch,
+      version,
+      doors,
+      makeWay,
+      isStrict,
+      guard: { table: bridge, bridge },
+    });
   }
 }
 

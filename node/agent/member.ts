@@ -54,6 +54,7 @@ interface MemberOptions {
   hasDrills: boolean;
   /** Absent: never. */
   handsOver?: HandsOver;
+  isStrict?: boolean;
   /** Absent: false. */
   forwards?: boolean;
   mdns?: boolean;

@@ -139,6 +139,7 @@ export function joinOptions(settings: Settings, env: Environment = process.env):
     settingsFile: resolve(configOf(settings, env)),
     holdsCopies: settings.text('copies') !== 'never',
     hasDrills: settings.text('drill') !== 'never',
+    isStrict: settings.isOn('strict'),
     handsOver: settings.text('handOver') as JoinOptions['handsOver'],
     forwards: settings.text('forward') !== 'never',
     copyRateBytes: settings.number('copyRate'),

@@ -128,6 +128,13 @@ const deployFlags: readonly Flag[] = [
     help: 'never: GitLab is not tried on it, without network, from the copy that it holds',
   },
   {
+    key: 'strict',
+    name: 'strict',
+    kind: 'switch',
+    commands: ['join'],
+    help: "where it runs the mesh's GitLab: answers to writes wait until the mesh has let it go on since, and no clock is trusted",
+  },
+  {
     key: 'handOver',
     name: 'hand-over',
     kind: 'choice',

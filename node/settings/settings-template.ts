@@ -28,6 +28,7 @@ const parts: readonly (readonly [title: string, keys: readonly string[]])[] = [
       'copyRate',
       'drill',
       'handOver',
+      'strict',
       'forward',
       'home',
     ],

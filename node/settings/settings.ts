@@ -55,6 +55,8 @@ export interface JoinOptions {
   holdsCopies: boolean;
   /** False: GitLab is not tried on it from the copy that it holds. */
   hasDrills: boolean;
+  /** GitLab's answers to writes, where it runs here, wait for the mesh (SAFETY H9). */
+  isStrict: boolean;
   /** Before which of them the mesh's GitLab, where it runs here, moves to another machine. */
   handsOver: 'never' | 'shutdown' | 'always';
   /** False: it does not listen on the ports of a GitLab that another machine runs, nor answers to its name. */

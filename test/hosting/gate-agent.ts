@@ -25,6 +25,7 @@ export interface AgentSetting {
   guard: Guard;
   doors: Door[];
   version: string;
+  isStrict?: boolean;
 }
 
 const renewMs = 500;

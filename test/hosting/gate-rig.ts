@@ -75,8 +75,8 @@ export class GateRig {
   }
 
   /** With the umask of the service's unit: the gate's user has to read what it writes. */
-  agent({ version = '1', doors = this.doors } = {}): ChildProcess {
-    const setting: AgentSetting = { home: this.home, guard: this.guard, doors, version };
+  agent({ version = '1', doors = this.doors, isStrict = false } = {}): ChildProcess {
+    const setting: AgentSetting = { home: this.home, guard: this.guard, doors, version, isStrict };
     const bin = join(this.#programs, version, 'autogit-node.cjs');
     const script = 'umask 077; exec "$@"';
     const command = ['sh', '-c', script, 'sh', process.execPath, bin, JSON.stringify(setting)];

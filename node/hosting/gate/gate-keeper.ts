@@ -1,5 +1,6 @@
 import { existsSync, rmSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { hostingTimings } from '../../../scheduler/hosting/hosting-timings.ts';
 import type { RunWatch } from '../../agent/run-watch.ts';
 import type { Clock } from '../../clock.ts';
 import { signalAll } from '../../executors/run-processes.ts';
@@ -59,6 +60,8 @@ interface GateKeeperOptions {
   clock: Clock;
   log: Pick<Log, 'info' | 'warn'>;
   watch: Pick<RunWatch, 'watchService' | 'freezeServices'>;
+  /** Answers to writes wait for a lease that was asked for after them (SAFETY H9). */
+  isStrict?: boolean;
   /** Another certificate is another door. */
   doors: readonly Door[] | (() => readonly Door[]);
   /** Table and bridge are ours to name; the user is `gateUser`, where nothing else is said. */
@@ -203,6 +206,7 @@ export class GateKeeper {
       isServing,
       because: because.slice(0, longestBecause),
       tellsClient,
+      ...(this.#options.isStrict && until > 0 && { confirmedAt: until - hostingTimings.leaseMs }),
     };
     await writeLease(gateFolder(home), lease);
     return id;

@@ -24,6 +24,11 @@ export interface GateLease {
   because: string;
   /** GitLab's nginx wants to be told who the client is (PROXY protocol). Absent of an agent of before, and of a container that it made. */
   tellsClient?: boolean;
+  /**
+   * ms of boot time at which the host asked for this lease: answers to writes that GitLab gave before it may pass (SAFETY H9). Absent: the
+   * strict mode is off, or the agent is one of before.
+   */
+  confirmedAt?: number;
 }
 
 export type Passage =
@@ -41,7 +46,7 @@ const isText = (value: unknown, most: number): value is string => typeof value =
 /** Checked by hand, as the watchdog's beat is. */
 function isGateLease(value: unknown): value is GateLease {
   if (!isRecord(value)) return false;
-  const { id, bootId, epoch, until, upstream, isServing, because, tellsClient } = value;
+  const { id, bootId, epoch, until, upstream, isServing, because, tellsClient, confirmedAt } = value;
   return (
     isText(id, 48) &&
     /^[\w:-]+$/.test(id) &&
@@ -51,7 +56,8 @@ function isGateLease(value: unknown): value is GateLease {
     (upstream === null || (isText(upstream, 64) && isIP(upstream) !== 0)) &&
     typeof isServing === 'boolean' &&
     isText(because, longestBecause) &&
-    (tellsClient === undefined || typeof tellsClient === 'boolean')
+    (tellsClient === undefined || typeof tellsClient === 'boolean') &&
+    (confirmedAt === undefined || Number.isFinite(confirmedAt))
   );
 }
 

@@ -7,6 +7,7 @@ import { ClientShare, clientOf } from './client-share.ts';
 import { type Door, pushSocketIn } from './gate-files.ts';
 import { type GateLease, newerLease, type Passage, passage, readLease } from './gate-lease.ts';
 import { answerPage, answerSsh, heldAnswer, proxyLine } from './gate-words.ts';
+import { HeldAnswers, type HeldParts } from './held-answers.ts';
 import { whenInOrder } from './in-order.ts';
 import { type Entrances, MemberDoor, toldClient } from './member-door.ts';
 import { leadToTls } from './plain-http.ts';
@@ -46,6 +47,8 @@ interface Passing {
   answer: 'passes' | 'to be held' | 'held' | 'refused';
   /** A part of that answer has passed. */
   isTold: boolean;
+  /** Of the strict mode (SAFETY H9). */
+  held: HeldAnswers;
   /** Where the container was. */
   upstream: string;
   epoch: number;
@@ -58,6 +61,9 @@ interface OpenDoor {
   dropped(): void;
   say(sentence: string): void;
 }
+
+const heldBefore = (behind: Socket, parts: Omit<HeldParts, 'goOn'>): HeldAnswers =>
+  new HeldAnswers({ ...parts, goOn: () => void (behind.destroyed || behind.resume()) });
 
 /** Rejects where its port is taken, with it. */
 async function openDoor(servers: { close(): void }[], { door, host, enter, dropped, say }: OpenDoor): Promise<void> {
@@ -92,6 +98,7 @@ export class ServiceGate {
   readonly #pages: Pages;
   /** By its port, for what other machines hand on. */
   readonly #entrances: Entrances = new Map();
+  readonly #heldRoom = { bytes: 0 };
   #lease: GateLease | null = null;
   #wasOpen = false;
   #droppedAtMs = Number.NEGATIVE_INFINITY;
@@ -145,6 +152,7 @@ export class ServiceGate {
     const now = this.#passage();
     for (const one of this.#passing)
       if (now.kind !== 'open' || one.epoch !== now.epoch || one.upstream !== now.upstream) this.#cut(one);
+      else one.held.look();
     if ((now.kind === 'open') === this.#wasOpen) return;
     this.#wasOpen = now.kind === 'open';
     this.#say(now.kind === 'open' ? `open, epoch ${now.epoch}` : `shut: ${now.because}`);
@@ -245,7 +253,9 @@ export class ServiceGate {
     }
     const { upstream, epoch, tellsClient } = now;
     const behindIt = this.#reach(upstream, door.behind, () => one);
-    const one: Passing = { client, from, behind: behindIt, answer: 'passes', isTold: false, upstream, epoch };
+    const parts = { client, kind: door.kind, room: this.#heldRoom, now: () => this.#clock.bootMs() };
+    const held = heldBefore(behindIt, { ...parts, confirmedAt: () => this.#lease?.confirmedAt ?? null });
+    const one: Passing = { client, from, behind: behindIt, answer: 'passes', isTold: false, held, upstream, epoch };
     const { behind } = one;
     behind.setTimeout(limits.connectMs, () => behind.destroy(new Error('no answer')));
     const failed = (error: Error): void => {
@@ -278,7 +288,7 @@ export class ServiceGate {
 
   /** False: no more is read, for now. */
   #fromBehind(one: Passing, bytes: number): boolean {
-    const { client, behind, epoch } = one;
+    const { behind, epoch } = one;
     // Behind the arrival, not before it: an answer that GitLab gave in time and that is late here is late.
     if (!this.#mayPass(epoch)) {
       this.#cut(one);
@@ -289,7 +299,7 @@ export class ServiceGate {
       void this.#hold(one, Buffer.from(room.subarray(0, bytes)));
       return false;
     }
-    if (!client.write(Buffer.from(room.subarray(0, bytes)))) return false;
+    if (!one.held.give(Buffer.from(room.subarray(0, bytes)))) return false;
     if (bytes === room.length) return true;
     setImmediate(() => behind.destroyed || behind.resume());
     return false;
@@ -324,6 +334,7 @@ export class ServiceGate {
           one.answer = begins ? 'to be held' : 'passes';
           one.isTold = false;
         }
+        one.held.hears(chunk);
         if (!behind.write(chunk)) client.pause();
       }
     });
@@ -332,7 +343,7 @@ export class ServiceGate {
       else this.#cut(one);
     };
     client.on('end', () => whenInOrder(client, end(behind)));
-    behind.on('end', end(client));
+    behind.on('end', () => one.held.after(end(client)));
     for (const [from, to] of [
       [client, behind],
       [behind, client],
@@ -359,7 +370,7 @@ export class ServiceGate {
     one.isTold = true;
     if (because !== null && !wasTold) this.#refuse(one, because);
     else if (because !== null || !isSettled) this.#cut(one);
-    else if (client.write(answer)) behind.resume();
+    else if (one.held.give(answer)) behind.resume();
   }
 
   /** Nothing of GitLab's answer was told: this one stands in its place, and whatever GitLab says is nobody's. */
@@ -376,6 +387,7 @@ export class ServiceGate {
   }
 
   #cut(one: Passing): void {
+    one.held.drop();
     for (const socket of [one.client, one.behind]) if (!socket.destroyed) reset(socket);
     this.#passed(one);
   }

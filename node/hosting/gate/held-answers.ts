@@ -1,0 +1,103 @@
+import type { Socket } from 'node:net';
+import type { Door } from './gate-files.ts';
+
+/** Of one connection; GitLab is not read on while so much of its answers waits here. */
+const mostBytes = 1 << 20;
+/** Of a whole gate; then each connection keeps one piece at most. */
+const mostOfAllBytes = 64 << 20;
+
+/** What all connections of a gate have here together. */
+interface HeldRoom {
+  bytes: number;
+}
+
+export interface HeldParts {
+  client: Socket;
+  kind: Door['kind'];
+  room: HeldRoom;
+  /** ms of boot time. */
+  now(): number;
+  /** ms of boot time at which the host asked for the lease that it has; null: the strict mode is off. */
+  confirmedAt(): number | null;
+  /** GitLab may be read on. */
+  goOn(): void;
+}
+
+const reads = /^(?:GET|HEAD|OPTIONS) /;
+const fetches = /^POST [^ ?]*\/git-upload-pack(?:\?[^ ]*)? /;
+/** A method in capitals, or what there is of one. */
+const begins = /^[A-Z]{1,16}(?: |$)/;
+
+/**
+ * SAFETY H9, for one connection. In the strict mode GitLab's answers to whoever may have written wait for a lease that was asked for after they
+ * came from GitLab: its order counts, and no clock. What only reads (GET, a fetch of git) passes; whatever is not known to is taken for a
+ * write, and from then on the connection's answers wait, in their order. What ssh carries nobody can read: all of it waits.
+ */
+export class HeldAnswers {
+  readonly #parts: HeldParts;
+  readonly #pieces: { at: number; bytes: Buffer }[] = [];
+  #size = 0;
+  #mayHaveWritten: boolean;
+  #isFetch = false;
+  #whenEmpty: (() => void) | null = null;
+
+  constructor(parts: HeldParts) {
+    this.#parts = parts;
+    this.#mayHaveWritten = parts.kind !== 'http' && parts.kind !== 'https';
+  }
+
+  /** What the client sends, before GitLab has it. */
+  hears(chunk: Buffer): void {
+    if (this.#mayHaveWritten) return;
+    const line = chunk.subarray(0, 4096).toString('latin1');
+    if (reads.test(line)) this.#isFetch = false;
+    else if (fetches.test(line)) this.#isFetch = true;
+    // What a fetch asks for comes in several pieces.
+    else if (!this.#isFetch || begins.test(line)) this.#mayHaveWritten = true;
+  }
+
+  /** GitLab's answer, or a part of it. False: nothing more is read of it for now. */
+  give(bytes: Buffer): boolean {
+    const { client, room, now, confirmedAt } = this.#parts;
+    if (this.#size === 0 && (!this.#mayHaveWritten || confirmedAt() === null)) return client.write(bytes);
+    this.#pieces.push({ at: now(), bytes });
+    this.#count(bytes.length);
+    return this.#size < mostBytes && room.bytes < mostOfAllBytes;
+  }
+
+  /** The lease is another one: what came before it was asked for passes. */
+  look(): void {
+    const confirmedAt = this.#parts.confirmedAt() ?? Number.POSITIVE_INFINITY;
+    let passed = false;
+    // In one step of the clock either may have been first.
+    for (let one = this.#pieces[0]; one !== undefined && one.at < confirmedAt; one = this.#pieces[0]) {
+      this.#pieces.shift();
+      this.#count(-one.bytes.length);
+      this.#parts.client.write(one.bytes);
+      passed = true;
+    }
+    if (this.#size > 0) return void (passed && this.#parts.goOn());
+    const then = this.#whenEmpty;
+    this.#whenEmpty = null;
+    then?.();
+    if (passed) this.#parts.goOn();
+  }
+
+  /** Behind all that waits. */
+  after(then: () => void): void {
+    if (this.#size === 0) then();
+    else this.#whenEmpty = then;
+  }
+
+  /** The connection is cut. */
+  drop(): void {
+    this.#count(-this.#size);
+    this.#pieces.length = 0;
+    this.#whenEmpty = null;
+  }
+
+  #count(bytes: number): void {
+    this.#size += bytes;
+    this.#parts.room.bytes += bytes;
+  }
+}
