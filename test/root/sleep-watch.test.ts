@@ -1,6 +1,11 @@
 import { execFileSync } from 'node:child_process';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
+import type { Member } from '../../node/agent/member.ts';
+import { watchSleep } from '../../node/agent/sleep.ts';
+import { systemClock } from '../../node/clock.ts';
+import type { Log } from '../../node/log.ts';
 import { type Going, SleepWatch } from '../../node/machine/sleep-watch.ts';
+import type { LanNetwork } from '../../node/network/network.ts';
 import { installLogindStandIn, LogindStandIn } from './logind.ts';
 
 let logind: LogindStandIn | null = null;
@@ -129,5 +134,67 @@ describe('a watch', () => {
       'systemd-logind does not answer: before sleep and shutdown only a signal makes this agent leave politely',
     ]);
     expect(said).toEqual([]);
+  });
+});
+
+describe('a machine that runs GitLab and hands it over', () => {
+  /** An agent's part in it; what is asked of its member, in order. */
+  async function sleeper(delayMs: number) {
+    const { say, inhibitors } = bound(await bus(delayMs));
+    const did: string[] = [];
+    let finish = (): void => {};
+    const member = {
+      hosting: {
+        handOver: {
+          mayTake: (ms: number) => did.push(`may take ${ms}`),
+          before: ({ going, patienceMs, signal }: { going: Going; patienceMs: number; signal: AbortSignal }) => {
+            did.push(`${going} ${patienceMs}`);
+            return new Promise<void>((resolve) => {
+              finish = resolve;
+              signal.addEventListener('abort', () => resolve());
+            });
+          },
+        },
+      },
+      leave: async () => {
+        did.push('leaves');
+        return true;
+      },
+      comeBack: () => did.push('comes back'),
+    };
+    const stop = watchSleep({
+      ...{ member: member as unknown as Member, network: { woke: () => {} } as LanNetwork, clock: systemClock() },
+      log: { event: () => {}, warn: () => {}, debug: () => {} } as unknown as Log,
+      signal: new AbortController().signal,
+      move: async () => ({ state: 'done', because: 'asked' }),
+    });
+    watches.push({ stop } as SleepWatch);
+    await until('the lock is held', async () => (await inhibitors()).length === 1);
+    await until('what there is for it', () => did.length === 1);
+    return { say, inhibitors, did, finish: () => finish() };
+  }
+
+  it('is held until that is over, and leaves then; it hears beforehand how long there will be', async () => {
+    const { say, inhibitors, did, finish } = await sleeper(60_000);
+    expect(did).toEqual(['may take 57300']);
+    await say('PrepareForSleep', true);
+    await until('it begins', () => did.length === 2);
+    expect([did[1], (await inhibitors()).length]).toEqual(['sleep 57300', 1]);
+    finish();
+    await until('the lock is given back', async () => (await inhibitors()).length === 0);
+    expect(did[2]).toBe('leaves');
+    await say('PrepareForSleep', false);
+    await until('it is back', () => did.length === 4);
+    expect(did[3]).toBe('comes back');
+  });
+
+  it('that stays after all does not leave', async () => {
+    const { say, inhibitors, did } = await sleeper(60_000);
+    await say('PrepareForShutdown', true);
+    await until('it begins', () => did.length === 2);
+    await say('PrepareForShutdown', false);
+    await until('it is back', () => did.length === 3);
+    expect(did.slice(1)).toEqual(['shutdown 57300', 'comes back']);
+    expect(await inhibitors()).toHaveLength(1);
   });
 });
