@@ -20,6 +20,7 @@ import { isCgroupFrozen, thawIfFrozen } from '../../node/executors/run-cgroup.ts
 import { livingGates } from '../../node/hosting/gate/gate-files.ts';
 import { isGuarded } from '../../node/hosting/gate/gate-guard.ts';
 import { readLease } from '../../node/hosting/gate/gate-lease.ts';
+import { hostingTimings } from '../../scheduler/hosting/hosting-timings.ts';
 import { install } from '../bench/debian.ts';
 import { GateEngine } from '../hosting/gate-engine.ts';
 import { GateRig } from '../hosting/gate-rig.ts';
@@ -316,6 +317,26 @@ describe('the gate', () => {
       [address, cgroup] = [machine.address, machine.cgroup];
     },
   );
+
+  it('in the strict mode an answer to a write waits for the next lease, and comes with it (SAFETY H9)', async () => {
+    await serve({ epoch: 7 });
+    expect(readLease(rig.folder)?.confirmedAt).toBeUndefined();
+    const next = rig.agent({ isStrict: true });
+    await takesOver(next);
+    agent.kill('SIGKILL');
+    agent = next;
+    const { until: end, confirmedAt } = readLease(rig.folder)!;
+    expect(confirmedAt).toBe(end - hostingTimings.leaseMs);
+    const posts = (): string => curl('-X', 'POST', '--data', 'x', `${here}/cgi-bin/late?0`);
+    expect(posts()).toBe('pushed\n');
+    // Nobody lets it go on any more: what only reads is answered to the end of the lease, and a write is not.
+    agent.kill('SIGSTOP');
+    await sleep(200);
+    expect(isServed()).toBe(true);
+    expect(posts()).toBe('');
+    agent.kill('SIGCONT');
+    await until('it answers writes again', () => posts() === 'pushed\n', 10_000);
+  });
 
   it('finds nft where a person’s own PATH has no sbin, as root’s by `su`: the look before a deploy finds it there too', async () => {
     const before = process.env.PATH;
