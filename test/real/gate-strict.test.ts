@@ -3,8 +3,10 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { systemClock } from '../../node/clock.ts';
+import { pushSocketIn } from '../../node/hosting/gate/gate-files.ts';
 import { type GateLease, writeLease } from '../../node/hosting/gate/gate-lease.ts';
 import { ServiceGate } from '../../node/hosting/gate/service-gate.ts';
+import { HookDoor } from '../../node/hosting/push/hook-door.ts';
 
 /** SAFETY H9. The gate in this process, with a clock that stands still unless it is set; sockets are real. */
 const bootId = systemClock().bootId();
@@ -179,6 +181,42 @@ describe('the strict mode', () => {
       },
       { timeout: 20_000, interval: 1 },
     );
+  });
+
+  it('beside the wait for another push: a lease that lets go of one part passes none ahead of the part that waits', async () => {
+    const waits: (() => void)[] = [];
+    const door = await HookDoor.open([pushSocketIn(home)], {
+      ...{ ask: () => new Promise<never>(() => undefined), aloneWords: () => '', waitWords: () => '' },
+      settled: () => new Promise<void>((done) => waits.push(done)),
+    });
+    const settled = async (): Promise<void> => {
+      await vi.waitUntil(() => waits.length > 0);
+      waits.shift()?.();
+    };
+    await lease(nowMs);
+    const { inner, told, asks } = await connected();
+    await asks('POST /x HTTP/1.1\r\n\r\n');
+    await asks('GET /a.git/info/refs?service=git-receive-pack HTTP/1.1\r\n\r\n');
+    inner.write('one, ');
+    await settled();
+    await moment(100);
+    inner.write('two, ');
+    await vi.waitUntil(() => waits.length > 0);
+    nowMs += 10;
+    await lease(nowMs);
+    await vi.waitUntil(() => told.back === 'one, ');
+    inner.write('three');
+    await moment();
+    expect(told.back).toBe('one, ');
+    await settled();
+    await moment(100);
+    // Read ahead of its turn, there is nothing more to settle.
+    waits.shift()?.();
+    await moment(100);
+    nowMs += 10;
+    await lease(nowMs);
+    await vi.waitUntil(() => told.back === 'one, two, three');
+    await door.close();
   });
 
   it('that ends, as an agent without it comes, lets go of what it held', async () => {

@@ -7,7 +7,7 @@ import { ClientShare, clientOf } from './client-share.ts';
 import { type Door, pushSocketIn } from './gate-files.ts';
 import { type GateLease, newerLease, type Passage, passage, readLease } from './gate-lease.ts';
 import { answerPage, answerSsh, heldAnswer, proxyLine } from './gate-words.ts';
-import { HeldAnswers, type HeldParts } from './held-answers.ts';
+import { HeldAnswers } from './held-answers.ts';
 import { whenInOrder } from './in-order.ts';
 import { type Entrances, MemberDoor, toldClient } from './member-door.ts';
 import { leadToTls } from './plain-http.ts';
@@ -61,9 +61,6 @@ interface OpenDoor {
   dropped(): void;
   say(sentence: string): void;
 }
-
-const heldBefore = (behind: Socket, parts: Omit<HeldParts, 'goOn'>): HeldAnswers =>
-  new HeldAnswers({ ...parts, goOn: () => void (behind.destroyed || behind.resume()) });
 
 /** Rejects where its port is taken, with it. */
 async function openDoor(servers: { close(): void }[], { door, host, enter, dropped, say }: OpenDoor): Promise<void> {
@@ -253,8 +250,12 @@ export class ServiceGate {
     }
     const { upstream, epoch, tellsClient } = now;
     const behindIt = this.#reach(upstream, door.behind, () => one);
-    const parts = { client, kind: door.kind, room: this.#heldRoom, now: () => this.#clock.bootMs() };
-    const held = heldBefore(behindIt, { ...parts, confirmedAt: () => this.#lease?.confirmedAt ?? null });
+    const held = new HeldAnswers({
+      ...{ client, kind: door.kind, room: this.#heldRoom },
+      now: () => this.#clock.bootMs(),
+      confirmedAt: () => this.#lease?.confirmedAt ?? null,
+      goOn: () => void (one.answer === 'held' || behindIt.destroyed || behindIt.resume()),
+    });
     const one: Passing = { client, from, behind: behindIt, answer: 'passes', isTold: false, held, upstream, epoch };
     const { behind } = one;
     behind.setTimeout(limits.connectMs, () => behind.destroy(new Error('no answer')));
@@ -377,7 +378,7 @@ export class ServiceGate {
   #refuse(one: Passing, because: string): void {
     const late = setTimeout(() => this.#cut(one), limits.pageMs);
     one.client.once('close', () => clearTimeout(late));
-    one.client.end(heldAnswer(because));
+    one.held.after(() => one.client.end(heldAnswer(because)));
     one.behind.resume();
   }
 
