@@ -104,6 +104,7 @@ describe('the gate asks its lease at each chunk, not only when it looks 20 times
 
 describe('a push that begins while another one waits for its copy', () => {
   const begins = 'GET /a.git/info/refs?service=git-receive-pack HTTP/1.1\r\n\r\n';
+  const head = 'HTTP/1.1 200 OK\r\nContent-Type: application/x-git-receive-pack-advertisement\r\n\r\n';
 
   it('has its first answer held back, as what GitLab read of its refs; all passes in order behind it', async () => {
     let settle = (): void => undefined;
@@ -129,26 +130,27 @@ describe('a push that begins while another one waits for its copy', () => {
     client.write(begins);
     await vi.waitFor(() => expect(came).toBe(begins));
     // A push may begin to wait after the request, and before GitLab reads its refs.
-    inner.write('refs, ');
+    inner.write(`${head}refs, `);
     await new Promise((done) => setTimeout(done, 300));
     inner.write('a'.repeat(1 << 20));
     await new Promise((done) => setTimeout(done, 1000));
     expect(back).toBe('before');
     settle();
-    await vi.waitFor(() => expect(back).toBe(`beforerefs, ${'a'.repeat(1 << 20)}`));
-    inner.write(', after');
-    await vi.waitFor(() => expect(back.endsWith(', after')).toBe(true));
+    await vi.waitFor(() => expect(back).toBe(`before${head}refs, ${'a'.repeat(1 << 20)}`));
+    inner.write('HTTP/1.1 200 OK\r\n\r\nafter');
+    await vi.waitFor(() => expect(back.endsWith('after')).toBe(true));
     await door.close();
   });
 
-  it('once more on the connection of another push is held too, part for part; asked before the answer it is cut', async () => {
+  it('once more on the connection of another push is held too, part for part, however many were asked for ahead', async () => {
     const waits: (() => void)[] = [];
     const door = await HookDoor.open([pushSocketIn(home)], {
       ...{ ask: () => new Promise<never>(() => undefined), aloneWords: () => '', waitWords: () => '' },
       settled: () => new Promise<void>((done) => waits.push(done)),
     });
+    const page = 'HTTP/1.1 200 OK\r\n\r\npage';
     let [back, asked] = ['', 0];
-    inner.on('data', () => (asked += 1));
+    inner.on('data', (chunk: Buffer) => (asked += chunk.length));
     client.on('data', (chunk: Buffer) => {
       back += chunk.toString('latin1');
     });
@@ -156,31 +158,36 @@ describe('a push that begins while another one waits for its copy', () => {
       await vi.waitFor(() => expect(waits.length).toBeGreaterThan(0), { timeout: 5000 });
       waits.shift()?.();
     };
-    client.write(begins);
-    await vi.waitFor(() => expect(asked).toBe(1));
-    inner.write('first');
-    await settles();
-    await vi.waitFor(() => expect(back).toBe('first'));
-    // Its answer may have a rest, behind which stands the next one: both are held.
-    client.write(begins);
-    await vi.waitFor(() => expect(asked).toBe(2));
-    inner.write(' rest ');
-    await settles();
-    await vi.waitFor(() => expect(back).toBe('first rest '));
-    inner.write('second');
-    await vi.waitFor(() => expect(waits.length).toBe(1), { timeout: 5000 });
-    expect(back).toBe('first rest ');
-    await settles();
-    await vi.waitFor(() => expect(back).toBe('first rest second'));
+    const tells = async (part: string, isHeld: boolean): Promise<void> => {
+      const before = back;
+      inner.write(part);
+      if (isHeld) {
+        await vi.waitFor(() => expect(waits.length).toBe(1), { timeout: 5000 });
+        expect(back).toBe(before);
+        await settles();
+      }
+      await vi.waitFor(() => expect(back).toBe(before + part));
+    };
+    const asks = async (request: string): Promise<void> => {
+      const due = asked + request.length;
+      client.write(request);
+      await vi.waitFor(() => expect(asked).toBe(due));
+    };
+    // A push is asked for before a page came, and one more page before the refs; then a push twice, in one piece.
+    const get = 'GET /x HTTP/1.1\r\n\r\n';
+    await asks(get);
+    await asks(begins);
+    await tells(page, false);
+    await asks(get);
+    await tells(`${head}refs`, true);
+    await asks(begins + begins);
+    await tells(' and their rest', true);
+    await tells(page, false);
+    await tells(`the rest of it${head}second`, true);
+    await tells(`${head}third`, true);
     client.write('POST /a.git/git-receive-pack HTTP/1.1');
-    await vi.waitFor(() => expect(asked).toBe(3));
-    inner.write(', pushed');
-    await vi.waitFor(() => expect(back.endsWith(', pushed')).toBe(true));
-    const closed = new Promise((done) => client.once('close', done));
-    client.write(begins);
-    await vi.waitFor(() => expect(asked).toBe(4));
-    client.write(begins);
-    await closed;
+    await tells('HTTP/1.1 200 OK\r\n\r\npushed', false);
+    await tells(`${head}once more`, true);
     await door.close();
   });
 
@@ -194,7 +201,7 @@ describe('a push that begins while another one waits for its copy', () => {
     });
     client.write(begins);
     await once(inner, 'data');
-    inner.write(`HTTP/1.1 200 OK\r\n\r\n${'refs'.repeat(100_000)}`);
+    inner.write(`${head}${'refs'.repeat(100_000)}`);
     let back = '';
     client.on('data', (chunk: Buffer) => {
       back += chunk.toString('latin1');
@@ -220,7 +227,7 @@ describe('a push that begins while another one waits for its copy', () => {
     const closed = new Promise((done) => client.once('close', done));
     client.write(begins);
     await once(inner, 'data');
-    inner.write('refs');
+    inner.write(`${head}refs`);
     let back = '';
     client.on('data', (chunk: Buffer) => {
       back += chunk.toString('latin1');

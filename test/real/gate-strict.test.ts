@@ -197,17 +197,18 @@ describe('the strict mode', () => {
     const { inner, told, asks } = await connected();
     await asks('POST /x HTTP/1.1\r\n\r\n');
     await asks('GET /a.git/info/refs?service=git-receive-pack HTTP/1.1\r\n\r\n');
-    inner.write('one, ');
+    const one = 'HTTP/1.1 200 OK\r\nContent-Type: application/x-git-receive-pack-advertisement\r\n\r\none, ';
+    inner.write(one);
     await settled();
     await moment(100);
     inner.write('two, ');
     await vi.waitUntil(() => waits.length > 0);
     nowMs += 10;
     await lease(nowMs);
-    await vi.waitUntil(() => told.back === 'one, ');
+    await vi.waitUntil(() => told.back === one);
     inner.write('three');
     await moment();
-    expect(told.back).toBe('one, ');
+    expect(told.back).toBe(one);
     await settled();
     await moment(100);
     // Read ahead of its turn, there is nothing more to settle.
@@ -215,7 +216,7 @@ describe('the strict mode', () => {
     await moment(100);
     nowMs += 10;
     await lease(nowMs);
-    await vi.waitUntil(() => told.back === 'one, two, three');
+    await vi.waitUntil(() => told.back === `${one}two, three`);
     await door.close();
   });
 

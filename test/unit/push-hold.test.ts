@@ -4,39 +4,51 @@ import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { PushWatch, pushesSettled } from '../../node/hosting/gate/push-hold.ts';
+import { pushesSettled, RefsWatch } from '../../node/hosting/gate/push-hold.ts';
 import { HookDoor } from '../../node/hosting/push/hook-door.ts';
 import { hookText } from '../../node/hosting/push/push-hook.ts';
 
+const refs =
+  'HTTP/1.1 200 OK\r\nServer: nginx\r\nContent-Type: application/x-git-receive-pack-advertisement\r\n\r\n001f# service';
+
 it.each([
-  ['GET /root/a.git/info/refs?service=git-receive-pack HTTP/1.1\r\nHost: x\r\n\r\n', true],
-  ['GET /a.git/info/refs?x=1&service=git-receive-pack HTTP/1.1\r\n\r\n', true],
-  ['GET /a.git/info/refs?service=git-upload-pack HTTP/1.1\r\n\r\n', false],
-  ['POST /a.git/git-receive-pack HTTP/1.1\r\n\r\n', false],
-  ['GET /search?q=/info/refs?service=git-receive-packs HTTP/1.1\r\n\r\n', false],
-  ['GET / HTTP/1.1\r\nReferer: /info/refs?service=git-receive-pack\r\n\r\n', false],
-  ['GE', false],
-  [`GET /${'a'.repeat(5000)}/info/refs?service=git-receive-pack HTTP/1.1\r\n`, false],
-])('%s begins a push: %s', (text, is) => {
-  expect(new PushWatch().begins(Buffer.from(text))).toBe(is);
-  // In two pieces, wherever a proxy or the kernel cut it, and behind whatever else that came before.
-  const line = text.indexOf('\n') + 1 || text.length;
-  for (let at = 1; at < line; at += text.length > 1000 ? 97 : 1) {
-    const watch = new PushWatch();
-    expect(watch.begins(Buffer.from('0000'))).toBe(false);
-    expect(watch.begins(Buffer.from('G'))).toBe(false);
-    expect(watch.begins(Buffer.from(text.slice(0, at)))).toBe(false);
-    expect(watch.begins(Buffer.from(text.slice(at)))).toBe(is);
+  [refs, true],
+  [refs.replace('Content-Type: ', 'content-type:'), true],
+  [refs.replaceAll('receive', 'upload'), false],
+  ['HTTP/1.1 401 Unauthorized\r\nContent-Type: text/plain\r\n\r\n', false],
+  // A page of git's own handbook, and a header of another name.
+  ['HTTP/1.1 200 OK\r\n\r\n<code>S: Content-Type: application/x-git-receive-pack-advertisement</code>', false],
+  ['HTTP/1.1 200 OK\r\nX-Content-Type: application/x-git-receive-pack-advertisement\r\n\r\n', false],
+])('%s is refs that a push reads: %s', (text, is) => {
+  expect(new RefsWatch().sees(Buffer.from(text))).toBe(is ? 'first of refs' : 'other');
+  // Asked ahead, behind another answer in one part.
+  expect(new RefsWatch().sees(Buffer.from(`HTTP/1.1 200 OK\r\n\r\nfirst${text}`))).toBe(is ? 'first of refs' : 'other');
+  expect(new RefsWatch().sees(Buffer.from(`the rest of another${text}`))).toBe(is ? 'refs' : 'other');
+  // In two parts, wherever the kernel cut it: none that comes behind the type passes.
+  for (let at = 1; at < text.length; at++) {
+    const watch = new RefsWatch();
+    watch.sees(Buffer.from('HTTP/1.1 200 OK\r\n\r\nbefore'));
+    watch.sees(Buffer.from(text.slice(0, at)));
+    expect(watch.sees(Buffer.from(text.slice(at))) !== 'other').toBe(is);
+    expect(watch.sees(Buffer.from('003f refs/heads/HTTP/1.1')) !== 'other').toBe(is);
   }
+  const bytes = new RefsWatch();
+  const seen = [...text].map((byte) => bytes.sees(Buffer.from(byte)));
+  expect(seen.at(-1)).toBe(is ? 'refs' : 'other');
 });
 
-it('a line in as many pieces as it has bytes begins a push too, and the next request is looked at anew', () => {
-  const line = 'GET /root/a.git/info/refs?service=git-receive-pack HTTP/1.1\r\n';
-  const watch = new PushWatch();
-  const is = [...line].map((byte) => watch.begins(Buffer.from(byte)));
-  expect(is.flatMap((begins, at) => (begins ? [at] : []))).toEqual([line.length - 1]);
-  expect(watch.begins(Buffer.from('GET /a HTTP/1.1\r\n'))).toBe(false);
-  expect(watch.begins(Buffer.from(line))).toBe(true);
+it('the next answer is looked at anew, in however many parts it begins', () => {
+  const next = 'HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n';
+  for (let at = 1; at < next.length; at++) {
+    const watch = new RefsWatch();
+    watch.sees(Buffer.from(refs));
+    watch.sees(Buffer.from('HTTP/1.'));
+    expect(watch.sees(Buffer.from(' refs/heads/a'))).toBe('refs');
+    watch.sees(Buffer.from(next.slice(0, at)));
+    expect(watch.sees(Buffer.from(next.slice(at)))).toBe('other');
+    expect(watch.sees(Buffer.from('a page'))).toBe('other');
+    expect(watch.sees(Buffer.from(refs))).toBe('first of refs');
+  }
 });
 
 let folder: string;

@@ -7,11 +7,11 @@ const mostBytes = 1 << 20;
 const mostOfAllBytes = 64 << 20;
 
 /** What all connections of a gate have here together. */
-interface HeldRoom {
+export interface HeldRoom {
   bytes: number;
 }
 
-export interface HeldParts {
+interface HeldParts {
   client: Socket;
   kind: Door['kind'];
   room: HeldRoom;

@@ -6,31 +6,48 @@ import { connect } from 'node:net';
  * until no push waits any more that waited when it came: one that came later has changed nothing of what it says.
  */
 
-/** How much of a request's first line is looked at; a longer one is no push's. */
+/** How much of a line of the agent's is kept. */
 const lineBytes = 4096;
 
-const starts = 'GET ';
+const refsType = 'application/x-git-receive-pack-advertisement';
+const isField = /\ncontent-type: {0,8}$/i;
+const fieldChars = '\ncontent-type: '.length + 8;
+const beginnings = ['HTTP/1.1 ', 'HTTP/1.0 '];
+const longestBeginning = 9;
+/** Of a part, for what two of them cut. */
+const keptChars = fieldChars + refsType.length;
 
-/** Looks at what a client sends for the first request of a push. Behind a proxy that keeps its connections too: a request begins a chunk. */
-export class PushWatch {
-  /** A request's line that is not whole yet. */
-  #line = '';
-
-  /** True for the chunk that ends the line of a push's first request, in however many pieces that comes. */
-  begins(chunk: Buffer): boolean {
-    const piece = chunk.subarray(0, lineBytes).toString('latin1');
-    // What was taken for a beginning may have been the end of something else.
-    const lines = [this.#line + piece, piece].filter((text) => starts.startsWith(text.slice(0, starts.length)));
-    const open = lines.find((text) => !text.includes('\n') && text.length < lineBytes);
-    this.#line = open ?? '';
-    return lines.some((text) => isPush(text.split(/\r?\n/)[0] ?? '', text.includes('\n')));
-  }
+/** True where it stands as the type of an answer; a file or a page may say it too. */
+function namesRefs(bytes: Buffer): boolean {
+  for (let at = bytes.indexOf(refsType); at >= 0; at = bytes.indexOf(refsType, at + 1))
+    if (isField.test(bytes.toString('latin1', Math.max(0, at - fieldChars), at))) return true;
+  return false;
 }
 
-const isPush = (line: string, isWhole: boolean): boolean =>
-  isWhole &&
-  line.length < lineBytes &&
-  /^GET [^ ]*\/info\/refs\?(?:[^ ]*&)?service=git-receive-pack(?:[& ]|$)/.test(line);
+/**
+ * Looks at what GitLab sends on one connection for refs that a push reads, which HTTP's git calls by a type of their own
+ * (gitprotocol-http): however its client asked, in pieces, ahead of other answers or through a proxy that keeps its connections. Refs end
+ * where a part begins the next answer: no part of theirs begins so, as no name of a ref has a space in it.
+ */
+export class RefsWatch {
+  #isRefs = false;
+  /** Of an answer's beginning, which is not whole yet. */
+  #start = '';
+  #tail = '';
+
+  /** The next part, as it came: `refs`: it belongs to such an answer; `first of refs`: its beginning too. */
+  sees(part: Buffer): 'other' | 'refs' | 'first of refs' {
+    const head = this.#start + part.toString('latin1', 0, longestBeginning);
+    const begins = beginnings.some((beginning) => head.startsWith(beginning));
+    const isFirst = begins && this.#start === '';
+    this.#start = !begins && beginnings.some((beginning) => beginning.startsWith(head)) ? head : '';
+    if (begins) this.#isRefs = false;
+    const joint = this.#tail + part.toString('latin1', 0, keptChars);
+    this.#tail = (this.#tail + part.toString('latin1', Math.max(0, part.length - keptChars))).slice(-keptChars);
+    if (namesRefs(part) || namesRefs(Buffer.from(joint, 'latin1'))) this.#isRefs = true;
+    return this.#isRefs ? (isFirst ? 'first of refs' : 'refs') : 'other';
+  }
+}
 
 const againMs = 100;
 

@@ -1,18 +1,16 @@
 import { createServer as createPages, type Server as Pages } from 'node:http';
-import { connect, createServer, type Socket } from 'node:net';
+import { createServer, type Socket } from 'node:net';
 import type { SecureContext } from 'node:tls';
 import type { Clock } from '../../clock.ts';
 import type { Client } from '../forward/hand-over.ts';
+import { Carried } from './carried.ts';
 import { ClientShare, clientOf } from './client-share.ts';
 import { type Door, pushSocketIn } from './gate-files.ts';
 import { type GateLease, newerLease, type Passage, passage, readLease } from './gate-lease.ts';
-import { answerPage, answerSsh, heldAnswer, proxyLine } from './gate-words.ts';
-import { HeldAnswers } from './held-answers.ts';
-import { whenInOrder } from './in-order.ts';
+import { answerPage, answerSsh, proxyLine } from './gate-words.ts';
 import { type Entrances, MemberDoor, toldClient } from './member-door.ts';
 import { leadToTls } from './plain-http.ts';
-import { holdLimits, PushWatch, pushesSettled } from './push-hold.ts';
-import { reset, speakTls } from './tls-door.ts';
+import { speakTls } from './tls-door.ts';
 
 const limits = {
   /** At one door, those included that read a page. */
@@ -22,36 +20,15 @@ const limits = {
   lookMs: 50,
   /** What the gate says itself it says within this time, or not: whoever sends no whole request may not stay. */
   pageMs: 10_000,
-  /** Nothing moves: GitLab's own limits are shorter, but for a terminal that somebody left open. */
-  idleMs: 3_600_000,
   /** A client whose machine lost its power is found out by the kernel's questions. */
   keepAliveMs: 60_000,
-  chunkBytes: 64 << 10,
   dropsSaidMs: 60_000,
 } as const;
-
-/** What GitLab sends is read into it and copied at once, so that a connection that rests has no memory of its own. */
-const room = Buffer.allocUnsafeSlow(limits.chunkBytes);
 
 interface Entrance {
   tls: SecureContext | null;
   /** Of one that another machine hands on. */
   from: Client | null;
-}
-
-interface Passing {
-  client: Socket;
-  from: Client | null;
-  behind: Socket;
-  /** What GitLab answers to the first request of a push is held while another push waits for its copy: each part, until its client goes on. */
-  answer: 'passes' | 'to be held' | 'held' | 'refused';
-  /** A part of that answer has passed. */
-  isTold: boolean;
-  /** Of the strict mode (SAFETY H9). */
-  held: HeldAnswers;
-  /** Where the container was. */
-  upstream: string;
-  epoch: number;
 }
 
 interface OpenDoor {
@@ -88,7 +65,7 @@ export class ServiceGate {
   readonly #bootId: string;
   readonly #say: (sentence: string) => void;
   readonly #heard: (lease: GateLease) => void;
-  readonly #passing = new Set<Passing>();
+  readonly #passing = new Set<Carried>();
   /** Clients that GitLab has not answered yet, and those that read what the gate says. */
   readonly #waiting = new Set<Socket>();
   readonly #servers: { close(): void }[] = [];
@@ -148,8 +125,8 @@ export class ServiceGate {
     this.#read();
     const now = this.#passage();
     for (const one of this.#passing)
-      if (now.kind !== 'open' || one.epoch !== now.epoch || one.upstream !== now.upstream) this.#cut(one);
-      else one.held.look();
+      if (now.kind !== 'open' || one.epoch !== now.epoch || one.upstream !== now.upstream) one.cut();
+      else one.look();
     if ((now.kind === 'open') === this.#wasOpen) return;
     this.#wasOpen = now.kind === 'open';
     this.#say(now.kind === 'open' ? `open, epoch ${now.epoch}` : `shut: ${now.because}`);
@@ -168,7 +145,7 @@ export class ServiceGate {
   close(): void {
     if (this.#timer !== null) clearInterval(this.#timer);
     for (const server of this.#servers) server.close();
-    for (const one of this.#passing) this.#cut(one);
+    for (const one of this.#passing) one.cut();
     for (const socket of this.#waiting) socket.destroy();
   }
 
@@ -249,14 +226,7 @@ export class ServiceGate {
       return;
     }
     const { upstream, epoch, tellsClient } = now;
-    const behindIt = this.#reach(upstream, door.behind, () => one);
-    const held = new HeldAnswers({
-      ...{ client, kind: door.kind, room: this.#heldRoom },
-      now: () => this.#clock.bootMs(),
-      confirmedAt: () => this.#lease?.confirmedAt ?? null,
-      goOn: () => void (one.answer === 'held' || behindIt.destroyed || behindIt.resume()),
-    });
-    const one: Passing = { client, from, behind: behindIt, answer: 'passes', isTold: false, held, upstream, epoch };
+    const one = this.#reach(client, door, { upstream, epoch });
     const { behind } = one;
     behind.setTimeout(limits.connectMs, () => behind.destroy(new Error('no answer')));
     const failed = (error: Error): void => {
@@ -268,42 +238,23 @@ export class ServiceGate {
       behind.off('error', failed);
       behind.setTimeout(0);
       this.#waiting.delete(client);
-      this.#carry(one, { ...door, proxy: door.proxy && tellsClient });
+      if (!this.#mayPass(epoch)) return one.cut();
+      this.#passing.add(one);
+      one.begin(door.proxy && tellsClient ? proxyLine(from === null ? client : toldClient(from)) : '');
     });
   }
 
-  /**
-   * Read by hand, so that each short read is followed by another one after a stop. libuv makes an end of a hang-up behind a short
-   * read where it goes on reading, and a reset is a hang-up too: half an answer of a GitLab that died would be a whole one for
-   * its client. Where reading was stopped and begins again, the kernel is asked, and says which it was.
-   */
-  #reach(host: string, port: number, passing: () => Passing): Socket {
-    return connect({
-      host,
-      port,
-      allowHalfOpen: true,
-      noDelay: true,
-      onread: { buffer: room, callback: (bytes) => this.#fromBehind(passing(), bytes) },
+  #reach(client: Socket, door: Door, { upstream, epoch }: { upstream: string; epoch: number }): Carried {
+    return new Carried({
+      ...{ client, door, upstream, epoch, room: this.#heldRoom, pushes: pushSocketIn(this.#folder) },
+      now: () => this.#clock.bootMs(),
+      confirmedAt: () => this.#lease?.confirmedAt ?? null,
+      mayPass: () => this.#mayPass(epoch),
+      ended: (one) => {
+        this.#passing.delete(one);
+        this.#seeWhetherEmpty();
+      },
     });
-  }
-
-  /** False: no more is read, for now. */
-  #fromBehind(one: Passing, bytes: number): boolean {
-    const { behind, epoch } = one;
-    // Behind the arrival, not before it: an answer that GitLab gave in time and that is late here is late.
-    if (!this.#mayPass(epoch)) {
-      this.#cut(one);
-      return false;
-    }
-    if (one.answer === 'refused') return true;
-    if (one.answer === 'to be held') {
-      void this.#hold(one, Buffer.from(room.subarray(0, bytes)));
-      return false;
-    }
-    if (!one.held.give(Buffer.from(room.subarray(0, bytes)))) return false;
-    if (bytes === room.length) return true;
-    setImmediate(() => behind.destroyed || behind.resume());
-    return false;
   }
 
   #turnAway(client: Socket, { kind }: Door, because: string): void {
@@ -313,83 +264,5 @@ export class ServiceGate {
     else if (kind === 'ssh') answerSsh(client, because);
     else client.resetAndDestroy();
     client.resume();
-  }
-
-  #carry(one: Passing, { proxy, kind }: Door): void {
-    const { client, behind, epoch } = one;
-    if (!this.#mayPass(epoch)) {
-      this.#cut(one);
-      return;
-    }
-    this.#passing.add(one);
-    client.setTimeout(limits.idleMs, () => this.#cut(one));
-    if (proxy) behind.write(proxyLine(one.from === null ? client : toldClient(one.from)));
-    const pushes = kind === 'http' || kind === 'https' ? new PushWatch() : null;
-    client.on('data', (chunk: Buffer) => {
-      if (!this.#mayPass(epoch)) this.#cut(one);
-      else if (one.answer !== 'refused') {
-        const begins = pushes?.begins(chunk) ?? false;
-        // Nobody asks again before an answer; whose part is whose could not be told.
-        if (begins && (one.answer === 'held' || (one.answer === 'to be held' && !one.isTold))) return this.#cut(one);
-        if (begins || (one.answer === 'to be held' && one.isTold)) {
-          one.answer = begins ? 'to be held' : 'passes';
-          one.isTold = false;
-        }
-        one.held.hears(chunk);
-        if (!behind.write(chunk)) client.pause();
-      }
-    });
-    const end = (to: Socket) => (): void => {
-      if (this.#mayPass(epoch)) to.end();
-      else this.#cut(one);
-    };
-    client.on('end', () => whenInOrder(client, end(behind)));
-    behind.on('end', () => one.held.after(end(client)));
-    for (const [from, to] of [
-      [client, behind],
-      [behind, client],
-    ] as const) {
-      to.on('drain', () => (from === behind && one.answer === 'held') || from.resume());
-      // A reset is handed on as one: as a clean end it would make half an answer a whole one.
-      from.on('error', () => this.#cut(one));
-      from.on('close', () => {
-        if (!from.readableEnded || !from.writableFinished) this.#cut(one);
-        else if (to.destroyed) this.#passed(one);
-      });
-    }
-    client.resume();
-  }
-
-  /** What GitLab has read of its refs is told when no push waits that had changed them by then. */
-  async #hold(one: Passing, answer: Buffer): Promise<void> {
-    const { client, behind, epoch } = one;
-    one.answer = 'held';
-    const isOver = (): boolean => client.destroyed || !this.#mayPass(epoch);
-    const { isSettled, because } = await pushesSettled(pushSocketIn(this.#folder), isOver, holdLimits.wordsMs);
-    const wasTold = one.isTold;
-    one.answer = because === null ? 'to be held' : 'refused';
-    one.isTold = true;
-    if (because !== null && !wasTold) this.#refuse(one, because);
-    else if (because !== null || !isSettled) this.#cut(one);
-    else if (one.held.give(answer)) behind.resume();
-  }
-
-  /** Nothing of GitLab's answer was told: this one stands in its place, and whatever GitLab says is nobody's. */
-  #refuse(one: Passing, because: string): void {
-    const late = setTimeout(() => this.#cut(one), limits.pageMs);
-    one.client.once('close', () => clearTimeout(late));
-    one.held.after(() => one.client.end(heldAnswer(because)));
-    one.behind.resume();
-  }
-
-  #passed(one: Passing): void {
-    this.#passing.delete(one);
-    this.#seeWhetherEmpty();
-  }
-
-  #cut(one: Passing): void {
-    one.held.drop();
-    for (const socket of [one.client, one.behind]) if (!socket.destroyed) reset(socket);
-    this.#passed(one);
   }
 }
