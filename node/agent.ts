@@ -243,6 +243,7 @@ export class Agent {
       hasDrills: this.#options.hasDrills,
       handsOver: this.#options.handsOver,
       isStrict: this.#options.isStrict,
+      bootsBeside: this.#options.bootsBeside,
       forwards: this.#options.forwards,
       mdns: this.#options.mdns,
       copyRateBytes: this.#options.copyRateBytes,

@@ -165,6 +165,16 @@ export const DrillSeen = z.looseObject({
 });
 export type DrillSeen = z.infer<typeof DrillSeen>;
 
+/** GitLab, booted beside the grace of its silent host. `since`: by its own wall clock; both null while it boots none, `waits` says why. */
+export const BesideSeen = z.looseObject({
+  round: RoundName.nullable(),
+  since: WallMs.nullable(),
+  /** It works, and would serve at once. */
+  isUp: z.boolean(),
+  waits: Sentence.nullable(),
+});
+export type BesideSeen = z.infer<typeof BesideSeen>;
+
 /** What a machine says of holding copies of a GitLab that another one runs. */
 export const StandbySeen = z.looseObject({
   data: DataId,
@@ -177,6 +187,7 @@ export const StandbySeen = z.looseObject({
   drill: DrillSeen.optional(),
   /** Absent where it keeps nothing that it served. */
   fenced: z.array(FencedSeen).max(fencedMost).optional(),
+  beside: BesideSeen.optional(),
 });
 export type StandbySeen = z.infer<typeof StandbySeen>;
 

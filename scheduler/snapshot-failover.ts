@@ -83,9 +83,25 @@ export function silenceWords(view: ViewInput, ledger: Ledger, since: number): st
   const leads = Math.max(0, wallMs - leader.sinceWallMs);
   const leftMs = Math.max(since + next.graceMs - at, hostingTimings.waitMs - leads, 0);
   const to = nodeName(ledger, next.to);
-  return leftMs === 0
-    ? `${to} takes GitLab over now, unless it is back`
-    : `${to} takes GitLab over in ${span(Math.ceil(leftMs / 1000) * 1000)} unless it is back`;
+  const when = leftMs === 0 ? 'now,' : `in ${span(Math.ceil(leftMs / 1000) * 1000)}`;
+  return `${to} takes GitLab over ${when} unless it is back${besideWords(view, ledger, hosting)}`;
+}
+
+/** What machines boot meanwhile, each by its own word. */
+function besideWords(view: ViewInput, ledger: Ledger, { data }: Hosting): string {
+  const { jobs, wallMs } = view;
+  return Object.entries(jobs.reports)
+    .filter(([node]) => isHere(view, node))
+    .flatMap(([node, { report }]) => {
+      const beside = report.standby?.data === data ? report.standby.beside : undefined;
+      if (beside === undefined || ledger.nodes[node] === undefined) return [];
+      const { since, round, isUp, waits } = beside;
+      if (since === null || round === null)
+        return waits === null ? [] : [`; ${nodeName(ledger, node)} boots it then, and not beforehand: ${waits}`];
+      const how = isUp ? 'has it booted already' : `boots it since ${span(Math.max(0, wallMs - since))}`;
+      return [`; ${nodeName(ledger, node)} ${how}, without network, of round ${round.epoch}.${round.number}`];
+    })
+    .join('');
 }
 
 /** What a person should know of moves that nobody wished. */

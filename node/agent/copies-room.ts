@@ -54,14 +54,14 @@ interface CopiesRoomOptions {
   ledger(): Ledger | null;
   change(change: Change): Promise<ChangeOutcome>;
   feed(happened: Happened): void;
-  /** What this machine says of its drills, and of what it keeps of before. */
-  besides(): Pick<StandbySeen, 'drill' | 'fenced'>;
+  /** What this machine says of its drills, of what it boots beside, and of what it keeps of before. */
+  besides(): Pick<StandbySeen, 'drill' | 'beside' | 'fenced'>;
   /** What else is at what lies in the place ends. */
   endUse(): Promise<void>;
   /** That GitLab's place is in the hands of who runs it here. */
   isHosted(data: string): boolean;
   /** A clone holds its place's mount, and an earlier agent may have left one. */
-  clones: Pick<GitlabClones, 'sweepLeft'>;
+  clones: Pick<GitlabClones, 'sweepLeft' | 'isKept'>;
 }
 
 interface OpenHosting {
@@ -103,7 +103,7 @@ export class CopiesRoom {
     this.limit = new RateLimit(options.copyRateBytes);
     const ownerOf = ({ data, epoch }: Hosting) => ({ mesh: ledger()?.mesh.id ?? '', data, epoch });
     this.#kept = new KeptCopies({
-      ...{ self: nodeId, home, log, ledger },
+      ...{ self: nodeId, home, log, ledger, besides: () => options.besides() },
       isHosted: (data) => options.isHosted(data),
       openPlace: async (hosting, { path, isNoted }) => {
         const { place, room } = standbyPlace(path, ownerOf(hosting));
@@ -112,7 +112,6 @@ export class CopiesRoom {
         await this.#endClone(open);
         return open;
       },
-      besides: () => this.#options.besides(),
       beforeClose: (place) => this.#endClone(place),
       removePlace: async (hosting, folder) => {
         const { place } = standbyPlace(folder, ownerOf(hosting));
@@ -162,10 +161,11 @@ export class CopiesRoom {
     if (place !== null) await this.#endClone(place);
   }
 
-  /** An engine that is away keeps no place from being used: what is left is looked for again soon, and before the next clone. */
-  async #endClone(place: DataPlace): Promise<void> {
+  /** An engine that is away keeps no place from being used: what is left is looked for again soon, and before the next clone. True: one is to serve. */
+  async #endClone(place: DataPlace): Promise<boolean> {
     const { clones, ledger, endUse } = this.#options;
     await Promise.all([endUse(), clones.sweepLeft(ledger()?.mesh.id ?? '', place)]);
+    return clones.isKept;
   }
 
   /** Whoever waits at the door asks again, at the next one. */

@@ -2,6 +2,7 @@ import type { Answer, Ask } from '../../protocol/asks.ts';
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
+import type { BesideWish } from '../../scheduler/hosting/beside-rules.ts';
 import type { Happened } from '../../scheduler/inputs.ts';
 import type { ViewInput } from '../../scheduler/snapshot-view.ts';
 import type { Clock } from '../clock.ts';
@@ -28,6 +29,8 @@ export interface Here {
   isStrict?: boolean;
   /** Before which of them its owner wants GitLab elsewhere; absent: never. */
   handsOver?: HandsOver;
+  /** When its owner lets GitLab be booted on it while its host is silent; absent or null: `auto`. */
+  bootsBeside?: BesideWish | null | undefined;
   copyRateBytes: number | null;
   clock: Clock;
   log: Log;

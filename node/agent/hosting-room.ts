@@ -6,6 +6,7 @@ import type { Ledger } from '../../protocol/ledger.ts';
 import type { Attention } from '../../protocol/status.ts';
 import type { EffectOf } from '../../scheduler/effects.ts';
 import { type Hosting, hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
+import { BootBeside } from '../hosting/beside/boot-beside.ts';
 import { DockerClones } from '../hosting/clone/clone-engine.ts';
 import { GitlabClones } from '../hosting/clone/gitlab-clones.ts';
 import { DockerServiceHost } from '../hosting/docker-service-host.ts';
@@ -57,6 +58,7 @@ export class HostingRoom {
   readonly #vault: GitlabVault;
   readonly #copies: CopiesRoom;
   readonly #drills: DrillMaster;
+  readonly #beside: BootBeside;
   readonly #upgrade: GitlabUpgrade;
   readonly #protector: GitlabProtector;
   readonly #keptVault: KeptVault;
@@ -76,8 +78,13 @@ export class HostingRoom {
     const isHosted = (data: string): boolean => this.#keeper.holds(data);
     this.#copies = new CopiesRoom({
       ...{ ...this.#options, clones, isHosted },
-      besides: () => ({ ...this.#drills.seen(), ...this.#fenced.seen() }),
+      besides: () => ({ ...this.#drills.seen(), ...this.#beside.seen(), ...this.#fenced.seen() }),
       endUse: () => this.#fenced.end(),
+    });
+    this.#beside = new BootBeside({
+      ...{ self: nodeId, home, clock, log, ledger, clones, view: this.#options.view, wish: here.bootsBeside ?? 'auto' },
+      drillable: () => this.#copies.drillable(),
+      at: () => reachedAt(here.network),
     });
     this.#keptVault = new KeptVault({
       ...{ self: nodeId, home, clock, log, ledger, isAllowed: here.holdsCopies },
@@ -157,6 +164,7 @@ export class HostingRoom {
         ...this.#fenced.seen(),
       }),
       copies: this.#copies,
+      beside: this.#beside,
       move: {
         target: (to, hosting) => this.#move.ask(to, hosting),
         busy: () => this.#busy(),
@@ -200,6 +208,7 @@ export class HostingRoom {
     this.#keeper.start();
     this.#vault.start();
     this.#drills.start();
+    this.#beside.start();
     this.#upgrade.start();
     this.#protector.start();
     this.#adopt.start();
@@ -217,6 +226,7 @@ export class HostingRoom {
       Promise.all([
         this.#drills.stop(),
         this.#fenced.end(),
+        this.#beside.stop(),
         this.#vault.stop(),
         this.#upgrade.stop(),
         this.#protector.stop(),
@@ -237,6 +247,8 @@ export class HostingRoom {
   }
 
   ledgerChanged(): void {
+    // First: what was booted for this is kept, and nobody gives it up.
+    this.#beside.ledgerChanged();
     this.#keeper.ledgerChanged();
     this.#copies.ledgerChanged();
     this.#move.ledgerChanged();

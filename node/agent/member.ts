@@ -7,6 +7,7 @@ import type { PeerMessage } from '../../protocol/messages.ts';
 import type { Measured, Report } from '../../protocol/report.ts';
 import type { HandlersOf } from '../../scheduler/effect-table.ts';
 import type { Durable } from '../../scheduler/effects.ts';
+import type { BesideWish } from '../../scheduler/hosting/beside-rules.ts';
 import { demandOf } from '../../scheduler/jobs/demand.ts';
 import { jobTimings } from '../../scheduler/jobs/job-timings.ts';
 import { restoredState } from '../../scheduler/state.ts';
@@ -55,6 +56,8 @@ interface MemberOptions {
   /** Absent: never. */
   handsOver?: HandsOver;
   isStrict?: boolean;
+  /** Absent or null: `auto`. */
+  bootsBeside?: BesideWish | null | undefined;
   /** Absent: false. */
   forwards?: boolean;
   mdns?: boolean;

@@ -27,6 +27,11 @@ export interface DataPlace extends PlaceAt {
   tend(): Promise<string[]>;
   /** So much shall be free beside what serves; throws where there is no room. */
   makeRoom(bytes: number): Promise<void>;
+  /**
+   * While `act` runs programs may be run from there, also where only copies lie; a container that begins meanwhile may for ever. One at a
+   * time.
+   */
+  withPrograms<T>(act: () => Promise<T>): Promise<T>;
   /** The agent ends: GitLab goes on. */
   letGo(): Promise<void>;
   /** GitLab has ended: nothing stays mounted. */

@@ -11,7 +11,7 @@ import { FrameReader } from '../executors/docker-log.ts';
 import { isNoSpace } from '../executors/image-store.ts';
 import { freezerOfProcess } from '../executors/run-cgroup.ts';
 import { pullProgress } from './pull-progress.ts';
-import { archOf, keyOf, serviceLabels, serviceName, serviceOptions } from './service-container.ts';
+import { archOf, cloneLabels, keyOf, serviceLabels, serviceName, serviceOptions } from './service-container.ts';
 import type {
   FoundService,
   PullProgress,
@@ -87,14 +87,39 @@ export class DockerServiceHost implements ServiceHost {
     }
   }
 
+  async takeIn(id: string, spec: ServiceSpec): Promise<void> {
+    const docker = await this.#docker();
+    const { State, Config, NetworkSettings } = (await this.#inspect(id)) ?? {};
+    const { [cloneLabels.data]: data, [serviceLabels.host]: host, [serviceLabels.epoch]: epoch } = Config?.Labels ?? {};
+    const isIt = data === spec.data && host === spec.host && epoch === String(spec.epoch);
+    if (!State?.Running || !isIt)
+      throw new AutogitError('executor-failed', 'what was booted beforehand has ended, or is another GitLab');
+    try {
+      const name = serviceName(spec.data);
+      const before = await this.#inspect(name);
+      if (before !== null && before.Id !== id) {
+        await this.kill(before.Id);
+        await removeContainer(docker.getContainer(before.Id));
+      }
+      // The last step is its name, by which it is found from then on: an agent that ends before has a clone to throw away.
+      await this.#network(docker, spec);
+      for (const other of Object.keys(NetworkSettings?.Networks ?? {}).filter((one) => one !== name))
+        await docker.getNetwork(other).disconnect({ Container: id, Force: true });
+      if (NetworkSettings?.Networks?.[name] === undefined) await docker.getNetwork(name).connect({ Container: id });
+      if (before?.Id !== id) await docker.getContainer(id).rename({ name });
+    } catch (cause) {
+      return failed('what was booted beforehand gets no network', cause);
+    }
+  }
+
   async find(mesh: string): Promise<FoundService[]> {
     const docker = await this.#docker();
-    const filters = { label: [serviceLabels.data, `${serviceLabels.mesh}=${mesh}`] };
+    const filters = { label: [`${serviceLabels.mesh}=${mesh}`] };
     const all = await docker
       .listContainers({ all: true, filters })
       .catch((cause) => failed('the engine does not list its containers', cause));
-    return all.flatMap(({ Id, Labels, State }) => {
-      const key = keyOf(Labels);
+    return all.flatMap(({ Id, Labels, Names, State }) => {
+      const key = keyOf(Labels, Names);
       return key === null ? [] : [{ ...key, id: Id, isRunning: /^(running|paused|restarting)$/.test(State) }];
     });
   }

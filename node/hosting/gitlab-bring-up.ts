@@ -1,17 +1,19 @@
-import { AutogitError } from '../../protocol/errors.ts';
-import type { HostedGitlab } from '../../protocol/ledger.ts';
-import { hostedUrl } from '../../scheduler/hosting/hosted-edits.ts';
+import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
+import { type Hosting, hostedUrl } from '../../scheduler/hosting/hosted-edits.ts';
+import type { BesidePort } from './beside/ready-clone.ts';
 import { type DataFolders, type DataPlace, insideContainer } from './data-place.ts';
 import { omnibusEnv } from './omnibus-config.ts';
 import { presets } from './presets.ts';
 import { hooksInside, putHook } from './push/push-hook.ts';
 import { bridgeOf } from './service-container.ts';
-import type { ServiceHost, ServiceImage, ServiceKey } from './service-host.ts';
+import type { ServiceHost, ServiceImage, ServiceKey, ServiceSpec } from './service-host.ts';
 
 interface BringUp {
+  /** What was booted here beforehand. */
+  beside?: BesidePort | undefined;
   host: ServiceHost;
   key: ServiceKey;
-  hosted: HostedGitlab;
+  hosted: Hosting;
   /** Of the agent: its folder of hooks is the container's too. */
   home: string;
   place(): Promise<DataPlace>;
@@ -40,9 +42,10 @@ async function imageFor({ host, hosted, say, signal }: BringUp): Promise<Service
 
 /**
  * Place, image, container. The lease is asked before the first thing and before the last, and the container that came of it
- * is looked into: one that sees other folders than ours is an empty GitLab over the old one, and is killed at once.
+ * is looked into: one that sees other folders than ours is an empty GitLab over the old one, and is killed at once. What was booted
+ * here beforehand, on these very data, serves instead of a new one: since when that runs, by this machine's clock; null else.
  */
-export async function bringUp(what: BringUp): Promise<void> {
+export async function bringUp(what: BringUp): Promise<number | null> {
   const { host, key, hosted, say, requireLease } = what;
   requireLease();
   say('opens its data place', null);
@@ -53,7 +56,7 @@ export async function bringUp(what: BringUp): Promise<void> {
   const { folders } = place;
   requireLease();
   say('starts its container', null);
-  const id = await host.start({
+  const spec: ServiceSpec = {
     ...key,
     imageId: image.id,
     hostname: hosted.hostname,
@@ -71,15 +74,45 @@ export async function bringUp(what: BringUp): Promise<void> {
     },
     shmBytes: preset.shmBytes,
     memoryLimitBytes: preset.memoryLimitBytes,
-  });
+  };
+  const startedAtMs = await takenIn(what, spec, place);
+  if (startedAtMs !== null) return startedAtMs;
+  // Of an agent that was killed: two on the same data would ruin them.
+  await what.beside?.none(hosted);
+  const id = await host.start(spec);
   const pid = (await host.look(id))?.pid ?? null;
   // What has ended already says so itself at the next look.
-  if (pid === null) return;
+  if (pid === null) return null;
   try {
     place.checkInside(pid);
   } catch (error) {
-    if ((await host.look(id))?.pid !== pid) return;
+    if ((await host.look(id))?.pid !== pid) return null;
     await host.kill(id);
     throw error;
   }
+  return null;
+}
+
+/** It has these very folders, with the marker of this epoch, before it gets a network. Whatever speaks against it: it is not used. */
+async function takenIn(
+  { beside, hosted, host, requireLease, say }: BringUp,
+  spec: ServiceSpec,
+  place: DataPlace,
+): Promise<number | null> {
+  const ready = beside?.ready(hosted) ?? null;
+  if (beside === undefined || ready === null) return null;
+  say('takes in what was booted beforehand', null);
+  const look = await host.look(ready.id);
+  if (look?.pid == null) return null;
+  try {
+    place.checkInside(look.pid);
+    requireLease();
+    await host.takeIn(ready.id, spec);
+  } catch (error) {
+    if (error instanceof LeaseGone || (error instanceof AutogitError && error.code === 'no-docker')) throw error;
+    say(`boots anew: ${sentenceOf(error)}`.slice(0, 200), null);
+    return null;
+  }
+  await beside.taken();
+  return look.startedAtMs;
 }

@@ -3,6 +3,7 @@ import { asSentence } from '../../protocol/ids.ts';
 import type { GitlabSeen } from '../../protocol/report.ts';
 import type { Hosting } from '../../scheduler/hosting/hosted-edits.ts';
 import type { People } from '../settings/people-list.ts';
+import { QuietQueue } from './beside/quiet-queue.ts';
 import { GitlabPeople } from './gitlab-people.ts';
 import { newPassword } from './gitlab-user.ts';
 import type { HostingMemory } from './hosting-memory.ts';
@@ -32,6 +33,7 @@ export class GitlabCare {
   readonly #options: CareOptions;
   readonly #redis: RedisLog;
   readonly #people: GitlabPeople;
+  readonly #queue: QuietQueue;
   #id: string | null = null;
   #unheld: string | null = null;
   #hookPid: number | null = null;
@@ -43,6 +45,7 @@ export class GitlabCare {
     this.token = new MeshToken(options, memory);
     this.#redis = new RedisLog(options);
     this.#people = new GitlabPeople(options);
+    this.#queue = new QuietQueue(options);
   }
 
   /** What is due is done at the next look. */
@@ -58,6 +61,7 @@ export class GitlabCare {
     this.token.tend(hosting, id);
     this.#id = id;
     this.#redis.tend(id);
+    this.#queue.tend(id);
     if (this.#options.ledger()?.gitlab.url != null) this.#people.tend(id);
     if (pid !== null) this.#lookAtHook(pid);
   }

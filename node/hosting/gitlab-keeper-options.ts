@@ -1,6 +1,7 @@
 import type { NodeId } from '../../protocol/ids.ts';
 import type { GitlabSeen } from '../../protocol/report.ts';
 import type { Hosting } from '../../scheduler/hosting/hosted-edits.ts';
+import type { BesidePort } from './beside/ready-clone.ts';
 import type { DataPlace } from './data-place.ts';
 import type { CareOptions } from './gitlab-care.ts';
 import type { LeaseGate } from './lease-at-gate.ts';
@@ -28,6 +29,8 @@ export interface KeeperOptions extends CareOptions {
   copies?: { opened(hosting: Hosting, place: DataPlace): void; ends(): Promise<void> } & MovedCopies;
   /** For a planned move from here. */
   move?: MoveSources;
+  /** What was booted here while its former host was silent. */
+  beside?: BesidePort;
   /** What the mesh is told; null when this machine hosts nothing. */
   report(seen: GitlabSeen | null): void;
   /** The gate has read that the epoch is over (SAFETY H7). */

@@ -278,7 +278,8 @@ export class GitlabKeeper {
       }
       const key = { mesh: ledger()?.mesh.id ?? '', host: self, data: hosting.data, epoch: hosting.epoch };
       const place = () => kept.place(true);
-      await bringUp({
+      const startedAtMs = await bringUp({
+        beside: this.#options.beside,
         host,
         key,
         home: this.#options.home,
@@ -288,6 +289,7 @@ export class GitlabKeeper {
         say,
         signal: given.signal,
       });
+      if (startedAtMs !== null) kept.beganAt(startedAtMs);
     } catch (error) {
       // Neither is a fault of GitLab's: it is begun again when there is a lease, and an engine.
       const isAway = error instanceof AutogitError && error.code === 'no-docker';

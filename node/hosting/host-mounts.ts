@@ -48,6 +48,12 @@ export function mountCommand(way: MountWay, { image, device, point, options }: W
   ];
 }
 
+/** Only what that one mount allows is another: nothing that is open is touched. */
+export function remountCommand(way: MountWay, point: string, allowed: string, pid = 1): Command {
+  const plain: Command = ['mount', '-o', `remount,bind,noatime,${allowed}`, point];
+  return way === 'plain' ? plain : ['nsenter', `--mount=/proc/${pid}/ns/mnt`, '--', ...plain];
+}
+
 export function unmountCommand(way: MountWay, point: string, pid = 1): Command {
   if (way === 'unit') return ['systemd-mount', '--umount', point];
   return way === 'enter' ? ['nsenter', `--mount=/proc/${pid}/ns/mnt`, '--', 'umount', point] : ['umount', point];
@@ -94,6 +100,12 @@ export class HostMounts {
     throw new AutogitError('data-place', `the agent has mounts of its own, and ${point} is not among those of both`, {
       hint: 'its service must have no private mounts (PrivateTmp, ProtectSystem, …): systemctl cat autogit-node',
     });
+  }
+
+  /** `allowed`: `suid,dev,exec`, or the contrary of each. */
+  async remount(point: string, allowed: string): Promise<void> {
+    const [file, ...args] = remountCommand(this.#way, point, allowed, this.#pid);
+    await this.#tools.run(file, args);
   }
 
   async unmount(point: string): Promise<void> {

@@ -118,6 +118,12 @@ export class KeptGitlab {
     this.#options.log[level](`GitLab is ${life.condition} (was ${before.condition}): ${life.because}`);
   }
 
+  /** It was booted before this machine hosted: that is a part of its boot. */
+  beganAt(startedAtMs: number): void {
+    this.become({ ...this.#life, bootMs: Math.max(0, this.#options.clock.wallMs() - startedAtMs) });
+    this.askSoon();
+  }
+
   askSoon(): void {
     this.#askedAtMs = Number.NEGATIVE_INFINITY;
   }

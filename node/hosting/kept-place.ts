@@ -86,7 +86,8 @@ export class KeptPlace {
       const { log, tools } = options;
       say(`makes its data of round ${roundText(base)}`);
       for (const note of [...place.notices, ...(await place.tend())]) log.warn(note);
-      for (const note of await makeOfBase({ place, owner, base }, tools)) log.warn(note);
+      const ready = options.beside?.ready(hosting)?.folder ?? null;
+      for (const note of await makeOfBase({ place, owner, base, ready }, tools)) log.warn(note);
       memory.write(data, { isUnserved: true });
       log.info(`GitLab's data of epoch ${epoch} are made of round ${roundText(base)}, in ${place.path}`);
     }

@@ -19,6 +19,9 @@ import { type SystemTools, toolEnv } from './system-tools.ts';
  */
 const mountOptions = 'nodiscard,noatime,flushoncommit,subvolid=5';
 
+/** Of one mount, and not of the file system: with them no program runs from where copies lie. */
+const guarded = 'nosuid,nodev,noexec';
+
 /** Of room that was reckoned to a part of a byte fallocate takes none, and a loop device leaves out what fills no sector. */
 const wholeMiB = (bytes: number): number => Math.ceil(bytes / 2 ** 20) * 2 ** 20;
 
@@ -134,6 +137,11 @@ export class LoopImage {
     }
   }
 
+  /** Of the mount at its point, from now on; a container that has a folder of it keeps what was so when it began. */
+  async mayRunPrograms(may: boolean): Promise<void> {
+    if (this.#point !== null) await this.#mounts.remount(this.#point, may ? 'suid,dev,exec' : guarded);
+  }
+
   /** What an agent before this one left attached is ours to detach; false when nothing is. */
   async found(point: string): Promise<boolean> {
     const said = await this.#tools.run('losetup', ['--associated', this.path, '--noheadings', '--output', 'NAME']);
@@ -234,10 +242,12 @@ export class LoopImage {
     // it in its other role: no program runs from where copies lie.
     if (there) {
       const user = holdersOf(device).find(({ mount }) => mount.point !== point);
+      // What runs there may serve in a moment (beside/), or was left by an agent that ended: only its role is another one.
+      if (user && !there.isReadOnly) return this.mayRunPrograms(role === 'host');
       if (user) throw this.#stillHeld(device);
       await this.#mounts.unmount(point);
     }
-    const more = role === 'standby' ? ',nosuid,nodev,noexec' : '';
+    const more = role === 'standby' ? `,${guarded}` : '';
     try {
       await this.#mounts.mount({ image: this.path, device, point, options: `${mountOptions}${more}` });
     } catch (error) {

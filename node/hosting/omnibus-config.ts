@@ -7,6 +7,8 @@ interface OmnibusWish {
   url: string;
   sshPort: number | null;
   preset: Preset;
+  /** A file in the container, as long as which is there GitLab works nothing off by itself: no mail, no webhook, no job. */
+  waitsFor?: string;
 }
 
 /** A Ruby string in which nothing is code: `#{}` and escapes mean nothing between single quotes. */
@@ -26,7 +28,7 @@ const megabytes = (bytes: number): string => `${Math.floor(bytes / 2 ** 20)}MB`;
 const malloc = { MALLOC_CONF: 'dirty_decay_ms:1000,muzzy_decay_ms:1000' };
 
 /** What the image evaluates before its gitlab.rb at every start; what a person writes there wins (contract §6). */
-export function omnibusConfig({ url, sshPort, preset }: OmnibusWish): string {
+export function omnibusConfig({ url, sshPort, preset, waitsFor }: OmnibusWish): string {
   const isLean = preset.givesMemoryBack;
   const limit = preset.gitalyConcurrency;
   const call = (name: string) => ({ rpc: `/gitaly.${name}`, max_per_repo: limit ?? 0 });
@@ -70,7 +72,10 @@ export function omnibusConfig({ url, sshPort, preset }: OmnibusWish): string {
       },
     ],
   ];
-  return [`external_url ${rubyText(url)}`, ...lines.map(([name, value]) => `${name} = ${ruby(value)}`), ''].join('\n');
+  const own = lines.map(([name, value]) => `${name} = ${ruby(value)}`);
+  // Asked anew in each reconfigure.
+  if (waitsFor !== undefined) own.push(`sidekiq['enable'] = !File.exist?(${rubyText(waitsFor)})`);
+  return [`external_url ${rubyText(url)}`, ...own, ''].join('\n');
 }
 
 /** The environment of its container. No secret stands there: whoever may ask the engine reads it. */

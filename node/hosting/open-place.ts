@@ -156,6 +156,17 @@ export class OpenPlace implements DataPlace {
       );
   }
 
+  async withPrograms<T>(act: () => Promise<T>): Promise<T> {
+    const { image, role } = this.#parts;
+    if (image === null || role === 'host') return act();
+    await image.mayRunPrograms(true);
+    try {
+      return await act();
+    } finally {
+      await image.mayRunPrograms(false);
+    }
+  }
+
   async letGo(): Promise<void> {
     await this.#parts.image?.letGo();
   }

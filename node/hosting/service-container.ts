@@ -25,13 +25,22 @@ export const serviceName = (data: string): string => `autogit-gitlab-${data}`;
 export const bridgeOf = (data: string): string =>
   `aggl-${createHash('sha256').update(data).digest('hex').slice(0, 10)}`;
 
-/** Null for a container that only looks like one of ours. */
-export function keyOf(labels: Readonly<Record<string, string>>): ServiceKey | null {
-  const { [serviceLabels.data]: data, [serviceLabels.mesh]: mesh, [serviceLabels.host]: host } = labels;
+/**
+ * Null for a container that only looks like one of ours. One that was booted beside the grace (beside/) has the labels of a clone for
+ * ever, as an engine changes none: it is GitLab's from the moment at which it has that name.
+ */
+export function keyOf(labels: Readonly<Record<string, string>>, names: readonly string[]): ServiceKey | null {
+  const { [serviceLabels.mesh]: mesh, [serviceLabels.host]: host, [cloneLabels.data]: booted } = labels;
+  const taken = booted !== undefined && isTakenIn(booted, names) ? booted : undefined;
+  const data = labels[serviceLabels.data] ?? taken;
   const epoch = Number(labels[serviceLabels.epoch]);
   if (!data || !mesh || !host || !Number.isSafeInteger(epoch)) return null;
   return { data, mesh, host, epoch };
 }
+
+/** A clone that was taken in: it serves, or may. `names`: as an engine lists them. */
+export const isTakenIn = (data: string, names: readonly string[]): boolean =>
+  names.some((name) => name.replace(/^\//, '') === serviceName(data));
 
 const archNames: Readonly<Record<string, string>> = { x86_64: 'amd64', aarch64: 'arm64' };
 /** Engines name machines as the kernel does, images as Go does. */

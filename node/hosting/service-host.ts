@@ -69,6 +69,11 @@ export interface ServiceHost {
   ): Promise<ServiceImage | null>;
   /** The one of that key, running: made when it is not there, begun when it stands; one that was made of another spec is made anew. */
   start(spec: ServiceSpec): Promise<string>;
+  /**
+   * A clone of that key that runs without network (clone/): it has the network of `spec`, and is found as GitLab from then on. It may be
+   * asked again where it came to no end. Throws also where it does not run any more.
+   */
+  takeIn(id: string, spec: ServiceSpec): Promise<void>;
   /** All of that mesh on this engine, whether they run or not. */
   find(mesh: string): Promise<FoundService[]>;
   /** Null when it is not there. */

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { askDisk } from '../asked-disk.ts';
 import { shown } from '../foreign-text.ts';
-import { cloneLabels, serviceLabels } from '../hosting/service-container.ts';
+import { cloneLabels, isTakenIn, serviceLabels } from '../hosting/service-container.ts';
 import { askEngine, canAsk, dockerAddress } from './docker-ask.ts';
 
 /** A GitLab of this machine that was set up without the mesh: the omnibus image in a container, or the Linux package. */
@@ -73,7 +73,10 @@ export async function findHostedHere(dockerHost: string | null): Promise<HostedH
   const all = await containersOf(address).catch(() => []);
   const found = all.flatMap((one) => {
     const mesh = one.Labels?.[serviceLabels.mesh];
-    const isOurs = mesh !== undefined && one.Labels?.[serviceLabels.data] !== undefined;
+    const booted = one.Labels?.[cloneLabels.data];
+    const isService =
+      one.Labels?.[serviceLabels.data] !== undefined || (booted !== undefined && isTakenIn(booted, one.Names));
+    const isOurs = mesh !== undefined && isService;
     return isOurs ? [{ container: nameOf(one), mesh, data: sourceOf(one, '/var/opt/gitlab') }] : [];
   });
   return found.slice(0, most);

@@ -141,6 +141,7 @@ export function joinOptions(settings: Settings, env: Environment = process.env):
     hasDrills: settings.text('drill') !== 'never',
     isStrict: settings.isOn('strict'),
     handsOver: settings.text('handOver') as JoinOptions['handsOver'],
+    bootsBeside: settings.text('bootBeside') as JoinOptions['bootsBeside'],
     forwards: settings.text('forward') !== 'never',
     copyRateBytes: settings.number('copyRate'),
     artifactLimitBytes: settings.number('artifactLimit') ?? undefined,

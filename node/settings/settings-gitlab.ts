@@ -145,6 +145,16 @@ const deployFlags: readonly Flag[] = [
     help: "where it runs the mesh's GitLab: that moves elsewhere before this machine shuts down, or (always) sleeps too",
   },
   {
+    key: 'bootBeside',
+    name: 'boot-beside',
+    kind: 'choice',
+    choices: ['auto', 'always', 'never'],
+    value: 'WORD',
+    default: 'auto',
+    commands: ['join'],
+    help: 'GitLab is booted on it, without network, as soon as its host is silent; auto: not while it is paused or its owner plays',
+  },
+  {
     key: 'forward',
     name: 'forward',
     kind: 'choice',

@@ -29,6 +29,7 @@ const parts: readonly (readonly [title: string, keys: readonly string[]])[] = [
       'drill',
       'handOver',
       'strict',
+      'bootBeside',
       'forward',
       'home',
     ],

@@ -59,6 +59,8 @@ export interface JoinOptions {
   isStrict: boolean;
   /** Before which of them the mesh's GitLab, where it runs here, moves to another machine. */
   handsOver: 'never' | 'shutdown' | 'always';
+  /** When its owner lets GitLab be booted on it while its host is silent. Null: `auto`. */
+  bootsBeside: 'auto' | 'always' | 'never' | null;
   /** False: it does not listen on the ports of a GitLab that another machine runs, nor answers to its name. */
   forwards: boolean;
   /** Most that it sends a second of whole copies and large files to other machines; null: what the way has room for. */

@@ -4,6 +4,7 @@ import type { DrillSeen, DrillVerdict, Report } from '../../protocol/report.ts';
 import { unheardReason } from '../jobs/machines.ts';
 import { meshViewOf, nodeName, type ViewInput } from '../snapshot-view.ts';
 import { hostingOf } from './hosted-edits.ts';
+import { hostingTimings } from './hosting-timings.ts';
 
 /*
  * When a machine tries GitLab from what it holds of it. By itself once a day, only where that is in nobody's way, and never on two
@@ -92,12 +93,21 @@ export function mustYield(view: ViewInput): boolean {
 export const jobsWaiting = ({ jobs, leader }: ViewInput): number =>
   (leader && jobs.reports[leader.node]?.report.queue?.waiting) ?? 0;
 
+/** Long enough that this machine may be wanted, and has room for one GitLab beside what it does (beside-rules.ts). */
+function isHostSilent({ self, at, liveness }: ViewInput, host: NodeId): boolean {
+  if (host === self) return false;
+  const { state, since } = liveness(host);
+  return state !== 'alive' && Number.isFinite(since) && at - since >= hostingTimings.silentSaidMs;
+}
+
 /** Why one that is under way ends at once; null while it may go on. `waitedBefore`: jobs that waited when it began. */
 export function whyEndDrill(view: ViewInput, isAsked: boolean, waitedBefore: number): string | null {
   const { ledger, self, jobs } = view;
   const hosting = hostingOf(ledger);
   if (hosting === null) return 'the mesh runs no GitLab any more';
   if (hosting.ending) return 'GitLab is being uninstalled';
+  if (isHostSilent(view, hosting.host))
+    return `${nodeName(ledger, hosting.host)}, which runs GitLab, is silent: this machine may go on with it`;
   const own = jobs.reports[self]?.report;
   if (own?.measured.paused === 'all') return own.measured.pausedBecause ?? 'this machine is paused by its owner';
   if (own?.measured.owner === 'playing') return 'the owner of this machine plays';

@@ -186,6 +186,11 @@ function rails(wanted: Settings): void {
   const path = '/opt/gitlab/stand-in/hooks:/opt/gitlab/bin:/usr/local/bin:/usr/bin:/bin';
   const node = `env PATH=${path} HOME=${data} GITLAB_URL=${url} STAND_IN_KEY=${secretOfFile()} node /opt/gitlab/stand-in/gitlab.cjs puma`;
   service('puma', `${boot}\nexec chpst -u ${users.git} ${node}`);
+  // Ruby, and asked anew in each reconfigure (contract §6).
+  const enable = wanted.get('sidekiq.enable') ?? 'true';
+  const unless = /^!File\.exist\?\('([^']+)'\)$/.exec(enable)?.[1];
+  if (unless === undefined ? enable === 'false' : existsSync(unless))
+    return rmSync('/opt/gitlab/service/sidekiq', { force: true });
   // A GitLab that nobody uses writes all the same: a row and a key every 5 s.
   service(
     'sidekiq',

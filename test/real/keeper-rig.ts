@@ -39,6 +39,8 @@ export class KeeperRig {
   /** So much later it is. */
   skewMs = 0;
   copiesEnded: (() => void) | null = null;
+  /** What was booted beside the grace has other folders. */
+  isBootedStrange = false;
   /** Of a move. */
   told: Change[] = [];
   target: TargetSeen = { waits: null, percent: null, fails: null };
@@ -61,6 +63,7 @@ export class KeeperRig {
     this.engine = new PlayedEngine();
     [this.behind, this.seen, this.order, this.isOtherFolder, this.closing] = [null, [], [], false, Promise.resolve()];
     this.isRecovered = false;
+    this.isBootedStrange = false;
     [this.told, this.target] = [[], { waits: null, percent: null, fails: null }];
     [this.isHeard, this.mayMake, this.ended, this.stepsLeft, this.skewMs] = [true, [], [], null, 0];
     const hosted = hostedGitlab({ data: 'data-three', preset: 'minimal' });
@@ -104,6 +107,16 @@ export class KeeperRig {
         hasBulk: (node) => this.moved.hasBulk(node),
       },
       move: { target: async () => this.target, busy: () => null },
+      beside: {
+        ready: () => (this.engine.booted === null ? null : { id: this.engine.booted, folder: '/srv/gitlab/clone' }),
+        taken: async () => {
+          this.engine.booted = null;
+        },
+        none: async () => {
+          if (this.engine.booted !== null) await this.engine.kill(this.engine.booted);
+          this.engine.booted = null;
+        },
+      },
       gateFor: () => ({
         renew: async (lease) => {
           this.behind = lease;
@@ -185,9 +198,11 @@ export class KeeperRig {
     notices: [],
     freeBytes: () => 2 ** 40,
     check: async () => undefined,
+    withPrograms: (act) => act(),
     makeRoom: async () => undefined,
-    checkInside: () => {
-      if (this.isOtherFolder) throw new AutogitError('data-place', 'the container sees another folder');
+    checkInside: (pid) => {
+      if (this.isOtherFolder || (this.isBootedStrange && pid === 5))
+        throw new AutogitError('data-place', 'the container sees another folder');
     },
     tend: async () => [],
     letGo: async () => undefined,

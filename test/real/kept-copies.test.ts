@@ -33,7 +33,7 @@ beforeEach(() => {
     openPlace: async () => place as DataPlace,
     removePlace: async () => {},
     isHosted: () => false,
-    beforeClose: async () => {},
+    beforeClose: async () => false,
     besides: () => ({}),
     report: (report) => (seen = report),
   });

@@ -22,6 +22,8 @@ export class PlayedEngine implements ServiceHost {
   pulling: Promise<void> = Promise.resolve();
   /** What each image is: the version that it says, and what becomes of it once it is begun. */
   readonly images = new Map<string, { version?: string; ends?: true; never?: true }>();
+  /** A clone that was booted beside the grace, until it is taken in; its first process is 5. */
+  booted: string | null = null;
   #image = '';
 
   #say(call: string): void {
@@ -43,18 +45,29 @@ export class PlayedEngine implements ServiceHost {
     this.running.set('c1', { mesh, host, data, epoch, id: 'c1', isRunning: true });
     return 'c1';
   }
+  async takeIn(id: string, { mesh, host, data, epoch }: ServiceSpec) {
+    this.#say(`take in ${id}`);
+    this.running.set(id, { mesh, host, data, epoch, id, isRunning: true });
+  }
   async find() {
     this.#say('find');
     return [...this.running.values()];
   }
   async look(id: string) {
     this.#say('look');
-    if (!this.running.has(id)) return null;
+    if (!this.running.has(id) && id !== this.booted) return null;
     const rest = { isPaused: false, isOutOfMemory: false, memory: null, startedAtMs: Date.now() };
     const endsWith = this.images.get(this.#image)?.ends ? 1 : this.endsWith;
     if (endsWith !== null)
       return { ...rest, exitCode: endsWith, isRunning: false, address: null, pid: null, cgroup: null };
-    return { ...rest, exitCode: 0, isRunning: true, address: '172.30.0.2', pid: 4, cgroup: null };
+    return {
+      ...rest,
+      exitCode: 0,
+      isRunning: true,
+      address: '172.30.0.2',
+      pid: id === this.booted ? 5 : 4,
+      cgroup: null,
+    };
   }
   async exec(_id: string, argv: readonly string[], { input = '' }: { input?: string; timeoutMs: number }) {
     this.#say(`exec ${argv[0]}`);

@@ -38,6 +38,29 @@ describe('a machine that takes GitLab over', () => {
     expect(rig.ledger.gitlab).toMatchObject({ host: 'kang', epoch: 4 });
   });
 
+  it('takes in what was booted there beside the grace, once it is looked into and there is a lease, and boots nothing', async () => {
+    rig.engine.booted = 'beside';
+    const keeper = rig.begin();
+    await rig.until(keeper, () => rig.engine.calls.length > 5, false);
+    expect(rig.engine.calls.filter((call) => call.startsWith('take in'))).toEqual([]);
+    await rig.until(keeper, () => rig.behind?.isServing === true);
+    expect(rig.engine.calls).not.toContain('start');
+    expect([[...rig.engine.running.keys()], rig.engine.booted]).toEqual([['beside'], null]);
+  });
+
+  it('boots anew where that has other folders: it is killed before anything else begins on these data', async () => {
+    rig.engine.booted = 'beside';
+    rig.isBootedStrange = true;
+    const keeper = rig.begin();
+    await rig.until(keeper, () => rig.engine.calls.includes('start'));
+    expect(rig.engine.calls.filter((call) => /^(take in|kill beside|start)/.test(call)).slice(0, 2)).toEqual([
+      'kill beside',
+      'start',
+    ]);
+    await rig.until(keeper, () => rig.behind?.isServing === true);
+    expect(rig.engine.running.has('beside')).toBe(false);
+  });
+
   it('that cannot bring it up says so once, its gate closed for that epoch, and waits for what the leader does', async () => {
     rig.engine.endsWith = 1;
     const keeper = rig.begin();

@@ -77,6 +77,7 @@ beforeEach(() => {
       letGo: async () => undefined,
       close: async () => undefined,
     },
+    withPrograms: (act) => act(),
     makeRoom: async (bytes) => void order.push(bytes > 2 ** 30 ? 'room' : 'no room'),
   };
   const kept = {

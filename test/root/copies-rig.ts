@@ -89,7 +89,7 @@ class TestAgent {
         },
         addressOf: () => '127.0.0.1:1',
       },
-      clones: { sweepLeft: async () => undefined },
+      clones: { sweepLeft: async () => undefined, isKept: false },
       besides: () => ({}),
       endUse: async () => undefined,
       isHosted: () => false,

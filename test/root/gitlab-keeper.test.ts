@@ -66,6 +66,7 @@ const place = (): DataPlace => {
       if (inside.ino !== statSync(at('data')).ino) throw new Error('another folder is mounted');
     },
     tend: async () => [],
+    withPrograms: (act) => act(),
     makeRoom: async () => undefined,
     letGo: async () => undefined,
     close: async () => undefined,

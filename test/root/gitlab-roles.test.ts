@@ -126,7 +126,7 @@ class TestMachine {
         },
         addressOf: () => '127.0.0.1:1',
       },
-      clones: { sweepLeft: async () => undefined },
+      clones: { sweepLeft: async () => undefined, isKept: false },
       besides: () => ({}),
       endUse: async () => undefined,
       isHosted: (of) => this.keeper.holds(of),

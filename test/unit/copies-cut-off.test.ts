@@ -242,7 +242,7 @@ it('copies that a ledger of before a recovery by force does not know are not tak
         throw new Error('it is not to hold any now');
       },
       removePlace: async () => void removed.push(era),
-      beforeClose: async () => undefined,
+      beforeClose: async () => false,
       isHosted: () => false,
       besides: () => ({}),
     });
@@ -284,7 +284,7 @@ it('where no round can be made the members leave the in-sync set before a push i
       return { state: 'done' } as never;
     },
     feed: () => undefined,
-    clones: { sweepLeft: async () => undefined },
+    clones: { sweepLeft: async () => undefined, isKept: false },
     besides: () => ({}),
     endUse: async () => undefined,
     isHosted: () => false,
@@ -343,7 +343,7 @@ it('a push at a host of before, by a ledger that names another one, is answered 
     ...{
       change: async () => ({}) as never,
       feed: () => undefined,
-      clones: { sweepLeft: async () => undefined },
+      clones: { sweepLeft: async () => undefined, isKept: false },
       besides: () => ({}),
       endUse: async () => undefined,
       isHosted: () => false,

@@ -2,7 +2,7 @@ import { AutogitError, sentenceOf } from '../../../protocol/errors.ts';
 import type { Clock } from '../../clock.ts';
 import { DockerConnection } from '../../executors/docker-connection.ts';
 import { isEngineAway, noDocker, statusOf } from '../../executors/docker-engine.ts';
-import { cloneLabels, serviceLabels } from '../service-container.ts';
+import { cloneLabels, isTakenIn, serviceLabels } from '../service-container.ts';
 import { type CloneSpec, cloneOptions } from './clone-container.ts';
 
 interface FoundClone {
@@ -18,7 +18,7 @@ export interface CloneEngine {
   keep(image: string, data: string): Promise<void>;
   /** The end of `keep`: whatever else names that image stays. */
   release(data: string): Promise<void>;
-  /** All that this node began for that mesh, whether they run or not. */
+  /** All that this node began for that mesh, whether they run or not; not what serves since. */
   find(mesh: string, host: string): Promise<FoundClone[]>;
 }
 
@@ -66,7 +66,9 @@ export class DockerClones implements CloneEngine {
     const all = await docker
       .listContainers({ all: true, filters })
       .catch((cause) => failed('the engine does not list its containers', cause));
-    return all.map(({ Id, Labels }) => ({ id: Id, purpose: Labels[cloneLabels.purpose] ?? 'clone' }));
+    return all
+      .filter(({ Labels, Names }) => !isTakenIn(Labels[cloneLabels.data] ?? '', Names))
+      .map(({ Id, Labels }) => ({ id: Id, purpose: Labels[cloneLabels.purpose] ?? 'clone' }));
   }
 }
 

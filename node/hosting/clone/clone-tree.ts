@@ -11,7 +11,7 @@ export interface CloneFolders {
   data: string;
   bulk: string;
   logs: string;
-  /** Empty. */
+  /** Empty, but of one that may serve. */
   hooks: string;
 }
 
@@ -24,8 +24,16 @@ export interface CloneSource {
 /** In the data place, beside what it was made of. */
 export const cloneFolder = (tree: string): string => join(tree, 'clone');
 
-/** Writable snapshots of what `source` names, each a subvolume; what a clone of before left there goes. */
-export async function makeCloneTree(tree: string, source: CloneSource, tools: SystemTools): Promise<CloneFolders> {
+/**
+ * Writable snapshots of what `source` names, each a subvolume; what a clone of before left there goes. `hooks`: of one that may serve,
+ * which writes its logs where a GitLab that serves from there has them.
+ */
+export async function makeCloneTree(
+  tree: string,
+  source: CloneSource,
+  tools: SystemTools,
+  hooks: string | null = null,
+): Promise<CloneFolders> {
   // A round came from another machine: a link in the place of a folder would have the container write wherever it leads.
   for (const folder of [source.hot, join(source.hot, 'config'), join(source.hot, 'data'), source.bulk ?? source.hot])
     if (lstatSync(folder, { throwIfNoEntry: false })?.isDirectory() !== true)
@@ -42,10 +50,11 @@ export async function makeCloneTree(tree: string, source: CloneSource, tools: Sy
   await tools.run('btrfs', ['subvolume', ...(source.bulk === null ? ['create'] : ['snapshot', source.bulk]), bulk]);
   const folders = {
     ...{ config: join(live, 'config'), data: join(live, 'data'), bulk },
-    ...{ logs: join(at, 'logs'), hooks: join(at, 'hooks') },
+    ...{ logs: join(hooks === null ? at : tree, 'logs'), hooks: hooks ?? join(at, 'hooks') },
   };
+  if (hooks !== null && !existsSync(folders.logs)) await tools.run('btrfs', ['subvolume', 'create', folders.logs]);
   for (const folder of [folders.logs, folders.hooks]) {
-    mkdirSync(folder);
+    if (hooks === null) mkdirSync(folder);
     // Whatever this agent's umask: GitLab's own users pass through it.
     chmodSync(folder, 0o755);
   }

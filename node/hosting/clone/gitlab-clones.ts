@@ -12,6 +12,7 @@ import { treeOf } from '../place-tree.ts';
 import { presets } from '../presets.ts';
 import type { ServiceHost } from '../service-host.ts';
 import { type SystemTools, systemTools } from '../system-tools.ts';
+import type { ServesLater } from './clone-container.ts';
 import type { CloneEngine } from './clone-engine.ts';
 import { type CloneFolders, type CloneSource, cloneFolder, dropCloneTree, makeCloneTree } from './clone-tree.ts';
 
@@ -21,7 +22,7 @@ export interface CloneWish {
   /** In a word, for sentences and for who looks at the engine: `drill`, `rehearsal`. */
   purpose: string;
   /** Open; of any role. */
-  place: Pick<DataPlace, 'kind' | 'path' | 'makeRoom'>;
+  place: Pick<DataPlace, 'kind' | 'path' | 'makeRoom' | 'withPrograms'>;
   /** Read-only snapshots of one instant in that place: `live` (config and data in it) and `bulk`. They are never written to. */
   source: CloneSource;
   /** As people name it. It is here: nothing is pulled. */
@@ -32,6 +33,8 @@ export interface CloneWish {
   roomBytes: number;
   /** It gets what people and jobs leave of cores and disk. */
   isPolite: boolean;
+  /** It may serve one day (beside/): as GitLab's own container, with that folder of hooks; absent: it never does. */
+  serves?: ServesLater & { hooks: string };
 }
 
 interface CloneHow {
@@ -48,6 +51,7 @@ interface ExecEnd {
 
 /** A GitLab that nobody can reach, on data that nobody else has. All calls throw `CloneEnded` once it was ended. */
 export interface GitlabClone {
+  readonly id: string;
   readonly folders: CloneFolders;
   /** As root inside; no secret among `argv`. Throws `timed-out`, `no-docker`, `executor-failed`. */
   exec(argv: readonly string[], how: { input?: string; timeoutMs: number }): Promise<ExecEnd>;
@@ -55,6 +59,10 @@ export interface GitlabClone {
   works(): Promise<string | null>;
   /** How long that took, in ms. Throws `clone` when it ends before, or `limitMs` are over, with its last words. */
   untilItWorks(limitMs: number): Promise<number>;
+  /** It is about to serve: whoever sweeps clones leaves it, and only `end` ends it. */
+  keep(): void;
+  /** It serves: its data lie elsewhere by now, and what is left of its folder goes. It is no clone any more, and never ended as one. */
+  taken(): Promise<void>;
   /** Container and snapshots are gone when it returns. Never throws: what does not go is swept by the next one, and said. */
   end(): Promise<void>;
 }
@@ -105,6 +113,11 @@ export class GitlabClones {
     return this.#beginning ?? this.#current?.purpose ?? null;
   }
 
+  /** One that is about to serve holds its place's mount: that is not given back. */
+  get isKept(): boolean {
+    return this.#current?.isKept === true;
+  }
+
   /**
    * Room is looked at first; what an earlier clone left is removed. Throws `clone` with what to do, `image-missing`, `data-place`,
    * `no-docker`; then nothing of it is left.
@@ -129,20 +142,25 @@ export class GitlabClones {
       await place.makeRoom(wish.roomBytes);
       how.signal.throwIfAborted();
       say('takes writable snapshots');
-      const folders = await makeCloneTree(tree, wish.source, this.#tools);
+      const folders = await makeCloneTree(tree, wish.source, this.#tools, wish.serves?.hooks);
       how.signal.throwIfAborted();
       say('starts its container');
-      const id = await this.#options.engine.begin({
-        ...{ mesh: wish.mesh, host: this.#options.self, data: wish.data, purpose, imageId, folders },
-        ...{ preset: presets[wish.preset], url: wish.url, isPolite: wish.isPolite },
-      });
-      const clone = new RunningClone(id, wish, folders, { ...this.#options, signal: how.signal }, async () => {
+      const begin = (): Promise<string> =>
+        this.#options.engine.begin({
+          ...{ mesh: wish.mesh, host: this.#options.self, data: wish.data, purpose, imageId, folders },
+          ...{ preset: presets[wish.preset], url: wish.url, isPolite: wish.isPolite },
+          ...(wish.serves && { serves: wish.serves }),
+        });
+      // A container has for ever what its folders' mount allows as it begins.
+      const id = await (wish.serves ? place.withPrograms(begin) : begin());
+      const gone = async (isTaken: boolean): Promise<void> => {
         try {
-          await this.#clear(wish.mesh, place);
+          await (isTaken ? dropCloneTree(tree, this.#tools) : this.#clear(wish.mesh, place));
         } finally {
           if (this.#current === clone) this.#current = null;
         }
-      });
+      };
+      const clone = new RunningClone(id, wish, folders, { ...this.#options, signal: how.signal }, gone);
       this.#current = clone;
       if (how.signal.aborted) await clone.end();
       how.signal.throwIfAborted();
@@ -176,6 +194,7 @@ export class GitlabClones {
 
   /** What is left in that place, now or as soon as there is an engine: who has nothing there asks none. */
   async sweepLeft(mesh: string, place: Pick<DataPlace, 'kind' | 'path'>): Promise<void> {
+    if (this.isKept) return;
     if (this.#current !== null) return this.#current.end();
     if (place.kind !== 'folder' && existsSync(cloneFolder(treeOf(place)))) await this.#clear(mesh, place);
   }
@@ -216,16 +235,17 @@ class RunningClone implements GitlabClone {
   readonly purpose: string;
   readonly id: string;
   readonly #options: ClonesOptions & { signal: AbortSignal };
-  readonly #gone: () => Promise<void>;
+  readonly #gone: (isTaken: boolean) => Promise<void>;
   readonly #began = performance.now();
   #ending: Promise<void> | null = null;
+  isKept = false;
 
   constructor(
     id: string,
     { purpose }: CloneWish,
     folders: CloneFolders,
     options: ClonesOptions & { signal: AbortSignal },
-    gone: () => Promise<void>,
+    gone: (isTaken: boolean) => Promise<void>,
   ) {
     this.id = id;
     this.purpose = purpose;
@@ -265,8 +285,17 @@ class RunningClone implements GitlabClone {
     }
   }
 
+  keep(): void {
+    this.isKept = true;
+  }
+
+  taken(): Promise<void> {
+    this.#ending ??= this.#gone(true);
+    return this.#ending;
+  }
+
   end(): Promise<void> {
-    this.#ending ??= this.#gone();
+    this.#ending ??= this.#gone(false);
     return this.#ending;
   }
 

@@ -58,17 +58,21 @@ export const areOf = (place: PlaceAt, owner: DataOwner): boolean =>
 
 /**
  * The data with which `owner.epoch` begins, made of round `base` of this machine's copies. GitLab is not running, and nobody else
- * has the place open. What is to be known of them, as sentences. Throws `data-place`; then nothing that lay there has gone.
+ * has the place open. `ready`: a folder with `live` and `bulk` that were made of that very round and are written to by a GitLab that was
+ * booted beside the grace: they are taken, and it runs on. What is to be known of them, as sentences. Throws `data-place`; then nothing
+ * that lay there has gone.
  */
 export async function makeOfBase(
-  { place, owner, base }: Living & { base: RoundName },
+  { place, owner, base, ready = null }: Living & { base: RoundName; ready?: string | null },
   tools: SystemTools,
 ): Promise<string[]> {
   const tree = treeOf(place);
   const based = basedFolder(tree);
   refuseLater(place, owner);
   const isMade = [tree, based].some((at) => markedEpoch(join(at, 'live', 'data'), owner) === owner.epoch);
-  const notes = isMade ? [] : await snapshotBase({ place, owner, base }, tools);
+  const made = (): Promise<string[]> =>
+    ready === null ? snapshotBase({ place, owner, base }, tools) : takeReady({ place, owner, base, ready }, tools);
+  const notes = isMade ? [] : await made();
   if (!isHalfMoved(tree) && markedEpoch(join(tree, 'live', 'data'), owner) !== owner.epoch)
     await clearAway(place, owner, base, tools);
   if (!existsSync(join(tree, 'logs'))) await tools.run('btrfs', ['subvolume', 'create', join(tree, 'logs')]);
@@ -106,6 +110,40 @@ async function dropHalf(place: PlaceAt, tools: SystemTools): Promise<void> {
   await dropFolder(basedFolder(tree), tools);
 }
 
+/** What was booted beside is the new epoch's from here on, by its marker; its own processes write to it meanwhile. */
+async function takeReady(
+  { place, owner, base, ready }: Living & { base: RoundName; ready: string },
+  tools: SystemTools,
+): Promise<string[]> {
+  const tree = treeOf(place);
+  const based = basedFolder(tree);
+  const live = join(ready, 'live');
+  refuseStrange(live, roundText(base), { ...owner, epoch: base.epoch });
+  const hot = keptRounds(tree, 'hot').find((one) => compareRounds(one.name, base) === 0);
+  await dropHalf(place, tools);
+  makeFolder(based, 0o700);
+  await tools.rename(live, join(based, 'live'));
+  await tools.rename(join(ready, 'bulk'), join(based, 'bulk'));
+  await mark(join(based, 'live', 'data'), owner, tree, tools);
+  return hot !== undefined && bulkBeside(hot, keptRounds(tree, 'bulk')) !== null ? [] : [withoutBulk(base)];
+}
+
+const withoutBulk = (base: RoundName): string =>
+  `of artifacts and packages nothing had come here with round ${roundText(base)}: GitLab begins without those`;
+
+/** Whoever is root in GitLab's container writes in there: what lies under the marker's name may be a link. */
+async function mark(
+  data: string,
+  { mesh, data: id, epoch }: DataOwner,
+  tree: string,
+  tools: SystemTools,
+): Promise<void> {
+  rmSync(join(data, `${markerFile}.new`), { force: true, recursive: true });
+  await tools.run('sync', ['-f', tree]);
+  await writeMarker(data, { mesh, data: id, epoch }, tools);
+  await tools.run('sync', ['-f', tree]);
+}
+
 /** Beside what lies there, whole, as after a power cut, with the marker of the new epoch, and on the disk. */
 async function snapshotBase(
   { place, owner, base }: Living & { base: RoundName },
@@ -132,11 +170,7 @@ async function snapshotBase(
     await tools.run('btrfs', ['subvolume', ...(bulkFrom === null ? ['create'] : ['snapshot', bulkFrom]), bulkTo]);
     chmodSync(bulkTo, 0o755);
     await asAfterPowerCut(data, tools);
-    // Whoever is root in GitLab's container writes in there: what lies under that name may be a link.
-    rmSync(join(data, `${markerFile}.new`), { force: true, recursive: true });
-    await tools.run('sync', ['-f', tree]);
-    await writeMarker(data, { mesh: owner.mesh, data: owner.data, epoch: owner.epoch }, tools);
-    await tools.run('sync', ['-f', tree]);
+    await mark(data, owner, tree, tools);
   } catch (error) {
     await dropHalf(place, tools).catch(() => undefined);
     throw placeProblem(
@@ -145,9 +179,7 @@ async function snapshotBase(
       error,
     );
   }
-  return bulk === null
-    ? [`of artifacts and packages nothing had come here with round ${name}: GitLab begins without those`]
-    : [];
+  return bulk === null ? [withoutBulk(base)] : [];
 }
 
 /** What another machine sent: half of a GitLab, of another epoch, or with a link in the place of a folder that a container gets. */

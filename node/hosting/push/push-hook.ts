@@ -13,6 +13,12 @@ const hooksFolder = (home: string): string => join(home, 'gitlab-hooks');
 /** Where GitLab's container has it. */
 export const hooksInside = '/opt/autogit-node';
 const socketName = 'ask.sock';
+/** While it lies there GitLab's queue stands still (omnibus-config.ts): it was booted beside the grace of its host, and may be thrown away. */
+const quietName = 'quiet';
+export const quietInside = `${hooksInside}/${quietName}`;
+export const quietFile = (home: string): string => join(hooksFolder(home), quietName);
+/** In its place once GitLab serves, until its queue is worked off. */
+export const wakingFile = (home: string): string => join(hooksFolder(home), 'waking');
 const hookName = join('post-receive.d', 'autogit-node');
 
 export const hookSocket = (home: string): string => join(hooksFolder(home), socketName);

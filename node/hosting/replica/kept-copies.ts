@@ -33,10 +33,10 @@ interface KeptCopiesOptions {
   removePlace(hosting: Hosting, folder: string): Promise<void>;
   /** Its place is in the hands of who runs it here, or ran it until now: nobody else opens it. */
   isHosted(data: string): boolean;
-  /** What this machine says of its drills. */
-  besides(): Pick<StandbySeen, 'drill' | 'fenced'>;
-  /** What else uses the open place ends first. */
-  beforeClose(place: DataPlace): Promise<void>;
+  /** What this machine says of its drills, of what it boots beside, and of what it keeps of before. */
+  besides(): Pick<StandbySeen, 'drill' | 'beside' | 'fenced'>;
+  /** What else uses the open place ends first; true: it goes on there, and its place stays as it is. */
+  beforeClose(place: DataPlace): Promise<boolean>;
   report(seen: StandbySeen | null): void;
 }
 
@@ -271,8 +271,8 @@ export class KeptCopies {
   async #close(open: OpenCopies): Promise<void> {
     this.#open = null;
     await Promise.all([...Object.values(this.#busy), this.#giving.end()]);
-    await this.#options.beforeClose(open.place);
-    await open.place.close();
+    const goesOn = await this.#options.beforeClose(open.place);
+    await (goesOn ? open.place.letGo() : open.place.close());
   }
 
   /** The ledger names it no more: what lies there stays until it is known that it shall go. */

@@ -1,0 +1,59 @@
+import { existsSync, renameSync, rmSync } from 'node:fs';
+import { AutogitError, sentenceOf } from '../../../protocol/errors.ts';
+import { shown } from '../../foreign-text.ts';
+import { type Log, redact } from '../../log.ts';
+import { quietFile, wakingFile } from '../push/push-hook.ts';
+import type { ServiceHost } from '../service-host.ts';
+
+/*
+ * A GitLab that was booted beside the grace works nothing off: mail, webhooks and jobs of its queue would fail without network, be
+ * counted as failed, and it may be thrown away. It begins with that once it serves. Files say how far that is, for whichever agent:
+ *
+ *     gitlab-hooks/quiet     its queue stands still, by its configuration
+ *     gitlab-hooks/waking    its configuration shall be made anew
+ */
+
+interface QueueOptions {
+  home: string;
+  host: Pick<ServiceHost, 'exec'>;
+  log: Pick<Log, 'info' | 'warn'>;
+}
+
+const timings = { limitMs: 900_000, againMs: 15_000 } as const;
+
+export class QuietQueue {
+  readonly #options: QueueOptions;
+  #work: Promise<void> | null = null;
+  #triedAt = Number.NEGATIVE_INFINITY;
+
+  constructor(options: QueueOptions) {
+    this.#options = options;
+  }
+
+  /** GitLab serves by that container; called at each look. */
+  tend(id: string): void {
+    const { home, log } = this.#options;
+    const isQuiet = [quietFile(home), wakingFile(home)].some((path) => existsSync(path));
+    if (!isQuiet || this.#work !== null || performance.now() - this.#triedAt < timings.againMs) return;
+    this.#triedAt = performance.now();
+    this.#work = this.#wake(id)
+      .then(() => log.info('GitLab works off what waits in its queue, as it serves now'))
+      .catch((error: unknown) =>
+        log.warn(`GitLab does not work off its queue yet, and is told again: ${sentenceOf(error)}`),
+      )
+      .finally(() => {
+        this.#work = null;
+      });
+  }
+
+  async #wake(id: string): Promise<void> {
+    const { home, host } = this.#options;
+    if (existsSync(quietFile(home))) renameSync(quietFile(home), wakingFile(home));
+    const { code, out } = await host.exec(id, ['gitlab-ctl', 'reconfigure'], { timeoutMs: timings.limitMs });
+    if (code !== 0) {
+      const said = redact(shown(out.trim().split('\n').at(-1) ?? '')).slice(0, 300);
+      throw new AutogitError('executor-failed', `gitlab-ctl reconfigure ended with code ${code}: "${said}"`);
+    }
+    rmSync(wakingFile(home), { force: true });
+  }
+}
