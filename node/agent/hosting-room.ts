@@ -129,9 +129,9 @@ export class HostingRoom {
       ...this.#options,
       host,
       copies: this.#copies,
-      kept: () => this.#keeper.kept,
-      busy: () => this.#busy(),
+      ...{ kept: () => this.#keeper.kept, busy: () => this.#busy() },
       cancel: (hosting, because) => this.#keeper.move.cancel(hosting, because),
+      hasBooted: () => this.#beside.hasBooted,
     });
   }
 

@@ -13,6 +13,7 @@ import type { TargetSeen } from '../hosting/move/move-ports.ts';
 import { MoveTarget } from '../hosting/move/move-target.ts';
 import { FitnessLook, fitnessOf, type TargetFitness } from '../hosting/move/target-fitness.ts';
 import { existingAt } from '../hosting/place-tree.ts';
+import { presets } from '../hosting/presets.ts';
 import type { ServiceHost } from '../hosting/service-host.ts';
 import { isFolder } from '../hosting/vault/backup-target.ts';
 import type { CopiesRoom } from './copies-room.ts';
@@ -26,6 +27,8 @@ interface MoveRoomOptions
   copies: Pick<CopiesRoom, 'heldAt' | 'lacks'>;
   kept(): KeptGitlab | null;
   busy(): string | null;
+  /** It was booted here beforehand (hosting/beside): it has its memory already. */
+  hasBooted(): boolean;
   /** Null once that move is begun no more; else why it is too late for that. */
   cancel(hosting: Hosting, because: string): string | null;
 }
@@ -108,7 +111,7 @@ export class MoveRoom {
       const { checks, image, paused } = await this.#lookHere(hosting);
       return fitnessOf({ checks, mustPull: image !== 'here', paused });
     };
-    return this.#fitness.of(`${hosting.data} ${hosting.epoch}`, look, withinMs);
+    return this.#fitness.of(`${hosting.data} ${hosting.epoch} ${this.#options.hasBooted()}`, look, withinMs);
   }
 
   async #asTarget(hosting: Hosting): Promise<Answer> {
@@ -134,7 +137,8 @@ export class MoveRoom {
     // What hands on from here to the host of now makes way for the gate.
     const { pid } = forwarderNow(home);
     const taken = found.taken.filter((one) => pid === null || one.pid !== pid);
-    const facts = { ...found, taken };
+    const ownBytes = this.#options.hasBooted() ? presets[hosting.preset].leastMemoryBytes : 0;
+    const facts = { ...found, taken, availableMemoryBytes: found.availableMemoryBytes + ownBytes };
     const own = view().jobs.reports[nodeId]?.report.measured;
     const runs = Object.values(known?.runs ?? {}).filter(({ node }) => node === nodeId);
     const { hostname: address, ipv6 } = reachedAt(network);

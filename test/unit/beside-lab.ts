@@ -89,6 +89,7 @@ export class Standby {
       there: at,
       base: round(number),
       because: 'silent',
+      isInVain: false,
     };
     const after = takenOver(one, 5).apply(this.ledger);
     if (isRefusal(after)) throw new Error(after.refused);

@@ -100,6 +100,11 @@ export class BootBeside implements BesidePort {
     return { beside: { round: beside.round, since: sinceWallMs, isUp: isUp === true, waits: null } };
   }
 
+  /** Its container has begun, and has its memory. */
+  get hasBooted(): boolean {
+    return this.#running !== null && this.#running.clone !== null;
+  }
+
   ready(hosting: Hosting): ReadyClone | null {
     const { self, ledger } = this.#options;
     const running = this.#running;
