@@ -49,7 +49,7 @@ export function mountCommand(way: MountWay, { image, device, point, options }: W
 }
 
 /** Only what that one mount allows is another: nothing that is open is touched. */
-export function remountCommand(way: MountWay, point: string, allowed: string, pid = 1): Command {
+function remountCommand(way: MountWay, point: string, allowed: string, pid = 1): Command {
   const plain: Command = ['mount', '-o', `remount,bind,noatime,${allowed}`, point];
   return way === 'plain' ? plain : ['nsenter', `--mount=/proc/${pid}/ns/mnt`, '--', ...plain];
 }

@@ -6,6 +6,7 @@ import { round, Standby } from './beside-lab.ts';
 
 const second = 1000;
 
+/** SAFETY H7, H10: it is used only where the ledger has exactly that. */
 describe('a boot beside the grace', () => {
   it('begins after 5 s of silence, on the machine that the leader will name: the one that says it has the newest round', () => {
     const one = new Standby();
