@@ -165,7 +165,7 @@ export const DrillSeen = z.looseObject({
 });
 export type DrillSeen = z.infer<typeof DrillSeen>;
 
-/** GitLab, booted beside the grace of its silent host. `since`: by its own wall clock; both null while it boots none, `waits` says why. */
+/** GitLab, booted beside the grace of its silent host. `since`: by its own wall clock; both null while it boots none, `waits` says why it would not. */
 export const BesideSeen = z.looseObject({
   round: RoundName.nullable(),
   since: WallMs.nullable(),

@@ -84,11 +84,11 @@ export function silenceWords(view: ViewInput, ledger: Ledger, since: number): st
   const leftMs = Math.max(since + next.graceMs - at, hostingTimings.waitMs - leads, 0);
   const to = nodeName(ledger, next.to);
   const when = leftMs === 0 ? 'now,' : `in ${span(Math.ceil(leftMs / 1000) * 1000)}`;
-  return `${to} takes GitLab over ${when} unless it is back${besideWords(view, ledger, hosting)}`;
+  return `${to} takes GitLab over ${when} unless it is back${besideWords(view, ledger, hosting, next.to)}`;
 }
 
 /** What machines boot meanwhile, each by its own word. */
-function besideWords(view: ViewInput, ledger: Ledger, { data }: Hosting): string {
+function besideWords(view: ViewInput, ledger: Ledger, { data }: Hosting, to: NodeId): string {
   const { jobs, wallMs } = view;
   return Object.entries(jobs.reports)
     .filter(([node]) => isHere(view, node))
@@ -97,7 +97,9 @@ function besideWords(view: ViewInput, ledger: Ledger, { data }: Hosting): string
       if (beside === undefined || ledger.nodes[node] === undefined) return [];
       const { since, round, isUp, waits } = beside;
       if (since === null || round === null)
-        return waits === null ? [] : [`; ${nodeName(ledger, node)} boots it then, and not beforehand: ${waits}`];
+        return waits === null || node !== to
+          ? []
+          : [`; ${nodeName(ledger, node)} boots it then, and not beforehand: ${waits}`];
       const how = isUp ? 'has it booted already' : `boots it since ${span(Math.max(0, wallMs - since))}`;
       return [`; ${nodeName(ledger, node)} ${how}, without network, of round ${round.epoch}.${round.number}`];
     })

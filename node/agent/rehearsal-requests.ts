@@ -3,6 +3,7 @@ import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import type { LeaderLossSeen } from '../../protocol/loss-seen.ts';
+import { besideFromMs, whyNotBeside } from '../../scheduler/hosting/beside-rules.ts';
 import { hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
 import { listed, plural, span } from '../../scheduler/phrases.ts';
 import { openRuns, planLeaderLoss, rehearsalTimings, whyGitlabIsBusy } from '../../scheduler/rehearsed-loss.ts';
@@ -63,7 +64,7 @@ export class RehearsalRequests implements RehearsalApi {
     const view = this.#lines.view();
     const plan = planLeaderLoss(view);
     const whose = view.leader && nodeName(view.ledger, view.leader.node);
-    const of = { whose, to: null, graceMs: null };
+    const of = { whose, to: null, graceMs: null, besideMs: null };
     if (plan.because !== null) return { ...of, lines: [refusalCheck(plan.because)] };
     const { ledger, others, watcher } = plan;
     const name = (node: NodeId): string => nodeName(ledger, node);
@@ -98,7 +99,7 @@ export class RehearsalRequests implements RehearsalApi {
     const view = this.#lines.view();
     const ledger = this.#lines.ledger();
     const hosting = hostingOf(ledger);
-    const none = { whose: null, to: null, graceMs: null };
+    const none = { whose: null, to: null, graceMs: null, besideMs: null };
     if (hosting === null)
       return { ...none, lines: [refusalCheck('this mesh runs no GitLab itself: autogit-node gitlab deploy')] };
     const whose = nodeName(ledger, hosting.host);
@@ -108,6 +109,8 @@ export class RehearsalRequests implements RehearsalApi {
     if (next.to === null)
       return { ...none, whose, lines: [refusalCheck(`GitLab would go on nowhere by itself: ${next.because}`)] };
     const to = nodeName(ledger, next.to);
+    const alone = whyNotBeside(view, next.to, hosting.data);
+    const besideMs = alone === null ? besideFromMs(next.graceMs) : null;
     const lines = [
       ok('host', `${whose} serves on all the time, and is not touched`),
       ok(
@@ -116,9 +119,12 @@ export class RehearsalRequests implements RehearsalApi {
           ? `${to} is in sync: it goes on by itself once ${whose} has been silent for ${span(next.graceMs)}`
           : `${to} goes on by itself once ${whose} has been silent for ${span(next.graceMs)}; it is not in sync: acknowledged pushes would be lost`,
       ),
+      besideMs === null
+        ? checkOf('warn', 'boot', `${to} boots GitLab once it goes on there, and not beforehand: ${alone}`)
+        : ok('boot', `${to} boots GitLab beforehand, without network, after ${span(besideMs)} of silence`),
       ...(next.kind === 'in-sync' ? await this.#fitness(next.to, hosting.data) : []),
     ];
-    return { whose, to, graceMs: next.graceMs, lines };
+    return { whose, to, graceMs: next.graceMs, besideMs, lines };
   }
 
   /** What that machine finds of itself, as before a planned move. */

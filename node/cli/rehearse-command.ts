@@ -87,7 +87,7 @@ export async function hostLoss(context: Context): Promise<number> {
   const agent = await agentOf(context);
   const plan = await agent.rehearsalPlan('host-loss');
   requireFit(context, plan, refusal);
-  const { whose, to, graceMs } = plan;
+  const { whose, to, graceMs, besideMs } = plan;
   if (to === null || graceMs === null) throw new AutogitError('bad-message', 'the agent named no machine');
   const { gitlab } = (await agent.status()).snapshot;
   const question = `Have ${to} start GitLab from its newest copy now, without network, as if ${whose} had died? ${whose} serves on; it takes ${to} as much memory as GitLab does, for some minutes, and all of it is deleted afterwards.`;
@@ -103,8 +103,9 @@ export async function hostLoss(context: Context): Promise<number> {
   }
   if ('ended' in end) throw failedWith('clone', `${to} gave the rehearsal up before its end: ${end.ended}`, gitlabHint);
   const { last } = end;
-  const parts = { noticedMs: graceMs, chosenMs, ...startOf(last.steps) };
-  const outageMs = graceMs + chosenMs + parts.readyMs + parts.bootMs;
+  const parts = { noticedMs: graceMs, chosenMs, besideMs, ...startOf(last.steps) };
+  const [namedMs, startMs] = [graceMs + chosenMs, parts.readyMs + parts.bootMs];
+  const outageMs = besideMs === null ? namedMs + startMs : Math.max(namedMs, besideMs + startMs);
   const loss = gitlab.loss ?? null;
   if (settings.isOn('json'))
     out.json({ what: 'host-loss', host: whose, to, ...parts, outageMs, loss, ...last, isWhole: last.isProven });
@@ -117,7 +118,8 @@ export async function hostLoss(context: Context): Promise<number> {
   lines.ok('noticed', `after ${showDuration(graceMs)} in which ${whose} says nothing`);
   lines.ok('chosen', `${to}, which answered after ${ms(chosenMs)}; round ${last.round}`);
   lines.ok('round', `ready after ${ms(parts.readyMs)}`);
-  lines.ok('boot', `its pages and its API answer after ${ms(parts.bootMs)}`);
+  const from = besideMs === null ? 'once it goes on there' : `after ${showDuration(besideMs)} of silence, beforehand`;
+  lines.ok('boot', `its pages and its API answer after ${ms(parts.bootMs)}; it begins ${from}`);
   lines.ok('loss', lossWords(loss));
   sentence(
     out,

@@ -289,6 +289,8 @@ export const RehearsalPlan = z.object({
   /** Of GitLab's host: where it would go on, and after so long a silence, ms. */
   to: z.string().nullable(),
   graceMs: z.number().nullable(),
+  /** ms of silence after which it is booted there; null: not before it goes on there. */
+  besideMs: z.number().nullable(),
   lines: z.array(DeployCheck).max(64),
 });
 export type RehearsalPlan = z.infer<typeof RehearsalPlan>;

@@ -35,6 +35,19 @@ export type BesideWish = 'always' | 'auto' | 'never';
 export const besideWaitMs = (vain: number): number =>
   vain === 0 ? 0 : Math.min(besideTimings.againMs * 2 ** Math.min(vain - 1, 16), besideTimings.mostMs);
 
+export const neverWords = 'its owner wants no GitLab booted on it beforehand';
+
+/** ms of silence after which it begins. */
+export const besideFromMs = (graceMs: number): number =>
+  Math.max(besideTimings.afterMs, graceMs - besideTimings.leadMs);
+
+/** Why that machine would not boot beside, by its own word; null when it would. */
+export function whyNotBeside({ jobs }: Pick<ViewInput, 'jobs'>, node: NodeId, data: string): string | null {
+  const standby = jobs.reports[node]?.report.standby;
+  if (standby?.data !== data || standby.beside === undefined) return 'it runs an earlier version, or has not told yet';
+  return standby.beside.waits;
+}
+
 const isHere = (view: ViewInput, node: NodeId): boolean => node === view.self || view.liveness(node).state === 'alive';
 
 /** `at` since when this machine hears nothing of GitLab's host; null while it does, or never has. */
@@ -44,19 +57,20 @@ function silentSince(view: ViewInput, { host }: Hosting): number | null {
   return state === 'alive' || !Number.isFinite(since) ? null : since;
 }
 
-/** Whom the leader will name, as seen from here: of those that may go on, who says that it has the newest round. */
+/** Whom the leader will name, as seen from here: of those that may go on, and whose owner has not paused it, who says that it has the newest round. */
 function chosen(view: ViewInput, ledger: Ledger, hosting: Hosting): NodeId | null {
+  const isPaused = (node: NodeId): boolean => view.jobs.reports[node]?.report.measured.paused === 'all';
   const newest = (node: NodeId): RoundName | null => {
     const standby = view.jobs.reports[node]?.report.standby;
     return standby?.data === hosting.data ? (standby.newest?.round ?? null) : null;
   };
   const { fit } = fitAmong(ledger, successorsOf(hosting));
-  return fit
-    .filter((node) => isHere(view, node))
-    .reduce<NodeId | null>((top, node) => {
-      const [best, one] = [top === null ? null : newest(top), newest(node)];
-      return top === null || (one !== null && (best === null || compareRounds(one, best) > 0)) ? node : top;
-    }, null);
+  const here = fit.filter((node) => isHere(view, node));
+  const free = here.filter((node) => !isPaused(node));
+  return (free.length > 0 ? free : here).reduce<NodeId | null>((top, node) => {
+    const [best, one] = [top === null ? null : newest(top), newest(node)];
+    return top === null || (one !== null && (best === null || compareRounds(one, best) > 0)) ? node : top;
+  }, null);
 }
 
 /** What its owner is at comes first. */
@@ -79,13 +93,14 @@ export function besideTurn(view: ViewInput, wish: BesideWish): { because: string
   if (ledger === null || hosting === null || since === null) return null;
   const isDecided = hosting.move?.unplanned?.failed !== undefined || whyNoFailover(ledger, hosting) !== null;
   if (isDecided || (hosting.failover?.count ?? 0) >= failoversMost) return null;
-  const endsAt = since + graceSeen(view, ledger, hosting);
-  if (at < Math.max(since + besideTimings.afterMs, endsAt - besideTimings.leadMs)) return null;
+  const graceMs = graceSeen(view, ledger, hosting);
+  const endsAt = since + graceMs;
+  if (at < since + besideFromMs(graceMs)) return null;
   if (at >= endsAt + besideTimings.lateMs || chosen(view, ledger, hosting) !== self) return null;
   const others = (node: NodeId): boolean => node !== hosting.host && isHere(view, node);
   // Cut off itself it hears of nobody.
   if (view.leader === null || !others(view.leader.node) || !hasQuorum(ledger.configuration, others)) return null;
-  if (wish === 'never') return { because: 'its owner wants no GitLab booted on it beforehand' };
+  if (wish === 'never') return { because: neverWords };
   return { because: whyOwner(view, wish) };
 }
 

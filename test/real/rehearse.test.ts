@@ -172,17 +172,29 @@ describe('rehearse host-loss', () => {
     expect(agent.asked).toEqual([{ rehearsal: 'host-loss' }]);
     agent.onceAsked('drill', 1, () => Object.assign(agent.gitlab, { drills: drilled({}) }));
     const done = await run('--yes', 'rehearse', 'host-loss');
+    // Booted beside the grace of 45 s, from 5 s on: the longer of the two, and not their sum.
     expect([done.code, done.stdout]).toEqual([
       0,
-      'had kang died, GitLab would serve on desktop-1 about 2 min later; no acknowledged push would be lost, and 3 s of all else\n',
+      'had kang died, GitLab would serve on desktop-1 about 96 s later; no acknowledged push would be lost, and 3 s of all else\n',
     ]);
     expect(done.stderr).toMatch(
-      /noticed +after 45 s[\s\S]*chosen +desktop-1[\s\S]*round +ready after 800 ms[\s\S]*boot .* 90 s/,
+      /noticed +after 45 s[\s\S]*chosen +desktop-1[\s\S]*round +ready after 800 ms[\s\S]*boot .* 90 s; it begins after 5 s of silence, beforehand/,
     );
     expect(agent.asked).toContainEqual({ drill: 'desktop-1' });
+    const outageOf = async (count: number, besideMs: number | null, bootMs: number): Promise<number> => {
+      agent.gitlab = { ...hosted };
+      agent.rehearsed = { ...agent.rehearsed, besideMs };
+      const taken = { ...last, steps: [step('clone', 1000), step('boot', bootMs)] };
+      agent.onceAsked('drill', count, () => Object.assign(agent.gitlab, { drills: drilled({ last: taken }) }));
+      const told = JSON.parse((await run('--yes', '--json', 'rehearse', 'host-loss')).stdout);
+      expect(told.besideMs).toBe(besideMs);
+      return Math.round(told.outageMs - told.chosenMs);
+    };
+    expect(await outageOf(2, 5000, 20_000)).toBe(45_000);
+    expect(await outageOf(3, null, 20_000)).toBe(66_000);
     agent.gitlab = { ...hosted };
     const notWhole = { ...last, isProven: false, because: 'a ref is gone' };
-    agent.onceAsked('drill', 2, () => Object.assign(agent.gitlab, { drills: drilled({ last: notWhole }) }));
+    agent.onceAsked('drill', 4, () => Object.assign(agent.gitlab, { drills: drilled({ last: notWhole }) }));
     const broken = await run('--yes', '--json', 'rehearse', 'host-loss');
     expect([broken.code, JSON.parse(broken.stdout).isWhole]).toEqual([1, false]);
     expect(broken.stderr).toContain('would not come out whole on desktop-1: a ref is gone');
@@ -196,6 +208,7 @@ describe('rehearse host-loss', () => {
       whose: 'kang',
       to: null,
       graceMs: null,
+      besideMs: null,
       lines: [{ state: 'fail', what: 'mesh', sentence: 'no machine holds a copy of it', fix: null }],
     };
     const refused = await runCli(['--home', home, '--yes', '--json', 'rehearse', 'host-loss'], cleanEnv(home));

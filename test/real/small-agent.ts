@@ -217,7 +217,7 @@ export class SmallAgent implements AgentApi {
     return { state: 'done' as const, because: 'done' };
   }
   rehearsed: RehearsalPlan = {
-    ...{ whose: 'kang', to: 'desktop-1', graceMs: 45_000 },
+    ...{ whose: 'kang', to: 'desktop-1', graceMs: 45_000, besideMs: 5_000 },
     lines: [{ state: 'ok', what: 'next', sentence: 'desktop-1 is in sync', fix: null }],
   };
   async rehearsalPlan(what: string) {

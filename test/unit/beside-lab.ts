@@ -18,6 +18,7 @@ export class Standby {
   silentMs = 0;
   newest: Record<string, number | null> = { 'desktop-1': 7, 'desktop-2': 7 };
   away: string[] = ['kang'];
+  paused: string[] = [];
   measured: Partial<Measured> = {};
   beside: StandbySeen['beside'];
   leader: string | null = 'laptop';
@@ -41,9 +42,10 @@ export class Standby {
     const said = Object.entries(reports).map(([node, heard]) => {
       const number = this.newest[node];
       const standby = number == null ? null : { data, newest: { round: round(number), takenAt: 1 } };
+      const paused = this.paused.includes(node) && { paused: 'all' as const, pausedBecause: 'its owner has paused it' };
       const report = {
         ...heard.report,
-        measured: { ...heard.report.measured, ...(node === this.self && this.measured) },
+        measured: { ...heard.report.measured, ...paused, ...(node === this.self && this.measured) },
         ...(standby && { standby: { ...standby, freeBytes: 1, problem: null, beside: this.beside } }),
       };
       return [node, { ...heard, report }];

@@ -57,8 +57,16 @@ describe('a boot beside the grace', () => {
     const one = new Standby();
     one.measured = { owner: 'playing' };
     expect([one.turn(6000), one.turn(6000, 'always')]).toEqual(['the owner of this machine is playing', null]);
-    one.measured = { paused: 'all', pausedBecause: 'it is paused' };
-    expect([one.turn(6000), one.turn(6000, 'always')]).toEqual(['it is paused', null]);
+    one.measured = {};
+    // The leader names the other one before it, whose boot it is then.
+    one.paused = ['desktop-1'];
+    expect([one.turn(6000), one.turn(6000, 'always')]).toEqual([undefined, undefined]);
+    one.self = 'desktop-2';
+    expect(one.turn(6000)).toBeNull();
+    one.paused = ['desktop-1', 'desktop-2'];
+    one.self = 'desktop-1';
+    expect([one.turn(6000), one.turn(6000, 'always')]).toEqual(['its owner has paused it', null]);
+    one.paused = [];
     one.measured = {};
     expect(one.turn(6000, 'never')).toContain('its owner wants no GitLab booted on it');
   });
@@ -123,6 +131,9 @@ describe('a boot beside the grace', () => {
       return StatusSnapshot.parse(snapshot(view)).gitlab.hosted?.because ?? '';
     };
     expect(said()).toMatch(/unless it is back$/);
+    // Both would boot nothing: only of the one that goes on it matters.
+    one.beside = { round: null, since: null, isUp: false, waits: 'its owner plays' };
+    expect(said().match(/not beforehand/g)).toHaveLength(1);
     one.newest['desktop-2'] = null;
     one.beside = { round: round(7), since: 988_000, isUp: false, waits: null };
     expect(said()).toMatch(/unless it is back; desktop-1 boots it since 12 s, without network, of round 1\.7$/);

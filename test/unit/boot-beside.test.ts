@@ -96,8 +96,10 @@ const look = async (beside: BootBeside, silentMs: number): Promise<void> => {
 describe('who boots beside', () => {
   it('boots what would be GitLab here, without its queue, and hands it over once the ledger has it go on here with that round', async () => {
     const beside = begin();
+    const none = { beside: { round: null, since: null, isUp: false, waits: null } };
     await look(beside, 4000);
-    expect([wishes, beside.seen()]).toEqual([[], {}]);
+    expect([wishes, beside.seen()]).toEqual([[], none]);
+    expect(begin('never').seen().beside.waits).toBe('its owner wants no GitLab booted on it beforehand');
     await look(beside, 6000);
     expect(wishes).toMatchObject([
       { purpose: 'boot beside', image: one.next().image, serves: { epoch: 2, sshPort: null }, isPolite: false },
@@ -106,7 +108,7 @@ describe('who boots beside', () => {
     expect(beside.seen()).toEqual({ beside: { round: round(7), since: 1_000_000, isUp: false, waits: null } });
     up();
     await look(beside, 20_000);
-    expect(beside.seen().beside?.isUp).toBe(true);
+    expect(beside.seen().beside.isUp).toBe(true);
     // Not before the epoch is committed, whoever asks.
     expect(beside.ready(one.next())).toBeNull();
     expect(beside.ready({ ...one.next(), host: 'desktop-1', epoch: 2 })).toBeNull();
@@ -115,7 +117,7 @@ describe('who boots beside', () => {
     expect(clone.kept).toBe(true);
     expect(beside.ready(hostingOf(one.ledger)!)).toEqual({ id: 'c1', folder: '/copies/clone' });
     await beside.taken();
-    expect([clone.over, beside.seen(), existsSync(quietFile(home))]).toEqual(['taken', {}, true]);
+    expect([clone.over, beside.seen(), existsSync(quietFile(home))]).toEqual(['taken', none, true]);
     await beside.stop();
     expect(clone.over).toBe('taken');
   });
@@ -125,11 +127,11 @@ describe('who boots beside', () => {
     await look(beside, 6000);
     one.away = [];
     await look(beside, 0);
-    expect([clone.over, existsSync(quietFile(home)), beside.seen()]).toEqual(['ended', false, {}]);
+    expect([clone.over, existsSync(quietFile(home)), beside.seen().beside.since]).toEqual(['ended', false, null]);
     expect(said.at(-1)).toBe('what was booted of GitLab beforehand is thrown away: kang is back');
     one.away = ['kang'];
     await look(beside, 6000);
-    expect([wishes.length, beside.seen().beside?.waits]).toEqual([1, 'it was for nothing a moment ago: kang is back']);
+    expect([wishes.length, beside.seen().beside.waits]).toEqual([1, 'it was for nothing a moment ago: kang is back']);
     bootMs += 15_000;
     await look(beside, 6000);
     expect(wishes).toHaveLength(2);
@@ -161,7 +163,7 @@ describe('who boots beside', () => {
     await look(beside, 7000);
     expect(clone.over).toBe('ended');
     await look(beside, 7500);
-    expect([wishes.length, beside.seen().beside?.round]).toEqual([2, round(8)]);
+    expect([wishes.length, beside.seen().beside.round]).toEqual([2, round(8)]);
   });
 
   it('what cannot be booted is said, and tried again later; a drill that is under way ends first', async () => {
@@ -174,7 +176,7 @@ describe('who boots beside', () => {
     await look(beside, 6000);
     await look(beside, 6000);
     expect(wishes).toHaveLength(1);
-    expect(beside.seen().beside?.waits).toBe('it was for nothing a moment ago: a boot beside needs 2.5 GiB of memory');
+    expect(beside.seen().beside.waits).toBe('it was for nothing a moment ago: a boot beside needs 2.5 GiB of memory');
     expect(existsSync(quietFile(home))).toBe(false);
   });
 

@@ -13,6 +13,7 @@ import {
   whyGitlabIsBusy,
 } from '../../scheduler/rehearsed-loss.ts';
 import { leaderContactAt, leaderOf } from '../../scheduler/views.ts';
+import { Standby } from './beside-lab.ts';
 import { copiesLab } from './copies-lab.ts';
 import type { Lab } from './jobs-lab.ts';
 import { labRun } from './jobs-lab-machines.ts';
@@ -163,6 +164,33 @@ describe('whether it is rehearsed', () => {
       { state: 'warn', sentence: 'desktop-1 could not be asked whether it is ready: desktop-1: it is busy' },
     ]);
   });
+});
+
+it('whether it is booted beside the grace there, and from when on, is told before the loss of its host is rehearsed', async () => {
+  const one = new Standby();
+  one.away = [];
+  const plan = async () => {
+    const lines = { ledger: () => one.ledger, view: () => ({ ...one.now(0), self: 'laptop' }) };
+    const ask = async () => Answer.parse({ kind: 'refused', because: 'it is busy' });
+    const { to, besideMs, lines: said } = await new RehearsalRequests({ ...lines, ask }).rehearsalPlan('host-loss');
+    return [to, besideMs, said.find(({ what }) => what === 'boot')?.sentence];
+  };
+  const none = { round: null, since: null, isUp: false };
+  one.beside = { ...none, waits: null };
+  expect(await plan()).toEqual([
+    ...['desktop-1', 5000],
+    'desktop-1 boots GitLab beforehand, without network, after 5 s of silence',
+  ]);
+  one.ledger = { ...one.ledger, settings: { ...one.ledger.settings, graceMs: 600_000, inSyncGraceMs: 600_000 } };
+  expect((await plan())[1]).toBe(300_000);
+  one.beside = { ...none, waits: 'its owner plays' };
+  expect((await plan()).slice(1)).toEqual([
+    null,
+    'desktop-1 boots GitLab once it goes on there, and not beforehand: its owner plays',
+  ]);
+  // Of an earlier version.
+  one.beside = undefined;
+  expect((await plan())[1]).toBeNull();
 });
 
 it('a run is lost to a rehearsal only where it was under way when that began', () => {

@@ -10,6 +10,7 @@ import {
   besideTimings,
   besideTurn,
   besideWaitMs,
+  neverWords,
   whyEndBeside,
   whyNotThat,
 } from '../../../scheduler/hosting/beside-rules.ts';
@@ -92,11 +93,13 @@ export class BootBeside implements BesidePort {
     this.#look();
   }
 
-  /** What the mesh is told; nothing where there is nothing to say. */
-  seen(): { beside?: BesideSeen } {
+  /** What the mesh is told. */
+  seen(): { beside: BesideSeen } {
     const { beside, sinceWallMs, isUp } = this.#running ?? {};
-    if (beside === undefined || sinceWallMs === undefined)
-      return this.#waits === null ? {} : { beside: { round: null, since: null, isUp: false, waits: this.#waits } };
+    if (beside === undefined || sinceWallMs === undefined) {
+      const waits = this.#options.wish === 'never' ? neverWords : this.#waits;
+      return { beside: { round: null, since: null, isUp: false, waits } };
+    }
     return { beside: { round: beside.round, since: sinceWallMs, isUp: isUp === true, waits: null } };
   }
 
