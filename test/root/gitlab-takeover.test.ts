@@ -150,21 +150,23 @@ beforeAll(async () => {
   const code = `t=User.find_by_username('root').personal_access_tokens.create(scopes:['api','admin_mode'],name:'t',expires_at:365.days.from_now); t.set_token('${token}'); t.save!`;
   const id = engines[0]!.docker('ps', '-q', '--filter', `ancestor=${image}`).trim();
   engines[0]!.docker('exec', id, 'gitlab-rails', 'runner', code);
-  const made = ['-s', '-X', 'POST', '-H', `PRIVATE-TOKEN: ${token}`, '-d', 'name=pushed', `${urls[0]}/api/v4/projects`];
-  await inLan('curl', ...made);
+  const made = ['-sf', '-H', `PRIVATE-TOKEN: ${token}`, '-d', 'name=pushed', `${urls[0]}/api/v4/projects`];
+  // Its Puma is begun anew for that token, and nginx has a page meanwhile.
+  await until('the project is made', async () => (await inLan('curl', ...made)).code === 0, 30_000);
 }, 300_000);
 
 afterAll(async () => {
   lan?.plug(1);
   await other?.cli('--yes', 'gitlab', 'uninstall', '--delete-data', '--now', '--force');
-  await rig.clean();
+  for (const machine of rig.machines) await machine.kill('SIGKILL');
   for (const engine of engines ?? []) await engine.end().catch(() => undefined);
   for (const dir of [folder, rig.dir]) {
     unmountBelow(dir);
     detachBelow(dir);
     spawnSync('sh', ['-c', `chattr -i -R "${dir}" 2>/dev/null; true`]);
-    rmSync(dir, { recursive: true, force: true });
   }
+  await rig.clean();
+  rmSync(folder, { recursive: true, force: true });
   lan?.down();
   spawnSync('docker', ['rmi', image], { stdio: 'ignore', timeout: 20_000 });
 }, 120_000);
