@@ -38,8 +38,9 @@ import { CopiesRoom } from './copies-room.ts';
 import { FencedRoom, isOfFenced } from './fenced-room.ts';
 import { answered, reachedAt } from './hosting-answers.ts';
 import { checkCopiesHere, checkDeploy, checkProtectHere } from './hosting-checks.ts';
-import type { DoorAsk, Here, HostingAsk, Membership, UpgradeAsk, VaultAsk } from './hosting-here.ts';
+import type { DoorAsk, Here, HostingAsk, Membership, VaultAsk } from './hosting-here.ts';
 import { isOfMove, MoveRoom } from './move-room.ts';
+import { ofUpgrade, ofVault } from './vault-answers.ts';
 import { VaultKeepers } from './vault-keepers.ts';
 
 /** ms that an agent which ends gives to what is under way. */
@@ -281,12 +282,15 @@ export class HostingRoom {
     if (isOfMove(ask)) return answered(() => this.#move.answer(ask));
     if (isOfAdopting(ask)) return answered(() => this.#adopt.answer(ask));
     if (ask.kind === 'check-protect') return checkProtectHere(ask, this.#options);
-    if (!this.#hosts() && this.#protector.protects() && isOfVault(ask)) return this.#ofVault(ask, this.#protector);
+    if (!this.#hosts() && this.#protector.protects() && isOfVault(ask)) return ofVault(ask, this.#protector);
     if (!this.#hosts()) return { kind: 'refused', because: 'this machine does not run the GitLab of the mesh' };
     if (ask.kind === 'root-password') return { kind: 'root-password', password: this.#keeper.rootPassword(ask.seen) };
-    if (ask.kind === 'check-upgrade' || ask.kind === 'rehearse-upgrade') return this.#ofUpgrade(ask);
+    if (ask.kind === 'check-upgrade' || ask.kind === 'rehearse-upgrade') {
+      const { dockerHost, ledger } = this.#options;
+      return ofUpgrade(ask, { dockerHost, ledger, keeper: this.#keeper, upgrade: this.#upgrade, vault: this.#vault });
+    }
     if (ask.kind === 'new-password') return answered(() => this.#newPassword(ask.user));
-    if (isOfVault(ask)) return this.#ofVault(ask, this.#vault);
+    if (isOfVault(ask)) return ofVault(ask, this.#vault);
     this.#keeper.lookNow();
     return { kind: 'said', because: 'it is looked at now, and what was given up is tried again: autogit-node gitlab' };
   }
@@ -307,34 +311,6 @@ export class HostingRoom {
       sealForVoters: (text) => box.sealForVoters(text),
       keepers: this.#keepers,
     };
-  }
-
-  #ofVault(ask: VaultAsk, vault: GitlabVault | GitlabProtector): Promise<Answer> {
-    return answered(async () => {
-      if (ask.kind === 'backups') return { kind: 'backups', ...(await vault.rows(ask.rounds)) };
-      if (ask.kind === 'compare-gitlab') return { kind: 'compared', ...(await vault.compare(ask.with, ask.from)) };
-      if (ask.kind === 'restore-project') return vault.restoreProject(ask.backup, ask.project);
-      if (ask.kind === 'begin-vault') return vault.begin(ask);
-      return ask.kind === 'backup-now' ? vault.backupNow() : vault.restore(ask.backup);
-    });
-  }
-
-  #ofUpgrade(ask: UpgradeAsk): Promise<Answer> {
-    const { dockerHost, ledger } = this.#options;
-    const { kept } = this.#keeper;
-    return answered(async () => {
-      if (kept === null)
-        throw new AutogitError('no-gitlab', 'this machine does not know yet of a GitLab that it hosts');
-      if (ask.kind === 'rehearse-upgrade') return this.#upgrade.rehearse(ask.image);
-      const { checkUpgrade } = await import('../hosting/upgrade/upgrade-facts.ts');
-      return checkUpgrade(ask, {
-        dockerHost,
-        kept,
-        ledger: ledger(),
-        busy: this.#upgrade.busy(kept),
-        vault: this.#vault.seen().vault ?? null,
-      });
-    });
   }
 
   get #mesh(): string {
