@@ -157,10 +157,11 @@ export class RunKeeper {
     });
   }
 
+  /** What follows waits behind the news in the core's queue: a run leaves the disk after the core knows that it ended. */
   #change(run: Run, then: () => void = () => {}): void {
     this.#save(run, () => {
       this.#agent.feed({ kind: 'run-changed', run });
-      then();
+      this.#later(then);
     });
   }
 
