@@ -17,8 +17,11 @@ export class ForgetfulRule {
     if (event === 'store-rolled-back') this.#forgetful.add(`${machine.id}/${machine.disk.store}`);
   }
 
-  /** A store was rolled back, maybe to an id that it had before: as that one it has not found anything out yet. */
-  rolledBack(disk: string): void {
+  /**
+   * A store was rolled back, maybe to an id that it had before, or an agent starts with it: as that one it has not found
+   * anything out yet. What a life of before had found out and did not get onto the disk went with it.
+   */
+  begins(disk: string): void {
     this.#forgetful.delete(disk);
   }
 

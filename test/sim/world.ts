@@ -181,6 +181,7 @@ export class World {
     if (machine.power !== 'on' || machine.disk.isEmpty || this.#agents.has(id)) return;
     this.#lives += 1;
     this.figures.add('agents started');
+    this.checks.forgetful.begins(`${id}/${machine.disk.store}`);
     const agent = new Agent(this, machine, this.#lives);
     this.#agents.set(id, agent);
     this.transcript.say(agent.life, `starts on ${machine.boot} with ${machine.disk.store}`);
@@ -321,7 +322,7 @@ export class World {
     disk.restore(copy);
     this.#rolledBack.add(disk.store);
     this.rare.rolledBack(disk.store);
-    this.checks.forgetful.rolledBack(`${id}/${disk.store}`);
+    this.checks.forgetful.begins(`${id}/${disk.store}`);
     const ledger = copy.values.accepted as Ledger;
     this.history.forgot(`${id}/${disk.store}`, ledger, disk.promisedTerm);
     this.transcript.say(id, `is rolled back to ${keyOf(ledger)}, term ${disk.promisedTerm}`);
