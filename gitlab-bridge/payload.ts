@@ -45,6 +45,19 @@ export const JobArtifact = z.looseObject({
 });
 export type JobArtifact = z.infer<typeof JobArtifact>;
 
+/** `key` is GitLab's own work: `files` and `prefix` are in it, and the suffix that tells protected branches from others. */
+const JobCache = z.looseObject({
+  key: z
+    .string()
+    .max(1 << 16)
+    .nullish(),
+  untracked: z.boolean().nullish(),
+  policy: z.string().max(1024).nullish(),
+  paths: list(z.string().max(4096), 1000),
+  when: z.string().max(64).nullish(),
+  fallback_keys: list(z.string().max(1 << 16), 100),
+});
+
 export const JobDependency = z.looseObject({
   id: z.int().positive(),
   name: z.string().max(255).nullish(),
@@ -101,7 +114,7 @@ export const JobPayload = z.looseObject({
   image: JobImage.nullish(),
   services: list(JobService, 100),
   artifacts: list(JobArtifact, 100),
-  cache: list(z.looseObject({}), 100),
+  cache: list(JobCache, 100),
   credentials: list(
     z.looseObject({
       type: z.string().max(64).nullish(),

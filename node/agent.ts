@@ -238,6 +238,7 @@ export class Agent {
       name: this.#options.name,
       dockerHost: this.#options.dockerHost,
       artifactLimitBytes: this.#options.artifactLimitBytes,
+      cacheLimitBytes: this.#options.cacheLimitBytes,
       settingsFile: this.#options.settingsFile,
       holdsCopies: this.#options.holdsCopies,
       hasDrills: this.#options.hasDrills,

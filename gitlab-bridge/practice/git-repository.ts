@@ -99,6 +99,21 @@ export const readFileAt = async (folder: string, sha: string, path: string): Pro
   return (await git(folder, ['cat-file', 'blob', `${sha}:${path}`])).toString('utf8');
 };
 
+/** Every file of a commit, with the name of its contents. */
+export const blobsAt = async (folder: string, sha: string): Promise<Map<string, string>> => {
+  const listed = (await git(folder, ['ls-tree', '-r', '-z', sha])).toString('utf8');
+  const blobs = new Map<string, string>();
+  for (const line of listed.split('\0')) {
+    const [, type, id, path] = /^\d+ (\w+) ([0-9a-f]+)\t(.*)$/s.exec(line) ?? [];
+    if (type === 'blob' && id !== undefined && path !== undefined) blobs.set(path, id);
+  }
+  return blobs;
+};
+
+/** The last commit that changed a path; empty when there is none. */
+export const lastChangeOf = async (folder: string, sha: string, path: string): Promise<string> =>
+  (await git(folder, ['log', '-1', '--format=%H', sha, '--', path])).toString('utf8').trim();
+
 /** `refs/pipelines/<id>`: keeps the commit fetchable for the pipeline's jobs, also after the branch moved on. */
 export const keepForPipeline = async (folder: string, pipelineId: number, sha: string): Promise<void> => {
   await git(folder, ['update-ref', `refs/pipelines/${pipelineId}`, sha]);

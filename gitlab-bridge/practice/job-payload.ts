@@ -1,5 +1,5 @@
 import { type CiVariable, expandAll } from './ci/ci-variables.ts';
-import type { PlannedImage } from './ci/pipeline-plan.ts';
+import type { PlannedCache, PlannedImage } from './ci/pipeline-plan.ts';
 import { isProtected } from './job-queue.ts';
 import type { State } from './practice-state.ts';
 import { jobVariables, maskedKeys, pipelineVariables } from './predefined-variables.ts';
@@ -138,6 +138,18 @@ const steps = (job: Job, timeout: number): object[] => [
     : [{ name: 'after_script', script: job.spec.afterScript, timeout, when: 'always', allow_failure: true }]),
 ];
 
+const cache = (planned: PlannedCache, guarded: boolean): object => {
+  const suffix = guarded && !planned.unprotect ? 'protected' : 'non_protected';
+  return {
+    key: `${planned.key}-${suffix}`,
+    untracked: planned.untracked,
+    policy: planned.policy,
+    paths: planned.paths,
+    when: planned.when,
+    fallback_keys: planned.fallbackKeys.map((key) => `${key}-${suffix}`),
+  };
+};
+
 const jobInfo = (state: State, job: Job, project: Project, queueDepth: number): object => ({
   id: job.id,
   name: job.name,
@@ -168,7 +180,6 @@ export const jobPayload = (state: State, job: Job, runner: Runner, base: string,
   const asked = variables.values.GIT_DEPTH;
   const depth = asked !== undefined && /^\d+$/.test(asked) ? Number(asked) : defaultDepth;
   const guarded = isProtected(project, pipeline);
-  const suffix = guarded ? 'protected' : 'non_protected';
   return {
     id: job.id,
     token: job.token,
@@ -194,14 +205,7 @@ export const jobPayload = (state: State, job: Job, runner: Runner, base: string,
     image: job.spec.image === null ? null : image(job.spec.image),
     services: job.spec.services.map(service),
     artifacts: artifacts(job),
-    cache: job.spec.cache.map((entry) => ({
-      key: `${entry.key}-${suffix}`,
-      untracked: entry.untracked,
-      policy: entry.policy,
-      paths: entry.paths,
-      when: entry.when,
-      fallback_keys: entry.fallbackKeys,
-    })),
+    cache: job.spec.cache.map((entry) => cache(entry, guarded)),
     credentials: [],
     dependencies: dependenciesOf(job, state.latestOf(pipeline.id))
       .map((other) => ({ other, archive: other.artifacts.find((artifact) => artifact.type === 'archive') }))

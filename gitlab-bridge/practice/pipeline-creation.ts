@@ -1,3 +1,4 @@
+import { withCacheKeys } from './cache-keys.ts';
 import type { CiVariable } from './ci/ci-variables.ts';
 import type { PlannedJob } from './ci/pipeline-plan.ts';
 import { planPipeline } from './ci/pipeline-planner.ts';
@@ -115,7 +116,8 @@ export const createPipeline = async (
   pipeline.stages = result.plan.stages;
   pipeline.fileVariables = result.plan.variables;
   state.savePipeline(pipeline);
-  const inOrder = [...result.plan.jobs].sort((a, b) => a.stageIdx - b.stageIdx);
+  const planned = await withCacheKeys(folder, request.sha, result.plan.jobs);
+  const inOrder = planned.sort((a, b) => a.stageIdx - b.stageIdx);
   for (const spec of inOrder) state.saveJob(jobOf(context, pipeline, spec, now));
   context.life.progress(pipeline.id);
   state.log(`pipeline ${pipeline.id} of ${project.path}@${pipeline.ref}: ${inOrder.length} jobs`);

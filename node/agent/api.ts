@@ -22,6 +22,7 @@ import { newInviteCode, writeInviteCode } from '../enrol/invite-code.ts';
 import type { AgentApi } from '../local-api/agent-api.ts';
 import { notApproved } from '../not-approved.ts';
 import type { Network } from '../ports.ts';
+import { CacheRequests } from './cache-requests.ts';
 import { jobRowsOf, statusOf, viewInput, whyOf } from './core-views.ts';
 import type { TracePiece } from './ended-traces.ts';
 import { HostingRequests } from './hosting-requests.ts';
@@ -59,6 +60,7 @@ export class LocalApi implements AgentApi {
   readonly #misfits: LeadersMisfits;
 
   readonly hosting: HostingRequests;
+  readonly caches = new CacheRequests(() => this.#member().runs.caches);
   readonly rehearsals: RehearsalRequests;
 
   constructor(options: ApiOptions) {

@@ -14,6 +14,8 @@ export interface DiskWatchOptions {
   /** Runs whose script may go on here; `usedBytes` says what a run has of a disk, which is named by `dev` of stat. */
   running(): { run: string; job: number; usedBytes(device: number): Promise<number> }[];
   endRun(run: string, because: string): void;
+  /** Gives back what is only there to save time, of the home's disk; bytes that came back. */
+  giveWay?(bytes: number): Promise<number>;
   /** Called with a sentence when the disk is full (it names the job that was ended, if one was), with null when room is back. */
   onFull(because: string | null): void;
 }

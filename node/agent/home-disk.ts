@@ -68,6 +68,8 @@ export class HomeDisk extends DiskWatch {
       this.#isFull = true;
       this.say(`its disk is full: ${home} has ${Math.floor(disk.freeBytes / MiB)} MiB free`);
     }
+    // What is only there to save time goes before a job does.
+    if (((await this.options.giveWay?.(Math.max(64 * MiB, disk.totalBytes / 50))) ?? 0) > 0) return;
     const ended = await this.endLargest(disk, statSync(home).dev, 'the disk of this machine is full');
     if (ended) this.say(`its disk is full: job ${ended.job}, which has ${ended.size} of it, was ended`);
   }

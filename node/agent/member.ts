@@ -50,6 +50,7 @@ const gitlabLookEvery = 30;
 interface MemberOptions {
   home: string;
   artifactLimitBytes?: number | undefined;
+  cacheLimitBytes?: number | undefined;
   settingsFile: string;
   holdsCopies: boolean;
   hasDrills: boolean;
@@ -157,6 +158,7 @@ export class Member {
     [this.#homeDisk, this.#workDisk] = disksOf(options, {
       running: () => this.runs.running(),
       endRun: (run, because) => this.runs.end(run, because),
+      giveWay: (bytes) => this.runs.caches.giveBack(bytes),
       onChange: () => void this.measure(),
     });
     this.#runWatch = new RunWatch({
@@ -337,6 +339,7 @@ export class Member {
         return { cpuMillis, memoryBytes: jobMemory(tags, memoryBytes, this.#measured) };
       },
       artifactLimitBytes: this.#options.artifactLimitBytes,
+      cacheLimitBytes: this.#options.cacheLimitBytes,
       diskWasFull: (since) => [this.#homeDisk, this.#workDisk].some((disk) => disk.wasFullSince(since)),
       noRoom: () => this.#workDisk.problem,
       onGivenUp: (sentence) => void this.givenUp.push(sentence),

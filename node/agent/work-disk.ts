@@ -23,7 +23,7 @@ interface DisksOptions {
 /** Both disks of a member: that of its home, and that of its runs. */
 export function disksOf(
   { home, clock, log, executors }: DisksOptions,
-  { onChange, ...runs }: Pick<DiskWatchOptions, 'running' | 'endRun'> & { onChange(): void },
+  { onChange, ...runs }: Pick<DiskWatchOptions, 'running' | 'endRun' | 'giveWay'> & { onChange(): void },
 ): [HomeDisk, WorkDisk] {
   const both: DiskWatchOptions = {
     ...runs,

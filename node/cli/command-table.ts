@@ -65,6 +65,17 @@ export const commands: readonly Command[] = [
     help: 'run a job again that has ended (its number, or its name)',
     run: async (c) => (await import('./jobs-commands.ts')).retry(c),
   },
+  {
+    path: 'cache',
+    help: "what this machine keeps of its jobs' caches",
+    run: async (c) => (await import('./cache-commands.ts')).show(c),
+  },
+  {
+    path: 'cache clear',
+    args: '[project]',
+    help: "remove them, or a project's, from this machine (its path, as group/project)",
+    run: async (c) => (await import('./cache-commands.ts')).clear(c),
+  },
   { path: 'approve', args: '[node]', help: 'let a waiting machine in', run: async (c) => (await mesh()).approve(c) },
   {
     path: 'ignore',

@@ -1,7 +1,6 @@
 /**
  * What each executor, together with the run's code, can do of GitLab's feature list (gitlab-contract §1.2). A job that
- * needs another one is refused by GitLab itself with `runner_unsupported`, so nothing may stand here that is not done; but
- * a cache, which a job can do without, is said to be left out in the trace, and no spelling of it may drop the job.
+ * needs another one is refused by GitLab itself with `runner_unsupported`, so nothing may stand here that is not done.
  */
 const common = [
   'variables',

@@ -281,7 +281,7 @@ export const noBody: AsyncIterable<Uint8Array> = { async *[Symbol.asyncIterator]
 export async function* writeTar(entries: AsyncIterable<TarEntry> | Iterable<TarEntry>): AsyncGenerator<Uint8Array> {
   for await (const entry of entries) {
     const size = entry.kind === 'file' ? entry.size : 0;
-    const head = headBytes({ ...entry, size });
+    const head = tarHead({ ...entry, size });
     const tail = Buffer.alloc((block - (size % block)) % block);
     if (size === 0) {
       yield head;
@@ -303,7 +303,8 @@ export async function* writeTar(entries: AsyncIterable<TarEntry> | Iterable<TarE
   yield Buffer.alloc(2 * block);
 }
 
-function headBytes(header: TarHeader): Buffer {
+/** What stands before an entry's bytes. */
+export function tarHead(header: TarHeader): Buffer {
   const parts: Buffer[] = [];
   const name = header.kind === 'folder' ? `${header.name.replace(/\/+$/, '')}/` : header.name;
   if (header.linkname.length > 100) parts.push(...longBytes('K', header.linkname));

@@ -9,6 +9,7 @@ import type {
   AdoptPlan,
   AdoptRequest,
   BackupList,
+  CachesAnswer,
   CertificateAnswer,
   CopyPlan,
   DeployPlan,
@@ -150,6 +151,13 @@ export interface OwnerApi {
   recover(off: string[]): Promise<ChangeOutcome>;
 }
 
+/** Caches of jobs that this machine keeps. */
+export interface CachesApi {
+  caches(): Promise<CachesAnswer>;
+  /** `project`: its path at GitLab; null: all. */
+  clearCaches(project: string | null): Promise<string>;
+}
+
 /** What a person wants to see of a living mesh. */
 export interface RehearsalApi {
   /** Looks; changes nothing. */
@@ -165,4 +173,4 @@ export type AgentApi = PhaseApi &
   JobsApi &
   MembershipApi &
   GitlabApi &
-  OwnerApi & { readonly hosting: HostingApi; readonly rehearsals: RehearsalApi };
+  OwnerApi & { readonly hosting: HostingApi; readonly rehearsals: RehearsalApi; readonly caches: CachesApi };

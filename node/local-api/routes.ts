@@ -7,6 +7,7 @@ import { limits } from '../../protocol/limits.ts';
 import { notApproved } from '../not-approved.ts';
 import type {
   AgentApi,
+  CachesApi,
   GitlabApi,
   HostingApi,
   JobsApi,
@@ -80,6 +81,7 @@ export const allRoutes = (api: AgentApi): Routes => ({
   ...gitlabRoutes(api),
   ...hostingRoutes(api.hosting),
   ...ownerRoutes(api),
+  ...cacheRoutes(api.caches),
   ...rehearsalRoutes(api.rehearsals),
 });
 
@@ -202,6 +204,11 @@ const ownerRoutes = (api: OwnerApi): Routes => ({
   '/v1/leave': early(post(bodies.leave, async () => ({ said: await api.leave() }))),
   '/v1/recovery': get(queries.recovery, () => api.recovery()),
   '/v1/recover': post(bodies.recover, ({ off }) => api.recover(off)),
+});
+
+const cacheRoutes = (api: CachesApi): Routes => ({
+  '/v1/caches': get(queries.caches, () => api.caches()),
+  '/v1/caches/clear': post(bodies.clearCaches, async ({ project }) => ({ said: await api.clearCaches(project) })),
 });
 
 const rehearsalRoutes = (api: RehearsalApi): Routes => ({

@@ -18,6 +18,7 @@ import {
   type AdoptRequest,
   type BackupList,
   BackupsAnswer,
+  CachesAnswer,
   CertificateAnswer,
   CopiesAnswer,
   CopyPlan,
@@ -113,6 +114,8 @@ export interface AgentClient {
   recovery(): Promise<RecoveryAnswer>;
   recover(off: string[]): Promise<ChangeOutcome>;
   leave(): Promise<string>;
+  caches(): Promise<CachesAnswer>;
+  clearCaches(project: string | null): Promise<{ said: string }>;
   /** Looks at the mesh; changes nothing. */
   rehearsalPlan(what: 'leader-loss' | 'host-loss'): Promise<RehearsalPlan>;
   rehearseLeaderLoss(): Promise<{ said: string }>;
@@ -219,6 +222,8 @@ export function createClient(home: string): AgentClient {
     invite: (ttlMs) => post(InviteAnswer, '/v1/invite', { ttlMs }),
     gitlabConnect: (asked) => post(ChangeOutcome, '/v1/gitlab/connect', asked),
     logs: (asked, signal) => streamLogs(home, asked, signal),
+    caches: () => get(CachesAnswer, '/v1/caches'),
+    clearCaches: (project) => post(SaidAnswer, '/v1/caches/clear', { project }),
     gitlabDisconnect: (asked) => post(ChangeOutcome, '/v1/gitlab/disconnect', asked),
     gitlabPlan: (wish) => post(DeployPlan, '/v1/gitlab/plan', wish),
     gitlabDeploy: (wish) => post(ChangeOutcome, '/v1/gitlab/deploy', wish),

@@ -56,6 +56,7 @@ export const queries = {
   }),
   settings: unlike,
   recovery: z.strictObject({}),
+  caches: z.strictObject({}),
 } as const;
 
 /** A person at this machine may ask for these; the others are the agents' own. */
@@ -170,6 +171,8 @@ export const bodies = {
     user: z.string().min(1).max(255).optional(),
   }),
   reconcile: z.strictObject({}),
+  /** `project`: its path at GitLab; null: all. */
+  clearCaches: z.strictObject({ project: z.string().min(1).max(512).nullable() }),
   pause: z.strictObject({
     what,
     forMs: z
@@ -297,6 +300,23 @@ export type RehearsalPlan = z.infer<typeof RehearsalPlan>;
 /** Null while nobody who could tell can be asked. */
 export const RehearsalAnswer = z.object({ seen: LeaderLossSeen.nullable() });
 export const RecoveryKeyAnswer = z.object({ key: z.string() });
+/** What a machine keeps of its jobs' caches. Bytes, and wall ms. */
+export const CachesAnswer = z.object({
+  limitBytes: z.number(),
+  count: z.int(),
+  bytes: z.number(),
+  /** The last used first; at most a thousand. */
+  rows: z.array(
+    z.object({
+      project: z.string(),
+      key: z.string(),
+      sizeBytes: z.number(),
+      savedAt: z.number(),
+      usedAt: z.number(),
+    }),
+  ),
+});
+export type CachesAnswer = z.infer<typeof CachesAnswer>;
 export const SaidAnswer = z.object({ said: Sentence });
 export const InviteAnswer = z.object({ code: z.string(), expiresAt: z.number() });
 export type InviteAnswer = z.infer<typeof InviteAnswer>;

@@ -1,6 +1,8 @@
 import { type ByteName, byteName, plainName, shownName, textOf } from '../executors/byte-names.ts';
 import { readTar, type TarEntry } from '../executors/tar-format.ts';
 import type { TreeRead } from '../ports.ts';
+import type { CacheHead, CacheTail } from './cache/cache-file.ts';
+import { CacheWriter } from './cache/cache-writer.ts';
 import { mostIndexBytes, trackedNames } from './git-index.ts';
 import { pathPattern } from './path-pattern.ts';
 import { ReportWriter } from './report-writer.ts';
@@ -12,7 +14,9 @@ export interface PackRequest {
   exclude: string[];
   /** Also all that git does not track, by the index as the job left it. */
   isUntracked?: boolean;
-  format: 'zip' | 'gzip' | 'raw';
+  format: 'zip' | 'gzip' | 'raw' | 'cache';
+  /** Of a cache. */
+  cache?: { head: CacheHead; level: number };
   projectDir: string;
   /** Where the packed file is written. */
   file: string;
@@ -26,10 +30,11 @@ export interface FileSource {
   read(names: Uint8Array, roots: string[]): Promise<TreeRead>;
 }
 
-/** `said`: lines for the trace. */
+/** `said`: lines for the trace. `tail`: of a cache. */
 export interface Packed {
   count: number;
   sizeBytes: number;
+  tail?: CacheTail;
   said: { text: string; isWarning: boolean }[];
 }
 
@@ -47,11 +52,12 @@ export async function packArtifact(source: FileSource, request: PackRequest): Pr
   if (request.isUntracked) await patterns.readIndex(source);
   const wanted = await wantedNames(source, patterns);
   if (wanted.length === 0) return { count: 0, sizeBytes: 0, said: patterns.said() };
-  const out = new SpoolFile(request.file);
+  const out = new SpoolFile(request.file, request.cache && 'the cache');
   try {
     const packing = new Packing(source, request, patterns.roots, wanted, out);
-    await packing.run();
-    return { count: packing.count, sizeBytes: out.size, said: [...patterns.said(), ...packing.said()] };
+    const tail = await packing.run();
+    const said = [...patterns.said(), ...packing.said()];
+    return { count: packing.count, sizeBytes: out.size, said, ...(tail && { tail }) };
   } finally {
     out.close();
   }
@@ -158,8 +164,7 @@ async function wantedNames(source: FileSource, patterns: Patterns): Promise<Byte
       const name = plainName(each);
       if (!wanted.has(name) && patterns.wants(name)) wanted.add(name);
     }
-    if (wanted.size + patterns.untracked.size > mostFiles)
-      throw new PackProblem(`artifacts of more than ${mostFiles} files`, true);
+    if (wanted.size + patterns.untracked.size > mostFiles) throw new PackProblem(`more than ${mostFiles} files`, true);
   }
   patterns.complaint = await complaint();
   for (const name of patterns.untracked) wanted.add(name);
@@ -196,7 +201,7 @@ class Packing {
   readonly #request: PackRequest;
   readonly #roots: string[];
   readonly #missing: Set<ByteName>;
-  readonly #writer: ZipWriter | ReportWriter;
+  readonly #writer: ZipWriter | ReportWriter | CacheWriter;
   readonly #said: string[] = [];
   readonly #later: { facts: FileFacts; target: ByteName }[] = [];
   #bytes = 0;
@@ -207,10 +212,12 @@ class Packing {
     this.#request = request;
     this.#roots = roots;
     this.#missing = new Set(wanted);
-    this.#writer = request.format === 'zip' ? new ZipWriter(out) : new ReportWriter(out, request.format === 'gzip');
+    const { format, cache } = request;
+    if (cache) this.#writer = new CacheWriter(out, cache.head, cache.level);
+    else this.#writer = format === 'zip' ? new ZipWriter(out) : new ReportWriter(out, format === 'gzip');
   }
 
-  async run(): Promise<void> {
+  async run(): Promise<CacheTail | undefined> {
     const names = Buffer.from([...this.#missing].map((name) => `./${name}\0`).join(''), 'latin1');
     const { bytes, complaint } = await this.#source.read(names, this.#roots);
     for await (const entry of readTar(bytes)) {
@@ -221,7 +228,7 @@ class Packing {
     }
     this.#complaint = await complaint();
     for (const { facts, target } of this.#later) await this.#addFrom(facts, target);
-    this.#writer.end();
+    return this.#writer.end() ?? undefined;
   }
 
   async #add(entry: TarEntry): Promise<void> {
@@ -260,10 +267,10 @@ class Packing {
     this.#bytes += size;
     if (this.#bytes <= this.#request.limitBytes) return;
     const limit = Math.round(this.#request.limitBytes / 2 ** 20);
-    throw new PackProblem(
-      `the files are larger than ${limit} MiB together, the most that this node takes as an artifact (--artifact-limit)`,
-      true,
-    );
+    const most = this.#request.cache
+      ? 'all that this node keeps of caches (--cache-limit)'
+      : 'the most that this node takes as an artifact (--artifact-limit)';
+    throw new PackProblem(`the files are larger than ${limit} MiB together, ${most}`, true);
   }
 
   said(): Packed['said'] {

@@ -32,7 +32,7 @@ export async function packAside(source: FileSource, request: PackRequest, signal
       end = () => reject(signal.reason);
       signal.addEventListener('abort', end);
       worker.on('error', reject);
-      worker.on('exit', () => reject(new Error('the thread that packs artifacts ended')));
+      worker.on('exit', () => reject(new Error('the thread that packs ended')));
       worker.on('message', (message: FromThread) => {
         if (message.kind === 'done') resolve(message.packed);
         else if (message.kind === 'failed')

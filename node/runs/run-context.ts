@@ -5,6 +5,7 @@ import type { JobPayload } from '../../gitlab-bridge/payload.ts';
 import type { RunVariable } from '../../gitlab-bridge/variables.ts';
 import { invariant } from '../../protocol/errors.ts';
 import type { Executor, ExecutorSpec, Workspace } from '../ports.ts';
+import type { CacheStore } from './cache/cache-store.ts';
 import type { GitSources } from './git-sources.ts';
 import type { JobReporter } from './job-reporter.ts';
 import { heading, type PlannedStep, sectionEnd, sectionStart, warning } from './job-script.ts';
@@ -29,6 +30,7 @@ export interface RunContext {
   readonly trace: TraceLog;
   readonly line: JobReporter;
   readonly sources: GitSources;
+  readonly caches: CacheStore;
   /** Folder of the agent's own for this run. */
   readonly folder: string;
   /** The place where the script runs; null before and after. */

@@ -8,6 +8,7 @@ import { jobVariables, lateVariables, type RunFacts, secretsOf } from '../../git
 import type { Run } from '../../protocol/ledger.ts';
 import type { Executor, LocalRun, Workspace } from '../ports.ts';
 import { stackOf } from '../source-positions.ts';
+import type { CacheStore } from './cache/cache-store.ts';
 import { executorSpec, factsOf } from './executor-spec.ts';
 import type { GitSources } from './git-sources.ts';
 import { JobReporter } from './job-reporter.ts';
@@ -60,7 +61,7 @@ export class RunLifecycle {
   constructor(
     options: RunOptions,
     executor: Executor,
-    sources: GitSources,
+    { sources, caches }: { sources: GitSources; caches: CacheStore },
     local: LocalRun,
     payload: JobPayload,
     slots?: RunFacts['slots'],
@@ -102,6 +103,7 @@ export class RunLifecycle {
       trace: this.trace,
       line: this.line,
       sources,
+      caches,
       folder,
       workspace: null,
       job: () => this.#job(),

@@ -44,7 +44,9 @@ export interface RunOptions {
   log: Pick<Log, 'info' | 'warn' | 'error'>;
   /** Largest sum of the files of one artifact; a default when it is not set. */
   artifactLimitBytes?: number | undefined;
-  /** The agent's home: traces lie in its folder `runs`, Git mirrors in `mirrors`. */
+  /** What the caches of jobs may take here; a default when it is not set, 0: none are kept. */
+  cacheLimitBytes?: number | undefined;
+  /** The agent's home: traces lie in its folder `runs`, Git mirrors in `mirrors`, caches in `caches`. */
   home: string;
 }
 

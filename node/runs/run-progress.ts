@@ -7,7 +7,7 @@ import type { RunResult } from '../../protocol/ledger.ts';
  *
  *     preparing  nothing of the job has begun: after a crash it may be prepared anew
  *     steps      `step` is in flight when `begun`, else it is next; a step that has begun is never begun again
- *     artifacts  the script has ended; `uploaded` artifacts are at GitLab
+ *     artifacts  the script has ended; `cached` caches are kept, `uploaded` artifacts are at GitLab
  *     finished   the result is known and goes to GitLab until it has it
  */
 export const Verdict = z.object({
@@ -22,6 +22,8 @@ export const RunProgress = z.object({
   phase: z.enum(['preparing', 'steps', 'artifacts', 'finished']),
   step: z.int().nonnegative(),
   begun: z.boolean(),
+  /** Of the caches that this end of the job keeps, those that are done with. */
+  cached: z.int().nonnegative().default(0),
   uploaded: z.int().nonnegative(),
   /** Boot ms at which the run began: its timeout counts from there, over restarts of the agent. */
   sinceBootMs: z.number(),
@@ -38,6 +40,7 @@ export function newProgress(sinceBootMs: number, slots = { all: 0, project: 0 })
     phase: 'preparing',
     step: 0,
     begun: false,
+    cached: 0,
     uploaded: 0,
     sinceBootMs,
     verdict: success,

@@ -13,6 +13,7 @@ import type { TakeOutcome } from '../../scheduler/inputs.ts';
 import { archName } from '../../scheduler/jobs/demand.ts';
 import { frozenBy } from '../executors/run-members.ts';
 import type { Executor, Freezer, LocalRun } from '../ports.ts';
+import { CacheStore } from './cache/cache-store.ts';
 import { GitSources } from './git-sources.ts';
 import { RunLifecycle } from './run-lifecycle.ts';
 import { type RunOptions, runFolder } from './run-options.ts';
@@ -42,6 +43,7 @@ const traceChunkBytes = 256 << 10;
 export class RunSupervisor {
   readonly #options: RunOptions;
   readonly #sources: GitSources;
+  readonly caches: CacheStore;
   readonly #lives = new Map<string, RunLifecycle>();
   readonly #timers = new Set<NodeJS.Timeout>();
   readonly #stopping = new AbortController();
@@ -51,6 +53,8 @@ export class RunSupervisor {
   constructor(options: RunOptions) {
     this.#options = options;
     this.#sources = new GitSources(options.home);
+    const { home, log, clock, cacheLimitBytes: limitBytes } = options;
+    this.caches = new CacheStore({ home, limitBytes, log, wallMs: () => clock.wallMs() });
   }
 
   /**
@@ -84,9 +88,10 @@ export class RunSupervisor {
   /** Goes on with the runs of the agent process before this one, and sweeps what no run owns. */
   async resume(): Promise<void> {
     await this.#sources.sweep().catch(() => undefined);
+    await this.caches.start().catch((error: Error) => this.#options.log.warn(`caches of jobs: ${error.message}`));
     const kept = await this.#options.store.runs();
     for (const local of kept) this.#resumeOne(local);
-    await this.#sweepFolders(new Set(kept.map(({ run }) => run.run)));
+    await sweepFolders(this.#options.home, new Set(kept.map(({ run }) => run.run)));
     // Of a run whose end is known nothing more is needed where it ran: not its variables either.
     const needed = new Set(kept.filter(({ run }) => !isEnded(run.state)).map(({ run }) => run.run));
     for (const executor of this.#options.executors)
@@ -175,6 +180,7 @@ export class RunSupervisor {
     for (const timer of this.#timers) clearTimeout(timer);
     await Promise.all([...this.#lives.values()].map((life) => life.stop()));
     for (const life of this.#lives.values()) life.trace.close();
+    this.caches.stop();
     await this.#sources.close();
   }
 
@@ -271,7 +277,7 @@ export class RunSupervisor {
     const life = new RunLifecycle(
       this.#options,
       executor ?? goneExecutor(local.run.executor, this.#options.retired?.(local.run.executor) ?? null),
-      this.#sources,
+      { sources: this.#sources, caches: this.caches },
       local,
       payload,
       this.#freeSlots(local.run.projectId),
@@ -324,20 +330,21 @@ export class RunSupervisor {
     await this.#options.store.deleteRun(run);
     await rm(runFolder(this.#options.home, run), { recursive: true, force: true });
   }
+}
 
-  async #sweepFolders(known: ReadonlySet<string>): Promise<void> {
-    const folder = join(this.#options.home, 'runs');
-    let names: string[] = [];
-    try {
-      names = readdirSync(folder);
-    } catch {
-      return;
-    }
-    const kept = new Set([...known].map((run) => runFolder(this.#options.home, run)));
-    for (const name of names) {
-      const path = join(folder, name);
-      if (!kept.has(path)) await rm(path, { recursive: true, force: true });
-    }
+/** Folders of runs that are not known any more. */
+async function sweepFolders(home: string, known: ReadonlySet<string>): Promise<void> {
+  const folder = join(home, 'runs');
+  let names: string[] = [];
+  try {
+    names = readdirSync(folder);
+  } catch {
+    return;
+  }
+  const kept = new Set([...known].map((run) => runFolder(home, run)));
+  for (const name of names) {
+    const path = join(folder, name);
+    if (!kept.has(path)) await rm(path, { recursive: true, force: true });
   }
 }
 

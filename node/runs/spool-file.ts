@@ -39,13 +39,16 @@ function roomOf(stats: StatsFs): number {
 export class SpoolFile {
   readonly #file: number;
   readonly #folder: string;
+  readonly #what: string;
   /** Not in the file yet. */
   readonly #held = Buffer.allocUnsafeSlow(bufferBytes);
   #heldBytes = 0;
   #written = 0;
   #checkAt = 0;
 
-  constructor(path: string) {
+  /** `what`: for whoever reads that there is no room for it. */
+  constructor(path: string, what = 'the artifacts') {
+    this.#what = what;
     this.#file = openSync(path, 'w+', 0o600);
     this.#folder = dirname(path);
   }
@@ -88,7 +91,7 @@ export class SpoolFile {
   #write(bytes: Uint8Array): void {
     if (this.#written + bytes.length >= this.#checkAt) {
       if (roomOf(statfsSync(this.#folder)) < bytes.length + checkEvery)
-        throw new PackProblem("the disk of this node's home has too little room left for the artifacts", false);
+        throw new PackProblem(`the disk of this node's home has too little room left for ${this.#what}`, false);
       this.#checkAt = this.#written + bytes.length + checkEvery;
     }
     for (let at = 0; at < bytes.length; ) at += writeSync(this.#file, bytes, at, bytes.length - at, this.#written + at);

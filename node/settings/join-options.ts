@@ -145,6 +145,7 @@ export function joinOptions(settings: Settings, env: Environment = process.env):
     forwards: settings.text('forward') !== 'never',
     copyRateBytes: settings.number('copyRate'),
     artifactLimitBytes: settings.number('artifactLimit') ?? undefined,
+    cacheLimitBytes: settings.number('cacheLimit') ?? undefined,
     mdns: settings.isOn('mdns'),
     user: settings.text('user'),
     playGpus: playedGpus(settings),

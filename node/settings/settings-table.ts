@@ -1,5 +1,6 @@
 import type { Flag } from './settings-flag.ts';
 import { gitlabFlags } from './settings-gitlab.ts';
+import { packedFlags } from './settings-packed.ts';
 
 export type { Flag } from './settings-flag.ts';
 
@@ -180,15 +181,7 @@ const join: Flag[] = [
     commands: ['join'],
     help: 'memory that jobs never get',
   },
-  {
-    key: 'artifactLimit',
-    name: 'artifact-limit',
-    kind: 'size',
-    value: 'SIZE',
-    default: '10g',
-    commands: ['join'],
-    help: "most that one artifact's files may be together, before packing",
-  },
+  ...packedFlags,
   {
     key: 'mdns',
     name: 'mdns',

@@ -34,7 +34,10 @@ const parts: readonly (readonly [title: string, keys: readonly string[]])[] = [
       'home',
     ],
   ],
-  ['Who runs its jobs', ['executors', 'user', 'dockerHost', 'defaultImage', 'imageRoom', 'imageAge', 'artifactLimit']],
+  [
+    'Who runs its jobs',
+    ['executors', 'user', 'dockerHost', 'defaultImage', 'imageRoom', 'imageAge', 'artifactLimit', 'cacheLimit'],
+  ],
   ['How machines find each other', ['mdns', 'peers', 'listen', 'mesh']],
   [
     'GitLab',
@@ -71,6 +74,7 @@ const examples = ({ host, cores }: TemplateFacts): Readonly<Record<string, strin
   user: 'auto',
   dockerHost: 'unix:///var/run/docker.sock',
   defaultImage: 'alpine:3',
+  cacheLimit: '20g',
   peers: '[]',
   listen: '[/ip4/0.0.0.0/tcp/7117]',
   mesh: 'home',
@@ -94,6 +98,7 @@ const remarks = (facts: TemplateFacts): Readonly<Record<string, string>> => ({
   dockerHost: 'without it: DOCKER_HOST, else /var/run/docker.sock',
   defaultImage: 'without it such jobs fail',
   imageRoom: 'in percent',
+  cacheLimit: 'without it 20g, and a tenth of the disk at most',
   peers: 'none unless said; machines of one LAN find each other',
   listen: 'without it: port 7117 on all addresses',
   mesh: 'without it: the one that answers',

@@ -67,6 +67,8 @@ export interface JoinOptions {
   copyRateBytes: number | null;
   /** Most bytes of one artifact before it is packed. */
   artifactLimitBytes?: number | undefined;
+  /** Most bytes of all caches of jobs together; absent: the usual. */
+  cacheLimitBytes?: number | undefined;
   mdns: boolean;
   user: string | null;
   playGpus: PlayedGpu[];

@@ -25,6 +25,7 @@ export const places = (home: string) => ({
   log: join(home, 'agent.log'),
   backups: join(home, 'backups'),
   mirrors: join(home, 'mirrors'),
+  caches: join(home, 'caches'),
   work: join(home, 'work'),
 });
 

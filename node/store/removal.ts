@@ -33,10 +33,11 @@ export function readRemoval(home: string): Removal | null {
   }
 }
 
-/** Membership, key, secrets, sources and folders of jobs; the identity and the logs stay. */
+/** Membership, key, secrets, sources, caches and folders of jobs; the identity and the logs stay. */
 export function keepNothing(home: string): void {
-  const { store, mirrors, work } = places(home);
-  for (const folder of [store, mirrors, work, join(home, 'runs')]) rmSync(folder, { recursive: true, force: true });
+  const { store, mirrors, caches, work } = places(home);
+  for (const folder of [store, mirrors, caches, work, join(home, 'runs')])
+    rmSync(folder, { recursive: true, force: true });
 }
 
 /** A `join` after a removal begins anew; what is returned is what there was to say of it. */

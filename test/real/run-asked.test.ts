@@ -55,10 +55,10 @@ bare:
     // The section's end stands on a line of its own, as in gitlab-runner's log.
     expect(await lab.traceAt(values)).toMatch(/no newline\nsection_end:/);
 
-    // A cache is done without, in every spelling of it: GitLab must not drop the job for one.
+    // In every spelling of it: GitLab must not drop the job for one.
     const cached = all.get('cached');
     expect(cached?.run.result, cached?.text).toMatchObject({ state: 'success' });
-    expect(cached?.text).toContain('cache is not supported by this version: the job runs without it\n');
+    expect(cached?.text).toContain('Checking cache for other-protected...\nWARNING: Cache file does not exist\n');
     const limit = all.get('limit');
     expect(limit?.run.result, limit?.text).toMatchObject({ state: 'failed', reason: 'job_execution_timeout' });
     expect(limit?.text).toContain('status timedout\n');

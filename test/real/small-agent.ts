@@ -45,6 +45,15 @@ const snapshot = (waiting: number): StatusSnapshot => ({
 export class SmallAgent implements AgentApi {
   readonly hosting: AgentApi['hosting'] = this;
   readonly rehearsals: AgentApi['rehearsals'] = this;
+  readonly caches: AgentApi['caches'] = {
+    caches: async () => ({ limitBytes: 2 ** 30, count: this.kept.length, bytes: 3 << 20, rows: this.kept }),
+    clearCaches: async (project) => {
+      this.asked.push({ clearCaches: project });
+      if (this.fails) throw this.fails;
+      return `removed ${this.kept.length} caches, 3 MiB`;
+    },
+  };
+  kept: Awaited<ReturnType<AgentApi['caches']['caches']>>['rows'] = [];
   isWaiting = false;
   queue = 0;
   asked: unknown[] = [];

@@ -24,7 +24,7 @@ const withVariable = (key: string, value: string): JobPayload => payload({ varia
 
 /** GitLab's payload, field by field, as the contract (§1.3) writes it down. */
 const contract: Record<string, string[]> = {
-  '': ['id', 'token', 'allow_git_fetch', 'inputs', 'variables', 'run', 'hooks', 'cache', 'dependencies'],
+  '': ['id', 'token', 'allow_git_fetch', 'inputs', 'variables', 'run', 'hooks', 'dependencies'],
   job_info: [
     'id',
     'name',
@@ -64,6 +64,7 @@ const contract: Record<string, string[]> = {
     ...['executor_opts.docker.user', 'executor_opts.docker.platform', 'executor_opts.kubernetes.user'],
   ],
   artifacts: ['name', 'untracked', 'paths', 'exclude', 'when', 'expire_in', 'artifact_type', 'artifact_format'],
+  cache: ['key', 'untracked', 'policy', 'paths', 'when', 'fallback_keys', 'unprotect'],
   credentials: ['type', 'url', 'username', 'password'],
   features: ['trace_sections', 'token_mask_prefixes', 'failure_reasons', 'tracing'],
   more: ['secrets', 'policy_options', 'suspend_options'],

@@ -47,8 +47,17 @@ const plannedArtifacts = (config: NonNullable<JobConfig['artifacts']>): PlannedA
   junit: config.reports?.junit ?? [],
 });
 
-const plannedCache = (config: NonNullable<JobConfig['cache']>[number]): PlannedCache => ({
-  key: config.key ?? 'default',
+/** GitLab puts a cache's number before a key by files that names no prefix. */
+const cacheKey = (key: NonNullable<JobConfig['cache']>[number]['key'], index: number) => {
+  if (key === undefined || typeof key === 'string') return { key: key ?? 'default', keyFiles: null };
+  const { files, files_commits: commits, prefix } = key;
+  const by = files === undefined ? 'commits' : 'contents';
+  return { key: prefix ?? String(index), keyFiles: { paths: files ?? commits ?? [], by } } as const;
+};
+
+const plannedCache = (config: NonNullable<JobConfig['cache']>[number], index: number): PlannedCache => ({
+  ...cacheKey(config.key, index),
+  unprotect: config.unprotect ?? false,
   untracked: config.untracked ?? false,
   policy: config.policy ?? 'pull-push',
   paths: config.paths ?? [],

@@ -102,10 +102,28 @@ export const artifacts = z.strictObject({
 });
 
 const cacheOne = z.strictObject({
-  key: z.string().min(1).optional(),
+  key: z
+    .union([
+      z
+        .string()
+        .min(1)
+        .refine((key) => !/^\.+$|\/|%2f/i.test(key), "cannot contain the '/' character, nor consist of dots"),
+      z
+        .strictObject({
+          files: z.array(z.string().min(1)).min(1).max(2).optional(),
+          files_commits: z.array(z.string().min(1)).min(1).max(2).optional(),
+          prefix: z.string().min(1).optional(),
+        })
+        .refine(
+          ({ files, files_commits: commits }) => !(files && commits),
+          'files and files_commits exclude each other',
+        )
+        .refine(({ files, files_commits: commits }) => files || commits, 'misses files'),
+    ])
+    .optional(),
   paths: globs.optional(),
   untracked: z.boolean().optional(),
-  policy: z.enum(['pull-push', 'pull', 'push']).optional(),
+  policy: z.union([z.enum(['pull-push', 'pull', 'push']), z.string().regex(/^\$/)]).optional(),
   when: whenUpload.optional(),
   unprotect: z.boolean().optional(),
   fallback_keys: names(5).optional(),

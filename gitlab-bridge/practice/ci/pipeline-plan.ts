@@ -23,7 +23,12 @@ export interface PlannedArtifacts {
 }
 
 export interface PlannedCache {
+  /** Of one by files: its prefix, until `keyFiles` are looked at. */
   key: string;
+  /** Files of the commit by whose contents, or last changes, the key is made; null: it is as it stands. */
+  keyFiles: { paths: string[]; by: 'contents' | 'commits' } | null;
+  /** The same for branches that are protected and those that are not. */
+  unprotect: boolean;
   untracked: boolean;
   policy: string;
   paths: string[];

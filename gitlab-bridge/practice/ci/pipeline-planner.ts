@@ -89,8 +89,6 @@ const namedLacks = (config: Hash, entries: Record<string, Hash>): string[] => {
           Object.keys(reports).filter((key) => key !== 'junit'),
         );
     }
-    const caches = Array.isArray(job.cache) ? job.cache : [job.cache];
-    for (const one of caches) if (isHash(one) && isHash(one.key)) errors.push(lacking(where, 'cache:key:files'));
   }
   return [...new Set(errors)];
 };

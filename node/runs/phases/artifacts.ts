@@ -9,6 +9,7 @@ import { patiently, placeOf, type RunContext, section } from '../run-context.ts'
 import { abandonMs } from '../run-ending.ts';
 import { Gone, RunFailed } from '../run-errors.ts';
 import { PackProblem } from '../spool-file.ts';
+import { saveCaches } from './caches.ts';
 import type { Phase } from './phase.ts';
 import { adoptPlace } from './script.ts';
 
@@ -17,7 +18,7 @@ const mostPackingMs = 3_600_000;
 /** GitLab's own limit counts packed bytes and comes in no payload; this one is met before a byte is read. */
 const defaultArtifactLimitBytes = 10 * 2 ** 30;
 
-/** Sends the artifacts that this end of the job asks for; each is persisted, so that none goes up twice. */
+/** Keeps the job's caches, then sends the artifacts that this end of it asks for; each is persisted, so that none goes up twice. */
 export const artifacts: Phase = {
   name: 'artifacts',
 
@@ -28,6 +29,7 @@ export const artifacts: Phase = {
     const { verdict } = record.progress;
     const isSuccess = verdict.state === 'success';
     ending.renew();
+    await saveCaches(run, isSuccess);
     run.uploadTime.begin();
     try {
       await ending.until('uploading artifacts', uploadArtifacts(run, isSuccess), abandonMs.artifacts);

@@ -10,6 +10,7 @@ import { gitStrategy, submoduleSpec, unsupported, warning } from '../job-script.
 import { isOver, patiently, type RunContext, section } from '../run-context.ts';
 import { abandonMs } from '../run-ending.ts';
 import { RunFailed } from '../run-errors.ts';
+import { restoreCaches } from './caches.ts';
 import type { Phase } from './phase.ts';
 
 /** From a job on disk to a tree in which its script can begin. Nothing of the job has run when this ends, or fails. */
@@ -72,7 +73,6 @@ async function prepare(run: RunContext, onMade: (workspace: Workspace) => Promis
     const odd = oddValues(payload);
     if (odd.length > 0)
       trace.say(warning(`neither true, false nor a time as in 1h30m, and ignored: ${odd.join(', ')}`));
-    if (payload.cache.length > 0) trace.say(warning('cache is not supported by this version: the job runs without it'));
     workspace = await makePlace(run, spec);
     await onMade(workspace);
     // The first step waits for it: it is started, and reads of the run, beside what is fetched now.
@@ -81,6 +81,7 @@ async function prepare(run: RunContext, onMade: (workspace: Workspace) => Promis
   const made = workspace as Workspace | null;
   if (made === null) throw new RunFailed('system', 'the executor made no place');
   await section(run, 'get_sources', 'Getting source from Git repository', () => getSources(run, made));
+  await restoreCaches(run, made);
   const dependencies = payload.dependencies.filter((dependency) => dependency.artifacts_file?.filename);
   if (dependencies.length > 0)
     await section(run, 'download_artifacts', 'Downloading artifacts', () => getDependencies(run, made, dependencies));
