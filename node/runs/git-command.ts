@@ -18,6 +18,8 @@ interface GitCall {
   /** No byte of progress for so long: GitLab is taken to be away. Only for calls that ask git for progress. */
   silenceMs?: number;
   limitMs?: number;
+  /** Of its output; a git that prints more fails. 64 KiB without. */
+  mostBytes?: number;
   /** Behind everything else on this machine. */
   isBackground?: boolean;
   /** A short look of a node that may be idle: it begins in the agent, and the starter (11 MiB) stays ended. */
@@ -91,7 +93,7 @@ function gitEnvironment({ token, host, speaks, resolve: given }: GitCall): NodeJ
   return env;
 }
 
-/** What git printed, at most 64 KiB of it. Throws SourcesFailure; at the latest soon after `signal`. */
+/** What git printed, whole: part of a list is another list. Throws SourcesFailure; at the latest soon after `signal`. */
 export function git(args: string[], options: GitCall): Promise<string> {
   const name = args.find((arg) => !arg.startsWith('-') && !arg.includes('=')) ?? '';
   if (options.signal?.aborted) return Promise.reject(new SourcesFailure(`git ${name}: ended`, false));
@@ -125,10 +127,13 @@ export function git(args: string[], options: GitCall): Promise<string> {
     const { silenceMs } = options;
     const silent = (): void => end(`nothing came from GitLab for ${Math.round((silenceMs ?? 0) / 1000)} s`, true);
     const silence = silenceMs ? later(silenceMs, silent) : null;
-    let out = '';
+    const out: Buffer[] = [];
+    let room = options.mostBytes ?? outputBytes;
     let talk = '';
     child.stdout?.on('data', (data: Buffer) => {
-      if (out.length < outputBytes) out += data.toString();
+      room -= data.length;
+      if (room >= 0) out.push(data);
+      else end(`it printed more than ${(options.mostBytes ?? outputBytes) >> 10} KiB`, false);
     });
     child.stderr?.on('data', (data: Buffer) => {
       silence?.refresh();
@@ -141,7 +146,7 @@ export function git(args: string[], options: GitCall): Promise<string> {
     };
     const settle = (code: number | null, killed: NodeJS.Signals | null): void => {
       stop();
-      if (code === 0 && ended === null) return resolve(out);
+      if (code === 0 && ended === null) return resolve(Buffer.concat(out).toString());
       if (ended === null) return reject(failureOf(name, code, killed, talk));
       // Helpers of git's that closed their ends and stayed.
       kill('SIGKILL');

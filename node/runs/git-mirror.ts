@@ -59,7 +59,18 @@ export async function refreshModule(
   } as const;
   const ask = (args: string[]): Promise<string> => git(args, { ...call, resolve });
   const fetch = (...refspecs: string[]): Promise<string> =>
-    ask(['fetch', '--progress', '--force', '--no-tags', '--no-write-fetch-head', '--', address, ...refspecs]);
+    // A branch that has gone makes room for one below its name, or above.
+    ask([
+      'fetch',
+      '--progress',
+      '--force',
+      '--prune',
+      '--no-tags',
+      '--no-write-fetch-head',
+      '--',
+      address,
+      ...refspecs,
+    ]);
   const kept = `${moduleRefs}/${sha}`;
   const keep = (): Promise<string> => git(['update-ref', kept, sha], { cwd: mirror, signal });
   if (!existsSync(join(mirror, 'HEAD'))) await createMirror(mirror, sha, signal);
@@ -190,19 +201,20 @@ export async function isMaintenanceDue(mirror: string): Promise<boolean> {
   return true;
 }
 
+/** Of a list of refs: some 100,000 of them. */
+const listBytes = 16 << 20;
+
 /** Forgets pipelines of the past, and gives their disk back; slow, so behind everything else and not in a job's way. */
 export async function maintainMirror(mirror: string, signal: AbortSignal): Promise<void> {
-  const listed = await git(['for-each-ref', '--format=%(refname)', 'refs/pipelines'], { cwd: mirror, signal });
+  const call = { cwd: mirror, signal, mostBytes: listBytes };
+  const listed = await git(['for-each-ref', '--format=%(refname)', 'refs/pipelines'], call);
   const number = (ref: string): number => Number(ref.split('/')[2]) || 0;
   const past = listed
     .split('\n')
     .filter((ref) => ref !== '')
     .sort((a, b) => number(b) - number(a))
     .slice(keptPipelines);
-  const modules = await git(['for-each-ref', '--sort=-committerdate', '--format=%(refname)', moduleRefs], {
-    cwd: mirror,
-    signal,
-  });
+  const modules = await git(['for-each-ref', '--sort=-committerdate', '--format=%(refname)', moduleRefs], call);
   const old = modules.split('\n').filter(Boolean).slice(keptPipelines);
   for (const ref of [...past, ...old]) await git(['update-ref', '-d', ref], { cwd: mirror, signal });
   removeLeftovers(mirror);

@@ -122,17 +122,24 @@ export class GitSources {
     // Who finds all here waits for nobody's fetch.
     if (existsSync(join(mirror, 'HEAD')) && (await hasPipeline(mirror, spec, signal))) return touchMirror(mirror);
     await this.#inTurn(mirror, signal, async () => {
-      const limitMs = this.#silences.get(mirror) ?? this.#silenceMs;
-      try {
-        await refreshMirror(mirror, address, spec, signal, limitMs);
-        this.#silences.delete(mirror);
-      } catch (error) {
-        if (error instanceof SourcesFailure && error.isAway)
-          this.#silences.set(mirror, Math.min(limitMs * 2, silenceMs.most));
-        throw error;
-      }
+      await this.#patiently(mirror, this.#silenceMs, (limitMs) =>
+        refreshMirror(mirror, address, spec, signal, limitMs),
+      );
       await touchMirror(mirror);
     });
+  }
+
+  /** A server that was silent for too long is given twice the time when it is asked again. */
+  async #patiently(mirror: string, firstMs: number, fetch: (silenceMs: number) => Promise<void>): Promise<void> {
+    const limitMs = this.#silences.get(mirror) ?? firstMs;
+    try {
+      await fetch(limitMs);
+      this.#silences.delete(mirror);
+    } catch (error) {
+      if (error instanceof SourcesFailure && error.isAway)
+        this.#silences.set(mirror, Math.min(limitMs * 2, silenceMs.most));
+      throw error;
+    }
   }
 
   async #tree(wanted: Wanted): Promise<Sources> {
@@ -174,8 +181,8 @@ export class GitSources {
           const server = isOwn
             ? { address: url, token: spec.token }
             : { address: url, token: null, resolve: await foreignAddress(url) };
-          const limitMs = () => this.#silences.get(its) ?? this.#silenceMs * 2;
-          await this.#inTurn(its, signal, () => refreshModule(its, server, sha, signal, limitMs()));
+          const refresh = (limitMs: number) => refreshModule(its, server, sha, signal, limitMs);
+          await this.#inTurn(its, signal, () => this.#patiently(its, this.#silenceMs * 2, refresh));
           await touchMirror(its);
           return its;
         },

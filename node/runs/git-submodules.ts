@@ -26,6 +26,9 @@ interface Place {
   path: string;
 }
 
+/** Of a `.gitmodules`: some thousand submodules. What git prints of one is longer, by the names that it repeats. */
+const modulesBytes = 1 << 20;
+
 interface SubmodulesWanted {
   spec: SubmoduleSpec;
   /** GitLab's address as this machine reaches it, and those by which it calls itself. */
@@ -68,10 +71,16 @@ async function modulesOf(
   { mirror, sha, path }: Place,
   { spec, signal }: SubmodulesWanted,
 ): Promise<{ module: Submodule; sha: string }[]> {
-  const run = (args: string[]): Promise<string> => git(args, { cwd: mirror, signal });
-  const entry = await run(['ls-tree', '-z', '--full-tree', sha, '--', '.gitmodules']);
-  if (!/^100\d{3} blob /.test(entry)) return [];
-  const modules = submodulesOf(await run(['config', '-z', `--blob=${sha}:.gitmodules`, '--list']).catch(() => ''));
+  const run = (args: string[]): Promise<string> => git(args, { cwd: mirror, signal, mostBytes: 8 * modulesBytes });
+  const entry = await run(['ls-tree', '-z', '-l', '--full-tree', sha, '--', '.gitmodules']);
+  const [, size] = /^100\d{3} blob [0-9a-f]+ +(\d+)\t/.exec(entry) ?? [];
+  if (size === undefined) return [];
+  if (Number(size) > modulesBytes)
+    throw new SourcesFailure(
+      `${path === '' ? '' : `${path}: `}.gitmodules has more than ${modulesBytes >> 10} KiB`,
+      false,
+    );
+  const modules = submodulesOf(await run(['config', '-z', `--blob=${sha}:.gitmodules`, '--list']));
   const asked = modules.filter((module) => path !== '' || isWanted(module.path, spec.paths));
   if (asked.length === 0) return [];
   const listed = await run([

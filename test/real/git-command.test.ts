@@ -1,8 +1,11 @@
-import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { execFile } from 'node:child_process';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
+import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { git } from '../../node/runs/git-command.ts';
+import { refreshModule } from '../../node/runs/git-mirror.ts';
 
 /** A git that does what it likes: our call ends all the same, and nothing of ours is in its environment. */
 let folder = '';
@@ -52,6 +55,47 @@ describe('a call of git', () => {
     const helper = Number(readFileSync(join(folder, 'helper'), 'utf8'));
     for (let i = 0; i < 50 && isAlive(helper); i++) await new Promise((resolve) => setTimeout(resolve, 20));
     expect(isAlive(helper)).toBe(false);
+  });
+
+  it('is answered whole or not at all: a list that is cut is another list', async () => {
+    become("head -c 65536 /dev/zero | tr '\\0' x");
+    expect(await git(['config'], { cwd: '/' })).toHaveLength(65_536);
+    become("head -c 65537 /dev/zero | tr '\\0' x; sleep 60");
+    await expect(git(['config'], { cwd: '/' })).rejects.toThrow('git config: it printed more than 64 KiB');
+    become("head -c 65537 /dev/zero | tr '\\0' x");
+    expect(await git(['ls-tree'], { cwd: '/', mostBytes: 1 << 20 })).toHaveLength(65_537);
+    become("printf 'caf\\303'; sleep 0.2; printf '\\251'");
+    expect(await git(['config'], { cwd: '/' })).toBe('café');
+  });
+
+  it('that brings a submodule’s branches forgets those that have gone: one may be a folder of another’s name by now', async () => {
+    const whole = (await promisify(execFile)('bash', ['-c', `PATH=${path} type -P git`])).stdout.trim();
+    const here = join(folder, 'its');
+    const own = async (...args: string[]): Promise<string> =>
+      (
+        await promisify(execFile)(whole, ['-C', here, '-c', 'user.name=t', '-c', 'user.email=t@t', ...args])
+      ).stdout.trim();
+    mkdirSync(here);
+    await own('init', '-q', '-b', 'main');
+    const commit = async (): Promise<string> => {
+      await own('commit', '-q', '--allow-empty', '-m', 'one');
+      return own('rev-parse', 'HEAD');
+    };
+    // A server that gives what its branches lead to, and nothing by a commit's name.
+    become(`case "$*" in *"+"[0-9a-f]*:*) echo no >&2; exit 1 ;; esac; GIT_ALLOW_PROTOCOL=file exec ${whole} "$@"`);
+    const mirror = join(folder, 'mirror.git');
+    const bring = (sha: string) =>
+      refreshModule(mirror, { address: here, token: null }, sha, new AbortController().signal, 20_000);
+    await bring(await commit());
+    await own('branch', 'a');
+    await bring(await commit());
+    await own('branch', '-D', 'a');
+    await own('branch', 'a/b');
+    const last = await commit();
+    writeFileSync(join(mirror, 'the same'), '');
+    await bring(last);
+    expect(existsSync(join(mirror, 'the same')), 'the mirror is not made anew').toBe(true);
+    expect(await git(['rev-parse', `refs/autogit/modules/${last}`], { cwd: mirror })).toBe(`${last}\n`);
   });
 
   it('that is silent is away; one that reports progress is not', async () => {

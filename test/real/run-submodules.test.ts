@@ -40,8 +40,8 @@ async function fill(
   const modules = Object.entries(links).map(
     ([path, [url]]) => `[submodule "${path}"]\n\tpath = ${path}\n\turl = ${url}\n`,
   );
-  for (const [file, text] of Object.entries({ ...files, '.gitmodules': modules.join('') }))
-    if (text !== '') writeFileSync(join(folder, file), text);
+  const all = { ...files, '.gitmodules': `${files['.gitmodules'] ?? ''}${modules.join('')}` };
+  for (const [file, text] of Object.entries(all)) if (text !== '') writeFileSync(join(folder, file), text);
   await git('add', '-A');
   for (const [path, [, sha]] of Object.entries(links))
     await git('update-index', '--add', '--cacheinfo', `160000,${sha},${path}`);
@@ -81,10 +81,12 @@ it('submodules come as git lays them: relative, nested, of a private project by 
   for (const { id } of [deep, one, two])
     await post(`/projects/${id}/job_token_scope/allowlist`, { target_project_id: lab.projectId });
   const tree = join(lab.folder, 'tree');
+  // Longer than what is read of a git's words without being told to.
+  const long = `[long]\n${`\tline = ${'x'.repeat(1000)}\n`.repeat(80)}`;
   await fill(
     tree,
     lab.git,
-    { '.gitlab-ci.yml': ci },
+    { '.gitlab-ci.yml': ci, '.gitmodules': long },
     {
       'libs/one': ['../one.git', one.sha],
       'libs/two': [`${lab.gitlab.url}/root/two.git`, two.sha],
