@@ -138,7 +138,12 @@ export interface Executor {
   workFolder?(): string | null;
   /** Why no other job should begin here, as a job before it has found out; null when it may. */
   noRoom?(): string | null;
-  prepare(spec: ExecutorSpec, signal: AbortSignal): Promise<Workspace>;
+  /**
+   * `onMade` hears of the place when it stands and nothing of the job runs beside it yet, and services wait for what it answers:
+   * they may begin (SAFETY J1). An executor that lost its engine meanwhile begins anew and tells of the new place; one without
+   * services need not tell.
+   */
+  prepare(spec: ExecutorSpec, signal: AbortSignal, onMade?: (place: Workspace) => Promise<void>): Promise<Workspace>;
   /**
    * Finds what `prepare` made before a restart; null when nothing of it is left. Where that cannot be known now (an engine
    * that is away) it waits until `signal` aborts; without one it throws.

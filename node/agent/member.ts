@@ -343,7 +343,7 @@ export class Member {
       diskWasFull: (since) => [this.#homeDisk, this.#workDisk].some((disk) => disk.wasFullSince(since)),
       noRoom: () => this.#workDisk.problem,
       onGivenUp: (sentence) => void this.givenUp.push(sentence),
-      watched: (run, signal) => this.#runWatch.covers(run, signal),
+      watched: (...asked) => this.#runWatch.covers(...asked),
       onRunChanged: (run: Run) => this.loop.feed({ kind: 'run-changed', run }),
       log,
       home,

@@ -98,11 +98,16 @@ export class RunWatch {
 
   /**
    * Resolves once a living watchdog has read of the run: before that no step of it may begin, or an agent that dies then
-   * leaves a script that nobody stops. Throws when that does not happen; ends early, and says nothing, on abort.
+   * leaves a script that nobody stops. `isNew`: has read of its place as it is from now on. Throws when that does not happen; ends
+   * early, and says nothing, on abort.
    */
-  async covers(run: string, signal: AbortSignal): Promise<void> {
+  async covers(run: string, signal: AbortSignal, isNew = false): Promise<void> {
     const { clock } = this.#options;
     const until = clock.bootMs() + coverLimitMs;
+    // A beat that is being written may have looked at the place before.
+    if (isNew) await this.#beating;
+    if (isNew) this.#writtenIn.delete(run);
+    if (isNew) this.#unwatched.delete(run);
     while (!signal.aborted && !this.#isCovered(run)) {
       if (clock.bootMs() > until)
         throw new Error(

@@ -62,8 +62,12 @@ export async function killGroup(path: string | null): Promise<boolean> {
 }
 
 /** Returns when the container does not run any more: the engine says so, or it is away and the group is empty. */
-export async function killContainer(container: Docker.Container, path: string | null): Promise<void> {
-  const until = performance.now() + killForMs;
+export async function killContainer(
+  container: Docker.Container,
+  path: string | null,
+  limitMs: number = killForMs,
+): Promise<void> {
+  const until = performance.now() + limitMs;
   for (let waitMs = 50; performance.now() < until; waitMs = Math.min(waitMs * 2, 2000)) {
     const isEmpty = await killGroup(path);
     await withLimit(container.kill(), callMs).catch(() => undefined);

@@ -38,6 +38,17 @@ export function isEngineAway(error: unknown): boolean {
   return false;
 }
 
+/**
+ * What Docker and Podman say of a container whose program or user is not in its image: no other machine would start it either.
+ * (gitlab-runner calls all of it a runner system failure, after three tries.)
+ */
+const own =
+  /\bexec: "|executable file .*not found|unable to find user|no matching entries in (?:passwd|group)|OCI runtime attempted to invoke|crun: .*permission denied/i;
+export function startErrorCode(cause: unknown): 'image-unusable' | 'executor-failed' {
+  if (cause instanceof AutogitError && cause.code === 'image-unusable') return cause.code;
+  return statusOf(cause) !== undefined && own.test((cause as Error).message) ? 'image-unusable' : 'executor-failed';
+}
+
 const silent = /no answer within/;
 /** It took a call and did not answer it in its time. */
 export const isSilent = (error: unknown): boolean => error instanceof Error && silent.test(error.message);

@@ -10,7 +10,7 @@ import { DockerConnection } from './docker-connection.ts';
 import { containerName, containerOptions, createContainer, labels } from './docker-container.ts';
 import { runBytes } from './docker-disk.ts';
 import { removeContainer } from './docker-ending.ts';
-import { isEngineAway, isLocal, statusOf, whileAway } from './docker-engine.ts';
+import { isEngineAway, isLocal, startErrorCode, statusOf, whileAway } from './docker-engine.ts';
 import { ensureImage, type FoundImage } from './docker-image.ts';
 import { DockerImages } from './docker-images.ts';
 import { JobsNetwork } from './docker-network.ts';
@@ -63,6 +63,8 @@ interface NewContainer {
   beside: DockerServices | null;
   aliases?: string[];
 }
+
+type OnMade = (place: Workspace) => Promise<void>;
 
 /** One container per run (DESIGN §9). */
 export class DockerExecutor implements Executor {
@@ -135,9 +137,9 @@ export class DockerExecutor implements Executor {
   }
 
   /** Nothing of the job has run before it is prepared, so an engine that goes away meanwhile is waited for. */
-  prepare(spec: ExecutorSpec, signal: AbortSignal): Promise<Workspace> {
+  prepare(spec: ExecutorSpec, signal: AbortSignal, onMade: OnMade = async () => undefined): Promise<Workspace> {
     this.#own.add(spec.run);
-    return whileAway(() => this.#prepare(spec, signal), { signal })
+    return whileAway(() => this.#prepare(spec, signal, onMade), { signal })
       .finally(() => this.#images.release(spec.run))
       .catch((error: unknown) => {
         this.#own.delete(spec.run);
@@ -148,7 +150,7 @@ export class DockerExecutor implements Executor {
       });
   }
 
-  async #prepare(spec: ExecutorSpec, signal: AbortSignal): Promise<Workspace> {
+  async #prepare(spec: ExecutorSpec, signal: AbortSignal, onMade: OnMade): Promise<Workspace> {
     signal.throwIfAborted();
     const name = spec.image ?? this.#options.defaultImage ?? null;
     if (name === null)
@@ -164,7 +166,9 @@ export class DockerExecutor implements Executor {
     const place = await this.#placeOf(spec);
     if (planned.services.length === 0) {
       const [image, network] = await Promise.all([this.#image(spec, name, signal), this.#network.ensure()]);
-      return this.#begin({ spec, name, image, network, paths, signal, beside: null });
+      const workspace = await this.#begin({ spec, name, image, network, paths, signal, beside: null });
+      await onMade(workspace);
+      return workspace;
     }
     return startWithServices({
       ...{ ...place, spec, signal, note, planned: planned.services },
@@ -173,6 +177,7 @@ export class DockerExecutor implements Executor {
       ownImage: (either) => this.#image(spec, name, either),
       imageOf: (other, image, either) => this.#image(other, image, either),
       begin: (made) => this.#begin({ spec, name, paths, ...made }),
+      onMade,
     });
   }
 
@@ -217,7 +222,7 @@ export class DockerExecutor implements Executor {
         return found ? docker.getContainer(found.handle) : createContainer(docker, options, spec.platform);
       });
     } catch (cause) {
-      throw new AutogitError('executor-failed', `cannot create a container of ${name}: ${sentenceOf(cause)}`, {
+      throw new AutogitError(startErrorCode(cause), `cannot create a container of ${name}: ${sentenceOf(cause)}`, {
         cause,
       });
     }
@@ -232,7 +237,7 @@ export class DockerExecutor implements Executor {
     } catch (cause) {
       await removeContainer(container).catch(() => undefined);
       signal.throwIfAborted();
-      throw new AutogitError('executor-failed', `cannot start a container of ${name}: ${sentenceOf(cause)}`, {
+      throw new AutogitError(startErrorCode(cause), `cannot start a container of ${name}: ${sentenceOf(cause)}`, {
         cause,
         ...(/exec: "sh"|no such file/.test(sentenceOf(cause)) && {
           hint: `image ${name} has no sh, which a job needs`,

@@ -32,6 +32,11 @@ export class DockerFreezing {
     return group !== null && isCgroupFrozen(group);
   }
 
+  /** For what was started, or is started again, while it was to stand still. */
+  async freezeAgain(): Promise<void> {
+    if (this.#isWanted) await this.freeze();
+  }
+
   async freeze(): Promise<void> {
     this.#isWanted = true;
     if (this.isByFile) return;

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type Docker from 'dockerode';
 import type { ContainerCreateOptions } from 'dockerode';
@@ -5,10 +6,10 @@ import type { PlannedService } from '../../gitlab-bridge/job-services.ts';
 import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import type { ExecutorSpec, ServicesBeside } from '../ports.ts';
 import { containerName, createContainer, jobLimits, labels, sharedLimits } from './docker-container.ts';
-import { killContainer, removeContainer } from './docker-ending.ts';
-import { statusOf, withLimit } from './docker-engine.ts';
+import { isSilent, startErrorCode, statusOf, withLimit } from './docker-engine.ts';
 import { DockerFreezing } from './docker-freezing.ts';
 import { removeRunBridges } from './docker-network.ts';
+import { groupLike, type KnownGroup, removeContainers } from './docker-removal.ts';
 import { groupOfContainer } from './run-cgroup.ts';
 import { howEnded, lookOf, openPorts, type Readiness } from './service-health.ts';
 import { followLog, lastLines, serviceLog } from './service-log.ts';
@@ -22,6 +23,9 @@ const linesShown = 100;
 
 /** An engine that does not answer in it keeps no job, whose script has ended, from its end. */
 const endedLookMs = 5000;
+
+/** A container that stands still while the engine starts it keeps every call about it waiting. */
+const inspectMs = 3000;
 
 /** Between the name of a job's container and the number of a service. */
 const besideName = '-svc-';
@@ -47,6 +51,9 @@ class Service {
   readonly container: Docker.Container;
   readonly freezing: DockerFreezing;
   #group: string | null = null;
+  /** Where its group will be; null once the engine says that it began. */
+  #expected: string | null = null;
+  #hasBegun = false;
 
   constructor(container: Docker.Container, title: string, name: string) {
     this.title = title;
@@ -54,14 +61,42 @@ class Service {
     this.container = container;
     this.freezing = new DockerFreezing({
       container,
-      group: () => this.#group,
-      state: async () => (await this.inspect())?.State ?? null,
+      group: () => this.group,
+      state: async () => (await withLimit(this.inspect(), inspectMs))?.State ?? null,
     });
   }
 
-  /** Its control group on this machine, as far as it is known. */
+  /** Its control group on this machine, as far as it is there and known. */
   get group(): string | null {
-    return this.#group;
+    return this.#group ?? (this.#expected !== null && existsSync(this.#expected) ? this.#expected : null);
+  }
+
+  /** Where its group is, or will be once it is started. */
+  get place(): string | null {
+    return this.#group ?? this.#expected;
+  }
+
+  expect(like: KnownGroup): void {
+    if (!this.#hasBegun) this.#expected = groupLike(like, this.container.id);
+  }
+
+  /** One that stands still in the middle of its start does not say. */
+  async lookSoon(): Promise<void> {
+    await withLimit(this.inspect(), inspectMs).catch((cause: unknown) => {
+      if (!isSilent(cause)) throw cause;
+    });
+  }
+
+  /** It may have been told to stand still while it was being started. */
+  async start(): Promise<void> {
+    try {
+      await this.container.start();
+    } catch (cause) {
+      // 304: it runs already, by a call that was not answered.
+      if (statusOf(cause) !== 304) throw cause;
+    }
+    await this.freezing.freezeAgain();
+    await this.inspect();
   }
 
   /** Null when it is gone. Throws when the engine is away. */
@@ -69,6 +104,8 @@ class Service {
     try {
       const found = await this.container.inspect();
       this.#group ??= groupOfContainer(this.container.id, found.State.Pid);
+      this.#hasBegun ||= found.State.Status !== 'created';
+      if (this.#hasBegun) this.#expected = null;
       return found;
     } catch (cause) {
       if (statusOf(cause) === 404) return null;
@@ -80,21 +117,32 @@ class Service {
 /** The containers beside a job's own, on a bridge of theirs; all are found again by their labels. */
 export class DockerServices implements ServicesBeside {
   readonly #of: ServicesPlace;
-  readonly #services: Service[];
+  #services: Service[];
 
-  private constructor(of: ServicesPlace, services: Service[]) {
-    this.#of = of;
+  constructor({ docker, node, run }: ServicesPlace, services: Service[] = []) {
+    this.#of = { docker, node, run };
     this.#services = services;
   }
 
-  /** All at once. Throws when one cannot be begun; what was made is to be removed by `removeServices`. */
-  static async begin(how: NewServices): Promise<DockerServices> {
-    const begun = await Promise.allSettled(how.services.map((_, index) => beginOne(how, index)));
-    const services = begun.map((one) => {
-      if (one.status === 'rejected') throw one.reason;
-      return one.value;
-    });
-    return new DockerServices(how, services);
+  /** All at once; none runs yet. Throws when one cannot be made; what was made is to be removed by `removeServices`. */
+  async create(how: NewServices): Promise<void> {
+    this.#services = await allOf(how.services.map((_, index) => createOne(how, index)));
+  }
+
+  /** All at once. Throws when one cannot be started. */
+  async start(signal: AbortSignal): Promise<void> {
+    await allOf(this.#services.map((service) => this.#startOne(service)));
+    signal.throwIfAborted();
+  }
+
+  async #startOne(service: Service): Promise<void> {
+    try {
+      await service.start();
+    } catch (cause) {
+      throw new AutogitError(startErrorCode(cause), `cannot start service ${service.title}: ${sentenceOf(cause)}`, {
+        cause,
+      });
+    }
   }
 
   /** Those of a run of an agent process before this one; null when there are none. */
@@ -105,7 +153,7 @@ export class DockerServices implements ServicesBeside {
       const title = Labels[labels.serviceImage] ?? '';
       return new Service(place.docker.getContainer(Id), title, Labels[labels.service] ?? title);
     });
-    await Promise.all(services.map((service) => service.inspect()));
+    await Promise.all(services.map((service) => service.lookSoon()));
     return new DockerServices(place, services);
   }
 
@@ -177,9 +225,10 @@ export class DockerServices implements ServicesBeside {
     return (await Promise.all(said)).flat();
   }
 
-  /** Control groups, as far as they are known and on this machine. */
-  groups(): string[] {
-    return this.#services.flatMap(({ group }) => (group === null ? [] : [group]));
+  /** Control groups, as far as they are known and on this machine; also of what is not started yet. */
+  groups(own: KnownGroup | null): string[] {
+    if (own !== null) for (const service of this.#services) service.expect(own);
+    return this.#services.flatMap(({ place }) => (place === null ? [] : [place]));
   }
 
   async freeze(): Promise<void> {
@@ -191,14 +240,14 @@ export class DockerServices implements ServicesBeside {
   }
 
   /** Ends and removes them, and their bridge. */
-  remove(): Promise<void> {
-    return removeServices(this.#of);
+  remove(own: KnownGroup | null): Promise<void> {
+    return removeServices(this.#of, own);
   }
 }
 
 /** Everything that lies beside a run's own container, whoever made it. */
-export async function removeServices(place: ServicesPlace): Promise<void> {
-  await removeAll(place, await containersOf(place));
+export async function removeServices(place: ServicesPlace, like: KnownGroup | null = null): Promise<void> {
+  await removeAll(place, await containersOf(place), like);
 }
 
 /** That, and the run's own container: for a run of which nothing has begun. */
@@ -206,16 +255,13 @@ export async function removeWholeRun(place: ServicesPlace): Promise<void> {
   await removeAll(place, await containersOf(place, []));
 }
 
-async function removeAll({ docker, node, run }: ServicesPlace, containers: Docker.ContainerInfo[]): Promise<void> {
-  await Promise.all(
-    containers.map(async ({ Id, Labels, State }) => {
-      const service = new Service(docker.getContainer(Id), Labels[labels.serviceImage] ?? '', '');
-      // What is frozen by file takes its SIGKILL only when thawed.
-      if (State !== 'created' && (await service.inspect())?.State.Running)
-        await killContainer(service.container, service.group);
-      await removeContainer(service.container);
-    }),
-  );
+async function removeAll(
+  { docker, node, run }: ServicesPlace,
+  containers: Docker.ContainerInfo[],
+  like: KnownGroup | null = null,
+): Promise<void> {
+  const ids = containers.map(({ Id }) => Id);
+  await removeContainers(docker, ids, { like });
   await removeRunBridges(docker, node, (other) => other === run);
 }
 
@@ -234,17 +280,21 @@ export async function idsBeside(docker: Docker, handle: string): Promise<string[
   return (await docker.listContainers({ all: true, filters })).map(({ Id }) => Id);
 }
 
-async function beginOne(how: NewServices, index: number): Promise<Service> {
-  const { docker } = how;
+/** Waits for all, and throws the first error only then. */
+async function allOf<T>(parts: Promise<T>[]): Promise<T[]> {
+  await Promise.allSettled(parts);
+  return Promise.all(parts);
+}
+
+async function createOne(how: NewServices, index: number): Promise<Service> {
   const { planned } = how.services[index] as NewServices['services'][number];
   try {
-    const container = await createContainer(docker, serviceOptions(how, index), planned.platform);
-    await container.start();
-    const service = new Service(container, planned.title, planned.aliases.join('-'));
-    await service.inspect();
-    return service;
+    const container = await createContainer(how.docker, serviceOptions(how, index), planned.platform);
+    return new Service(container, planned.title, planned.aliases.join('-'));
   } catch (cause) {
-    throw new AutogitError('executor-failed', `cannot start service ${planned.title}: ${sentenceOf(cause)}`, { cause });
+    throw new AutogitError(startErrorCode(cause), `cannot create service ${planned.title}: ${sentenceOf(cause)}`, {
+      cause,
+    });
   }
 }
 

@@ -1,8 +1,11 @@
 import type Docker from 'dockerode';
 import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import { labels } from './docker-container.ts';
-import { removeContainer } from './docker-ending.ts';
 import { removeRunBridges } from './docker-network.ts';
+import { removeContainers } from './docker-removal.ts';
+
+/** An agent that starts waits for it. */
+const endMs = 10_000;
 
 /** Containers and bridges of a node's runs that are not kept, found by their labels; answers whose they were. */
 export async function sweepRuns(docker: Docker, node: string, isKept: (run: string) => boolean): Promise<string[]> {
@@ -10,13 +13,12 @@ export async function sweepRuns(docker: Docker, node: string, isKept: (run: stri
   const found = await docker.listContainers({ all: true, filters }).catch((cause: unknown) => {
     throw new AutogitError('no-docker', `cannot list containers: ${sentenceOf(cause)}`, { cause });
   });
-  const removed = new Set<string>();
-  for (const { Id, Labels } of found) {
-    const run = Labels[labels.run] ?? '';
-    if (isKept(run)) continue;
-    await removeContainer(docker.getContainer(Id));
-    removed.add(run);
-  }
+  const left = found.filter(({ Labels }) => !isKept(Labels[labels.run] ?? ''));
+  await removeContainers(
+    docker,
+    left.map(({ Id }) => Id),
+    { limitMs: endMs },
+  );
   await removeRunBridges(docker, node, (run) => !isKept(run));
-  return [...removed];
+  return [...new Set(left.map(({ Labels }) => Labels[labels.run] ?? ''))];
 }

@@ -14,6 +14,6 @@ export async function lookUpUser(
   const text = (await new DockerFiles(container, run).text('/etc/passwd', 1 << 20)) ?? '';
   const fields = text.split('\n').map((line) => line.split(':'));
   const found = fields.find((entry) => entry[0] === name);
-  if (!found) throw new AutogitError('executor-failed', `the image's user ${name} is not in its /etc/passwd`);
+  if (!found) throw new AutogitError('image-unusable', `the image's user ${name} is not in its /etc/passwd`);
   return { uid: Number(found[2]) || 0, gid: Number(found[3]) || 0 };
 }

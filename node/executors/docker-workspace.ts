@@ -9,6 +9,7 @@ import { DockerFiles } from './docker-files.ts';
 import { DockerFreezing } from './docker-freezing.ts';
 import { recordedExit, stepMarks } from './docker-log.ts';
 import { recordedOutput } from './docker-record.ts';
+import type { KnownGroup } from './docker-removal.ts';
 import type { DockerRun } from './docker-run.ts';
 import { ContainerStream } from './docker-stream.ts';
 import { pathInside, quote, stepScript } from './job-shell.ts';
@@ -148,7 +149,7 @@ export class DockerWorkspace implements Workspace {
   async freezer(): Promise<Freezer | null> {
     // Asked at every beat; the group of a running container stays the same.
     this.#group ??= this.#cgroup((await this.#state())?.Pid ?? 0);
-    const also = this.services?.groups() ?? [];
+    const also = this.services?.groups(this.#ownGroup()) ?? [];
     return this.#group === null ? null : { kind: 'cgroup', path: this.#group, ...(also.length > 0 && { also }) };
   }
 
@@ -159,10 +160,11 @@ export class DockerWorkspace implements Workspace {
       // What is frozen by file takes its SIGKILL only when thawed, and dies before it does anything else.
       if (state?.Running) await killContainer(this.#container, this.#cgroup(state.Pid));
       await removeContainer(this.#container);
-      await this.services?.remove();
+      await this.services?.remove(this.#ownGroup());
       this.#of.onRemoved();
     } catch (cause) {
-      await Promise.all([this.#group, ...(this.services?.groups() ?? [])].map((group) => killGroup(group)));
+      const groups = [this.#group, ...(this.services?.groups(this.#ownGroup()) ?? [])];
+      await Promise.all(groups.map((group) => killGroup(group)));
       this.#of.onLeft();
       throw cause;
     } finally {
@@ -319,6 +321,10 @@ export class DockerWorkspace implements Workspace {
 
   #cgroup(pid: number): string | null {
     return groupOfContainer(this.#of.containerId, pid);
+  }
+
+  #ownGroup(): KnownGroup | null {
+    return this.#group === null ? null : { path: this.#group, id: this.#of.containerId };
   }
 
   /** A small file of the control folder; null when it is not there. */

@@ -5,7 +5,7 @@ import { FrameReader } from './docker-log.ts';
 
 /** A line of a service's log, as the engine gives it: its time (RFC 3339, nine digits), a space, the text. */
 const timed = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.(\d{9})(?:Z|[+-]\d\d:\d\d)/;
-const mostLineBytes = 16 << 10;
+const mostLineBytes = 64 << 10;
 const againMs = 1000;
 const lookMs = 10_000;
 
@@ -18,44 +18,77 @@ export function sinceOf(time: string): string | null {
   return second === undefined ? null : `${Date.parse(`${second}Z`) / 1000}.${rest}`;
 }
 
-/** Whole lines of chunks; a line that is very long is cut. */
+/**
+ * Whole lines of one stream of an engine's log, which has long ones in pieces, each with a time in front. A line is never cut: half
+ * of a secret is masked by nobody. One that is too long is left out but for its time.
+ */
 export class LineReader {
-  #held = Buffer.alloc(0);
+  #held: Buffer[] = [];
+  #bytes = 0;
 
-  push(bytes: Uint8Array): string[] {
-    const all = Buffer.concat([this.#held, bytes]);
+  /** Of one record of the log. */
+  push(record: Uint8Array): string[] {
+    const all = Buffer.from(record);
+    const rest = this.#bytes > 0 ? all.subarray(timeLength(all.toString('latin1', 0, 40))) : all;
     const lines: string[] = [];
     let at = 0;
-    for (let end = all.indexOf(10, at); end >= 0; end = all.indexOf(10, at)) {
-      lines.push(textOf(all.subarray(at, end)));
+    for (let end = rest.indexOf(10, at); end >= 0; end = rest.indexOf(10, at)) {
+      this.#hold(rest.subarray(at, end));
+      lines.push(this.#line());
       at = end + 1;
     }
-    this.#held = Buffer.from(all.subarray(at, at + mostLineBytes));
+    this.#hold(rest.subarray(at));
     return lines;
   }
 
   flush(): string[] {
-    const last = this.#held;
-    this.#held = Buffer.alloc(0);
-    return last.length === 0 ? [] : [textOf(last)];
+    return this.#bytes === 0 ? [] : [this.#line()];
+  }
+
+  #hold(bytes: Buffer): void {
+    if (this.#bytes <= mostLineBytes) this.#held.push(Buffer.from(bytes));
+    this.#bytes += bytes.length;
+  }
+
+  #line(): string {
+    const line = Buffer.concat(this.#held);
+    const isLong = this.#bytes > mostLineBytes;
+    this.#held = [];
+    this.#bytes = 0;
+    if (!isLong) return line.toString('utf8').replace(/\r$/, '');
+    const head = line.toString('latin1', 0, 40);
+    return `${head.slice(0, timeLength(head))}(a line of more than ${mostLineBytes >> 10} KiB is left out)`;
   }
 }
 
-const textOf = (line: Buffer): string => line.subarray(0, mostLineBytes).toString('utf8').replace(/\r$/, '');
+/** How long the time in front of a record is, with the space behind it. */
+const timeLength = (record: string): number => {
+  const time = timed.exec(record)?.[0].length;
+  return time !== undefined && record[time] === ' ' ? time + 1 : 0;
+};
 
 /** Of a log that is shown, as gitlab-runner has it. */
 const mostShown = 64 << 10;
 
-/** Its newest lines, without their times; none where the engine does not say. */
+/** Its newest lines, at most `count`, without their times; none where the engine does not say. */
 export async function lastLines(container: Docker.Container, count: number): Promise<string[]> {
   try {
-    const log = await withLimit(container.logs({ stdout: true, stderr: true, tail: count }), lookMs);
-    const reader = new LineReader();
-    const lines = new FrameReader([1, 2]).push(log as unknown as Buffer).flatMap((payload) => reader.push(payload));
-    return newest([...lines, ...reader.flush()]);
+    const asked = { stdout: true, stderr: true, timestamps: true, tail: count + 1 };
+    return newest(linesOf((await withLimit(container.logs(asked), lookMs)) as unknown as Buffer, count));
   } catch {
     return [];
   }
+}
+
+/** Of the newest `count` + 1 records of a log. Where it has more, the first of each stream may be the end of a line. */
+export function linesOf(log: Uint8Array, count: number): string[] {
+  const streams = [1, 2].map((stream) => new FrameReader([stream]).push(log));
+  const isPart = streams.flat().length > count;
+  const lines = streams.flatMap((records) => {
+    const reader = new LineReader();
+    return [...records.flatMap((record) => reader.push(record)), ...reader.flush()].slice(isPart ? 1 : 0);
+  });
+  return lines.sort((one, other) => (timeOf(one) < timeOf(other) ? -1 : 1)).map((line) => line.slice(timeLength(line)));
 }
 
 function newest(lines: string[]): string[] {

@@ -26,11 +26,14 @@ interface StartWithServices extends ServicesPlace {
     beside: DockerServices;
     signal: AbortSignal;
   }): Promise<Workspace>;
+  /** The place stands; no service runs before this resolves (SAFETY J1). */
+  onMade(place: Workspace): Promise<void>;
 }
 
 /**
- * A job's place with services: images at once, then the services, then the job's own container while they become ready.
- * When this throws nothing of it works on, and nothing is left but what an engine that is away keeps.
+ * A job's place with services: images at once, then all containers, of which only the job's own runs. That makes known
+ * where the others will be, so that they are watched before they begin (SAFETY J1): an agent that dies from here on leaves
+ * nothing that its watchdog does not freeze. When this throws nothing of it works on, and nothing is left but what an engine that is away keeps.
  */
 export async function startWithServices(how: StartWithServices): Promise<Workspace> {
   // What a try before this one left: its calls were not answered, or its agent was ended. Nothing has begun in its own
@@ -62,12 +65,16 @@ export async function startWithServices(how: StartWithServices): Promise<Workspa
     );
     signal.throwIfAborted();
     const services = planned.map((service, at) => ({ planned: service, imageId: (images[at] as FoundImage).id }));
-    const beside = await DockerServices.begin({ ...how, network, services });
+    const beside = new DockerServices(how);
     const isTaken = planned.some(({ aliases }) => aliases.includes(ownAlias));
     const [workspace] = await together(
       how.begin({ image, network, aliases: isTaken ? [] : [ownAlias], beside, signal }),
-      beside.ready(how.waitMs ?? servicesWaitMs, note, signal),
+      beside.create({ ...how, network, services }),
     );
+    await how.onMade(workspace);
+    signal.throwIfAborted();
+    await beside.start(signal);
+    await beside.ready(how.waitMs ?? servicesWaitMs, note, signal);
     return workspace;
   } catch (error) {
     // The job's own container may stand already, and no one has been told of it.

@@ -39,8 +39,11 @@ export interface RunOptions {
   onGivenUp?(sentence: string): void;
   /** Why a job would find no room to write here; none is taken then. */
   noRoom?(): string | null;
-  /** Resolves when a watchdog has read of the run (SAFETY J1): before that no step of it may begin. Throws when none does. */
-  watched?(run: string, signal: AbortSignal): Promise<void>;
+  /**
+   * Resolves when a watchdog has read of the run (SAFETY J1): before that no step of it may begin. `isNew`: of its place as it is now,
+   * whatever was read before. Throws when none does.
+   */
+  watched?(run: string, signal: AbortSignal, isNew?: boolean): Promise<void>;
   log: Pick<Log, 'info' | 'warn' | 'error'>;
   /** Largest sum of the files of one artifact; a default when it is not set. */
   artifactLimitBytes?: number | undefined;

@@ -88,7 +88,7 @@ interface Watching {
  * What to do at this moment (SAFETY H2, H3, J1). `frozen` has the runs that the watchdog itself froze: only those does it thaw, and only
  * when a beat lets them go on and the agent does not hold them.
  */
-export function watch(runs: readonly BeatRun[], frozen: ReadonlySet<string>, nowMs: number): Watching {
+export function watch(runs: readonly BeatRun[], frozen: Pick<ReadonlySet<string>, 'has'>, nowMs: number): Watching {
   return {
     freeze: runs.filter((run) => nowMs > run.until && !frozen.has(run.run)),
     thaw: runs.filter((run) => nowMs <= run.until && frozen.has(run.run) && run.held !== true),

@@ -23,7 +23,7 @@ const lookEveryMs = 5000;
 /** Words of the pid file behind its first two: what this watchdog does that one of an earlier version does not. */
 const saysRead = 'says-read';
 const findsMarks = 'finds-marks';
-const freezesServices = 'freezes-services';
+const freezesLate = 'freezes-late';
 
 const pidFile = (home: string): string => join(home, 'watchdog.pid');
 const logFile = (home: string): string => join(home, 'watchdog.log');
@@ -37,7 +37,7 @@ export const watchdogSaysRead = (home: string): boolean => readPidFile(pidFile(h
 /** False on a disk that takes nothing: tried again at the next look. Runs are watched all the same. */
 function writeName(home: string): boolean {
   try {
-    writeFileSync(pidFile(home), pidLine(saysRead, findsMarks, freezesServices), {
+    writeFileSync(pidFile(home), pidLine(saysRead, findsMarks, freezesLate), {
       mode: 0o600,
     });
     return true;
@@ -55,7 +55,7 @@ const startedAt = new Map<string, number>();
  */
 export async function startWatchdog(home: string, bin: string = ownProgram()): Promise<boolean> {
   const { pid, words } = readPidFile(pidFile(home));
-  if (pid !== null && words.includes(freezesServices)) return true;
+  if (pid !== null && words.includes(freezesLate)) return true;
   // Started a moment ago: it needs some 100 ms until it says who it is.
   if (performance.now() - (startedAt.get(home) ?? Number.NEGATIVE_INFINITY) < 5000) return true;
   if (!hasSidePrograms(bin)) return false;
@@ -81,17 +81,33 @@ async function replaceOld(home: string, pid: number): Promise<void> {
   for (let look = 0; look < 100 && watchdogPid(home) === pid; look++) await sleep(10);
 }
 
-/** Whatever of them has ended meanwhile keeps none of the others from it; throws when none is left. */
-function inEach(run: BeatRun, act: (path: string) => void): void {
-  const groups = groupsOf(run.freeze);
-  const left = groups.filter((path) => existsSync(path));
-  for (const path of left.length > 0 ? left : groups.slice(0, 1)) act(path);
+/** One that has ended meanwhile, or refuses, keeps none of the others from it. Throws when none is left. */
+export function inEach(groups: readonly string[], act: (path: string) => void): { done: string[]; refused: Error[] } {
+  const done: string[] = [];
+  const refused: Error[] = [];
+  for (const path of groups.filter((group) => existsSync(group)))
+    try {
+      act(path);
+      done.push(path);
+    } catch (error) {
+      if (existsSync(path)) refused.push(error as Error);
+    }
+  if (done.length + refused.length === 0) throw new Error(`${groups[0]} is gone`);
+  return { done, refused };
 }
 
-const freeze = (run: BeatRun): void =>
-  run.freeze.kind === 'cgroup' ? inEach(run, freezeCgroup) : stopRun(() => stoppedBy(run.freeze));
-const thaw = (run: BeatRun): void =>
-  run.freeze.kind === 'cgroup' ? inEach(run, thawCgroup) : continueRun(() => stoppedBy(run.freeze));
+/** By files where it has groups, else by signals. */
+function freeze({ freeze: freezer }: BeatRun): ReturnType<typeof inEach> {
+  if (freezer.kind === 'cgroup') return inEach(groupsOf(freezer), freezeCgroup);
+  stopRun(() => stoppedBy(freezer));
+  return { done: [], refused: [] };
+}
+
+function thaw({ freeze: freezer }: BeatRun): void {
+  if (freezer.kind !== 'cgroup') return continueRun(() => stoppedBy(freezer));
+  const [because] = inEach(groupsOf(freezer), thawCgroup).refused;
+  if (because) throw because;
+}
 
 const lives = (run: BeatRun): boolean => frozenBy(run.freeze).length > 0;
 
@@ -101,7 +117,8 @@ const nameOf = ({ run, isService }: BeatRun): string => (isService === true ? `G
 export class Watchdog {
   readonly #home: string;
   readonly #clock: Clock;
-  readonly #frozen = new Set<string>();
+  /** By run: the groups that this watchdog froze. */
+  readonly #frozen = new Map<string, Set<string>>();
   readonly #failed = new Set<string>();
   #beat: Beat | null = null;
   #neededAtMs: number;
@@ -125,7 +142,8 @@ export class Watchdog {
     for (const run of todo.freeze)
       this.#do(run, true, `nobody let it go on for ${Math.round(now - run.until)} ms too long`);
     for (const run of todo.thaw) this.#do(run, false, 'it may go on again');
-    for (const run of this.#frozen) if (!runs.some((other) => other.run === run)) this.#frozen.delete(run);
+    for (const run of runs) if (now > run.until) this.#freezeLate(run);
+    for (const run of this.#frozen.keys()) if (!runs.some((other) => other.run === run)) this.#frozen.delete(run);
     if (this.#isNeeded(runs, now)) this.#neededAtMs = now;
     return now - this.#neededAtMs < idleMs;
   }
@@ -152,9 +170,11 @@ export class Watchdog {
 
   #do(run: BeatRun, isFreeze: boolean, because: string): void {
     try {
-      (isFreeze ? freeze : thaw)(run);
-      if (isFreeze) this.#frozen.add(run.run);
-      else this.#frozen.delete(run.run);
+      if (isFreeze) this.#freeze(run);
+      else {
+        thaw(run);
+        this.#frozen.delete(run.run);
+      }
       this.#failed.delete(run.run);
       this.#say(`${isFreeze ? 'froze' : 'thawed'} ${nameOf(run)}: ${because}`);
     } catch (error) {
@@ -162,6 +182,27 @@ export class Watchdog {
       if (!this.#failed.has(run.run) && lives(run))
         this.#say(`cannot ${isFreeze ? 'freeze' : 'thaw'} ${nameOf(run)}: ${(error as Error).message}`);
       this.#failed.add(run.run);
+    }
+  }
+
+  /** What stands still is known even when a group of it refuses: it is to go on again with the others. */
+  #freeze(run: BeatRun): void {
+    const { done, refused } = freeze(run);
+    if (done.length > 0 || refused.length === 0) this.#frozen.set(run.run, new Set(done));
+    if (refused[0]) throw refused[0];
+  }
+
+  /** A service that the engine starts when the run stands still already: it had been asked to before. */
+  #freezeLate({ run, freeze: freezer }: BeatRun): void {
+    const known = this.#frozen.get(run);
+    const late = groupsOf(freezer).filter((path) => known?.has(path) === false && existsSync(path));
+    if (known === undefined || late.length === 0) return;
+    try {
+      const { done } = inEach(late, freezeCgroup);
+      for (const path of done) known.add(path);
+      if (done.length > 0) this.#say(`froze what began late of run ${run}`);
+    } catch {
+      // Gone again.
     }
   }
 

@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { freezerOfProcess, isCgroupFrozen } from '../../node/executors/run-cgroup.ts';
 import { makeTestImages } from '../root/test-image.ts';
 import { counting, formMesh, pipelineEnd, ticks, upTo } from './mesh.ts';
 import { Rig, type TestMachine, until } from './rig.ts';
@@ -27,22 +28,38 @@ describe('jobs in containers', () => {
       .split('\n')
       .filter((line) => line !== '');
 
-  it('an agent killed -9 and started again adopts its container, with the service beside it, and the trace goes on without gap or repetition', async () => {
+  const joinAgain = (): void => machine.join('--executor', 'docker', '--listen', '/ip4/127.0.0.1/tcp/0', '--no-mdns');
+  const isFrozen = (container: string): boolean => {
+    const pid = Number(execFileSync('docker', ['inspect', '-f', '{{.State.Pid}}', container], { encoding: 'utf8' }));
+    const group = freezerOfProcess(pid);
+    return group !== null && isCgroupFrozen(group);
+  };
+
+  it('an agent killed -9, first while a service is waited for, then in its script, and started again: what is left stands still and is begun anew, or adopted, with the service beside it, and the trace goes on without gap or repetition', async () => {
     const gitlab = rig.gitlab!;
+    const late = "command: [sh, -c, 'sleep 4; exec httpd -f -p 8080 -h /']";
     const project = await gitlab.push('adopt', {
-      '.gitlab-ci.yml': `long: { image: '${image}', services: [{ name: '${web}', alias: web }], script: ['${counting(60)}', 'echo done > out.txt', 'echo > /dev/tcp/web/8080'], artifacts: { paths: [out.txt] } }`,
+      '.gitlab-ci.yml': `long: { image: '${image}', services: [{ name: '${web}', alias: web, ${late} }], script: ['${counting(40)}', 'echo done > out.txt', 'echo > /dev/tcp/web/8080'], artifacts: { paths: [out.txt] } }`,
     });
     const row = await until('the job runs', async () =>
       (await machine.jobs()).find((job) => job.name === 'long' && job.state === 'running'),
     );
+    await until('its service is waited for', async () =>
+      (await gitlab.trace(project, row.job)).includes('Waiting for services'),
+    );
+    await machine.kill('SIGKILL');
+    const left = containersOf(row.job);
+    expect(left).toHaveLength(2);
+    await until('all of it stands still (J1)', () => left.every(isFrozen));
+    joinAgain();
     await until('its script has begun', async () => ticks(await gitlab.trace(project, row.job)).length > 3);
     await until('its containers are there', () => containersOf(row.job).length === 2);
     await machine.kill('SIGKILL');
-    machine.join('--executor', 'docker', '--listen', '/ip4/127.0.0.1/tcp/0', '--no-mdns');
+    joinAgain();
     const { status, jobs } = await pipelineEnd(rig, project);
     expect(status).toBe('success');
     expect(jobs.length).toBe(1);
-    expect(ticks(await gitlab.trace(project, row.job))).toEqual(upTo(60));
+    expect(ticks(await gitlab.trace(project, row.job))).toEqual(upTo(40));
     await until('the containers are removed', () => containersOf(row.job).length === 0);
   });
 

@@ -29,7 +29,7 @@ const supervisor: RunSupervisor = new RunSupervisor({
   gpusByUuid: () => [],
   limitsFor: () => ({ cpuMillis: null, memoryBytes: null }),
   onRunChanged: () => undefined,
-  watched: (run, signal) => watch.covers(run, signal),
+  watched: (...asked) => watch.covers(...asked),
   log: { info: () => undefined, warn: () => undefined, error: console.error },
   home,
 });

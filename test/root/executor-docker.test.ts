@@ -4,7 +4,7 @@ import { afterAll, afterEach, describe, expect, it } from 'vitest';
 import type { PlannedService } from '../../gitlab-bridge/job-services.ts';
 import { DockerExecutor } from '../../node/executors/docker-executor.ts';
 import { freezeCgroup, isCgroupFrozen, thawCgroup } from '../../node/executors/run-cgroup.ts';
-import type { ExecutorSpec, Workspace } from '../../node/ports.ts';
+import type { ExecutorSpec, Freezer, Workspace } from '../../node/ports.ts';
 import { executorContract } from '../contract/executor-contract.ts';
 import { filesContract } from '../contract/executor-files.ts';
 import { filesOf, runStep, specOf, step, tarOf, textOf } from '../contract/executor-steps.ts';
@@ -148,7 +148,7 @@ describe('docker executor', () => {
     const empty = execFileSync('tar', ['-c', '-C', '/etc', 'hostname']);
     execFileSync('docker', ['import', '-', 'autogit-test:empty'], { input: empty });
     await expect(prepare('autogit-test:empty')).rejects.toMatchObject({
-      code: 'executor-failed',
+      code: 'image-unusable',
       hint: 'image autogit-test:empty has no sh, which a job needs',
     });
     expect(await executor.sweep(new Set())).toEqual([]);
@@ -260,6 +260,31 @@ describe('docker executor', () => {
     expect(leftOf(spec.run)).toEqual([]);
   });
 
+  it('is watched before a service begins, which stands still where the job does by then, and what is frozen by files is swept (J1)', async () => {
+    const idle = plannedService(makeTestImages().bash, 'idle', { command: ['sleep', '600'] });
+    const spec = specOf(`d${process.pid}-watched`, testImages.bash, beside(idle));
+    const stateOf = (): string[] =>
+      leftOf(spec.run).flatMap((line) => /^autogit-.*-svc-0\|(\w+)/.exec(line)?.[1] ?? []);
+    let expected: Freezer | null = null;
+    const prepared = executor.prepare(spec, never, async (place) => {
+      expect(stateOf()).toEqual(['Created']);
+      expected = (await place.freezer?.()) ?? null;
+      await place.freeze();
+    });
+    const workspace = await prepared;
+    const known = expected as Freezer | null;
+    const also = known?.kind === 'cgroup' ? (known.also ?? []) : [];
+    expect(also).toHaveLength(1);
+    expect(await workspace.freezer?.()).toEqual(known);
+    expect(inspect(`${workspace.handle}-svc-0`, '{{.State.Paused}}')).toBe('true');
+    await workspace.thaw();
+    expect(inspect(`${workspace.handle}-svc-0`, '{{.State.Paused}}')).toBe('false');
+    for (const path of [...also, known?.kind === 'cgroup' ? known.path : '']) freezeCgroup(path);
+    await until('it stands still', () => also.every((path) => isCgroupFrozen(path)));
+    expect(await new DockerExecutor({ node: own }).sweep(new Set())).toEqual([spec.run]);
+    expect(leftOf(spec.run)).toEqual([]);
+  });
+
   it('prepares anew on the new bridge where a try before, whose calls were not answered, made the job’s own container', async () => {
     const late = plannedService(makeTestImages().bash, 'late', { command: ['sleep', '600'] });
     const spec = specOf(`d${process.pid}-anew`, testImages.bash, beside(late));
@@ -278,7 +303,10 @@ describe('docker executor', () => {
         beside(plannedService(makeTestImages().web, title, { title, ...said })),
       );
     const broken = specWith('broken', { entrypoint: ['/no/such'] });
-    await expect(executor.prepare(broken, never)).rejects.toThrow(/cannot start service broken/);
+    const refused = { code: 'image-unusable', message: expect.stringContaining('cannot start service broken') };
+    await expect(executor.prepare(broken, never)).rejects.toMatchObject(refused);
+    const nobody = specWith('nobody', { user: 'no-such-user' });
+    await expect(executor.prepare(nobody, never)).rejects.toMatchObject({ code: 'image-unusable' });
     const stop = new AbortController();
     const late = specWith('waits', { command: ['sleep', '60'] });
     const ending = executor.prepare(late, stop.signal);

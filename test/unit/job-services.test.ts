@@ -1,11 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import { plannedServices } from '../../gitlab-bridge/job-services.ts';
+import { Mask } from '../../gitlab-bridge/mask.ts';
 import { JobPayload } from '../../gitlab-bridge/payload.ts';
 import { jobVariables, lookUpIn, secretsOf } from '../../gitlab-bridge/variables.ts';
 import { isOfPlatform, registryLogin } from '../../node/executors/docker-image.ts';
 import { serviceOptions } from '../../node/executors/docker-services.ts';
 import { listeningPorts, lookOf, portsOf } from '../../node/executors/service-health.ts';
-import { LineReader, sinceOf } from '../../node/executors/service-log.ts';
+import { LineReader, linesOf, sinceOf } from '../../node/executors/service-log.ts';
 import { serviceLine } from '../../node/runs/job-script.ts';
 import { specOf } from '../contract/executor-steps.ts';
 
@@ -202,12 +203,46 @@ describe('whether a service is ready', () => {
 });
 
 describe('what a service prints', () => {
+  const at = (second: number): string => `2026-11-29T16:00:0${second}.000000000Z `;
+  /** As the engine sends a record of its log. */
+  const frame = (stream: number, text: string): Buffer => {
+    const head = Buffer.alloc(8);
+    head[0] = stream;
+    head.writeUInt32BE(Buffer.byteLength(text), 4);
+    return Buffer.concat([head, Buffer.from(text)]);
+  };
+
+  it('is masked whatever the engine cut it into: a secret across its pieces of 16 KiB, or at the limit of a line', () => {
+    const secret = 'very-secret-word';
+    const shown = (lines: string[]): string => {
+      const mask = new Mask([secret]);
+      return lines.map((line) => mask.push(Buffer.from(`${line}\n`)) + mask.flush().toString()).join('');
+    };
+    const reader = new LineReader();
+    const text = `${'x'.repeat((16 << 10) - 5)}${secret} tail`;
+    const pieces = [text.slice(0, 16 << 10), `${text.slice(16 << 10)}\n`];
+    const lines = pieces.flatMap((piece) => reader.push(Buffer.from(at(1) + piece)));
+    expect(shown(lines)).toBe(`${at(1)}${'x'.repeat((16 << 10) - 5)}[MASKED] tail\n`);
+    const long = reader.push(Buffer.from(`${at(2)}${'x'.repeat((64 << 10) - 40)}${secret}\n`));
+    expect(shown(long)).not.toContain('very');
+    // The newest records of a longer log begin in the middle of a line; and the two streams come between each other.
+    const log = [
+      frame(1, `${at(1)}-word\n`),
+      frame(1, `${at(2)}very-sec`),
+      frame(2, `${at(3)}other\n`),
+      frame(1, `${at(2)}ret-word\n`),
+    ];
+    expect(linesOf(Buffer.concat(log), 3)).toEqual([secret]);
+    expect(linesOf(Buffer.concat(log.slice(1)), 3)).toEqual([secret, 'other']);
+  });
+
   it('comes in whole lines, and goes on behind the last one that is known', () => {
     const reader = new LineReader();
     expect(reader.push(Buffer.from('a\r\nb'))).toEqual(['a']);
     expect(reader.push(Buffer.from('c\n'))).toEqual(['bc']);
-    reader.push(Buffer.from('x'.repeat(40_000)));
-    expect(reader.push(Buffer.from('y\nend')).map((line) => line.length)).toEqual([16 << 10]);
+    reader.push(Buffer.from(`${at(1)}${'x'.repeat(40_000)}`));
+    reader.push(Buffer.from(`${at(1)}${'x'.repeat(40_000)}`));
+    expect(reader.push(Buffer.from(`${at(1)}y\nend`))).toEqual([`${at(1)}(a line of more than 64 KiB is left out)`]);
     expect(reader.flush()).toEqual(['end']);
     expect(sinceOf('2026-11-29T16:00:01.123456789Z')).toBe('1795968001.123456789');
     expect(sinceOf('yesterday')).toBeNull();

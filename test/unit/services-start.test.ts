@@ -18,8 +18,12 @@ class Engine {
 
   add(name: string, Labels: Record<string, string>, on: string): string {
     const Id = `${name}#${++this.#number}`;
-    this.containers.set(Id, { Id, State: 'running', Labels, on });
+    this.containers.set(Id, { Id, State: 'created', Labels, on });
     return Id;
+  }
+
+  run(id: string): void {
+    Object.assign(this.containers.get(id) ?? {}, { State: 'running' });
   }
 
   get docker(): Docker {
@@ -30,7 +34,7 @@ class Engine {
     };
     const container = (Id: string) => ({
       id: Id,
-      start: async () => undefined,
+      start: async () => this.run(Id),
       kill: async () => void Object.assign(this.containers.get(Id) ?? {}, { State: 'exited' }),
       remove: async () => void this.containers.delete(Id),
       logs: async () => Buffer.alloc(0),
@@ -64,18 +68,55 @@ class Engine {
 describe('a job’s place with services', () => {
   const spec = specOf('r1', 'job:1');
   const own = { [labels.node]: 'n', [labels.run]: 'r1' };
-  const start = (engine: Engine, signal: AbortSignal, onBegun: () => void) =>
+  const start = (
+    engine: Engine,
+    signal: AbortSignal,
+    onBegun: () => void,
+    onMade: () => Promise<void> = async () => undefined,
+  ) =>
     startWithServices({
       ...{ docker: engine.docker, node: 'n', run: 'r1', spec, planned: [service('db')], extraHosts: [] },
       ...{ waitMs: 30_000, note: () => undefined, signal },
       ownImage: async () => ({ id: 'sha256:1', user: '' }),
       imageOf: async () => ({ id: 'sha256:2', user: '' }),
       begin: async ({ network }) => {
-        engine.add(containerName('r1'), own, network);
+        engine.run(engine.add(containerName('r1'), own, network));
         onBegun();
         return {} as Workspace;
       },
+      onMade,
     });
+
+  it('stands, and is watched, before anything runs beside it: an agent that dies then leaves nothing that goes on (J1)', async () => {
+    const engine = new Engine();
+    const states = () => [...engine.containers.values()].map(({ State }) => State).sort();
+    const seen: string[][] = [];
+    const stop = new AbortController();
+    const watched = async () => {
+      seen.push(states());
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      seen.push(states());
+      setTimeout(() => seen.push(states()), 50);
+      setTimeout(() => stop.abort(), 100);
+    };
+    await start(engine, stop.signal, () => undefined, watched).catch(() => undefined);
+    expect(seen).toEqual([
+      ['created', 'running'],
+      ['created', 'running'],
+      ['running', 'running'],
+    ]);
+  });
+
+  it('goes altogether when the job is ended while it is not watched yet', async () => {
+    const engine = new Engine();
+    const stop = new AbortController();
+    const never = async () => {
+      stop.abort();
+      throw new Error('no watchdog');
+    };
+    await expect(start(engine, stop.signal, () => undefined, never)).rejects.toThrow('no watchdog');
+    expect([engine.containers.size, engine.networks.size]).toEqual([0, 0]);
+  });
 
   it('goes altogether when the job is ended while its own container stands and a service is waited for', async () => {
     const engine = new Engine();

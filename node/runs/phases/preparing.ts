@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import type { FailureCause } from '../../../gitlab-bridge/failure-reason.ts';
 import { fetchFlags, ignoredOf, isOff, isOn, oddValues } from '../../../gitlab-bridge/job-contract.ts';
 import type { JobDependency } from '../../../gitlab-bridge/payload.ts';
 import { payloadVariables } from '../../../gitlab-bridge/variables.ts';
@@ -10,6 +11,7 @@ import { gitStrategy, submoduleSpec, unsupported, warning } from '../job-script.
 import { isOver, patiently, type RunContext, section } from '../run-context.ts';
 import { abandonMs } from '../run-ending.ts';
 import { RunFailed } from '../run-errors.ts';
+import { untilMayBegin } from '../run-right.ts';
 import { restoreCaches } from './caches.ts';
 import type { Phase } from './phase.ts';
 
@@ -73,10 +75,7 @@ async function prepare(run: RunContext, onMade: (workspace: Workspace) => Promis
     const odd = oddValues(payload);
     if (odd.length > 0)
       trace.say(warning(`neither true, false nor a time as in 1h30m, and ignored: ${odd.join(', ')}`));
-    workspace = await makePlace(run, spec);
-    await onMade(workspace);
-    // The first step waits for it: it is started, and reads of the run, beside what is fetched now.
-    options.watched?.(spec.run, run.ending.signal).catch(() => undefined);
+    workspace = await makePlace(run, spec, onMade);
   });
   const made = workspace as Workspace | null;
   if (made === null) throw new RunFailed('system', 'the executor made no place');
@@ -88,14 +87,29 @@ async function prepare(run: RunContext, onMade: (workspace: Workspace) => Promis
   return made;
 }
 
-async function makePlace(run: RunContext, spec: ExecutorSpec): Promise<Workspace> {
+async function makePlace(
+  run: RunContext,
+  spec: ExecutorSpec,
+  onMade: (workspace: Workspace) => Promise<void>,
+): Promise<Workspace> {
+  const { executor, ending, options } = run;
+  let told: Workspace | null = null;
+  const tell = async (place: Workspace): Promise<void> => {
+    told = place;
+    await onMade(place);
+    if (place.services) return untilMayBegin(run, true);
+    // The first step waits for it: it is started, and reads of the run, beside what is fetched now.
+    options.watched?.(spec.run, ending.signal).catch(() => undefined);
+  };
   try {
-    return await run.executor.prepare(spec, run.ending.signal);
+    const place = await executor.prepare(spec, ending.signal, tell);
+    if (told !== place) await tell(place);
+    return place;
   } catch (error) {
-    run.ending.check();
-    const isImage = error instanceof AutogitError && error.code === 'image-missing';
-    const hint = error instanceof AutogitError ? `; ${error.hint}` : '';
-    throw new RunFailed(isImage ? 'image-pull' : 'system', `${(error as Error).message}${hint}`);
+    ending.check();
+    if (error instanceof RunFailed || !(error instanceof AutogitError)) throw error;
+    const causes: Partial<Record<string, FailureCause>> = { 'image-missing': 'image-pull', 'image-unusable': 'script' };
+    throw new RunFailed(causes[error.code] ?? 'system', `${error.message}; ${error.hint}`);
   }
 }
 

@@ -1,10 +1,9 @@
-import { setTimeout as sleep } from 'node:timers/promises';
-import { sharedTimings } from '../../../protocol/timings.ts';
 import { killGraceMs, type StepEnd, type Workspace } from '../../ports.ts';
 import { heading, type PlannedStep, sectionEnd, sectionStart, stepLines, warning } from '../job-script.ts';
 import { placeOf, type RunContext } from '../run-context.ts';
 import { RunFailed } from '../run-errors.ts';
 import type { Verdict } from '../run-progress.ts';
+import { untilMayBegin } from '../run-right.ts';
 
 /** One step of a job's script on its way. */
 interface StepRun {
@@ -42,21 +41,9 @@ export async function runStep(run: RunContext, step: StepRun): Promise<Verdict> 
 }
 
 /** Persists that the step begins; from here on it is never begun again (SAFETY J4). */
-async function begin({ options, record, ending, freezing }: RunContext, index: number): Promise<void> {
-  await options.watched?.(record.run.run, ending.signal);
-  if (!freezing.isLeaderHeard) await untilFormerTryStands(record.progress.sinceBootMs, options.clock, ending.signal);
-  await freezing.untilThawed(ending.signal);
-  ending.check();
-  await record.advance({ step: index, begun: true });
-}
-
-/**
- * A former try of this job goes on until it asks GitLab (SAFETY J1): one that a leader of before a recovery gave up; or one that a new
- * leader gave up, which knows nothing of the grant by which a machine that does not hear it got this one.
- */
-async function untilFormerTryStands(sinceMs: number, clock: { bootMs(): number }, signal: AbortSignal): Promise<void> {
-  const waitMs = sinceMs + sharedTimings.standsStillMs - clock.bootMs();
-  if (waitMs > 0) await sleep(waitMs, undefined, { signal }).catch(() => undefined);
+async function begin(run: RunContext, index: number): Promise<void> {
+  await untilMayBegin(run);
+  await run.record.advance({ step: index, begun: true });
 }
 
 /** A script that fails while the disk is full has mostly met just that: its output, or the agent's, found no room. */
