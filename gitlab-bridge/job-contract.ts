@@ -61,7 +61,7 @@ export const payloadFields: Record<string, Treatment> = {
   'services.entrypoint': done,
   'services.command': done,
   // For the web terminal, which a job does not have.
-  'services.ports': told,
+  'services.ports': ignored(),
   'services.variables': done,
   'services.pull_policy': done,
   'services.executor_opts.docker.user': done,

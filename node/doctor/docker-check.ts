@@ -18,7 +18,7 @@ const install =
 
 /** Engine, API and cgroups. No engine is a warning: the process executor needs none. */
 export async function checkDocker(named: string | null): Promise<Finding> {
-  const address = dockerAddress(named);
+  const address = dockerAddress(named, { forJobs: true });
   if (address === null)
     return finding('docker', 'warn', 'no Docker Engine here: jobs with an image cannot run', install);
   if (address.startsWith('ssh:'))

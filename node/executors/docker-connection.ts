@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import type Docker from 'dockerode';
 import type { Clock } from '../clock.ts';
+import { dockerAddress } from '../machine/docker-ask.ts';
 import { withDeadlines } from './docker-deadlines.ts';
 import { addressOf, noDocker, refuseSsh, withLimit } from './docker-engine.ts';
 
@@ -13,7 +14,9 @@ type SystemInfo = Awaited<ReturnType<Docker['info']>>;
 /** This node's way to its engine, and whether the engine answers. */
 export class DockerConnection {
   readonly #named: string | null;
-  readonly #address: Docker.DockerOptions | undefined;
+  /** Until one answers it is looked for anew: it may be installed, or started, later. */
+  #hasAnswered = false;
+  #at: string | null = null;
   readonly #clock: Pick<Clock, 'bootMs'>;
   #engine: Promise<Docker> | null = null;
   /** A call was not answered: what a ping says is not enough then. */
@@ -22,18 +25,23 @@ export class DockerConnection {
   /** Where the engine keeps images and containers on this machine; null when it is not known, or elsewhere. */
   folder: string | null = null;
 
-  /** `named`: unix:///path or tcp://host:port; null: by DOCKER_HOST, else the usual socket. */
+  /** `named`: unix:///path or tcp://host:port; null: by DOCKER_HOST, else the socket that is found. */
   constructor(named: string | null, clock: Pick<Clock, 'bootMs'>) {
     this.#named = named;
-    this.#address = addressOf(named);
+    addressOf(named);
     this.#clock = clock;
   }
 
   /** Loaded when it is first needed: dockerode costs an agent that only runs processes 20 MiB and 100 ms. */
   docker(): Promise<Docker> {
     refuseSsh(this.#named);
+    const at = this.#hasAnswered ? this.#at : dockerAddress(this.#named, { forJobs: true });
+    if (at !== this.#at) this.#engine = null;
+    this.#at = at;
+    // By DOCKER_HOST dockerode knows of TLS and its files.
+    const address = addressOf(at === process.env.DOCKER_HOST ? this.#named : at);
     this.#engine ??= import('dockerode').then(({ default: Engine }) =>
-      withDeadlines(new Engine(this.#address), () => {
+      withDeadlines(new Engine(address), () => {
         this.#isDoubtful = true;
       }),
     );
@@ -44,6 +52,7 @@ export class DockerConnection {
   async info(): Promise<SystemInfo> {
     const docker = await this.docker();
     const info = await withLimit(docker.info(), connectMs).catch(noDocker);
+    this.#hasAnswered = true;
     // By a socket file the engine is on this machine, and its folder is one of this machine.
     const isHere = typeof (docker.modem as { socketPath?: unknown }).socketPath === 'string';
     const { DockerRootDir } = info as { DockerRootDir?: string };

@@ -23,12 +23,13 @@ import { dockerFeatures } from './features.ts';
 import { ImageStore, isNoSpace } from './image-store.ts';
 import { type JobPaths, jobEnvironment, jobPaths } from './job-shell.ts';
 import { hasDriver, lacksToolkit, toolkitFix, toolkitProblem } from './nvidia-toolkit.ts';
+import { authProblem } from './registry-login.ts';
 import { startWithServices } from './services-start.ts';
 
 export interface DockerExecutorOptions {
   /** Tells this agent's containers from other agents' on the same engine: a node's id or name, the same after a restart. */
   node: string;
-  /** unix:///path or tcp://host:port. Without it: DOCKER_HOST, else /var/run/docker.sock. */
+  /** unix:///path or tcp://host:port. Without it: DOCKER_HOST, else the socket that is found (engine-socket.ts). */
   dockerHost?: string | null;
   /** For jobs that name no image. Null: they are refused. */
   defaultImage?: string | null;
@@ -161,11 +162,13 @@ export class DockerExecutor implements Executor {
     const paths = jobPaths(spec, '/builds');
     for (const key of jobEnvironment(spec, paths).skipped)
       note(`variable ${key} has a name that no shell can hold and is not set`);
+    const known = { ...spec, variables: spec.variablesAt?.(paths) ?? spec.variables };
     const planned = spec.servicesAt?.(paths) ?? { services: [], warnings: [] };
-    for (const warning of planned.warnings) note(`WARNING: ${warning}`);
+    const odd = authProblem(known.variables);
+    for (const warning of [...(odd === null ? [] : [odd]), ...planned.warnings]) note(`WARNING: ${warning}`);
     const place = await this.#placeOf(spec);
     if (planned.services.length === 0) {
-      const [image, network] = await Promise.all([this.#image(spec, name, signal), this.#network.ensure()]);
+      const [image, network] = await Promise.all([this.#image(known, name, signal), this.#network.ensure()]);
       const workspace = await this.#begin({ spec, name, image, network, paths, signal, beside: null });
       await onMade(workspace);
       return workspace;
@@ -174,8 +177,8 @@ export class DockerExecutor implements Executor {
       ...{ ...place, spec, signal, note, planned: planned.services },
       extraHosts: this.#hosts(),
       waitMs: this.#options.servicesWaitMs,
-      ownImage: (either) => this.#image(spec, name, either),
-      imageOf: (other, image, either) => this.#image(other, image, either),
+      ownImage: (either) => this.#image(known, name, either),
+      imageOf: (other, image, either) => this.#image({ ...other, variables: known.variables }, image, either),
       begin: (made) => this.#begin({ spec, name, paths, ...made }),
       onMade,
     });

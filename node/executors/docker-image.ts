@@ -1,65 +1,11 @@
 import type Docker from 'dockerode';
-import { z } from 'zod';
 import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import { archName } from '../../scheduler/jobs/demand.ts';
 import type { ExecutorSpec } from '../ports.ts';
 import { isEngineAway, statusOf, withLimit } from './docker-engine.ts';
 import type { DockerImages } from './docker-images.ts';
 import { isNoSpace } from './image-store.ts';
-
-const registryOf = (image: string): string => {
-  const first = image.split('/')[0] as string;
-  const named = image.includes('/') && (/[.:]/.test(first) || first === 'localhost');
-  return named ? first : 'docker.io';
-};
-
-const AuthFile = z.object({
-  auths: z.record(z.string(), z.object({ auth: z.string().optional() })).optional(),
-});
-
-interface RegistryLogin {
-  username: string;
-  password: string;
-  serveraddress: string;
-}
-
-/**
- * The login that a job brings for an image's registry: its own DOCKER_AUTH_CONFIG, GitLab's registry by CI_REGISTRY, and
- * what GitLab gives with the job, such as its dependency proxy.
- */
-export function registryLogin(
-  image: string,
-  variables: ExecutorSpec['variables'],
-  logins: ExecutorSpec['logins'] = [],
-): RegistryLogin | null {
-  const value = (key: string): string | undefined => variables.findLast((variable) => variable.key === key)?.value;
-  const registry = registryOf(image);
-  const plain = (address: string): string => address.replace(/^https?:\/\//, '').replace(/\/.*$/, '');
-  const isSame = (address: string): boolean =>
-    plain(address) === registry || (registry === 'docker.io' && plain(address) === 'index.docker.io');
-  const config = value('DOCKER_AUTH_CONFIG');
-  if (config !== undefined) {
-    let parsed: z.infer<typeof AuthFile> = {};
-    try {
-      parsed = AuthFile.parse(JSON.parse(config));
-    } catch {
-      // A job's own mistake: the pull then says that the registry wants a login.
-    }
-    for (const [address, { auth }] of Object.entries(parsed.auths ?? {})) {
-      if (auth === undefined || !isSame(address)) continue;
-      const [username = '', ...password] = Buffer.from(auth, 'base64').toString('utf8').split(':');
-      return { username, password: password.join(':'), serveraddress: address };
-    }
-  }
-  const [address, username, password] = [
-    value('CI_REGISTRY'),
-    value('CI_REGISTRY_USER'),
-    value('CI_REGISTRY_PASSWORD'),
-  ];
-  if (address && username && password && isSame(address)) return { username, password, serveraddress: address };
-  const given = logins.find(({ url }) => isSame(url));
-  return given ? { username: given.username, password: given.password, serveraddress: given.url } : null;
-}
+import { type RegistryLogin, registryLogin } from './registry-login.ts';
 
 const missing = (image: string, cause: unknown, hint?: string): AutogitError => {
   const text = sentenceOf(cause);

@@ -1,20 +1,15 @@
-import { existsSync } from 'node:fs';
 import { request } from 'node:http';
+import { engineSocket } from './engine-socket.ts';
 
 const timeoutMs = 5_000;
 const mostChars = 16 << 20;
 
-const sockets = (): string[] => [
-  '/var/run/docker.sock',
-  ...(process.env.XDG_RUNTIME_DIR ? [`${process.env.XDG_RUNTIME_DIR}/docker.sock`] : []),
-];
-
-/** Where the engine is: what was named, else DOCKER_HOST, else the usual sockets. */
-export function dockerAddress(named: string | null): string | null {
+/** Where the engine is: what was named, else DOCKER_HOST, else the usual sockets. `forJobs`: Podman's too, which hosts no GitLab. */
+export function dockerAddress(named: string | null, { forJobs = false } = {}): string | null {
   const found = named ?? process.env.DOCKER_HOST ?? null;
   if (found) return found;
-  const socket = sockets().find((path) => existsSync(path));
-  return socket === undefined ? null : `unix://${socket}`;
+  const socket = engineSocket(forJobs);
+  return socket === null ? null : `unix://${socket}`;
 }
 
 /** Whether `askEngine` knows the way. */

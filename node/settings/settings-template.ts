@@ -95,7 +95,7 @@ const remarks = (facts: TemplateFacts): Readonly<Record<string, string>> => ({
   copyRate: 'a second; no limit unless said',
   home: 'without it: ~/.local/state/autogit-node',
   executors: 'without it: docker, where an engine answers',
-  dockerHost: 'without it: DOCKER_HOST, else /var/run/docker.sock',
+  dockerHost: 'without it: DOCKER_HOST, else the socket of Docker, rootless Docker or Podman',
   defaultImage: 'without it such jobs fail',
   imageRoom: 'in percent',
   cacheLimit: 'without it 20g, and a tenth of the disk at most',

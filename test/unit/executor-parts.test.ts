@@ -1,11 +1,11 @@
 import { execFileSync } from 'node:child_process';
 import { describe, expect, it } from 'vitest';
 import { containerOptions } from '../../node/executors/docker-container.ts';
-import { registryLogin } from '../../node/executors/docker-image.ts';
 import { FrameReader, type LogPiece, recordedExit, StepSplitter, stepMarks } from '../../node/executors/docker-log.ts';
 import { jobEnvironment, jobPaths, quote, stepScript } from '../../node/executors/job-shell.ts';
 import { LiveOutput } from '../../node/executors/live-output.ts';
 import { lacksToolkit, toolkitFix } from '../../node/executors/nvidia-toolkit.ts';
+import { authProblem, registryLogin } from '../../node/executors/registry-login.ts';
 import { runSlug } from '../../node/executors/run-slug.ts';
 import { parseStepRecord } from '../../node/executors/step-record.ts';
 import type { ExecutorSpec } from '../../node/ports.ts';
@@ -293,6 +293,43 @@ describe('the login for a registry', () => {
     });
     expect(registryLogin('debian', gitlab)).toBeNull();
     expect(registryLogin('debian', [variable('DOCKER_AUTH_CONFIG', '{not json')])).toBeNull();
+  });
+
+  it('is the one for the longest part of the image’s path, as with gitlab-runner', () => {
+    const login = (name: string) => ({ auth: Buffer.from(`${name}:x`).toString('base64') });
+    const auths = {
+      'Registry.lab:5050': login('host'),
+      'registry.lab:5050/group': login('group'),
+      'registry.lab:5050/group/db:1': login('db'),
+      'https://old.lab/v1/': login('old'),
+      'index.docker.io/v2': login('index'),
+      'ghcr.io': { username: 'plain', password: 'word' },
+      'token.lab': { identitytoken: 'refresh' },
+      'empty.lab': {},
+    };
+    const variables = [variable('DOCKER_AUTH_CONFIG', JSON.stringify({ auths })), ...gitlab];
+    const who = (image: string): string | undefined => registryLogin(image, variables)?.username;
+    expect(who('registry.lab:5050/group/db:16')).toBe('db');
+    expect(who('registry.lab:5050/group/db@sha256:00')).toBe('db');
+    expect(who('registry.lab:5050/group/dbs:16')).toBe('group');
+    expect(who('registry.lab:5050/groups/db')).toBe('host');
+    expect(who('REGISTRY.lab:5050/x')).toBe('host');
+    expect(who('registry.lab/group/db')).toBeUndefined();
+    expect(who('old.lab/deep/er')).toBe('old');
+    expect(who('debian:12')).toBe('index');
+    expect(who('ghcr.io/a/b')).toBe('plain');
+    expect(registryLogin('token.lab/a', variables)).toEqual({ identitytoken: 'refresh', serveraddress: 'token.lab' });
+    expect(who('empty.lab/a')).toBeUndefined();
+  });
+
+  it('says what of it cannot be used', () => {
+    const problem = (value: string) => authProblem([variable('DOCKER_AUTH_CONFIG', value)]);
+    expect(problem('')).toBeNull();
+    expect(problem('{"auths":{},"credsStore":""}')).toBeNull();
+    expect(problem('{"auths":[')).toMatch(/is not what docker has/);
+    expect(problem('{"credHelpers":{"ghcr.io":"../../bin/sh"}}')).toMatch(
+      /no job may begin: put its logins under auths/,
+    );
   });
 });
 

@@ -93,7 +93,7 @@ function asking(field: string): JobPayload {
     const [first, ...rest] = path;
     if (first === undefined) return 'asked';
     const value = build(rest);
-    const isList = ['steps', 'artifacts', 'credentials'].includes(first) && rest.length > 0;
+    const isList = ['steps', 'services', 'artifacts', 'credentials'].includes(first) && rest.length > 0;
     return { [first]: isList ? [value] : value };
   };
   const shaped: Record<string, unknown> = {
