@@ -32,6 +32,11 @@ export class DockerFreezing {
     return group !== null && isCgroupFrozen(group);
   }
 
+  /** It is to stand still, as far as this agent says. */
+  get isHeld(): boolean {
+    return this.#isWanted;
+  }
+
   /** For what was started, or is started again, while it was to stand still. */
   async freezeAgain(): Promise<void> {
     if (this.#isWanted) await this.freeze();

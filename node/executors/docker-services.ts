@@ -162,7 +162,7 @@ export class DockerServices implements ServicesBeside {
     note(`Waiting for services to be up and running (timeout ${Math.round(limitMs / 1000)} seconds)...`);
     await Promise.all(
       this.#services.map(async (service) => {
-        const look = await this.#waitFor(service, performance.now() + limitMs, signal);
+        const look = await this.#waitFor(service, limitMs, signal);
         if (look.is === 'silent')
           note(`Service ${service.title} exposes no port and has no HEALTHCHECK: it is not waited for`);
         if (look.is !== 'waiting' && look.is !== 'over') return;
@@ -187,11 +187,15 @@ export class DockerServices implements ServicesBeside {
     signal.throwIfAborted();
   }
 
-  async #waitFor(service: Service, untilMs: number, signal: AbortSignal): Promise<Readiness> {
+  async #waitFor(service: Service, limitMs: number, signal: AbortSignal): Promise<Readiness> {
+    let untilMs = performance.now() + limitMs;
     for (;;) {
+      const beganMs = performance.now();
       const look = await this.#look(service);
       if (look.is !== 'waiting' || signal.aborted || performance.now() >= untilMs) return look;
       await sleep(lookEveryMs, undefined, { signal }).catch(() => undefined);
+      // What stands still, as its run does, becomes ready only when it goes on.
+      if (service.freezing.isHeld) untilMs += performance.now() - beganMs;
     }
   }
 

@@ -23,6 +23,8 @@ const lookEveryMs = 5000;
 /** Words of the pid file behind its first two: what this watchdog does that one of an earlier version does not. */
 const saysRead = 'says-read';
 const findsMarks = 'finds-marks';
+/** An agent of before asks for no more than this. */
+const freezesServices = 'freezes-services';
 const freezesLate = 'freezes-late';
 
 const pidFile = (home: string): string => join(home, 'watchdog.pid');
@@ -37,7 +39,7 @@ export const watchdogSaysRead = (home: string): boolean => readPidFile(pidFile(h
 /** False on a disk that takes nothing: tried again at the next look. Runs are watched all the same. */
 function writeName(home: string): boolean {
   try {
-    writeFileSync(pidFile(home), pidLine(saysRead, findsMarks, freezesLate), {
+    writeFileSync(pidFile(home), pidLine(saysRead, findsMarks, freezesServices, freezesLate), {
       mode: 0o600,
     });
     return true;

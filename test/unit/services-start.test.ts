@@ -1,6 +1,7 @@
 import type Docker from 'dockerode';
 import { describe, expect, it } from 'vitest';
 import { containerName, labels } from '../../node/executors/docker-container.ts';
+import { startErrorCode } from '../../node/executors/docker-engine.ts';
 import { type DockerServices, serviceOptions } from '../../node/executors/docker-services.ts';
 import { startWithServices } from '../../node/executors/services-start.ts';
 import type { Workspace } from '../../node/ports.ts';
@@ -150,6 +151,30 @@ describe('a job’s place with services', () => {
     expect(sum('PidsLimit')).toBeLessThanOrEqual(100 * 128);
     expect(sum('CpuShares')).toBeLessThanOrEqual(256);
   });
+});
+
+it.each([
+  [
+    'OCI runtime create failed: container_linux.go:380: starting container process caused: exec: "/no/such": stat /no/such: no such file or directory: unknown',
+  ],
+  [
+    'failed to create task for container: unable to start container process: exec: "psql": executable file not found in $PATH: unknown',
+  ],
+  ['unable to find user nobody1: no matching entries in passwd file'],
+  [
+    'crun: executable file `/no/such` not found: No such file or directory: OCI runtime attempted to invoke a command that was not found',
+  ],
+])('a container whose program or user its image lacks is the job’s own fault: %s', (message) => {
+  expect(startErrorCode(Object.assign(new Error(message), { statusCode: 400 }))).toBe('image-unusable');
+});
+
+it.each([
+  ['no space left on device', 500],
+  ['driver failed programming external connectivity on endpoint', 500],
+  ['error mounting "/proc" to rootfs: no such file or directory', 500],
+  ['connect ENOENT /var/run/docker.sock exec: "x"', undefined],
+])('whatever else an engine says is this machine’s: %s', (message, statusCode) => {
+  expect(startErrorCode(Object.assign(new Error(message), { statusCode }))).toBe('executor-failed');
 });
 
 it('reads no more of services that print without end, once the trace takes no more of them', () => {
