@@ -1,8 +1,7 @@
 import { chmodSync, chownSync, existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { signalAll } from '../../executors/run-processes.ts';
+import { endSidePrograms } from '../../watchdog/side-ending.ts';
 import { isRecord, readPidFile, readSeen, readTold, writeTold } from '../../watchdog/told-file.ts';
 
 /*
@@ -118,14 +117,10 @@ export function seenByForwarder(home: string): { id: string | null; seen: Forwar
 }
 
 const endMs = 2000;
-const lookMs = 10;
 
-/** Its doors are free when this resolves, and what passed is cut: its host is another one now, or there is none. */
+/** Its doors are free when this resolves, and what passed is cut: its host is another one now, or there is none. Throws where it does not end. */
 export async function endForwarder(home: string): Promise<void> {
-  for (const until = performance.now() + endMs; ; await sleep(lookMs)) {
-    const { pid } = forwarderNow(home);
-    if (pid === null) break;
-    signalAll([{ pid }], performance.now() < until ? 'SIGTERM' : 'SIGKILL');
-  }
+  const left = (): number[] => [forwarderNow(home).pid ?? []].flat();
+  await endSidePrograms('what forwards to GitLab', { left, signal: 'SIGTERM', politeMs: endMs });
   rmSync(forwardFolder(home), { recursive: true, force: true });
 }

@@ -6,9 +6,9 @@ import type { NodeId } from '../../../protocol/ids.ts';
 import type { Ledger } from '../../../protocol/ledger.ts';
 import type { Attention } from '../../../protocol/status.ts';
 import type { Clock } from '../../clock.ts';
-import { signalAll } from '../../executors/run-processes.ts';
 import { forwardUser } from '../../executors/run-uids.ts';
 import type { Log } from '../../log.ts';
+import { endSidePrograms } from '../../watchdog/side-ending.ts';
 import { hasSidePrograms, ownProgram, startSideProgram } from '../../watchdog/side-program.ts';
 import { portsTaken } from '../ports-taken.ts';
 import { openPorts } from '../wire/door-trial.ts';
@@ -239,11 +239,8 @@ export class ForwardKeeper {
 
   async #retire(pid: number): Promise<void> {
     const { home } = this.#options;
-    signalAll([{ pid }], 'SIGUSR2');
-    for (const until = performance.now() + timings.retireMs; ; await sleep(timings.waitMs)) {
-      if (forwarderNow(home).pid === null || seenByForwarder(home).id === '-') break;
-      if (performance.now() > until) signalAll([{ pid }], 'SIGKILL');
-    }
+    const left = (): number[] => (forwarderNow(home).pid === null || seenByForwarder(home).id === '-' ? [] : [pid]);
+    await endSidePrograms('what forwards to GitLab', { left, signal: 'SIGUSR2', politeMs: timings.retireMs });
   }
 
   /** What keeps this machine from forwarding; none of it keeps anybody from GitLab at its host. */

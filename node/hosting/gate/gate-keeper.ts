@@ -3,10 +3,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { hostingTimings } from '../../../scheduler/hosting/hosting-timings.ts';
 import type { RunWatch } from '../../agent/run-watch.ts';
 import type { Clock } from '../../clock.ts';
-import { signalAll } from '../../executors/run-processes.ts';
 import { gateUser } from '../../executors/run-uids.ts';
 import type { Log } from '../../log.ts';
 import { asRootService } from '../../machine/as-service.ts';
+import { endSidePrograms } from '../../watchdog/side-ending.ts';
 import { hasSidePrograms, ownProgram, startSideProgram } from '../../watchdog/side-program.ts';
 import { isRecord, readTold } from '../../watchdog/told-file.ts';
 import {
@@ -163,17 +163,13 @@ export class GateKeeper {
   async end(): Promise<void> {
     this.#ended.abort();
     await this.#turn;
-    const { home } = this.#options;
-    signalAll(
-      livingGates(home).map((pid) => ({ pid })),
-      'SIGTERM',
+    const { home, log } = this.#options;
+    const left = (): number[] => livingGates(home);
+    await endSidePrograms("GitLab's gate", { left, signal: 'SIGTERM', politeMs: limits.retireMs }).catch(
+      (error: Error) =>
+        // No lease of its epoch comes any more, and the container is gone.
+        log.warn(error.message),
     );
-    for (const until = performance.now() + limits.retireMs; livingGates(home).length > 0; await sleep(limits.lookMs))
-      if (performance.now() > until)
-        signalAll(
-          livingGates(home).map((pid) => ({ pid })),
-          'SIGKILL',
-        );
     await dropGuard(this.#guard).catch((error: Error) => {
       // Without nftables there are no rules.
       if (!(error instanceof MissingNft)) throw error;
@@ -302,16 +298,14 @@ export class GateKeeper {
 
   async #retire(pid: number): Promise<void> {
     const { home, log } = this.#options;
-    if (seenBy(home, pid).isRetired) return;
-    signalAll([{ pid }], 'SIGUSR2');
-    for (const until = performance.now() + limits.retireMs; ; await sleep(limits.lookMs)) {
-      if (!livingGates(home).includes(pid) || seenBy(home, pid).isRetired) break;
-      if (performance.now() < until) continue;
+    const left = (): number[] => (!livingGates(home).includes(pid) || seenBy(home, pid).isRetired ? [] : [pid]);
+    const onKill = (): void =>
       log.warn(
         `GitLab's gate (process ${pid}) of another version stands still and is killed: nothing passed through it`,
       );
-      signalAll([{ pid }], 'SIGKILL');
-    }
+    await endSidePrograms("GitLab's gate of another version", {
+      ...{ left, signal: 'SIGUSR2', politeMs: limits.retireMs, onKill },
+    });
   }
 
   #whyNot(folder: string): Error {
