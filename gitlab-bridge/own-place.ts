@@ -37,6 +37,15 @@ export function gitResolveOf(url: string): string | null {
   return `${hostname}:${port || (protocol === 'https:' ? 443 : 80)}:${at}`;
 }
 
+/** The same of http by its address alone, for a git before 2.37; null where nothing is said of that name, or its certificate is for it. */
+export function byAddress(url: string): string | null {
+  const place = ownPlaceOf(url);
+  if (place === null || !url.startsWith('http:')) return null;
+  const at = new URL(url);
+  at.hostname = place.address.includes(':') ? `[${place.address}]` : place.address;
+  return at.origin;
+}
+
 /** Lines for the hosts file of a container of a job. */
 export const containerHosts = (): string[] =>
   [...places].flatMap(([host, where]) => {

@@ -240,6 +240,8 @@ export const Answer = z.discriminatedUnion('kind', [
     address: HostedGitlab.shape.hostname,
     /** Where it has none of IPv4 but its own. */
     ipv6: HostedGitlab.shape.ipv6,
+    /** The mesh's own name, to which it would answer on the LAN; absent: it would not, or is of an earlier version. */
+    name: HostedGitlab.shape.hostname.optional(),
   }),
   /** `found`: the container that is meant, where one is. */
   z.object({

@@ -31,6 +31,10 @@ export interface Here {
   handsOver?: HandsOver;
   /** When its owner lets GitLab be booted on it while its host is silent; absent or null: `auto`. */
   bootsBeside?: BesideWish | null | undefined;
+  /** It listens on GitLab's ports too, where another machine runs it, and answers to its name; absent: it does not. */
+  forwards?: boolean;
+  /** It speaks mDNS; absent: it does not. */
+  mdns?: boolean;
   copyRateBytes: number | null;
   clock: Clock;
   log: Log;

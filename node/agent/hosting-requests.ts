@@ -42,13 +42,12 @@ import { AdoptRequests } from './adopt-requests.ts';
 import { askMember } from './asked-member.ts';
 import { CertificateRequests } from './certificate-requests.ts';
 import { CopiesRequests, requireHosting } from './copies-requests.ts';
+import { addressLines, addressOf, type Checked } from './deploy-address.ts';
 import { FencedRequests } from './fenced-requests.ts';
 import type { HostingLines } from './hosting-lines.ts';
 import { MoveRequests } from './move-requests.ts';
 import { ProtectRequests } from './protect-requests.ts';
 import { RegainRequests } from './regain-requests.ts';
-
-type Checked = Extract<Answer, { kind: 'deploy-checked' }>;
 
 interface Looked {
   host: NodeId;
@@ -75,12 +74,6 @@ const checkMs = 30_000;
 const lookMs = 30_000;
 /** It asks a disk that sleeps, or a target far away. */
 const vaultMs = 55_000;
-
-/** As a person named it; else as that machine is reached by others. */
-function addressOf({ hostname, ipv6 }: DeployRequest, found: Checked): Pick<HostedAddress, 'hostname' | 'ipv6'> {
-  const named = hostname === null && ipv6 === undefined ? found.ipv6 : ipv6;
-  return { hostname: hostname ?? found.address, ...(named !== undefined && { ipv6: named }) };
-}
 
 /** What a person asks of the mesh's own GitLab, at any machine of it; done by the one that hosts, or shall host. */
 export class HostingRequests implements HostingApi {
@@ -124,7 +117,7 @@ export class HostingRequests implements HostingApi {
         ...asked,
         data: checked.place.data ?? randomBytes(6).toString('hex'),
         place: { kind: checked.place.kind, path: checked.place.path },
-        ...addressOf(wish, checked),
+        ...addressOf(this.#lines.ledger(), wish, checked),
         ...(tls !== undefined && { https: this.#certificate.sealed(tls, host) }),
       },
       ...(agreed.length > 0 && { agreed }),
@@ -292,22 +285,6 @@ export class HostingRequests implements HostingApi {
 
   #ask = (node: NodeId, ask: Ask, timeoutMs: number): Promise<Answer> => askMember(this.#lines, node, ask, timeoutMs);
 
-  /** What no machine finds by a look at itself. */
-  #reach(address: string): DeployPlan['lines'] {
-    const others = Object.keys(this.#lines.ledger().nodes).length - 1;
-    const isOwn = /^(127\.|localhost$|::1$)/.test(address) && others > 0;
-    return [
-      {
-        state: isOwn ? 'warn' : 'ok',
-        what: 'address',
-        sentence: isOwn
-          ? `${address} is this machine's own: the other ${others === 1 ? 'machine' : `${others} machines`} cannot reach it`
-          : `${address}, by which every machine of the mesh and every browser reaches it`,
-        fix: isOwn ? 'name one that all reach: --hostname NAME' : null,
-      },
-    ];
-  }
-
   /** Asked for again, because the answer was lost or nobody watched to the end. */
   #isThere({ data, tls, ...wish }: DeployRequest, host: NodeId): boolean {
     return isDeployed(this.#lines.ledger(), host, { ...wish, isHttps: tls !== undefined, folder: data });
@@ -358,7 +335,7 @@ export class HostingRequests implements HostingApi {
     // Whether it can be copied is a question of its place: while there is none, that is what has to be mended.
     if (place === null) return { host, checked: answer, agreed: [], plan: { ...plan, lines: answer.checks } };
     const hasSnapshots = place.kind !== 'folder';
-    const at = addressOf(wish, answer);
+    const at = addressOf(ledger, wish, answer);
     const address = at.ipv6 ?? at.hostname;
     const certificate = await this.#certificate.planned(tls, address);
     const copies = await this.#copies.forDeploy(host, {
@@ -378,7 +355,12 @@ export class HostingRequests implements HostingApi {
         url: urlOf(at),
         folder: place.path,
         copies: copies.nodes.map((node) => nodeName(ledger, node)),
-        lines: [...answer.checks, ...this.#reach(address), ...certificate, ...copies.lines.map(withoutFirstData)],
+        lines: [
+          ...answer.checks,
+          ...addressLines(ledger, address, answer),
+          ...certificate,
+          ...copies.lines.map(withoutFirstData),
+        ],
       },
     };
   }

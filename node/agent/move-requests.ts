@@ -4,7 +4,13 @@ import { AutogitError, type ErrorCode, sentenceOf } from '../../protocol/errors.
 import type { HostedAt } from '../../protocol/hosted-move.ts';
 import { asSentence, type NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
-import { addressThere, type Hosting, hostedUrl, isByAddress } from '../../scheduler/hosting/hosted-edits.ts';
+import {
+  addressThere,
+  type Hosting,
+  hostedUrl,
+  isByAddress,
+  isByMeshName,
+} from '../../scheduler/hosting/hosted-edits.ts';
 import { whyNoMove } from '../../scheduler/hosting/move-edits.ts';
 import { nodeName } from '../../scheduler/snapshot-view.ts';
 import { checkOf, refusalCheck } from '../hosting/deploy-check.ts';
@@ -97,7 +103,10 @@ export class MoveRequests {
       there: { place: { kind: place.kind, path: place.path }, ...at },
       plan: {
         ...{ host, to: name, url, isOtherUrl: url !== (ledger.gitlab.url ?? now), awayMs: here.awayMs },
-        lines: [...lines, addressLine({ hosting, now, url, name, address, ipv6, isFollowed })],
+        lines: [
+          ...lines,
+          addressLine({ hosting, now, url, name, address, ipv6, isFollowed, isOwnName: isByMeshName(ledger) }),
+        ],
       },
     };
   }
@@ -140,13 +149,15 @@ interface Addressed extends Reached {
   url: string;
   name: string;
   isFollowed: boolean;
+  isOwnName: boolean;
 }
 
-function addressLine({ hosting, now, url, name, address, ipv6, isFollowed }: Addressed): DeployCheck {
+function addressLine({ hosting, now, url, name, address, ipv6, isFollowed, isOwnName }: Addressed): DeployCheck {
   const line = (state: DeployCheck['state'], sentence: string, fix: string | null) =>
     checkOf(state, 'address', sentence, fix);
   if (hosting.ipv6 !== undefined && ipv6 === undefined)
     return line('warn', `GitLab is reached by IPv6, and ${name} has no such address: it becomes ${url}`, null);
+  if (isFollowed && isOwnName) return line('ok', `${url}, as before: that name leads to ${name} then`, null);
   if (!isFollowed || !isByAddress(hosting))
     return line(
       'warn',

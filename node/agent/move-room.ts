@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { Answer, Ask } from '../../protocol/asks.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 import { asSentence, type NodeId } from '../../protocol/ids.ts';
-import { type Hosting, hostingOf, isByAddress } from '../../scheduler/hosting/hosted-edits.ts';
+import { type Hosting, hostingOf, isByAddress, isByMeshName } from '../../scheduler/hosting/hosted-edits.ts';
 import { nodeName } from '../../scheduler/snapshot-view.ts';
 import { diskOf } from '../disk-use.ts';
 import { asChecks } from '../hosting/deploy-check.ts';
@@ -21,7 +21,7 @@ import { reachedAt } from './hosting-answers.ts';
 import type { Here, Membership, MoveAsk } from './hosting-here.ts';
 
 interface MoveRoomOptions
-  extends Pick<Here, 'nodeId' | 'home' | 'dockerHost' | 'clock' | 'log' | 'network'>,
+  extends Pick<Here, 'nodeId' | 'home' | 'dockerHost' | 'clock' | 'log' | 'network' | 'forwards' | 'mdns'>,
     Pick<Membership, 'ledger' | 'view' | 'box'> {
   host: ServiceHost;
   copies: Pick<CopiesRoom, 'heldAt' | 'lacks'>;
@@ -116,10 +116,13 @@ export class MoveRoom {
 
   async #asTarget(hosting: Hosting): Promise<Answer> {
     const { place, checks, address, ipv6, paused } = await this.#lookHere(hosting);
-    const { ownerCheck } = await import('../hosting/move/move-checks.ts');
-    const name = nodeName(this.#options.ledger(), this.#options.nodeId);
+    const { nameCheck, ownerCheck } = await import('../hosting/move/move-checks.ts');
+    const { ledger, nodeId, forwards = false, mdns = false } = this.#options;
+    const name = nodeName(ledger(), nodeId);
+    const isNameless = isByMeshName(ledger()) && !(forwards && mdns);
+    const more = [...ownerCheck(name, paused), ...(isNameless ? [nameCheck(hosting.hostname)] : [])];
     return {
-      ...{ kind: 'move-checked', checks: asChecks([...checks, ...ownerCheck(name, paused)]), awayMs: null },
+      ...{ kind: 'move-checked', checks: asChecks([...checks, ...more]), awayMs: null },
       place: 'path' in place ? { ...place } : null,
       ...{ address, ...(ipv6 !== undefined && { ipv6 }) },
     };

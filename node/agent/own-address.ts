@@ -5,26 +5,20 @@ import type { Answer } from '../../protocol/asks.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import { localNameOf } from '../../protocol/names.ts';
 import type { Attention } from '../../protocol/status.ts';
-import { hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
+import { hostingOf, isByMeshName } from '../../scheduler/hosting/hosted-edits.ts';
 import { nameDuty } from '../../scheduler/hosting/name-duty.ts';
 import { gitlabView } from '../../scheduler/snapshot-gitlab.ts';
 import { nodeName } from '../../scheduler/snapshot-view.ts';
 import type { CoreState } from '../../scheduler/state.ts';
 import { committedLedger, leaderContactAt } from '../../scheduler/views.ts';
 import type { LocalName } from '../hosting/address/local-name.ts';
+import { NameFound } from '../hosting/address/name-found.ts';
 import { forwardFolder } from '../hosting/forward/forward-files.ts';
 import type { ForwardKeeper } from '../hosting/forward/forward-keeper.ts';
 import { doorFor, renewMemberSecret } from '../hosting/gate/member-door.ts';
 import { hostIn } from '../network/addresses.ts';
 import { hostAddress } from './hosting-answers.ts';
 import type { Here, Membership } from './hosting-here.ts';
-
-export interface AddressHere extends Here {
-  /** It listens on GitLab's ports too, where another machine runs it, and answers to its name; absent: it does not. */
-  forwards?: boolean;
-  /** It speaks mDNS; absent: it does not. */
-  mdns?: boolean;
-}
 
 export interface AddressMembership extends Membership {
   /** Absent: it answers to no name. */
@@ -41,17 +35,18 @@ interface Parts {
  * none of it in memory and no timer.
  */
 export class OwnAddress {
-  readonly #here: AddressHere;
+  readonly #here: Here;
   readonly #membership: AddressMembership;
   #loading: Promise<Parts> | null = null;
   #parts: Parts | null = null;
   #isRunning = false;
+  readonly #found = new NameFound();
   /** Of GitLab's address, where it is the mesh's. */
   #lookedUp: string | null = null;
   /** Who was a member when the ledger was seen last. */
   #members: readonly string[] | null = null;
 
-  constructor(here: AddressHere, membership: AddressMembership) {
+  constructor(here: Here, membership: AddressMembership) {
     this.#here = here;
     this.#membership = membership;
   }
@@ -108,7 +103,17 @@ export class OwnAddress {
     const problem = this.#parts?.name?.problem ?? null;
     const name: Attention[] =
       problem === null ? [] : [{ code: 'gitlab-name', severity: 'warn', sentence: problem, fix: null }];
-    return [...(this.#parts?.keeper.attention() ?? []), ...name];
+    return [...(this.#parts?.keeper.attention() ?? []), ...name, ...this.#unfound()];
+  }
+
+  /** What a process job fetches by itself goes by the name, as its machine's programs find it. */
+  #unfound(): Attention[] {
+    const name = this.#lookedUp;
+    const { ledger, view } = this.#membership;
+    if (name === null || gitlabView(view(), ledger()).state !== 'healthy' || !this.#found.isMissing(name)) return [];
+    const sentence = `programs of this machine, those of process jobs among them, do not find ${name}, GitLab's address`;
+    const fix = 'sudo apt-get install libnss-mdns';
+    return [{ code: 'gitlab-name', severity: 'info', sentence, fix }];
   }
 
   /** The keys of before are for those who were members then. */
@@ -123,8 +128,7 @@ export class OwnAddress {
   /** Where the mesh's own name is GitLab's address, this machine needs nobody who knows of mDNS to reach it. */
   #lookUp(): void {
     const ledger = this.#membership.ledger();
-    const local = localNameOf(ledger?.mesh.name ?? '');
-    const name = hostingOf(ledger)?.hostname.toLowerCase() === local ? local : null;
+    const name = isByMeshName(ledger) ? localNameOf(ledger?.mesh.name ?? '') : null;
     if (name === this.#lookedUp) return;
     if (this.#lookedUp !== null) lookUpSo(this.#lookedUp, null);
     this.#lookedUp = name;

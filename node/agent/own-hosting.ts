@@ -7,9 +7,9 @@ import type { HandlersOf } from '../../scheduler/effect-table.ts';
 import { isNamedIn } from '../../scheduler/hosting/copies-set.ts';
 import { hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
 import { GitlabHandOver } from './gitlab-hand-over.ts';
-import type { DoorAsk, HostingAsk } from './hosting-here.ts';
+import type { DoorAsk, Here, HostingAsk } from './hosting-here.ts';
 import type { HostingRoom } from './hosting-room.ts';
-import { type AddressHere, type AddressMembership, OwnAddress } from './own-address.ts';
+import { type AddressMembership, OwnAddress } from './own-address.ts';
 
 /** What an agent of before has left in its home, if it hosted, held copies, or backed one up. */
 const traces = [
@@ -26,7 +26,7 @@ const traces = [
  * no timer. That comes with the first ledger that names this machine, with what lies in its home, or with the first question.
  */
 export class OwnHosting {
-  readonly #here: AddressHere;
+  readonly #here: Here;
   readonly #membership: AddressMembership;
   readonly #hasTraces: boolean;
   readonly #address: OwnAddress;
@@ -37,7 +37,7 @@ export class OwnHosting {
   #hasEnded = false;
   #hasBegun = false;
 
-  constructor(here: AddressHere, membership: AddressMembership) {
+  constructor(here: Here, membership: AddressMembership) {
     this.#here = here;
     this.#membership = membership;
     this.#address = new OwnAddress(here, membership);

@@ -2,7 +2,7 @@ import { accessSync, constants, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { AutogitError } from '../../protocol/errors.ts';
 import { findProgram } from '../clean-spawn.ts';
-import { git } from './git-command.ts';
+import { git, heardGitVersion } from './git-command.ts';
 
 /** A git that is the same file as before is tried again only so often: what it needs beside itself may be gone. */
 const triedMs = 60_000;
@@ -48,6 +48,7 @@ class GitHere {
         git(['--exec-path'], { cwd: '/', limitMs, isLook: true }),
       ]);
       this.#version = version.trim();
+      heardGitVersion(version);
       this.#helper = join(folder.trim(), 'git-remote-http');
       this.#triedAtMs = performance.now();
     } catch (cause) {

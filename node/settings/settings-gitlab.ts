@@ -48,7 +48,7 @@ const deployFlags: readonly Flag[] = [
     kind: 'hostname',
     value: 'NAME',
     commands: ['gitlab deploy', 'gitlab adopt'],
-    help: "name or address by which all machines reach it; https://NAME with a certificate, on 8443 unless --port says else (default: its machine's address)",
+    help: "name or address by which all machines reach it; https://NAME with a certificate, on 8443 unless --port says else (default: the mesh's own name, such as home.local; where the LAN has that already, or does not carry mDNS, its machine's address)",
   },
   {
     key: 'gitlab.tlsCert',

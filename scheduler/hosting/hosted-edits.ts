@@ -1,6 +1,7 @@
 import type { Change } from '../../protocol/changes.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { HostedGitlab, Ledger } from '../../protocol/ledger.ts';
+import { localNameOf } from '../../protocol/names.ts';
 import { whoIsOlder, withoutGitlab } from '../disconnecting.ts';
 import type { LedgerEdit, Refusal } from '../ledger-edit.ts';
 import { tokenIsNew } from '../membership-secrets.ts';
@@ -44,6 +45,44 @@ export function hostedUrl({ hostname, ipv6, port, https }: HostedAddress): strin
 /** As the mesh chose it, an address is that of the machine that hosts: a name is the owner's, and leads to wherever he lets it. */
 export const isByAddress = ({ hostname, ipv6 }: Pick<HostedAddress, 'hostname' | 'ipv6'>): boolean =>
   ipv6 !== undefined || /^\d{1,3}(\.\d{1,3}){3}$/.test(hostname);
+
+/** Its address is the mesh's own name, to which whichever machine runs it answers. */
+export function isByMeshName(ledger: Ledger | null): boolean {
+  const hosting = hostingOf(ledger);
+  return (
+    ledger !== null &&
+    hosting !== null &&
+    !isByAddress(hosting) &&
+    hosting.hostname.toLowerCase() === localNameOf(ledger.mesh.name)
+  );
+}
+
+/** By which a GitLab is reached that is deployed now, where a person named nothing. */
+interface Reachable {
+  /** Of the machine that runs it. */
+  address: string;
+  ipv6?: string | undefined;
+  /** The mesh's own name, where that machine would answer to it. */
+  name?: string | undefined;
+  /** Its data were deployed before: its links lead to an address. */
+  isKnown: boolean;
+}
+
+/**
+ * The mesh's own name, as it leads to wherever GitLab moves, where each machine of the mesh finds it by itself; else the machine's address. What
+ * a person named stays as it is.
+ */
+export function addressAtFirst(
+  { nodes }: Pick<Ledger, 'nodes'>,
+  wish: { hostname: string | null; ipv6?: string | undefined },
+  { address, ipv6: found, name, isKnown }: Reachable,
+): Pick<HostedAddress, 'hostname' | 'ipv6'> {
+  const isNamed = wish.hostname !== null || wish.ipv6 !== undefined;
+  const ipv6 = isNamed ? wish.ipv6 : found;
+  const isOld = whoIsOlder(nodes, Object.keys(nodes), 'forward', 'does not find that name') !== null;
+  const own = isNamed || isKnown || isOld || ipv6 !== undefined ? undefined : name;
+  return { hostname: wish.hostname ?? own ?? address, ...(ipv6 !== undefined && { ipv6 }) };
+}
 
 /**
  * Its address where it moves to: a name stays. What is reached by IPv6 alone has only itself under the other one.

@@ -6,14 +6,17 @@ import type { AddressInfo } from 'node:net';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { call } from '../../gitlab-bridge/http-call.ts';
-import { containerHosts, gitResolveOf, lookUpSo, ownPlaceOf } from '../../gitlab-bridge/own-place.ts';
+import { byAddress, containerHosts, gitResolveOf, lookUpSo, ownPlaceOf } from '../../gitlab-bridge/own-place.ts';
+import { git, heardGitVersion } from '../../node/runs/git-command.ts';
 
 /** A name that no DNS knows leads to where the mesh says that its GitLab is: this agent's own calls, the machine's git, and containers. */
 const name = 'adas-home.local';
 const asked: string[] = [];
+const basic = `Basic ${Buffer.from('gitlab-ci-token:secret').toString('base64')}`;
 const folder = mkdtempSync('/var/tmp/t-own-place-');
 const server = createServer((request, response) => {
-  asked.push(`${request.headers.host} ${request.url}`);
+  const by = request.headers.authorization;
+  asked.push(`${request.headers.host} ${request.url}${by === undefined ? '' : ` by ${by}`}`);
   response.writeHead(404).end();
 });
 let url = '';
@@ -45,6 +48,20 @@ it('git, which asks nobody for it', async () => {
   const asking = promisify(execFile)('git', words, { cwd: folder, env: { PATH: process.env.PATH } });
   await expect(asking).rejects.toThrow(/not found/);
   expect(asked.at(-1)).toContain('/a.git/info/refs');
+});
+
+it('a git of before 2.37 by its address, with the token for it alone', async () => {
+  lookUpSo(name, () => ({ address: '127.0.0.1', forContainers: null }));
+  const ask = (): Promise<string> =>
+    git(['ls-remote', `${url}/b.git`], { cwd: folder, host: url, speaks: 'http', token: 'secret', limitMs: 5000 });
+  for (const version of ['git version 2.34.1', 'git version 2.37.0']) {
+    heardGitVersion(version);
+    asked.length = 0;
+    await expect(ask()).rejects.toThrow(/not found/);
+    const at = version.includes('2.34') ? `127.0.0.1:${new URL(url).port}` : new URL(url).host;
+    expect(asked).toEqual([`${at} /b.git/info/refs?service=git-upload-pack by ${basic}`]);
+  }
+  expect(byAddress(`https://${name}`)).toBe(null);
 });
 
 it('only that name, in the words of git and of an engine', () => {

@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -68,6 +68,15 @@ it('leads to the machine that serves GitLab, also on that machine, and to nobody
   charge(1, 'host');
   await leadsTo(1);
   await leadsTo(1, avahis[0]);
+});
+
+it('is told beforehand from one that somebody has, also where that is another mesh', () => {
+  const [file = '', ...args] = [...lan.inside(2), process.execPath, bundle.path, 'node-2'];
+  const whyNot = (called: string): unknown =>
+    JSON.parse(execFileSync(file, [...args, called, 'trial'], { encoding: 'utf8' }));
+  expect(whyNot('nobodys.local')).toBe(null);
+  expect(whyNot('machine-3.local')).toBe(`machine-3.local is the name of another machine, at ${lan.address(3)}`);
+  expect(whyNot(name)).toBe(`${name} is the name of another machine, at ${lan.address(1)}`);
 });
 
 it('follows a move, and a machine that has died', async () => {

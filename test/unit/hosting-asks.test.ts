@@ -6,6 +6,7 @@ import type { DeployRequest } from '../../node/local-api/socket-protocol.ts';
 import { Answer, type Ask } from '../../protocol/asks.ts';
 import { Change } from '../../protocol/changes.ts';
 import { abilities, type Ledger } from '../../protocol/ledger.ts';
+import { type HostedAddress, hostedUrl } from '../../scheduler/hosting/hosted-edits.ts';
 import { applyChange } from '../../scheduler/membership.ts';
 import type { FencedThere } from '../../scheduler/snapshot-fenced.ts';
 import { hostedGitlab } from '../fixtures/hosted-gitlab.ts';
@@ -209,6 +210,29 @@ describe('a deployment that a person asks for', () => {
     );
     await lines.gitlabDeploy({ ...asked, hostname: 'git.lan' });
     expect(changes).toMatchObject([{ hosted: { data: 'k3v9q2m4', hostname: 'git.lan', place: { kind: 'image' } } }]);
+  });
+
+  it('is reached by the name of the mesh where its machine answers to that, and by an address where that is known already', async () => {
+    const place = { kind: 'image', path: '/srv/gitlab', data: null };
+    const urlOf = async (more: object, wished: Partial<DeployRequest> = {}, ledger = mesh()): Promise<string> => {
+      const { lines, changes } = requests(ledger, checked({ place, name: 'home.local', ...more }));
+      const { url } = await lines.gitlabPlan({ ...asked, ...wished });
+      await lines.gitlabDeploy({ ...asked, ...wished });
+      const [change] = changes as (Change & { kind: 'deploy-gitlab' })[];
+      expect(hostedUrl(change!.hosted as HostedAddress)).toBe(url);
+      return url;
+    };
+    expect(await urlOf({})).toBe('http://home.local:8080');
+    const { lines } = await requests(mesh(), checked({ place, name: 'home.local' })).lines.gitlabPlan(asked);
+    expect(lines.find(({ what }) => what === 'address')?.sentence).toMatch(/finds no such names takes 192\.168\.1\.10/);
+    expect(await urlOf({}, { hostname: 'git.lan' })).toBe('http://git.lan:8080');
+    expect(await urlOf({}, { ipv6: 'fd00::1' })).toBe('http://[fd00::1]:8080');
+    // Links in data of before lead to an address; a machine of an earlier version would not find the name.
+    expect(await urlOf({ place: { ...place, data: 'k3v9q2m4' } })).toBe('http://192.168.1.10:8080');
+    const { C, ...nodes } = mesh().nodes;
+    const older = { ...mesh(), nodes: { ...nodes, C: { ...C!, can: ['deploy' as never] } } };
+    expect(await urlOf({}, {}, older)).toBe('http://192.168.1.10:8080');
+    expect(await urlOf({ name: undefined, ipv6: 'fd00::2', address: '127.0.0.1' })).toBe('http://[fd00::2]:8080');
   });
 
   describe('and the taking over of one that runs already', () => {

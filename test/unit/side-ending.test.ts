@@ -27,7 +27,9 @@ it.concurrent('what forwards to GitLab and waits in the kernel is given up, in w
   expect(forwarderNow(home).pid).toBe(stuck);
 });
 
-it.concurrent('a gate that waits in the kernel keeps no GitLab from being uninstalled', { timeout: 15_000 }, async () => {
+it.concurrent('a gate that waits in the kernel keeps no GitLab from being uninstalled', {
+  timeout: 15_000,
+}, async () => {
   const said: string[] = [];
   writeFileSync(join(makeGateFolder(home), 'gate.pid'), `${stuck} 1 1 -\n`);
   const keeper = new GateKeeper({

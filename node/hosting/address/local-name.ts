@@ -222,7 +222,7 @@ interface OwnAddresses extends NameAddresses {
 }
 
 /** By the IPv4 address of each interface by which it is said. Of IPv6 none of the link: without its interface it leads nowhere. */
-function ownAddresses(): Map<string, OwnAddresses> {
+export function ownAddresses(): Map<string, OwnAddresses> {
   const all = networkInterfaces();
   const found = new Map<string, OwnAddresses>();
   for (const { name, address } of lanAddresses(all)) {

@@ -57,6 +57,15 @@ export function targetChecks(target: MoveTargetFacts): Finding[] {
 export const ownerCheck = (name: string, paused: string | null): Finding[] =>
   paused === null ? [] : [finding('owner', 'fail', paused, `wait, or on ${name}: autogit-node resume`)];
 
+/** Of a GitLab that has the mesh's own name. */
+export const nameCheck = (name: string): Finding =>
+  finding(
+    'name',
+    'warn',
+    `it answers to no name on the LAN, so ${name} leads to no GitLab that runs here`,
+    'have it join without --no-mdns and --forward never',
+  );
+
 function placeLine(place: MoveTargetFacts['place'], freeBytes: number): Finding {
   if ('problem' in place)
     return finding(
