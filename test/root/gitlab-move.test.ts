@@ -208,7 +208,10 @@ it('is deployed on kang, with copies on desktop-1; what cannot move is refused i
   const where = ['--image', image, '--preset', 'minimal', '--port', String(port), '--ssh-port', '0'];
   const data = ['--data', join(folder, 'kang-disk', 'gitlab'), '--on', 'kang', '--copies', 'desktop-1'];
   const asked = await other.cli('--no-input', 'gitlab', 'deploy', ...where, ...data);
-  expect([asked.code, asked.stderr]).toEqual([2, expect.stringMatching(/ok +address +home\.local, the mesh's own name/)]);
+  expect([asked.code, asked.stderr]).toEqual([
+    2,
+    expect.stringMatching(/ok +address +home\.local, the mesh's own name/),
+  ]);
   const deployed = await other.cli('--yes', '--json', 'gitlab', 'deploy', ...where, ...data, '--hostname', '10.77.0.1');
   expect([deployed.code, deployed.stderr]).toEqual([0, expect.anything()]);
   expect(JSON.parse(deployed.stdout)).toMatchObject({ url: host1, host: 'kang' });
