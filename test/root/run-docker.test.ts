@@ -21,7 +21,9 @@ default: { image: "${testImages.bash}" }
 stages: [a, b]
 first:
   stage: a
+  cache: { key: deps, paths: [deps/] }
   script:
+    - mkdir -p deps/sub; echo dep > deps/f; chmod 711 deps/f; ln deps/f deps/hard; ln -s ../f deps/sub/soft
     - cat data.txt; git log --oneline | wc -l; pwd
     - for i in $(seq 1 30); do echo "line $i $CI_JOB_TOKEN"; sleep 0.1; done
     - mkdir out && echo made > out/a.txt
@@ -30,7 +32,8 @@ first:
   artifacts: { paths: [out/] }
 second:
   stage: b
-  script: ["cat out/a.txt", "exit 3"]
+  cache: { key: deps, paths: [deps/] }
+  script: ["cat out/a.txt", "cat deps/sub/soft; stat -c '%a %h %u' deps/hard; id -u", "exit 3"]
 `,
       'data.txt': 'of the tree\n',
     });
@@ -52,7 +55,13 @@ second:
     expect(lab.gitlab.job(first.job)).toMatchObject({ status: 'success', traceCheck: 'match' });
     const second = await lab.begin();
     expect((await lab.ended(second)).result).toMatchObject({ state: 'failed', exitCode: 3, reason: 'script_failure' });
-    expect(plainText(await lab.traceAt(second))).toContain('made\n');
+    const words = plainText(await lab.traceAt(second));
+    expect(words).toContain('made\n');
+    expect(text).toMatch(
+      /after success, on it\n[\s\S]*Creating cache deps-protected\.\.\.[\s\S]*kept on kang\nCreated cache\nUploading/,
+    );
+    // As the job's own user, with its mode, and one file under both names.
+    expect(words).toMatch(/Successfully extracted cache\n[\s\S]*\ndep\n711 2 (\d+)\n\1\n/);
   });
 
   it('stands still in its container while nobody is heard, and is ended by a cancel', async () => {

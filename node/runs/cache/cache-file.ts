@@ -4,20 +4,9 @@ import { Readable } from 'node:stream';
 import { promisify } from 'node:util';
 import { inflateRaw } from 'node:zlib';
 import { z } from 'zod';
+import { blockBytes, blockHeadBytes, cacheMagic, methods } from './cache-layout.ts';
 import { zstd } from './zstd-here.ts';
 
-/**
- * A cache as it lies on a disk: one file that says by itself whether it is whole.
- *
- *     magic | u32 length, head (JSON) | blocks | an empty block | tail (JSON), u32 length | SHA-256 of all before it
- *     block: u32 packed length, u32 plain length, u8 method, bytes
- *
- * The plain bytes of all blocks are a tar: names as the bytes that they are, hard links as such, symbolic links last.
- */
-export const cacheMagic = Buffer.from('autogit-cache 1\n');
-export const blockBytes = 1 << 20;
-export const blockHeadBytes = 9;
-export const methods = { stored: 0, deflate: 1, zstd: 2 } as const;
 const sumBytes = 32;
 const mostJsonBytes = 1 << 17;
 /** Deflate and zstd may grow what cannot be packed; then it is stored. */

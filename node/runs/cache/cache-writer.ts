@@ -5,7 +5,8 @@ import { type ByteName, shownName } from '../../executors/byte-names.ts';
 import { tarHead } from '../../executors/tar-format.ts';
 import { PackProblem, type SpoolFile } from '../spool-file.ts';
 import type { FileFacts } from '../zip-writer.ts';
-import { blockBytes, blockHeadBytes, type CacheHead, type CacheTail, cacheMagic, methods } from './cache-file.ts';
+import type { CacheHead, CacheTail } from './cache-file.ts';
+import { blockBytes, blockHeadBytes, cacheMagic, methods } from './cache-layout.ts';
 import { zstd } from './zstd-here.ts';
 
 type Method = CacheHead['method'];
