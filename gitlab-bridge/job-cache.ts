@@ -117,6 +117,14 @@ function cleaned(path: string): string {
 const compressionLevels = ['fastest', 'fast', 'default', 'slow', 'slowest'] as const;
 type CompressionLevel = (typeof compressionLevels)[number];
 
+const usualMinutes = 10;
+
+/** ms that getting one from elsewhere may take: CACHE_REQUEST_TIMEOUT, in minutes. */
+export function cacheRequestMs(payload: JobPayload): number {
+  const asked = variableOf(payload, 'CACHE_REQUEST_TIMEOUT') ?? '';
+  return (/^[1-9]\d{0,3}$/.test(asked) ? Number(asked) : usualMinutes) * 60_000;
+}
+
 /** How a cache is packed: `any`: as this node does it best. Unknown words count as not said, as with gitlab-runner. */
 export interface CachePacking {
   method: 'deflate' | 'zstd' | 'any';

@@ -132,8 +132,7 @@ export const askingNames: Record<string, Treatment> = {
   CACHE_COMPRESSION_LEVEL: done,
   CACHE_COMPRESSION_FORMAT: done,
   CACHE_FALLBACK_KEY: done,
-  // No server is asked for a cache.
-  CACHE_REQUEST_TIMEOUT: told,
+  CACHE_REQUEST_TIMEOUT: done,
   FF_HASH_CACHE_KEYS: done,
   TRANSFER_METER_FREQUENCY: ignored(/^(?:|0s?)$/),
   ARTIFACT_DOWNLOAD_TIMEOUT: ignored(/^$/),

@@ -239,6 +239,7 @@ export class Agent {
       dockerHost: this.#options.dockerHost,
       artifactLimitBytes: this.#options.artifactLimitBytes,
       cacheLimitBytes: this.#options.cacheLimitBytes,
+      sharesCaches: this.#options.sharesCaches,
       settingsFile: this.#options.settingsFile,
       holdsCopies: this.#options.holdsCopies,
       hasDrills: this.#options.hasDrills,

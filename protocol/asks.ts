@@ -109,6 +109,9 @@ export const BackupRow = z.object({
 });
 export type BackupRow = z.infer<typeof BackupRow>;
 
+/** How a machine calls the folder of a project's caches, and a cache in it: a sum. */
+const CacheSum = z.string().regex(/^[0-9a-f]{40}$/);
+
 /** Questions between members that need no ledger change; one request and one answer on a stream of their own. */
 export const Ask = z.discriminatedUnion('kind', [
   /**
@@ -135,6 +138,10 @@ export const Ask = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('check-copies'), data: DataId, bytes: Bytes, door: z.boolean().optional() }),
   /** From the host to a standby: a connection of its own for rounds (node/hosting/wire). */
   z.object({ kind: z.literal('open-copy-door'), data: DataId, epoch: z.int().positive() }),
+  /** To a machine that says that it gives caches of jobs: whether it keeps one since `than`. `zstd`: who asks can read one packed so. */
+  z.object({ kind: z.literal('find-cache'), owner: CacheSum, key: CacheSum, than: WallMs, zstd: z.boolean() }),
+  /** To the same: a connection of its own on which it gives that one; answered as `open-copy-door`. */
+  z.object({ kind: z.literal('open-cache-door'), owner: CacheSum, key: CacheSum }),
   /** From a member to the host of the mesh's GitLab: where its gate takes what comes to GitLab's ports on that member (node/hosting/forward). */
   z.object({ kind: z.literal('open-forward-door') }),
   /**
@@ -280,6 +287,8 @@ export const Answer = z.discriminatedUnion('kind', [
     door: CopyDoor.optional(),
   }),
   z.object({ kind: z.literal('copy-door'), ...CopyDoor.shape }),
+  /** `savedAt`: by the clock of the machine that kept it first. */
+  z.object({ kind: z.literal('cache-found'), cache: z.object({ savedAt: WallMs, bytes: Bytes }).nullable() }),
   /** `key`: 32 bytes in base64, that member's own, until the gate has another secret. */
   z.object({ kind: z.literal('forward-door'), port: CopyDoor.shape.port, key: CopyDoor.shape.key }),
   /** `kept`: how they are thinned there, and how much room there is. */

@@ -95,6 +95,8 @@ export const Measured = z.looseObject({
   labels: z.array(Tag).max(limits.labels),
   executors: z.array(z.string().max(32)).max(8),
   maxRuns: z.int().positive().nullable(),
+  /** It gives caches of its jobs to other machines; absent where it does not, and of earlier versions. */
+  caches: z.literal(true).optional(),
   /** Memory that is never given to jobs. */
   reserveMemoryBytes: Bytes,
   owner: z.enum(['away', 'present', 'playing']),

@@ -9,6 +9,7 @@ import type { Log } from '../log.ts';
 import { logFile } from '../log.ts';
 import { tailOf } from '../log-tail.ts';
 import type { RunSupervisor } from '../runs/run-supervisor.ts';
+import type { CacheSharing } from './cache-sharing.ts';
 import type { CoreLoop } from './core-loop.ts';
 import { type CoreView, forOlder, jobRowsOf, misfitsIn, viewInput, whyOf } from './core-views.ts';
 import type { DeferredNetwork } from './deferred-network.ts';
@@ -28,6 +29,7 @@ interface AnswerSources {
   traces: EndedTraces;
   log: Log;
   hosting: Pick<OwnHosting, 'answer' | 'openDoor'>;
+  caches: Pick<CacheSharing, 'answer'>;
   rehearsal: LeaderLoss;
 }
 
@@ -43,12 +45,8 @@ export function answersOf(
 export async function answerTo(from: NodeId, ask: Ask, sources: AnswerSources): Promise<Answer> {
   const { view, runs } = sources;
   switch (ask.kind) {
-    case 'jobs': {
-      const now = view();
-      const all = jobRowsOf(now);
-      if (ask.brief) return { kind: 'jobs', ...all, rows: [], misfits: misfitsIn(now) };
-      return { kind: 'jobs', ...all, rows: ask.canceling ? all.rows : forOlder(all.rows) };
-    }
+    case 'jobs':
+      return queueAndRuns(ask, view());
     case 'why':
       return { kind: 'why', why: whyOf(view(), ask.job) };
     case 'trace': {
@@ -100,6 +98,9 @@ export async function answerTo(from: NodeId, ask: Ask, sources: AnswerSources): 
     case 'open-vault-door':
     case 'open-forward-door':
       return sources.hosting.openDoor(from, ask);
+    case 'find-cache':
+    case 'open-cache-door':
+      return sources.caches.answer(ask);
     case 'rehearse-leader-loss':
       return mayHost(from, view()) ?? sources.rehearsal.watch(ask.leader);
     case 'fall-silent':
@@ -109,6 +110,12 @@ export async function answerTo(from: NodeId, ask: Ask, sources: AnswerSources): 
     case 'log':
       return { kind: 'log', text: await tailOf(logFile(sources.home), ask.lines) };
   }
+}
+
+function queueAndRuns({ brief, canceling }: Ask & { kind: 'jobs' }, now: CoreView): Answer {
+  const all = jobRowsOf(now);
+  if (brief) return { kind: 'jobs', ...all, rows: [], misfits: misfitsIn(now) };
+  return { kind: 'jobs', ...all, rows: canceling ? all.rows : forOlder(all.rows) };
 }
 
 /** GitLab's root, and what lies on a machine's disk, is for those who know the mesh's secrets anyway (SAFETY L17). */

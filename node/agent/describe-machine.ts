@@ -81,7 +81,7 @@ interface MeasuredMember {
 
 /** The machine as the agent measures it. */
 export const machineOf = (
-  { labels, maxRuns, reserveMemoryBytes, playGpus, home }: JoinOptions,
+  { labels, maxRuns, reserveMemoryBytes, playGpus, home, sharesCaches }: JoinOptions,
   executors: readonly Executor[],
   health: ExecutorHealth,
   { member, ...rest }: Pick<MachineOptions, 'clock' | 'pause'> & { member(): MeasuredMember | null },
@@ -92,6 +92,7 @@ export const machineOf = (
     maxRuns,
     reserveMemoryBytes,
     playGpus,
+    sharesCaches,
     executors: executors.map((executor) => executor.kind),
     workingExecutors: () => health.working(),
     workProblems: () => health.problems(),

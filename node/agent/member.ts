@@ -9,9 +9,8 @@ import type { HandlersOf } from '../../scheduler/effect-table.ts';
 import type { Durable } from '../../scheduler/effects.ts';
 import type { BesideWish } from '../../scheduler/hosting/beside-rules.ts';
 import { demandOf } from '../../scheduler/jobs/demand.ts';
-import { jobTimings } from '../../scheduler/jobs/job-timings.ts';
 import { restoredState } from '../../scheduler/state.ts';
-import { committedLedger, leaderContactAt, leaderOf, runContactAt } from '../../scheduler/views.ts';
+import { committedLedger, runContactAt } from '../../scheduler/views.ts';
 import type { Clock } from '../clock.ts';
 import type { Log } from '../log.ts';
 import type { Executor, Machine, Store } from '../ports.ts';
@@ -22,6 +21,7 @@ import { SecretBox } from '../secrets/secret-box.ts';
 import { mintStoreId } from '../store/level-store.ts';
 import { Waiters } from '../waiters.ts';
 import { answersOf } from './answers.ts';
+import type { CacheSharing } from './cache-sharing.ts';
 import { Changes } from './change-requests.ts';
 import { CoreLoop } from './core-loop.ts';
 import { type CoreView, viewInput } from './core-views.ts';
@@ -34,11 +34,12 @@ import type { HandsOver } from './gitlab-hand-over.ts';
 import { GitlabTrust } from './gitlab-trust.ts';
 import type { HomeDisk } from './home-disk.ts';
 import { warmUpFailover } from './jit-warm-up.ts';
+import { cacheSharingOf, secretKeeperOf } from './member-parts.ts';
 import { Departure } from './own-departure.ts';
 import { OwnHosting } from './own-hosting.ts';
 import { patientRecords } from './record-writes.ts';
 import { RunWatch } from './run-watch.ts';
-import { SecretKeeper } from './secret-keeper.ts';
+import type { SecretKeeper } from './secret-keeper.ts';
 import { disksOf, type WorkDisk } from './work-disk.ts';
 
 const measureEveryMs = 2_000;
@@ -51,6 +52,8 @@ interface MemberOptions {
   home: string;
   artifactLimitBytes?: number | undefined;
   cacheLimitBytes?: number | undefined;
+  /** Absent: true. */
+  sharesCaches?: boolean;
   settingsFile: string;
   holdsCopies: boolean;
   hasDrills: boolean;
@@ -96,6 +99,7 @@ export class Member {
   readonly gitlab: GitlabEffects;
   readonly runs: RunSupervisor;
   readonly hosting: OwnHosting;
+  readonly #caches: CacheSharing;
   /** `from`: who asks; this node itself for its own command line. */
   readonly answer: (from: NodeId, ask: Ask) => Promise<Answer>;
   readonly traces = new EndedTraces(() => this.gitlab.admin());
@@ -122,7 +126,7 @@ export class Member {
 
   constructor(options: MemberOptions) {
     this.#options = options;
-    const { clock, log, store, meshKey, seed, nodeId } = options;
+    const { clock, log, store, meshKey, seed, nodeId, home, network } = options;
     this.#trust = new GitlabTrust(options.home, log);
     this.box = new SecretBox({ self: nodeId, seed, meshKey, ledger: () => this.ledger() });
     const identity = {
@@ -154,6 +158,7 @@ export class Member {
       feed({ kind: 'queue-hinted', answers: true });
       void this.measure();
     });
+    this.#caches = cacheSharingOf(options, this);
     this.runs = this.#makeRuns();
     [this.#homeDisk, this.#workDisk] = disksOf(options, {
       running: () => this.runs.running(),
@@ -167,7 +172,7 @@ export class Member {
       clock,
       onProblem: watchdogWords(log),
     });
-    this.#secrets = this.#makeSecretKeeper();
+    this.#secrets = secretKeeperOf(options, this);
     this.hosting = new OwnHosting(options, {
       feed,
       watch: this.#runWatch,
@@ -178,9 +183,8 @@ export class Member {
       change: (change) => this.changes.ask(change),
     });
     const { runs, gitlab, traces, hosting } = this;
-    const { home, network } = options;
     this.answer = answersOf({
-      ...{ home, log, network, runs, gitlab, traces, hosting, feed },
+      ...{ home, log, network, runs, gitlab, traces, hosting, feed, caches: this.#caches },
       view: () => this.view(),
     });
     this.#handlers = {
@@ -294,6 +298,7 @@ export class Member {
     this.#workDisk.stop();
     this.#secrets.stop();
     this.#gitlabReturn.stop();
+    this.#caches.stop();
     await this.hosting.stop();
     await this.runs.stop();
     await this.loop.stop();
@@ -340,6 +345,7 @@ export class Member {
       },
       artifactLimitBytes: this.#options.artifactLimitBytes,
       cacheLimitBytes: this.#options.cacheLimitBytes,
+      elsewhere: this.#caches,
       diskWasFull: (since) => [this.#homeDisk, this.#workDisk].some((disk) => disk.wasFullSince(since)),
       noRoom: () => this.#workDisk.problem,
       onGivenUp: (sentence) => void this.givenUp.push(sentence),
@@ -347,23 +353,6 @@ export class Member {
       onRunChanged: (run: Run) => this.loop.feed({ kind: 'run-changed', run }),
       log,
       home,
-    });
-  }
-
-  #makeSecretKeeper(): SecretKeeper {
-    const { nodeId, store, log, clock } = this.#options;
-    return new SecretKeeper({
-      self: nodeId,
-      box: this.box,
-      ledger: () => this.ledger(),
-      mayWrite: () => {
-        const { state } = this.loop;
-        return leaderOf(state)?.node === nodeId && clock.bootMs() - leaderContactAt(state) <= jobTimings.contactLimitMs;
-      },
-      change: (change) => this.changes.ask(change),
-      store,
-      log,
-      now: () => performance.now(),
     });
   }
 

@@ -22,6 +22,8 @@ export interface MachineOptions {
   /** The disk of this folder is the one that jobs fill. */
   folder: string;
   labels: readonly string[];
+  /** Caches of its jobs are for other machines, too. */
+  sharesCaches?: boolean;
   /** Executors that work here. */
   executors: readonly string[];
   /** Those of them that work at this moment; without it all. */
@@ -92,6 +94,7 @@ export function createMachine(options: MachineOptions): Machine {
         labels: [...options.labels],
         executors: [...(options.workingExecutors?.() ?? options.executors)],
         maxRuns: options.maxRuns,
+        ...(options.sharesCaches && options.executors.length > 0 ? { caches: true as const } : {}),
         reserveMemoryBytes: options.reserveMemoryBytes,
         owner: [...graphics.used.values()].some(({ plays }) => plays)
           ? 'playing'

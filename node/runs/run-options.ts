@@ -4,6 +4,7 @@ import type { Run } from '../../protocol/ledger.ts';
 import type { Gpu } from '../../protocol/report.ts';
 import type { Log } from '../log.ts';
 import type { Executor, Store } from '../ports.ts';
+import type { CachesElsewhere } from './cache/caches-elsewhere.ts';
 import type { GitlabReturn } from './gitlab-return.ts';
 
 /** What the supervisor, and every run that it looks after, needs of this node. */
@@ -49,6 +50,8 @@ export interface RunOptions {
   artifactLimitBytes?: number | undefined;
   /** What the caches of jobs may take here; a default when it is not set, 0: none are kept. */
   cacheLimitBytes?: number | undefined;
+  /** Caches that other machines of the mesh keep; absent: they are not asked. */
+  elsewhere?: CachesElsewhere;
   /** The agent's home: traces lie in its folder `runs`, Git mirrors in `mirrors`, caches in `caches`. */
   home: string;
 }

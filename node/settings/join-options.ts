@@ -146,6 +146,7 @@ export function joinOptions(settings: Settings, env: Environment = process.env):
     copyRateBytes: settings.number('copyRate'),
     artifactLimitBytes: settings.number('artifactLimit') ?? undefined,
     cacheLimitBytes: settings.number('cacheLimit') ?? undefined,
+    sharesCaches: settings.text('cacheShare') !== 'never',
     mdns: settings.isOn('mdns'),
     user: settings.text('user'),
     playGpus: playedGpus(settings),

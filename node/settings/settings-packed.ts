@@ -19,4 +19,14 @@ export const packedFlags: readonly Flag[] = [
     commands: ['join'],
     help: 'most that the caches of jobs take on this machine, the longest unused go first; 0: none are kept',
   },
+  {
+    key: 'cacheShare',
+    name: 'cache-share',
+    kind: 'choice',
+    choices: ['mesh', 'never'],
+    value: 'WORD',
+    default: 'mesh',
+    commands: ['join'],
+    help: 'never: caches of jobs are neither given to other machines of the mesh nor taken from them',
+  },
 ];

@@ -36,7 +36,17 @@ const parts: readonly (readonly [title: string, keys: readonly string[]])[] = [
   ],
   [
     'Who runs its jobs',
-    ['executors', 'user', 'dockerHost', 'defaultImage', 'imageRoom', 'imageAge', 'artifactLimit', 'cacheLimit'],
+    [
+      'executors',
+      'user',
+      'dockerHost',
+      'defaultImage',
+      'imageRoom',
+      'imageAge',
+      'artifactLimit',
+      'cacheLimit',
+      'cacheShare',
+    ],
   ],
   ['How machines find each other', ['mdns', 'peers', 'listen', 'mesh']],
   [

@@ -69,6 +69,8 @@ export interface JoinOptions {
   artifactLimitBytes?: number | undefined;
   /** Most bytes of all caches of jobs together; absent: the usual. */
   cacheLimitBytes?: number | undefined;
+  /** False: caches of jobs are neither given to other machines of the mesh nor taken from them. */
+  sharesCaches: boolean;
   mdns: boolean;
   user: string | null;
   playGpus: PlayedGpu[];

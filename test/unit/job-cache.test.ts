@@ -1,7 +1,15 @@
 import { describe, expect, it } from 'vitest';
-import { cachePacking, isKept, type PlannedCache, plannedCaches, sanitizedKey } from '../../gitlab-bridge/job-cache.ts';
+import {
+  cachePacking,
+  cacheRequestMs,
+  isKept,
+  type PlannedCache,
+  plannedCaches,
+  sanitizedKey,
+} from '../../gitlab-bridge/job-cache.ts';
 import { JobPayload } from '../../gitlab-bridge/payload.ts';
 import { outgrown } from '../../node/runs/cache/cache-thinning.ts';
+import { newestOf } from '../../node/runs/cache/caches-elsewhere.ts';
 
 /** Held against gitlab-runner 19: cache/cachekey, shells/abstract.go. */
 const payload = (cache: object[], variables: Record<string, string> = {}): JobPayload =>
@@ -162,5 +170,29 @@ describe('which caches go', () => {
   });
   it('by name where they were used at one moment', () => {
     expect(gone([cache('b', 1500, 60), cache('a', 1500, 60)])).toEqual(['a']);
+  });
+});
+
+describe('the newest of several machines', () => {
+  const of = (than: number, ...found: [string, number][]) =>
+    newestOf(
+      found.map(([node, savedAt]) => ({ node, savedAt })),
+      { than, wallMs: 1_000_000 },
+    )?.node ?? null;
+  it('is newer than what is here, and not of a clock that is wrong', () => {
+    expect(of(5, ['a', 6], ['b', 8], ['c', 7])).toBe('b');
+    expect(of(8, ['a', 6], ['b', 8])).toBe(null);
+    expect(of(0, ['b', 8], ['a', 8])).toBe('a');
+    expect(of(0, ['a', 9], ['b', 1_000_000 + 600_001])).toBe('a');
+    expect(of(0)).toBe(null);
+  });
+  it.each([
+    ['', 10],
+    ['3', 3],
+    ['0', 10],
+    ['-1', 10],
+    ['many', 10],
+  ])('is waited for by CACHE_REQUEST_TIMEOUT %j: %i min', (said, minutes) => {
+    expect(cacheRequestMs(payload([], { CACHE_REQUEST_TIMEOUT: said }))).toBe(minutes * 60_000);
   });
 });

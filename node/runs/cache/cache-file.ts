@@ -4,6 +4,8 @@ import { Readable } from 'node:stream';
 import { promisify } from 'node:util';
 import { inflateRaw } from 'node:zlib';
 import { z } from 'zod';
+import { plainName } from '../../executors/byte-names.ts';
+import { readTar } from '../../executors/tar-format.ts';
 import { blockBytes, blockHeadBytes, cacheMagic, methods } from './cache-layout.ts';
 import { zstd } from './zstd-here.ts';
 
@@ -101,6 +103,39 @@ export class OpenCache {
   /** Its tar. */
   tar(): Readable {
     return Readable.from(this.#blocks(), { objectMode: false });
+  }
+
+  /** Unpacks all of it to nowhere, and looks whether a tree may be made of it: for what another machine has packed. Throws CacheDamaged. */
+  async prove(signal: AbortSignal): Promise<void> {
+    let plainBytes = 0;
+    let hasLink = false;
+    const counted = async function* (blocks: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+      for await (const block of blocks) {
+        signal.throwIfAborted();
+        plainBytes += block.length;
+        yield block;
+      }
+    };
+    try {
+      for await (const { name, kind, linkname } of readTar(counted(this.#blocks()))) {
+        const plain = plainName(name);
+        const leadsOut = [name, kind === 'link' ? linkname : ''].some(
+          (path) => path.startsWith('/') || path.split('/').includes('..'),
+        );
+        if (leadsOut || plain === '' || plain === '.git' || plain.startsWith('.git/'))
+          throw new CacheDamaged('a name in it is none of a tree');
+        // After a link nothing may be written that could go through it.
+        if (hasLink && kind !== 'symlink') throw new CacheDamaged('a link in it stands before a file');
+        hasLink = kind === 'symlink';
+        if (!['file', 'folder', 'link', 'symlink'].includes(kind))
+          throw new CacheDamaged('it has more than files in it');
+      }
+    } catch (error) {
+      signal.throwIfAborted();
+      if (error instanceof CacheDamaged) throw error;
+      throw new CacheDamaged(`what is in it is no tar: ${(error as Error).message}`, { cause: error });
+    }
+    if (plainBytes !== this.tail.plainBytes) throw new CacheDamaged('it is not as large as it says');
   }
 
   async *#blocks(): AsyncGenerator<Buffer> {

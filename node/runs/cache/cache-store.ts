@@ -41,8 +41,14 @@ export interface CacheOwner {
   architecture: string;
 }
 
-const ownerName = ({ instance, projectId, executor, architecture }: CacheOwner): string =>
-  nameOf(JSON.stringify([instance, projectId, executor, architecture]));
+/** How the folder of a project's caches is called, and a cache in it: on every machine of the mesh the same. */
+export const cacheNames = (
+  { instance, projectId, executor, architecture }: CacheOwner,
+  key: string,
+): { owner: string; key: string } => ({
+  owner: nameOf(JSON.stringify([instance, projectId, executor, architecture])),
+  key: nameOf(key),
+});
 
 /**
  * The caches of this node's jobs, one file each, in folders by project. A file comes to its place whole and on disk, by a
@@ -82,7 +88,20 @@ export class CacheStore {
   }
 
   fileOf(owner: CacheOwner, key: string): string {
-    return join(this.#folder, ownerName(owner), nameOf(key));
+    const names = cacheNames(owner, key);
+    return this.fileAt(names.owner, names.key);
+  }
+
+  /** By the sums that `cacheNames` makes. */
+  fileAt(owner: string, key: string): string {
+    return join(this.#folder, owner, key);
+  }
+
+  /** Of a file of ours, without reading all of it; null when there is none that can be read. */
+  async factsAt(path: string): Promise<{ savedAt: number; sizeBytes: number; method: CacheHead['method'] } | null> {
+    const found = await OpenCache.at(path).catch(() => null);
+    await found?.close();
+    return found && { savedAt: found.head.savedAt, sizeBytes: found.sizeBytes, method: found.head.method };
   }
 
   /** Whole, as its sum says; null when there is none. A damaged one is removed, and CacheDamaged thrown. */
@@ -114,10 +133,26 @@ export class CacheStore {
     await utimes(this.fileOf(owner, key), now, now).catch(() => undefined);
   }
 
-  /** A file that does not exist yet, on the disk of the caches; what packs into it hands it to `keep`, or removes it. */
-  async spool(): Promise<string> {
+  /** A file that does not exist yet, on the disk of the caches; who fills it hands it on, or removes it. Throws where there is no room for so much. */
+  async spool(bytes = 0): Promise<string> {
+    if (bytes > 0 && bytes > (await roomIn(this.#options.home)))
+      throw new Error("the disk of this node's home has too little room left for it");
     await mkdir(this.#incoming, { recursive: true, mode: 0o700 });
     return join(this.#incoming, `${process.pid}-${++this.#count}`);
+  }
+
+  /** Takes what came from another machine, when all of it is what a packing thread of ours would have made. Throws CacheDamaged. */
+  async adopt(owner: CacheOwner, key: string, file: string, signal: AbortSignal): Promise<void> {
+    const found = await OpenCache.at(file);
+    if (found === null) throw new CacheDamaged('nothing came');
+    try {
+      if (found.head.key !== key) throw new CacheDamaged('it was kept under another key');
+      await found.check(signal);
+      await found.prove(signal);
+    } finally {
+      await found.close();
+    }
+    await this.keep(owner, key, file);
   }
 
   /** Takes a packed file; what was there before stays until the new one is on disk. */

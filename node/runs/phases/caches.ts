@@ -2,6 +2,7 @@ import { rm } from 'node:fs/promises';
 import {
   type CachePlan,
   cachePacking,
+  cacheRequestMs,
   isKept,
   type PlannedCache,
   plannedCaches,
@@ -14,7 +15,7 @@ import { byteName, shownName } from '../../executors/byte-names.ts';
 import type { Workspace } from '../../ports.ts';
 import { showBytes, showDuration } from '../../settings/quantities.ts';
 import type { OpenCache } from '../cache/cache-file.ts';
-import type { CacheOwner } from '../cache/cache-store.ts';
+import { type CacheOwner, cacheNames } from '../cache/cache-store.ts';
 import { methodOf } from '../cache/cache-writer.ts';
 import { good, warning } from '../job-script.ts';
 import { packAside } from '../packing.ts';
@@ -95,6 +96,7 @@ async function restoreOne(run: RunContext, workspace: Workspace, cache: PlannedC
   for (const key of [cache.key, ...cache.fallbacks]) {
     trace.say(good(`Checking cache for ${shownKey(key)}...`));
     try {
+      await bringNewer(run, owner, key);
       const found = await caches.open(owner, key, ending.signal);
       if (found === null) trace.say(warning('Cache file does not exist'));
       else {
@@ -108,6 +110,38 @@ async function restoreOne(run: RunContext, workspace: Workspace, cache: PlannedC
       trace.say(warning((error as Error).message));
     }
     trace.say(warning('Failed to extract cache'));
+  }
+}
+
+/** Where another machine of the mesh keeps a newer one, it is here afterwards. What goes wrong costs only that. */
+async function bringNewer(run: RunContext, owner: CacheOwner, key: string): Promise<void> {
+  const { trace, ending, caches, payload, options } = run;
+  const limitBytes = await caches.limitBytes();
+  if (options.elsewhere === undefined || limitBytes === 0) return;
+  const signal = AbortSignal.any([ending.signal, AbortSignal.timeout(cacheRequestMs(payload))]);
+  const names = cacheNames(owner, key);
+  const here = await caches.factsAt(caches.fileOf(owner, key));
+  const found = await options.elsewhere.newest(names.owner, names.key, here?.savedAt ?? 0, signal);
+  if (found === null) return;
+  const size = showBytes(found.sizeBytes);
+  if (found.sizeBytes > limitBytes) {
+    const because = `has one of ${size}, more than this node keeps of caches (--cache-limit)`;
+    return trace.say(warning(`${found.node} ${because}`));
+  }
+  const age = showDuration(Math.max(0, options.clock.wallMs() - found.savedAt));
+  trace.say(`Fetching it from ${found.node}: ${size}, kept ${age} ago\n`);
+  let file: string | null = null;
+  try {
+    file = await caches.spool(found.sizeBytes);
+    await found.fetch(file, signal);
+    await caches.adopt(owner, key, file, signal);
+  } catch (error) {
+    ending.check();
+    const isLate = (error as Error).name === 'TimeoutError';
+    const because = isLate ? 'CACHE_REQUEST_TIMEOUT is over' : (error as Error).message;
+    trace.say(warning(`It did not come from ${found.node}: ${because}`));
+  } finally {
+    if (file !== null) await rm(file, { force: true }).catch(() => undefined);
   }
 }
 
@@ -160,8 +194,11 @@ async function pack(
   const limitBytes = await caches.limitBytes();
   if (limitBytes === 0) throw new Error('this node keeps no caches (--cache-limit 0)');
   const { job_info, git_info } = payload;
+  // By a clock that was put back it would be the older one, and another machine's the newest.
+  const before = (await caches.factsAt(caches.fileOf(owner, key)))?.savedAt ?? 0;
+  const savedAt = Math.max(Math.round(options.clock.wallMs()), Math.floor(before) + 1);
   const head = {
-    ...{ key, method, savedAt: options.clock.wallMs(), job: payload.id, node: options.nodeName.slice(0, 64) },
+    ...{ key, method, savedAt, job: payload.id, node: options.nodeName.slice(0, 64) },
     project: run.record.run.project,
     ref: (git_info?.ref ?? job_info.name ?? '').slice(0, 1024),
   };
