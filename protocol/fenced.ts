@@ -16,6 +16,8 @@ export const FencedSeen = z.looseObject({
   bytes: Bytes.nullable(),
   /** A project of it that is being brought over: how far. Absent: none is. */
   doing: z.string().max(200).optional(),
+  /** A person has had it compared with what serves. Absent: nobody has, or an earlier version says nothing of it. */
+  looked: z.boolean().optional(),
   /** How the last one ended that was asked of this agent. */
   brought: z.looseObject({ isDone: z.boolean(), because: Sentence }).optional(),
 });

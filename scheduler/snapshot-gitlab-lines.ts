@@ -7,6 +7,7 @@ import { protectedLines } from './snapshot-protected.ts';
 import { upgradeLines } from './snapshot-upgrade.ts';
 import { vaultLines } from './snapshot-vault.ts';
 import type { ViewInput } from './snapshot-view.ts';
+import { twoSidesLines } from './two-sides.ts';
 
 /** What a person should know of GitLab: that there is none, that it does not serve, that it is not backed up. */
 export function gitlabLines(view: ViewInput, ledger: Ledger): Attention[] {
@@ -16,6 +17,7 @@ export function gitlabLines(view: ViewInput, ledger: Ledger): Attention[] {
   if (mode === 'connected') return [...backups, ...queueLines(view, url)];
   const own = [
     ...hostedLines(view, ledger),
+    ...twoSidesLines(view, ledger),
     ...backups,
     ...upgradeLines(view, ledger),
     ...moveLines(view, ledger),

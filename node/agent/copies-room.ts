@@ -20,7 +20,7 @@ import type { PlaceAt } from '../hosting/place-choice.ts';
 import { openPlace, removePlace } from '../hosting/place-making.ts';
 import { copiesOf, treeOf } from '../hosting/place-tree.ts';
 import { HookDoor } from '../hosting/push/hook-door.ts';
-import { hookSocket, putHook } from '../hosting/push/push-hook.ts';
+import { hookSocket, putHooks } from '../hosting/push/push-hook.ts';
 import { BtrfsReplica } from '../hosting/replica/btrfs-replica.ts';
 import { standbyPlace } from '../hosting/replica/copies-place.ts';
 import { KeptCopies } from '../hosting/replica/kept-copies.ts';
@@ -56,6 +56,8 @@ interface CopiesRoomOptions {
   feed(happened: Happened): void;
   /** What this machine says of its drills, of what it boots beside, and of what it keeps of before. */
   besides(): Pick<StandbySeen, 'drill' | 'beside' | 'fenced'>;
+  /** Why the GitLab that runs here takes no push now, for the pusher's terminal; null while it takes each. */
+  whyNoPush(): string | null;
   /** What else is at what lies in the place ends. */
   endUse(): Promise<void>;
   /** That GitLab's place is in the hands of who runs it here. */
@@ -334,9 +336,9 @@ export class CopiesRoom {
     void this.#act(async () => {
       const open = this.#open;
       if (open === null) return;
-      const home = this.#options.home;
-      if (this.#door === null) await putHook(home);
-      this.#door ??= await HookDoor.open([hookSocket(home), pushSocketIn(makeGateFolder(home))], this);
+      const { home, whyNoPush } = this.#options;
+      if (this.#door === null) await putHooks(home);
+      this.#door ??= await HookDoor.open([hookSocket(home), pushSocketIn(makeGateFolder(home))], this, whyNoPush);
       if (this.#host !== null || this.#copies() === null) return;
       if (open.place.kind === 'folder') return this.#fails(`${open.place.path}: ${folderFix}`);
       this.#host = await this.#hostOf(open);

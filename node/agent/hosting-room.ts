@@ -6,6 +6,7 @@ import type { Ledger } from '../../protocol/ledger.ts';
 import type { Attention } from '../../protocol/status.ts';
 import type { EffectOf } from '../../scheduler/effects.ts';
 import { type Hosting, hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
+import { whyNoPush } from '../../scheduler/two-sides.ts';
 import { BootBeside } from '../hosting/beside/boot-beside.ts';
 import { DockerClones } from '../hosting/clone/clone-engine.ts';
 import { GitlabClones } from '../hosting/clone/gitlab-clones.ts';
@@ -80,6 +81,7 @@ export class HostingRoom {
     this.#copies = new CopiesRoom({
       ...{ ...this.#options, clones, isHosted },
       besides: () => ({ ...this.#drills.seen(), ...this.#beside.seen(), ...this.#fenced.seen() }),
+      whyNoPush: () => whyNoPush(this.#options.view(), ledger(), nodeId),
       endUse: () => this.#fenced.end(),
     });
     this.#beside = new BootBeside({

@@ -21,6 +21,7 @@ export async function diff(context: Context): Promise<number> {
   const agent = await agentOf(context);
   await hosted(agent);
   const id = await chosenId(context, agent);
+  const heldPushes = isFencedName(id) && (await holdsPushes(agent, id));
   const all = settings.isOn('gitlab.all') || settings.isOn('json');
   const found = await read(agent, id, all ? Number.POSITIVE_INFINITY : rowsShown);
   if (settings.isOn('json')) {
@@ -43,7 +44,14 @@ export async function diff(context: Context): Promise<number> {
     out.talk(`and ${found.total - told.length} more: autogit-node gitlab diff ${id} --all`);
   for (const line of filesLines(found)) out.talk(shown(line));
   for (const note of found.notes) out.talk(shownLines(note));
+  if (heldPushes) out.talk('that was looked at now: GitLab takes pushes again');
   return exit.ok;
+}
+
+/** Both sides of a recovery by force served, and nobody has looked yet. */
+async function holdsPushes(agent: AgentClient, id: string): Promise<boolean> {
+  const { attention } = (await agent.status()).snapshot;
+  return attention.some(({ code, fix }) => code === 'gitlab-two-sides' && fix?.endsWith(` ${id}`));
 }
 
 /** By its name or a time; without either the newest thing that a restore has replaced, else the newest round or backup. */

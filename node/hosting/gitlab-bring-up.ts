@@ -4,7 +4,7 @@ import type { BesidePort } from './beside/ready-clone.ts';
 import { type DataFolders, type DataPlace, insideContainer } from './data-place.ts';
 import { omnibusEnv } from './omnibus-config.ts';
 import { presets } from './presets.ts';
-import { hooksInside, putHook } from './push/push-hook.ts';
+import { hooksInside, putHooks } from './push/push-hook.ts';
 import { bridgeOf } from './service-container.ts';
 import type { ServiceHost, ServiceImage, ServiceKey, ServiceSpec } from './service-host.ts';
 
@@ -70,7 +70,7 @@ export async function bringUp(what: BringUp): Promise<number | null> {
       ...Object.fromEntries(
         (Object.keys(insideContainer) as (keyof DataFolders)[]).map((name) => [folders[name], insideContainer[name]]),
       ),
-      [await putHook(what.home)]: hooksInside,
+      [await putHooks(what.home)]: hooksInside,
     },
     shmBytes: preset.shmBytes,
     memoryLimitBytes: preset.memoryLimitBytes,

@@ -171,7 +171,7 @@ export const whyNotAbove = ({ configuration, nodes }: Ledger, host: NodeId): str
  * What a former era hosted without this ledger's knowledge had epochs of its own, which gates, hosts and markers remember as
  * closed: after a recovery by force the next one is above them all.
  */
-const epochsUnheard = 1000;
+export const epochsUnheard = 1000;
 
 /** The epoch that follows that one, where its host or its data change. */
 export const epochFollowing = (epoch: number, recovery: Ledger['recovery']): number =>

@@ -200,7 +200,7 @@ sleep 5; done`,
   );
 }
 
-/** As Gitaly has them: every program of `post-receive.d` of the folder that the configuration names, for each push. */
+/** As Gitaly has them: every program of `pre-receive.d` and `post-receive.d` of the folder that the configuration names, for each push. */
 function hooks(wanted: Settings): void {
   const named = /'custom_hooks_dir' => '([^']+)'/.exec(wanted.get('gitaly.configuration') ?? '')?.[1];
   // Its own file of settings, which nothing here reads but who wants to know what is in effect.
@@ -211,16 +211,17 @@ function hooks(wanted: Settings): void {
   rmSync(own, { recursive: true, force: true });
   if (named === undefined) return;
   mkdirSync(own, { recursive: true });
-  writeFileSync(
-    `${own}/post-receive`,
-    `#!/bin/sh
+  for (const hook of ['pre-receive', 'post-receive'])
+    writeFileSync(
+      `${own}/${hook}`,
+      `#!/bin/sh
 refs=$(cat)
-for hook in '${named}'/post-receive.d/*; do
+for hook in '${named}'/${hook}.d/*; do
   [ ! -x "$hook" ] || printf '%s\\n' "$refs" | "$hook" || exit 1
 done
 `,
-    { mode: 0o755 },
-  );
+      { mode: 0o755 },
+    );
   // The practice GitLab's git reads no file of settings.
   writeFileSync(`${own}/git`, `#!/bin/sh\nexec /usr/bin/git -c core.hooksPath=${own} "$@"\n`, { mode: 0o755 });
 }

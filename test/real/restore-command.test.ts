@@ -168,6 +168,14 @@ describe('GitLab as it was, by its commands', () => {
     ]);
     const all = JSON.parse((await run('--json', 'gitlab', 'diff', 'fenced-7')).stdout);
     expect([all.with, all.rows.length, all.total]).toEqual(['fenced-7', 70, 70]);
+    // Both sides of a recovery by force served: whoever looks ends that, and is told so.
+    const fix = 'autogit-node gitlab diff fenced-7';
+    const now = agent.status();
+    const attention = [{ code: 'gitlab-two-sides', severity: 'fail' as const, sentence: 'no push is taken', fix }];
+    agent.status = () => ({ ...now, attention });
+    expect((await run('gitlab', 'diff', 'fenced-7')).stderr).toContain('GitLab takes pushes again');
+    expect((await run('gitlab', 'diff', 'fenced-70')).stderr).not.toContain('takes pushes again');
+    agent.status = () => now;
     expect((await run('gitlab', 'diff', '--at', '2026-11-28 03:00', '--all')).stdout.trim().split('\n')).toHaveLength(
       70,
     );

@@ -91,6 +91,7 @@ class TestAgent {
       },
       clones: { sweepLeft: async () => undefined, isKept: false },
       besides: () => ({}),
+      whyNoPush: () => null,
       endUse: async () => undefined,
       isHosted: () => false,
       ledger: () => mesh.ledger,

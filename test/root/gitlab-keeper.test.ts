@@ -11,7 +11,7 @@ import { makeAdminToken, revokeOlderTokens } from '../../node/hosting/gitlab-fir
 import { isRefusedInside } from '../../node/hosting/gitlab-inside.ts';
 import { GitlabKeeper } from '../../node/hosting/gitlab-keeper.ts';
 import type { BehindGate } from '../../node/hosting/lease-at-gate.ts';
-import { ownHook } from '../../node/hosting/push/push-hook.ts';
+import { ownHooks } from '../../node/hosting/push/push-hook.ts';
 import { bridgeOf } from '../../node/hosting/service-container.ts';
 import { systemTools } from '../../node/hosting/system-tools.ts';
 import type { People } from '../../node/settings/people-list.ts';
@@ -255,7 +255,8 @@ describe('a GitLab that the mesh hosts', () => {
     rmSync(hook);
     now.lookNow();
     await reaches(() => existsSync(hook), true);
-    expect(docker('exec', name, 'cat', '/opt/autogit-node/post-receive.d/autogit-node')).toBe(ownHook.trim());
+    for (const { folder, text } of ownHooks)
+      expect(docker('exec', name, 'cat', `/opt/autogit-node/${folder}/autogit-node`)).toBe(text.trim());
     const gitaly = join(folder, 'place/data/gitaly/config.toml');
     const own = readFileSync(gitaly, 'utf8');
     writeFileSync(gitaly, own.replace('/opt/autogit-node', '/opt/other'));

@@ -128,6 +128,7 @@ class TestMachine {
       },
       clones: { sweepLeft: async () => undefined, isKept: false },
       besides: () => ({}),
+      whyNoPush: () => null,
       endUse: async () => undefined,
       isHosted: (of) => this.keeper.holds(of),
       feed: (happened) => {

@@ -286,6 +286,7 @@ it('where no round can be made the members leave the in-sync set before a push i
     feed: () => undefined,
     clones: { sweepLeft: async () => undefined, isKept: false },
     besides: () => ({}),
+    whyNoPush: () => null,
     endUse: async () => undefined,
     isHosted: () => false,
   });
@@ -345,6 +346,7 @@ it('a push at a host of before, by a ledger that names another one, is answered 
       feed: () => undefined,
       clones: { sweepLeft: async () => undefined, isKept: false },
       besides: () => ({}),
+      whyNoPush: () => null,
       endUse: async () => undefined,
       isHosted: () => false,
     },

@@ -116,6 +116,26 @@ describe('what a machine served until another one took over', () => {
     expect(wasEnded).toBe(true);
   });
 
+  it('is looked at once somebody had it compared, for whichever agent comes next', async () => {
+    fenced('fenced-1', 1000);
+    for (const part of ['live', 'bulk']) mkdirSync(join(tree, part), { recursive: true });
+    const here = () => ({
+      ...{ hosting: { data: 'd' } as never, place: { kind: 'subvolume' as const, path: tree }, isHost: true },
+    });
+    const begun = (): FencedData =>
+      new FencedData({
+        ...{ clock: { bootMs: () => 0, wallMs: () => 7 }, log: { info: () => undefined }, tools: systemTools },
+        ...{ api: () => null, dropped: () => undefined, exclusive: async () => null, here },
+      });
+    const data = begun();
+    expect(data.seen().fenced).toMatchObject([{ name: 'fenced-1' }]);
+    expect(data.seen().fenced?.[0]).not.toHaveProperty('looked');
+    expect(await data.compare('fenced-1', 0)).toMatchObject({ total: 0 });
+    expect(data.seen().fenced).toMatchObject([{ name: 'fenced-1', looked: true }]);
+    await data.end();
+    expect(begun().seen().fenced).toMatchObject([{ name: 'fenced-1', looked: true }]);
+  });
+
   it('is told to everybody by the machine that keeps it, of this GitLab alone', () => {
     const lab = copiesLab(['desktop-1'], {}, 'http://g');
     lab.run(5000);

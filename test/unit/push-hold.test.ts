@@ -1,12 +1,12 @@
-import { spawn } from 'node:child_process';
-import { closeSync, mkdtempSync, openSync, rmSync } from 'node:fs';
+import { execFileSync, spawn } from 'node:child_process';
+import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { pushesSettled, RefsWatch } from '../../node/hosting/gate/push-hold.ts';
 import { HookDoor } from '../../node/hosting/push/hook-door.ts';
-import { hookText } from '../../node/hosting/push/push-hook.ts';
+import { hookText, refusingHookText } from '../../node/hosting/push/push-hook.ts';
 
 const refs =
   'HTTP/1.1 200 OK\r\nServer: nginx\r\nContent-Type: application/x-git-receive-pack-advertisement\r\n\r\n001f# service';
@@ -183,3 +183,41 @@ it('a door opens also where its path is longer than a socket may have: a home ma
   expect(await pushesSettled(`/proc/self/fd/${fd}/ask.sock`, () => false, 60_000)).toMatchObject({ isSettled: true });
   closeSync(fd);
 });
+
+it('a push that is not to be taken is refused before any ref has changed, with the words; who knows no such question keeps none out', async () => {
+  const hub = join(folder, 'hub.git');
+  const desk = join(folder, 'desk');
+  const git = (...args: string[]): string => execFileSync('git', args, { encoding: 'utf8', stdio: 'pipe' });
+  git('init', '-q', '--bare', hub);
+  git('init', '-q', '-b', 'main', desk);
+  const who = ['-C', desk, '-c', 'user.name=t', '-c', 'user.email=t@t'];
+  git(...who, 'commit', '-q', '--allow-empty', '-m', 'one');
+  writeFileSync(join(hub, 'hooks/pre-receive'), refusingHookText(path), { mode: 0o755 });
+  const push = async (): Promise<{ code: number; said: string }> => {
+    const pushing = spawn('git', [...who, 'push', '-q', hub, 'HEAD:main'], { stdio: ['ignore', 'ignore', 'pipe'] });
+    let said = '';
+    pushing.stderr.on('data', (data) => (said += data));
+    return { code: await new Promise((done) => pushing.once('close', done)), said };
+  };
+  const refs = (): string => git('-C', hub, 'for-each-ref', '--format=%(refname)').trim();
+
+  let why: string | null = `GitLab served on desktop-1 too: \u001b]0;x\u0007 autogit-node gitlab diff fenced-3`;
+  const answers = { ask: async () => ({ isAlone: false }), settled: async () => {}, aloneWords: () => '' };
+  const door = await HookDoor.open([path], { ...answers, waitWords: () => '' }, () => why);
+  const refused = await push();
+  expect(refused.code).not.toBe(0);
+  expect(refused.said).toMatch(/GL-HOOK-ERR: GitLab served on desktop-1 too: \]0;x autogit-node gitlab diff fenced-3/);
+  expect(refs()).toBe('');
+  why = null;
+  expect((await push()).code).toBe(0);
+  expect(refs()).toBe('refs/heads/main');
+
+  await door.close();
+  git(...who, 'commit', '-q', '--allow-empty', '-m', 'two');
+  expect((await push()).code).toBe(0);
+  rmSync(path, { force: true });
+  const older = createServer((socket) => socket.once('data', () => socket.destroy())).listen(path);
+  open.push(older);
+  git(...who, 'commit', '-q', '--allow-empty', '-m', 'three');
+  expect((await push()).code).toBe(0);
+}, 30_000);

@@ -15,13 +15,13 @@ import { showBytes } from '../../settings/quantities.ts';
 import type { PlaceAt } from '../place-choice.ts';
 import { treeOf } from '../place-tree.ts';
 import { bulkBeside } from '../replica/bulk-beside.ts';
-import { type SystemTools, toolEnv } from '../system-tools.ts';
+import { replaceFile, type SystemTools, toolEnv } from '../system-tools.ts';
 import type { DataSide } from '../vault/compare-data.ts';
 import { compareWith, pageOf, type WholeComparison } from '../vault/gitlab-compare.ts';
 import { keptRounds, roundFolder } from '../vault/kept-rounds.ts';
 import { projectBeside } from '../vault/project-beside.ts';
 import type { GitDoor } from '../vault/project-push.ts';
-import { dropFolder } from '../vault/vault-tree.ts';
+import { dropFolder, lookedFile } from '../vault/vault-tree.ts';
 import { withFix } from '../with-fix.ts';
 import { writtenAt } from '../written-at.ts';
 import { fencedNames } from './living-data.ts';
@@ -88,7 +88,8 @@ export class FencedData {
         const { at, bytes } = this.#known.get(name) ?? { at: 0, bytes: null };
         const brought = this.#brought.get(name);
         const doing = this.#doing?.name === name ? { doing: this.#doing.phase } : {};
-        return { name, at, bytes, ...doing, ...(brought && { brought }) };
+        const looked = isLookedAt(join(treeOf(here.place), name));
+        return { name, at, bytes, ...doing, ...(looked && { looked }), ...(brought && { brought }) };
       }),
     };
   }
@@ -99,6 +100,7 @@ export class FencedData {
       if (from === 0 || this.#compared?.name !== name)
         this.#compared = { name, whole: await this.#whole(name, signal) };
       const page = pageOf(this.#compared.whole, from);
+      await noteLookedAt(join(this.#open(name).tree, name), this.#options);
       if (from + page.rows.length >= page.total) this.#compared = null;
       return page;
     });
@@ -232,6 +234,13 @@ const written = {
   none: 'neither the database nor Redis was written to here',
   some: 'the database or Redis was written to here',
 } as const;
+
+const isLookedAt = (folder: string): boolean => existsSync(join(folder, lookedFile));
+
+/** Whoever asks for it reads it; what comes after is read from this disk. */
+async function noteLookedAt(folder: string, { clock, tools }: Pick<FencedOptions, 'clock' | 'tools'>): Promise<void> {
+  if (!isLookedAt(folder)) await replaceFile(join(folder, lookedFile), JSON.stringify({ at: clock.wallMs() }), tools);
+}
 
 const listHint = 'which there are: autogit-node gitlab fenced';
 

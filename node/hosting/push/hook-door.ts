@@ -28,22 +28,31 @@ interface DoorAnswers {
 }
 
 /**
- * Where the hook asks for a round, and the gate whether a push waits for one. The sockets lie in folders of their own: within
+ * Where the hooks ask whether a push is taken, and for a round, and the gate whether a push waits for one. The sockets lie in folders of their own: within
  * GitLab's data one would be in every clone of them.
  */
 export class HookDoor {
   readonly #servers: Server[] = [];
   readonly #open = new Set<Socket>();
   readonly #answers: DoorAnswers;
+  readonly #whyNoPush: () => string | null;
   readonly #openedAt = performance.now();
 
-  private constructor(answers: DoorAnswers) {
+  private constructor(answers: DoorAnswers, whyNoPush: () => string | null) {
     this.#answers = answers;
+    this.#whyNoPush = whyNoPush;
   }
 
-  /** At each of these paths; what an agent that was killed left there is replaced. */
-  static async open(paths: readonly string[], answers: DoorAnswers): Promise<HookDoor> {
-    const door = new HookDoor(answers);
+  /**
+   * At each of these paths; what an agent that was killed left there is replaced. `whyNoPush`: why no push is taken now, for the
+   * pusher's terminal; null while each is.
+   */
+  static async open(
+    paths: readonly string[],
+    answers: DoorAnswers,
+    whyNoPush: () => string | null = () => null,
+  ): Promise<HookDoor> {
+    const door = new HookDoor(answers, whyNoPush);
     try {
       for (const path of paths) await door.#listen(path);
     } catch (error) {
@@ -125,6 +134,10 @@ export class HookDoor {
       await sleep(Math.max(0, limits.askAgainMs - (performance.now() - this.#openedAt)));
       await this.#answers.settled(gone);
       return 'ok\n';
+    }
+    if (line === 'push') {
+      const why = this.#whyNoPush();
+      return why === null ? 'ok\n' : `no ${forTerminal(why)}\n`;
     }
     if (line !== 'round') throw new Error('asked for something else');
     const { isAlone } = await this.#answers.ask(gone);

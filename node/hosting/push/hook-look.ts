@@ -2,7 +2,7 @@ import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { sentenceOf } from '../../../protocol/errors.ts';
-import { hookOf, hooksInside, ownHook, putHook } from './push-hook.ts';
+import { hooksInside, hooksOf, putHooks } from './push-hook.ts';
 
 /** Where Gitaly reads which folder of hooks it has; the image writes it anew in each reconfigure. */
 const gitalyFile = '/var/opt/gitlab/gitaly/config.toml';
@@ -44,10 +44,10 @@ export function hooksFolderOf(toml: string): string | null {
 export async function whyUnheld(pid: number, home: string): Promise<string | null> {
   try {
     const root = `/proc/${pid}/root`;
-    if (!(await isHookThere(root))) {
-      await putHook(home);
-      if (!(await isHookThere(root)))
-        return `GitLab's container has no hook of this program in ${hooksInside}, and cannot get it while it runs: docker kill it, and it is made anew with it, which takes as long as a boot`;
+    if (!(await areHooksThere(root))) {
+      await putHooks(home);
+      if (!(await areHooksThere(root)))
+        return `GitLab's container has not the hooks of this program in ${hooksInside}, and cannot get it while it runs: docker kill it, and it is made anew with it, which takes as long as a boot`;
     }
     const gitaly = await readInside(join(root, gitalyFile));
     const folder = gitaly && hooksFolderOf(gitaly.text);
@@ -59,7 +59,9 @@ export async function whyUnheld(pid: number, home: string): Promise<string | nul
   }
 }
 
-async function isHookThere(root: string): Promise<boolean> {
-  const found = await readInside(hookOf(root));
-  return found !== null && found.text === ownHook && (found.mode & 0o111) === 0o111;
+async function areHooksThere(root: string): Promise<boolean> {
+  const found = await Promise.all(
+    hooksOf(root).map(async ({ path, text }) => ({ text, file: await readInside(path) })),
+  );
+  return found.every(({ text, file }) => file !== null && file.text === text && (file.mode & 0o111) === 0o111);
 }

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { replaceFile, systemTools } from '../system-tools.ts';
 
 /*
- * The server hook by which a push waits for its round. It lies outside the data, or every clone of them would carry it, in a
- * folder that GitLab's container has at a place of ours: no upgrade and no restore of GitLab takes it away.
+ * The server hooks by which a push waits for its round, and is refused while none is taken. They lie outside the data, or every clone
+ * of them would carry them, in a folder that GitLab's container has at a place of ours: no upgrade and no restore of GitLab takes them away.
  */
 
 /** In the home of the agent. */
@@ -19,21 +19,23 @@ export const quietInside = `${hooksInside}/${quietName}`;
 export const quietFile = (home: string): string => join(hooksFolder(home), quietName);
 /** In its place once GitLab serves, until its queue is worked off. */
 export const wakingFile = (home: string): string => join(hooksFolder(home), 'waking');
-const hookName = join('post-receive.d', 'autogit-node');
+const hookName = 'autogit-node';
 
 export const hookSocket = (home: string): string => join(hooksFolder(home), socketName);
-/** As the machine sees a container's files: whether it has the hook. */
-export const hookOf = (root: string): string => join(root, hooksInside, hookName);
+/** As the machine sees a container's files: where it has which hook. */
+export const hooksOf = (root: string): { path: string; text: string }[] =>
+  ownHooks.map(({ folder, text }) => ({ path: join(root, hooksInside, folder, hookName), text }));
 
-/** The hook of this version, in the folder that the container gets. */
-export async function putHook(home: string): Promise<string> {
-  const folder = hooksFolder(home);
-  mkdirSync(join(folder, 'post-receive.d'), { recursive: true, mode: 0o755 });
-  const path = join(folder, hookName);
-  await replaceFile(path, ownHook, systemTools);
-  await chmod(path, 0o755);
-  for (const each of [folder, join(folder, 'post-receive.d')]) await chmod(each, 0o755);
-  return folder;
+/** The hooks of this version, in the folder that the container gets. */
+export async function putHooks(home: string): Promise<string> {
+  const all = hooksFolder(home);
+  for (const { folder, text } of ownHooks) {
+    const path = join(all, folder, hookName);
+    mkdirSync(join(all, folder), { recursive: true, mode: 0o755 });
+    await replaceFile(path, text, systemTools);
+    for (const each of [all, join(all, folder), path]) await chmod(each, 0o755);
+  }
+  return all;
 }
 
 /** GitLab's container is gone. */
@@ -63,5 +65,35 @@ for (;;) {
 }
 `;
 
-/** As it stands in the container's folder. */
-export const ownHook = hookText(join(hooksInside, socketName));
+/**
+ * Whether a push is taken at all: before any ref has changed, over ssh too, and for merges and edits in the browser, which show what follows that
+ * word of GitLab's. Where nobody answers, or an agent that does not know the question, it is: what comes of it waits all the same.
+ */
+export const refusingHookText = (socket: string): string => `#!/usr/bin/perl
+# Made by autogit-node at each start of its agent: a push is refused where it would be on one of two sides that have to be compared first.
+use strict; use Socket;
+$SIG{PIPE} = 'IGNORE';
+1 while <STDIN>;
+my $said = '';
+eval {
+  local $SIG{ALRM} = sub { die };
+  alarm 5;
+  my $s;
+  if (socket($s, PF_UNIX, SOCK_STREAM, 0) && connect($s, pack_sockaddr_un('${socket}'))) {
+    syswrite($s, "push\\n");
+    my $line = <$s>;
+    $said = $line if defined $line;
+  }
+  alarm 0;
+};
+exit 0 unless $said =~ /^no ([^\\n]{1,300})\\n\\z/;
+print STDERR "GL-HOOK-ERR: $1\\n";
+exit 1;
+`;
+
+const inside = join(hooksInside, socketName);
+/** As they stand in the container's folder, each in the folder that Gitaly has for its time. */
+export const ownHooks = [
+  { folder: 'pre-receive.d', text: refusingHookText(inside) },
+  { folder: 'post-receive.d', text: hookText(inside) },
+] as const;

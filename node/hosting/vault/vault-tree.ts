@@ -30,6 +30,8 @@ export const About = z.looseObject({
 });
 export type About = z.infer<typeof About>;
 export const aboutFile = 'autogit-backup.json';
+/** In a folder with what a machine served before another one took over: when a person had that compared (move/fenced-data.ts). */
+export const lookedFile = 'autogit-looked.json';
 
 export const snapshotFolder = (tree: string): string => join(tree, 'vault');
 /** Writable, of what GitLab ended with: what a newer one begins with. */
@@ -103,7 +105,8 @@ export async function dropFolder(folder: string, tools: SystemTools): Promise<vo
   if (!existsSync(folder)) return;
   const found = parts.map((name) => join(folder, name)).filter((path) => existsSync(path));
   for (const path of found) await tools.run('btrfs', ['subvolume', 'delete', '--commit-after', path]);
-  for (const file of [aboutFile, `${aboutFile}.new`]) rmSync(join(folder, file), { force: true });
+  for (const file of [aboutFile, `${aboutFile}.new`, lookedFile, `${lookedFile}.new`])
+    rmSync(join(folder, file), { force: true });
   rmdirSync(folder);
 }
 

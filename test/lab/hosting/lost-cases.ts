@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { until } from '../../e2e/rig.ts';
 import { cutPower } from '../faults.ts';
 import { formMesh } from '../lab.ts';
+import { detachBelow, unmountBelow } from '../lab-engine.ts';
 import type { LabMachine } from '../lab-machine.ts';
 import { demand, type HostedLab, image, lastLine, seconds } from './hosted-lab.ts';
 import { diskOf, mountDisk } from './lab-disks.ts';
@@ -19,7 +20,13 @@ function loseStore(machine: LabMachine): void {
 
 /** Power is cut everywhere and every store is lost; then a new mesh is begun on the first of these, and the others join it. */
 async function newMesh({ lab }: HostedLab, machines: readonly LabMachine[]): Promise<void> {
-  for (const machine of lab.machines) await cutPower(lab, machine);
+  for (const machine of lab.machines) {
+    await cutPower(lab, machine);
+    // What outlives that in this kernel would hold the room of an image that a person deletes.
+    detachBelow(machine.dir);
+    unmountBelow(machine.dir);
+    await until(`no image of ${machine.name} is attached`, () => detachBelow(machine.dir) === 0);
+  }
   for (const machine of lab.machines) loseStore(machine);
   for (const machine of machines) {
     mountDisk(machine);
@@ -63,7 +70,8 @@ async function allLost(hosted: HostedLab): Promise<string> {
     const word = /fix: once nobody needs them, there: sudo sh -c "(.*)"$/m.exec(refused.stderr)?.[1];
     demand(refused.code !== 0 && word !== undefined, `copies of another mesh are taken for ours: ${refused.stderr}`);
     await hosted.inside(desktop, word as string);
-    await hosted.done(kang, '--yes', 'gitlab', 'copies', 'add', desktop.name);
+    const added = await hosted.cli(kang, '--yes', 'gitlab', 'copies', 'add', desktop.name);
+    demand(added.code === 0, `copies add ${desktop.name}: ${added.stderr}`);
   }
   const synced = await hosted.inSync(names);
   return `${took} from the command to GitLab serving, epoch ${before.epoch} then ${epoch}: ${after}; copies to both in sync after ${seconds(synced)}`;
