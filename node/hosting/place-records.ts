@@ -1,7 +1,8 @@
-import { lstatSync, readdirSync, readFileSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { placeProblem } from './place-problem.ts';
+import { readSmallFile } from './small-file.ts';
 import { replaceFile, type SystemTools } from './system-tools.ts';
 
 /** Whose data: the mesh's id, the deploy's, and the epoch of their host. */
@@ -44,11 +45,13 @@ const codeOf = (error: unknown): string | undefined => (error as NodeJS.ErrnoExc
 export function readClaim(path: string): PlaceClaim | null {
   let text: string;
   try {
-    text = readFileSync(join(path, claimFile), 'utf8');
+    text = readSmallFile(join(path, claimFile));
   } catch (error) {
     if (codeOf(error) === 'ENOENT' || codeOf(error) === 'ENOTDIR') return null;
     throw placeProblem(
-      `${join(path, claimFile)} cannot be read: ${codeOf(error)}`,
+      codeOf(error) === 'ENOTPLAIN'
+        ? `${join(path, claimFile)} is no plain file: no mesh made that`
+        : `${join(path, claimFile)} cannot be read: ${codeOf(error)}`,
       `look at it: ls -la ${path}`,
       error,
     );
@@ -89,8 +92,7 @@ export const writeMarker = (data: string, owner: DataOwner, tools: SystemTools):
 /** Whoever's; null where there is none, or it makes no sense. Not through a link: what another machine sent may lead anywhere. */
 export function markerIn(data: string): DataOwner | null {
   try {
-    const file = join(data, markerFile);
-    return lstatSync(file).isFile() ? Marker.parse(JSON.parse(readFileSync(file, 'utf8'))) : null;
+    return Marker.parse(JSON.parse(readSmallFile(join(data, markerFile))));
   } catch {
     return null;
   }
@@ -99,7 +101,7 @@ export function markerIn(data: string): DataOwner | null {
 /** Of these data; null where there is no such marker. */
 export function markedEpoch(data: string, { mesh, data: id }: Pick<DataOwner, 'mesh' | 'data'>): number | null {
   try {
-    const marker = Marker.parse(JSON.parse(readFileSync(join(data, markerFile), 'utf8')));
+    const marker = Marker.parse(JSON.parse(readSmallFile(join(data, markerFile))));
     return marker.mesh === mesh && marker.data === id ? marker.epoch : null;
   } catch {
     return null;
@@ -111,8 +113,9 @@ export function checkMarker(data: string, owner: DataOwner, where: string): void
   const look = `look at it, and start nothing on it: ls -la ${where}`;
   let text: string;
   try {
-    text = readFileSync(join(data, markerFile), 'utf8');
+    text = readSmallFile(join(data, markerFile));
   } catch (error) {
+    if (codeOf(error) === 'ENOTPLAIN') throw placeProblem(`the marker in ${where} is no plain file`, look, error);
     if (codeOf(error) !== 'ENOENT')
       throw placeProblem(
         `the marker in ${where} cannot be read: ${codeOf(error)}`,

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import {
   existsSync,
   mkdirSync,
@@ -12,7 +13,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { openPlace } from '../../node/hosting/place-making.ts';
-import { claimPath, markerFile } from '../../node/hosting/place-records.ts';
+import { checkMarker, claimPath, markedEpoch, markerFile } from '../../node/hosting/place-records.ts';
 import { isLeftPlace, lookAtPlace } from '../../node/hosting/regain/left-place.ts';
 import { takePlace } from '../../node/hosting/regain/take-place.ts';
 import { systemTools } from '../../node/hosting/system-tools.ts';
@@ -135,6 +136,36 @@ describe("a place of a mesh's that is gone", () => {
     writeFileSync(claimPath(path), '{"mesh": "m"}');
     await refused(/autogit-place.json is damaged: what lies there is not known/);
     expect(existsSync(join(folder, 'live/data'))).toBe(true);
+  });
+
+  it('neither a link nor a pipe nor a huge file is read in the place of one of ours: an agent that waits at a pipe is a dead one', async () => {
+    const swap = async (file: string, make: (aside: string) => void, why: RegExp): Promise<void> => {
+      const aside = join(folder, 'aside');
+      renameSync(file, aside);
+      make(aside);
+      await expect(look()).rejects.toThrow(why);
+      rmSync(file);
+      renameSync(aside, file);
+    };
+    for (const [file, why] of [
+      [claimPath(path), /autogit-place.json is no plain file: no mesh made that/],
+      [join(path, 'live/data', markerFile), /carries no marker of a mesh, or a damaged one/],
+    ] as const) {
+      await swap(file, (aside) => symlinkSync(aside, file), why);
+      await swap(file, (aside) => writeFileSync(file, `${readFileSync(aside)}${' '.repeat(2 << 20)}`), why);
+      await swap(file, () => execFileSync('mkfifo', [file]), why);
+    }
+    expect(await look()).toMatchObject({ epoch: 7, version: '19.4.1' });
+    const version = join(path, 'live/data/gitlab-rails/VERSION');
+    rmSync(version);
+    execFileSync('mkfifo', [version]);
+    expect(await look()).toMatchObject({ epoch: 7, version: null });
+    // Before each start, and in the container after it.
+    const data = join(path, 'live/data');
+    rmSync(join(data, markerFile));
+    execFileSync('mkfifo', [join(data, markerFile)]);
+    expect(() => checkMarker(data, old, data)).toThrow(/the marker in .* is no plain file/);
+    expect(markedEpoch(data, old)).toBe(null);
   });
 
   it('one that is another by now than it was when it was looked at is left alone', async () => {

@@ -1,4 +1,4 @@
-import { lstatSync, readFileSync } from 'node:fs';
+import { lstatSync } from 'node:fs';
 import { opendir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
@@ -9,6 +9,7 @@ import { listed, plural } from '../../../scheduler/phrases.ts';
 import { shown } from '../../foreign-text.ts';
 import { redact } from '../../log.ts';
 import type { GitlabClone } from '../clone/gitlab-clones.ts';
+import { readSmallFile } from '../small-file.ts';
 import { databaseScript, fsckScript, refsScript } from './drill-scripts.ts';
 
 type Found = Pick<DrillStep, 'state' | 'sentence'>;
@@ -30,7 +31,7 @@ export function secretsFile(config: string): Found {
   if (lstatSync(path, { throwIfNoEntry: false })?.isFile() !== true)
     return fail('gitlab-secrets.json is not there: nothing that is encrypted can be read without it');
   try {
-    z.looseObject({ gitlab_rails: z.looseObject({}) }).parse(JSON.parse(readFileSync(path, 'utf8')));
+    z.looseObject({ gitlab_rails: z.looseObject({}) }).parse(JSON.parse(readSmallFile(path)));
     return ok('gitlab-secrets.json is there and whole');
   } catch {
     return fail('gitlab-secrets.json is damaged: nothing that is encrypted can be read without it');

@@ -1,10 +1,11 @@
-import { existsSync, lstatSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { compareRounds, type RoundName, readRoundName, roundText } from '../../../protocol/round-name.ts';
 import { broughtOf, copiesOf } from '../place-tree.ts';
 import type { TimedRound } from '../replica/bulk-beside.ts';
 import type { RoundPart } from '../replica/replica-ports.ts';
+import { readSmallFile } from '../small-file.ts';
 
 const Marker = z.looseObject({ wallMs: z.number().nonnegative(), uuid: z.string().max(64) });
 
@@ -54,11 +55,9 @@ function roundsIn(rounds: string, part: RoundPart): KeptRound[] {
 
 /** GitLab's own note of which version has last been set up with these data; null where there is none, or it makes no sense. */
 export function versionIn(live: string): string | null {
-  const file = join(live, 'data', 'gitlab-rails', 'VERSION');
   try {
-    // Whoever is root in GitLab's container writes there: a link leads anywhere.
-    if (!lstatSync(file).isFile()) return null;
-    return /^\d{1,4}\.\d{1,4}\.\d{1,4}[\w.+-]{0,40}$/.exec(readFileSync(file, 'utf8').trim())?.[0] ?? null;
+    const said = readSmallFile(join(live, 'data', 'gitlab-rails', 'VERSION')).trim();
+    return /^\d{1,4}\.\d{1,4}\.\d{1,4}[\w.+-]{0,40}$/.exec(said)?.[0] ?? null;
   } catch {
     return null;
   }
