@@ -8,7 +8,7 @@ import { deployFacts } from '../hosting/deploy-facts.ts';
 import { preflight } from '../hosting/deploy-preflight.ts';
 import { presets } from '../hosting/presets.ts';
 import { imageToRestore } from '../hosting/protect/protect-way.ts';
-import { isLeftPlace, type LeftPlace, leftWords, lookAtPlace } from '../hosting/regain/left-place.ts';
+import { isLeftPlace, type LeftPlace, leftWords, lookAtPlace, refuseNear } from '../hosting/regain/left-place.ts';
 import { takePlace } from '../hosting/regain/take-place.ts';
 import { hostAddress } from './hosting-answers.ts';
 
@@ -42,9 +42,12 @@ export class RegainRoom {
   async #check({ wish }: Ask & { kind: 'check-left' }): Promise<Answer> {
     const { home, dockerHost, network } = this.#sources;
     const address = hostAddress(network.addresses());
-    if (!isLeftPlace(wish.data)) return { kind: 'left-checked', isPlace: false, checks: [], found: null, address };
     let left: LeftPlace;
     try {
+      if (!isLeftPlace(wish.data)) {
+        refuseNear(wish.data);
+        return { kind: 'left-checked', isPlace: false, checks: [], found: null, address };
+      }
       left = await lookAtPlace(wish.data, this.#mesh.mesh);
     } catch (error) {
       if (!(error instanceof AutogitError)) throw error;

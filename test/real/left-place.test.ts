@@ -12,11 +12,13 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { RegainRoom } from '../../node/agent/regain-room.ts';
 import { openPlace } from '../../node/hosting/place-making.ts';
 import { checkMarker, claimPath, markedEpoch, markerFile } from '../../node/hosting/place-records.ts';
 import { isLeftPlace, lookAtPlace } from '../../node/hosting/regain/left-place.ts';
 import { takePlace } from '../../node/hosting/regain/take-place.ts';
 import { systemTools } from '../../node/hosting/system-tools.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
 
 /** GitLab's data of a mesh that is gone, in a plain folder: what needs no btrfs. Images and copies are in root/regain.test.ts. */
 const old = { mesh: 'mesh-of-before', data: 'data-1', epoch: 7 };
@@ -136,6 +138,29 @@ describe("a place of a mesh's that is gone", () => {
     writeFileSync(claimPath(path), '{"mesh": "m"}');
     await refused(/autogit-place.json is damaged: what lies there is not known/);
     expect(existsSync(join(folder, 'live/data'))).toBe(true);
+  });
+
+  it('the folder around places, or one in a place, is answered with the one that was meant; any other is a matter of containers', async () => {
+    const ledger = () => ({ mesh: { id: mine.mesh }, era: { counter: 0 } }) as unknown as Ledger;
+    const room = new RegainRoom({ home: folder, dockerHost: null, ledger, network: { addresses: () => ['10.0.0.1'] } });
+    const wish = { preset: 'minimal' as const, port: 8080, sshPort: null, hostname: null, image: null };
+    const answer = (data: string) => room.answer({ kind: 'check-left', wish: { ...wish, data } });
+    const [around, inside] = [await answer(folder), await answer(join(path, 'live/data'))];
+    expect(around).toMatchObject({
+      isPlace: true,
+      checks: [{ state: 'fail', fix: `name one of them: --data ${path}` }],
+    });
+    expect(inside).toMatchObject({ isPlace: true, checks: [{ state: 'fail', fix: `name that: --data ${path}` }] });
+    writeFileSync(join(folder, 'file'), '');
+    mkdirSync(join(folder, 'empty'));
+    symlinkSync(join(folder, 'loop'), join(folder, 'loop'));
+    expect(await answer(join(folder, 'loop'))).toMatchObject({
+      checks: [{ sentence: expect.stringContaining('ELOOP') }],
+    });
+    const other = mkdtempSync(join(tmpdir(), 't-other-'));
+    for (const data of [other, join(other, 'none'), join(folder, 'empty'), join(folder, 'file')])
+      expect(await answer(data), data).toMatchObject({ isPlace: false, checks: [] });
+    rmSync(other, { recursive: true });
   });
 
   it('neither a link nor a pipe nor a huge file is read in the place of one of ours: an agent that waits at a pipe is a dead one', async () => {

@@ -1,5 +1,5 @@
-import { existsSync, lstatSync, readdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, readdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { newestOf, type RoundName, roundText } from '../../../protocol/round-name.ts';
 import type { DataPlace } from '../data-place.ts';
 import { HostMounts } from '../host-mounts.ts';
@@ -61,7 +61,7 @@ export async function lookAtPlace(folder: string, mesh: string, tools: SystemToo
 
 /** Opened by whomever it belongs to: it holds up nobody's data, and writes none. */
 export async function withPlace<T>(folder: string, tools: SystemTools, use: (open: Open) => Promise<T>): Promise<T> {
-  const path = realFolder(folder);
+  const path = realOf(folder);
   const claim = requireClaim(path);
   const mounts = new HostMounts(tools);
   const owner = { mesh: claim.mesh, data: claim.data, epoch: 1 };
@@ -79,12 +79,7 @@ export async function withPlace<T>(folder: string, tools: SystemTools, use: (ope
 function requireClaim(path: string): PlaceClaim {
   const content = contentOf(path);
   if (content !== 'place') {
-    const below = content === 'foreign' ? placesIn(path) : [];
-    if (below.length > 0)
-      throw placeProblem(
-        `${path} has places of GitLab in it`,
-        `name one of them: ${below.map((one) => `--data ${one}`).join(', ')}`,
-      );
+    refuseNear(path);
     const what = content === 'foreign' ? 'holds files, and no place that a mesh made' : 'holds nothing';
     throw placeProblem(`${path} ${what}`, folderHint);
   }
@@ -96,12 +91,38 @@ function requireClaim(path: string): PlaceClaim {
   return claim;
 }
 
+/** Throws where that is no place, and one lies in it or around it: that was meant, and a container's data cannot lie there. */
+export function refuseNear(named: string): void {
+  const folder = realOf(named);
+  const below = placesIn(folder);
+  if (below.length > 0)
+    throw placeProblem(
+      `${folder} has places of GitLab in it`,
+      `name one of them: ${below.map((one) => `--data ${one}`).join(', ')}`,
+    );
+  for (let above = dirname(folder); above !== dirname(above); above = dirname(above))
+    if (contentOf(above) === 'place')
+      throw placeProblem(`${folder} lies in a place of GitLab`, `name that: --data ${above}`);
+}
+
+function realOf(named: string): string {
+  try {
+    return realFolder(named);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    throw placeProblem(`${named} cannot be looked at: ${code}`, `look at it: ls -la ${named}`, error);
+  }
+}
+
 function placesIn(path: string): string[] {
-  const isFolder = (name: string): boolean => lstatSync(join(path, name)).isDirectory();
-  return readdirSync(path)
-    .filter((name) => isFolder(name) && contentOf(join(path, name)) === 'place')
-    .map((name) => join(path, name))
-    .slice(0, 4);
+  try {
+    return readdirSync(path, { withFileTypes: true })
+      .filter((entry) => entry.isDirectory() && contentOf(join(path, entry.name)) === 'place')
+      .map(({ name }) => join(path, name))
+      .slice(0, 4);
+  } catch {
+    return []; // A file, or none.
+  }
 }
 
 /** A container that its agent has left, or one that somebody started: two on the same data damage them. */
