@@ -20,12 +20,12 @@ function loseStore(machine: LabMachine): void {
 
 /** Power is cut everywhere and every store is lost; then a new mesh is begun on the first of these, and the others join it. */
 async function newMesh({ lab }: HostedLab, machines: readonly LabMachine[]): Promise<void> {
-  for (const machine of lab.machines) {
-    await cutPower(lab, machine);
-    // What outlives that in this kernel would hold the room of an image that a person deletes.
-    detachBelow(machine.dir);
-    unmountBelow(machine.dir);
-    await until(`no image of ${machine.name} is attached`, () => detachBelow(machine.dir) === 0);
+  for (const machine of lab.machines) await cutPower(lab, machine);
+  // What outlives that in this kernel would hold the room of an image that a person deletes.
+  for (const { dir, name } of lab.machines) {
+    detachBelow(dir);
+    unmountBelow(dir);
+    await until(`no image of ${name} is attached`, () => detachBelow(dir) === 0);
   }
   for (const machine of lab.machines) loseStore(machine);
   for (const machine of machines) {
