@@ -165,7 +165,7 @@ export const commands: readonly Command[] = [
   {
     path: 'gitlab adopt',
     args: '[container]',
-    help: "make a GitLab that runs in a container without the mesh the mesh's own; the old one is kept",
+    help: "make a GitLab that runs in a container without the mesh the mesh's own; the old one is kept. With --data also GitLab's data of a mesh that is gone",
     run: async (c) => (await import('./gitlab-adopt.ts')).adopt(c),
   },
   {
@@ -187,7 +187,7 @@ export const commands: readonly Command[] = [
   {
     path: 'gitlab diff',
     args: '[backup]',
-    help: 'what is not as it was in a round, a backup, or what was replaced',
+    help: 'what is not as it was in a round, a backup, what was replaced, or what a machine served until another one took over (fenced-EPOCH)',
     run: async (c) => (await import('./gitlab-diff.ts')).diff(c),
   },
   {
@@ -204,7 +204,7 @@ export const commands: readonly Command[] = [
   {
     path: 'gitlab restore',
     args: '[backup]',
-    help: 'GitLab as it was in a backup or round; what it has now is kept beside it',
+    help: 'GitLab as it was in a backup or round; what it has now is kept beside it. With --project one project, also of fenced-EPOCH',
     run: async (c) => (await restoring()).restore(c),
   },
   {

@@ -23,9 +23,13 @@ const epilogueLines = (): string =>
 function helpOf({ help, helpOf, choices, default: unsaid, kind }: Flag, command: string): string {
   const isTold = choices?.every((one) => one === unsaid || help.includes(one)) ?? true;
   const known = isTold ? [] : [(choices ?? []).join(', ')];
-  const usual = kind !== 'switch' && typeof unsaid === 'string' && unsaid !== '' ? [`default: ${unsaid}`] : [];
+  const own = helpOf?.[command];
+  // What is so for one command alone it says itself.
+  const isSaid = own?.includes('default: ') ?? false;
+  const usual =
+    kind !== 'switch' && typeof unsaid === 'string' && unsaid !== '' && !isSaid ? [`default: ${unsaid}`] : [];
   const more = [...known, ...usual].join('; ');
-  return `${helpOf?.[command] ?? help}${more === '' ? '' : ` (${more})`}`;
+  return `${own ?? help}${more === '' ? '' : ` (${more})`}`;
 }
 
 /** Commander's option of a flag of the table. */

@@ -49,6 +49,9 @@ const deployFlags: readonly Flag[] = [
     value: 'NAME',
     commands: ['gitlab deploy', 'gitlab adopt'],
     help: "name or address by which all machines reach it; https://NAME with a certificate, on 8443 unless --port says else (default: the mesh's own name, such as home.local; where the LAN has that already, or does not carry mDNS, its machine's address)",
+    helpOf: {
+      'gitlab adopt': "name or address by which all machines reach it, by http (default: its machine's address)",
+    },
   },
   {
     key: 'gitlab.tlsCert',

@@ -130,6 +130,10 @@ describe('help', () => {
     expect(deploy).toContain('(minimal, homelab, team, beast; default: homelab)');
     expect(deploy).toContain('port of its web pages (default: 8080)');
     expect(deploy).toContain('the machine that shall run it (default: this one)');
+    const adopt = helpOf('gitlab adopt');
+    expect(adopt).toContain('(default: as their version says)');
+    expect(adopt).not.toContain('default: gitlab/gitlab-ce');
+    expect(adopt).not.toContain('https://NAME');
     expect(helpOf('gitlab drill')).toContain('(default: one that holds a copy)');
     expect(helpOf('gitlab protect')).toContain('(default: 7,4,6)');
     expect(helpOf('gitlab history')).not.toContain('difference');
