@@ -5,7 +5,7 @@ import type { Context } from './context.ts';
 import { exit } from './failure.ts';
 
 /** What only the agent knows, and a person would otherwise copy from `status` or `jobs`. */
-type WordKind = 'nodes' | 'waiting' | 'jobs' | 'keepers';
+type WordKind = 'nodes' | 'waiting' | 'jobs' | 'keepers' | 'fenced' | 'backups';
 
 /** ms; a person has pressed TAB and waits. */
 const deadlineMs = 300;
@@ -15,6 +15,8 @@ const wordsMost = 100;
 export function kindOf(command: { path: string; args?: string }): WordKind | null {
   const name = /^[<[](\w+)/.exec(command.args ?? '')?.[1];
   if (name === 'job' || name === 'id') return 'jobs';
+  if (name === 'backup') return 'backups';
+  if (command.path === 'gitlab fenced drop') return 'fenced';
   if (name !== 'node') return null;
   return ['approve', 'ignore'].includes(command.path) ? 'waiting' : 'nodes';
 }
@@ -27,6 +29,9 @@ const ofFlags: Readonly<Record<string, WordKind>> = {
 };
 export const kindOfFlag = (key: string): WordKind | null => ofFlags[key] ?? null;
 
+const fencedOf = async (agent: AgentClient): Promise<[word: string, help: string][]> =>
+  ((await agent.status()).snapshot.gitlab.fenced ?? []).map(({ name, node }) => [name, `kept by ${node}`]);
+
 const sources: Record<WordKind, (agent: AgentClient) => Promise<[word: string, help: string][]>> = {
   nodes: async (agent) => (await agent.status()).snapshot.nodes.map(({ node, state }) => [node, state]),
   // A folder is the shell's own to complete: it does, where no word of these fits.
@@ -35,6 +40,11 @@ const sources: Record<WordKind, (agent: AgentClient) => Promise<[word: string, h
       self ? [] : [[`node:${node}`, state]],
     ),
   waiting: async (agent) => (await agent.status()).snapshot.waiting.map(({ node, words }) => [node, words]),
+  fenced: fencedOf,
+  backups: async (agent) => [
+    ...(await fencedOf(agent)),
+    ...(await agent.gitlabBackups()).rows.map(({ id, because }): [string, string] => [id, because]),
+  ],
   jobs: async (agent) => (await agent.jobs(true)).map(({ job, state, name }) => [String(job), `${state} ${name}`]),
 };
 

@@ -152,6 +152,17 @@ describe('completion', () => {
     expect(await offered(['autogit-node', ...line])).toEqual(words);
   });
 
+  it('offers what GitLab can be compared with or made of, and what a machine keeps that served before', async () => {
+    const kept = { node: 'kang', name: 'fenced-1', at: null, bytes: null, doing: null, brought: null };
+    agent.gitlab = { mode: 'hosted', fenced: [kept] };
+    const row = { at: 1, version: null, epoch: 1, isOwn: true, because: 'what a restore has replaced' };
+    agent.backups = [{ ...row, id: 'replaced-2' }];
+    expect(await offered(['autogit-node', 'gitlab', 'diff', ''])).toBe('fenced-1 replaced-2');
+    expect(await offered(['autogit-node', 'gitlab', 'restore', 're'])).toBe('replaced-2');
+    expect(await offered(['autogit-node', 'gitlab', 'fenced', 'drop', ''])).toBe('fenced-1');
+    agent.gitlab = {};
+  });
+
   it('asks the agent of the home that stands in the line', async () => {
     const elsewhere = { AUTOGIT_HOME: join(dir, 'none') };
     expect(await offered(['autogit-node', '--home', home, 'why', '48'], elsewhere)).toBe('4813 4815');
