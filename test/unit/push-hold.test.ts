@@ -221,3 +221,10 @@ it('a push that is not to be taken is refused before any ref has changed, with t
   git(...who, 'commit', '-q', '--allow-empty', '-m', 'three');
   expect((await push()).code).toBe(0);
 }, 30_000);
+
+it('an agent that stands still refuses no push: it is asked for five seconds', async () => {
+  open.push(createServer(() => undefined).listen(path));
+  const hook = spawn('perl', ['-e', refusingHookText(path)], { stdio: ['ignore', 'ignore', 'pipe'] });
+  const code = await new Promise((done) => hook.once('close', done));
+  expect(code).toBe(0);
+}, 15_000);
