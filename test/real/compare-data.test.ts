@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { BorrowedRepository } from '../../node/hosting/vault/borrowed-repository.ts';
 import { compareData } from '../../node/hosting/vault/compare-data.ts';
-import { pageOf } from '../../node/hosting/vault/gitlab-compare.ts';
+import { compareWith, pageOf } from '../../node/hosting/vault/gitlab-compare.ts';
 import { storedNames, storedPath } from '../../node/hosting/vault/stored-names.ts';
 import { refsOf, repositoriesIn } from '../../node/hosting/vault/tree-refs.ts';
 import { Comparison } from '../../protocol/differences.ts';
@@ -122,6 +122,36 @@ it('names what changed since then, with how many commits came and went, by the p
   expect(notes).toEqual([]);
   const unnamed = await compare(null);
   expect(unnamed.rows[0]?.repository).toMatch(/^@hashed\/.*\.git$/);
+});
+
+it('what was found by the time that is over is told, with how many were not looked at; whoever stops it hears nothing', async () => {
+  for (const id of [1, 2, 3]) {
+    const path = repository(storedPath(id));
+    git(path, 'update-ref', 'refs/heads/main', commit(path, 'first'));
+  }
+  becomesThen();
+  for (const id of [1, 2, 3]) git(at('now', storedPath(id)), 'update-ref', '-d', 'refs/heads/main');
+  const cutAfter = (looked: number, reason?: DOMException) => {
+    const cut = new AbortController();
+    let seen = 0;
+    const nameOf = (stored: string): string => {
+      if (++seen > looked) cut.abort(reason);
+      return stored;
+    };
+    return compareData(side('then'), side('now'), { nameOf, signal: cut.signal });
+  };
+  const late = new DOMException('it took too long', 'TimeoutError');
+  const { rows, notes } = await cutAfter(2, late);
+  expect([rows.length, notes[0]]).toEqual([2, 'time ran out: 2 repositories were compared, and 1 not']);
+  await expect(cutAfter(2)).rejects.toThrow('aborted');
+  const what = { tree: folder, now: side('now'), id: 'fenced-1', wallMs: 0 };
+  mkdirSync(join(folder, 'fenced-1'));
+  cpSync(side('then').live, join(folder, 'fenced-1/live'), { recursive: true });
+  mkdirSync(join(folder, 'fenced-1/bulk'));
+  const sources = { projects: async () => [], backup: () => Promise.reject(late) };
+  await expect(compareWith({ ...what, ...sources, signal: AbortSignal.abort(late) })).rejects.toMatchObject({
+    message: expect.stringContaining('fenced-1 could not be compared in time'),
+  });
 });
 
 it('counts in a history by SHA-256 and through a pool that forks share', async () => {

@@ -1,6 +1,7 @@
 import { join, relative } from 'node:path';
 import type { Difference } from '../../../protocol/differences.ts';
 import { sentenceOf } from '../../../protocol/errors.ts';
+import { plural } from '../../../scheduler/phrases.ts';
 import { refuseLinked } from '../unlinked-file.ts';
 import { BorrowedRepository } from './borrowed-repository.ts';
 import { countsBeside, type FileCounts, fileCounts } from './bulk-files.ts';
@@ -39,28 +40,49 @@ export async function compareData(
   const rows: Difference[] = [];
   const counter = new CommitCounter(signal);
   const notes: string[] = [];
-  for (const stored of [...new Set([...wasThere, ...isThere])].sort()) {
+  const all = [...new Set([...wasThere, ...isThere])].sort();
+  for (const [index, stored] of all.entries()) {
     const row = { ...none, repository: nameOf(stored).slice(0, 500) };
     if (!present.has(stored)) rows.push({ ...row, what: 'gone' });
     else if (!old.has(stored)) rows.push({ ...row, what: 'new' });
-    else {
-      const both = [join(before, stored), join(after, stored)] as const;
-      const [a, b] = [await refsOf(both[0], signal), await refsOf(both[1], signal)];
-      if (a === null || b === null) {
-        rows.push({ ...row, what: 'unread' });
-        continue;
+    else
+      try {
+        rows.push(...(await changesOf(row, [join(before, stored), join(after, stored)], { counter, signal })));
+      } catch (error) {
+        if (!isLate(signal)) throw error;
+        notes.push(
+          `time ran out: ${plural(index, 'repository was', 'repositories were')} compared, and ${all.length - index} not`,
+        );
+        return { rows, files: [], notes: [...notes, 'files of artifacts and packages were not counted'] };
       }
-      const { changes, others } = refChanges(a, b);
-      for (const change of changes)
-        rows.push({ ...row, what: 'ref', ...change, ref: cut(change.ref, 1024), ...(await counter.of(both, change)) });
-      if (others > 0) rows.push({ ...row, what: 'others', added: others });
-    }
   }
   if (counter.problem !== null) notes.push(`commits are not counted: ${counter.problem}`);
-  const { counts, isWhole } = await fileCounts(then.bulk, now.bulk, signal);
-  if (!isWhole) notes.push('there are too many files of artifacts and packages to compare all of them');
-  return { rows, files: counts.map(withShortKind), notes };
+  const found = await fileCounts(then.bulk, now.bulk, signal).catch((error: unknown) => {
+    if (!isLate(signal)) throw error;
+    return { counts: [], isWhole: false };
+  });
+  if (!found.isWhole) notes.push('there are too many files of artifacts and packages to compare all of them');
+  return { rows, files: found.counts.map(withShortKind), notes };
 }
+
+/** Of a repository that is there then and now. */
+async function changesOf(
+  row: Omit<Difference, 'what'>,
+  both: readonly [then: string, now: string],
+  { counter, signal }: { counter: CommitCounter; signal: AbortSignal },
+): Promise<Difference[]> {
+  const [a, b] = [await refsOf(both[0], signal), await refsOf(both[1], signal)];
+  if (a === null || b === null) return [{ ...row, what: 'unread' }];
+  const { changes, others } = refChanges(a, b);
+  const rows: Difference[] = [];
+  for (const change of changes)
+    rows.push({ ...row, what: 'ref', ...change, ref: cut(change.ref, 1024), ...(await counter.of(both, change)) });
+  return others > 0 ? [...rows, { ...row, what: 'others', added: others }] : rows;
+}
+
+/** Nobody has stopped it: its time is over, and what was found by then is worth something. */
+export const isLate = ({ aborted, reason }: AbortSignal): boolean =>
+  aborted && (reason as Error | undefined)?.name === 'TimeoutError';
 
 const withShortKind = (one: FileCounts): FileCounts => ({ ...one, kind: cut(one.kind, 128) });
 

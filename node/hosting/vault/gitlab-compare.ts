@@ -1,7 +1,7 @@
 import type { Comparison, Difference } from '../../../protocol/differences.ts';
 import { AutogitError, sentenceOf } from '../../../protocol/errors.ts';
 import { asSentence } from '../../../protocol/ids.ts';
-import { type Compared, compareBackup, compareData, type DataSide, type ListBackup } from './compare-data.ts';
+import { type Compared, compareBackup, compareData, type DataSide, isLate, type ListBackup } from './compare-data.ts';
 import type { Restic } from './restic.ts';
 import { type NamedProject, storedNames } from './stored-names.ts';
 import { thenSide } from './then-side.ts';
@@ -57,15 +57,23 @@ export async function compareWith({
   const names = { nameOf: storedNames(named), signal };
   const side = thenSide(tree, id);
   let at = side?.at ?? 0;
-  let found: Compared;
-  if (side !== null) {
-    if (side.bulk === null) notes.push('of artifacts and packages there is nothing of then here');
-    found = await compareData({ live: side.live, bulk: side.bulk ?? now.bulk }, now, names);
-  } else if (/^[0-9a-f]{6,64}$/.test(id)) {
+  const compared = async (): Promise<Compared> => {
+    if (side !== null) {
+      if (side.bulk === null) notes.push('of artifacts and packages there is nothing of then here');
+      return compareData({ live: side.live, bulk: side.bulk ?? now.bulk }, now, names);
+    }
+    if (!/^[0-9a-f]{6,64}$/.test(id)) throw notHere(`${id} is not on this machine, or was thinned meanwhile`);
     const opened = await backup();
     at = opened.at;
-    found = await compareBackup(opened.list, now, names);
-  } else throw notHere(`${id} is not on this machine, or was thinned meanwhile`);
+    return compareBackup(opened.list, now, names);
+  };
+  const found = await compared().catch((cause: unknown) => {
+    if (!isLate(signal)) throw cause;
+    throw new AutogitError('backup', `${id} could not be compared in time: its disk, or its place, is slow`, {
+      cause,
+      hint: 'once less is done there, the same command again',
+    });
+  });
   notes.push(...found.notes);
   const { rows, files } = found;
   const passedMs = at === 0 ? 0 : Math.max(0, Math.round(wallMs - at));
