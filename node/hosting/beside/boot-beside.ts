@@ -23,7 +23,7 @@ import type { GitlabClone, GitlabClones } from '../clone/gitlab-clones.ts';
 import type { Drillable } from '../drill/drill-master.ts';
 import { gitlabTimings } from '../gitlab-state.ts';
 import { treeOf } from '../place-tree.ts';
-import { putHook, quietFile, wakingFile } from '../push/push-hook.ts';
+import { putHooks, quietFile, wakingFile } from '../push/push-hook.ts';
 import { replaceFile, systemTools } from '../system-tools.ts';
 import { withFix } from '../with-fix.ts';
 import type { BesidePort, ReadyClone } from './ready-clone.ts';
@@ -189,7 +189,7 @@ export class BootBeside implements BesidePort {
     const { clones, home, ledger, log } = this.#options;
     const { signal } = running.stop;
     const { data, image, preset, hostname, sshPort } = next;
-    const hooks = await putHook(home);
+    const hooks = await putHooks(home);
     await replaceFile(quietFile(home), '', systemTools);
     running.clone = await clones.start(
       {
