@@ -127,13 +127,15 @@ describe('the strict mode', () => {
   it('lets pass at once what only reads: pages and a fetch of git, whatever the size of its question', async () => {
     await lease(nowMs);
     const { inner, told, asks } = await connected();
-    await asks('GET /a HTTP/1.1\r\nHost: x\r\n\r\n');
-    inner.write('page');
-    await vi.waitUntil(() => told.back === 'page');
+    for (const back of ['page', 'pagepage']) {
+      await asks('GET /a HTTP/1.1\r\nHost: x\r\n\r\n');
+      inner.write('page');
+      await vi.waitUntil(() => told.back === back);
+    }
     await asks('POST /a.git/git-upload-pack HTTP/1.1\r\nHost: x\r\n\r\n');
     await asks(`0032want ${'a'.repeat(40)}\n`.repeat(100));
     inner.write('b'.repeat(300_000));
-    await vi.waitUntil(() => told.back.length === 300_004);
+    await vi.waitUntil(() => told.back.length === 300_008);
   });
 
   it.each([
@@ -147,6 +149,9 @@ describe('the strict mode', () => {
       'PO',
       'ST /x HTTP/1.1\r\n\r\n',
     ],
+    ['a write behind a page, in one piece', `GET / HTTP/1.1\r\nHost: x\r\n\r\n${push}`],
+    ['a write in the last piece of a fetch', 'POST /a.git/git-upload-pack HTTP/1.1\r\n\r\n', `0009done\n${push}`],
+    ['a write cut there', 'POST /a.git/git-upload-pack HTTP/1.1\r\n\r\n', '0009done\nPOST /x HT', 'TP/1.1\r\n\r\n'],
     ['what is no request', '\x16\x03\x01'],
     ['a fetch by name only', 'POST /x?y=/git-upload-pack HTTP/1.1\r\n\r\n'],
   ])('%s is held', async (_, ...pieces) => {

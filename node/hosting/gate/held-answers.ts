@@ -25,6 +25,8 @@ interface HeldParts {
 
 const reads = /^(?:GET|HEAD|OPTIONS) /;
 const fetches = /^POST [^ ?]*\/git-upload-pack(?:\?[^ ]*)? /;
+/** In the line of each request. */
+const requestMark = ' HTTP/1.';
 /** A method in capitals, or what there is of one. */
 const begins = /^[A-Z]{1,16}(?: |$)/;
 
@@ -39,6 +41,8 @@ export class HeldAnswers {
   #size = 0;
   #mayHaveWritten: boolean;
   #isFetch = false;
+  /** Of what came before, where a request's line may be cut. */
+  #tail = Buffer.alloc(0);
   #whenEmpty: (() => void) | null = null;
 
   constructor(parts: HeldParts) {
@@ -50,10 +54,15 @@ export class HeldAnswers {
   hears(chunk: Buffer): void {
     if (this.#mayHaveWritten) return;
     const line = chunk.subarray(0, 4096).toString('latin1');
-    if (reads.test(line)) this.#isFetch = false;
-    else if (fetches.test(line)) this.#isFetch = true;
+    const isOne = reads.test(line) || fetches.test(line);
+    if (isOne) this.#isFetch = fetches.test(line);
     // What a fetch asks for comes in several pieces.
     else if (!this.#isFetch || begins.test(line)) this.#mayHaveWritten = true;
+    // Behind its own line there is no other one: who asks ahead may ask for anything.
+    const text = Buffer.concat([this.#tail, chunk]);
+    this.#tail = Buffer.from(text.subarray(-requestMark.length + 1));
+    const own = isOne ? text.indexOf(requestMark) : -1;
+    if (text.includes(requestMark, own + 1)) this.#mayHaveWritten = true;
   }
 
   /** GitLab's answer, or a part of it. False: nothing more is read of it for now. */
