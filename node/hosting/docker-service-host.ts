@@ -4,12 +4,13 @@ import type Docker from 'dockerode';
 import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import type { Clock } from '../clock.ts';
 import { DockerConnection } from '../executors/docker-connection.ts';
-import { killContainer, removeContainer } from '../executors/docker-ending.ts';
-import { isEngineAway, noDocker, statusOf } from '../executors/docker-engine.ts';
+import { killContainer, killGroup, removeContainer } from '../executors/docker-ending.ts';
+import { isEngineAway, isSilent, noDocker, statusOf } from '../executors/docker-engine.ts';
 import { pull, wholeName } from '../executors/docker-image.ts';
 import { FrameReader } from '../executors/docker-log.ts';
 import { isNoSpace } from '../executors/image-store.ts';
 import { freezerOfProcess } from '../executors/run-cgroup.ts';
+import { endStuckExecs, groupNamed } from '../executors/stuck-exec.ts';
 import { pullProgress } from './pull-progress.ts';
 import { archOf, cloneLabels, keyOf, serviceLabels, serviceName, serviceOptions } from './service-container.ts';
 import type {
@@ -197,6 +198,8 @@ export class DockerServiceHost implements ServiceHost {
 
   async kill(id: string): Promise<void> {
     const docker = await this.#docker();
+    // Before the engine is asked anything of it: it may not say.
+    await killGroup(groupNamed(id));
     const found = await this.#inspect(id);
     if (!found?.State.Running) return;
     await killContainer(docker.getContainer(id), freezerOfProcess(found.State.Pid));
@@ -224,8 +227,12 @@ export class DockerServiceHost implements ServiceHost {
 
   async #inspect(id: string): Promise<Docker.ContainerInspectInfo | null> {
     const docker = await this.#docker();
+    const inspect = () => docker.getContainer(id).inspect();
     try {
-      return await docker.getContainer(id).inspect();
+      return await inspect().catch((cause: unknown) => {
+        if (isSilent(cause) && endStuckExecs(id)) return inspect();
+        throw cause;
+      });
     } catch (cause) {
       if (statusOf(cause) === 404) return null;
       return failed("the engine does not say how GitLab's container is", cause);

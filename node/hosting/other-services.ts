@@ -49,11 +49,11 @@ export async function endOthers(
 ): Promise<void> {
   for (const { id, data, epoch } of others) {
     log.warn(`a GitLab of this mesh that the ledger does not know (any more) is ended: ${data} of epoch ${epoch}`);
-    const look = await host.look(id);
     try {
+      const look = await host.look(id);
       if (look?.cgroup) freezeCgroup(look.cgroup);
     } catch {
-      // Gone meanwhile, or not ours to freeze: it is killed all the same.
+      // Gone meanwhile, not ours to freeze, or the engine does not say how it is: it is killed all the same.
     }
     await host.kill(id);
     await host.remove(id);

@@ -1,10 +1,10 @@
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../node/clock.ts';
-import { freezeCgroup, isCgroupFrozen } from '../../node/executors/run-cgroup.ts';
+import { cgroupProcesses, freezeCgroup, isCgroupFrozen } from '../../node/executors/run-cgroup.ts';
 import { DockerServiceHost } from '../../node/hosting/docker-service-host.ts';
 import { bridgeOf, serviceName } from '../../node/hosting/service-container.ts';
 import type { ServiceSpec } from '../../node/hosting/service-host.ts';
@@ -104,6 +104,27 @@ describe('a ServiceHost by a Docker Engine', () => {
     expect([await host.look(again), existsSync(`/sys/class/net/${spec.bridge}`)]).toEqual([null, false]);
     expect(existsSync(join(folder, 'data/word'))).toBe(true);
   });
+
+  it('a command that was begun as it froze keeps nobody from a look at it, nor from its end', async () => {
+    const id = await host.start(spec);
+    const group = (await host.look(id))?.cgroup as string;
+    const frozenWithACommand = async (): Promise<void> => {
+      freezeCgroup(group);
+      await expect.poll(() => isCgroupFrozen(group)).toBe(true);
+      const command = spawn('docker', ['exec', id, 'true'], { stdio: 'ignore' });
+      // Refused it is only where the runtime knows of that freezer, and was begun late enough.
+      const isStuck = (): boolean => command.exitCode !== null || cgroupProcesses(group).length > 1;
+      await expect.poll(isStuck, { timeout: 10_000 }).toBe(true);
+    };
+    await frozenWithACommand();
+    expect(await host.look(id)).toMatchObject({ isRunning: true, cgroup: group });
+    expect(isCgroupFrozen(group)).toBe(true);
+    await frozenWithACommand();
+    const began = performance.now();
+    await host.kill(id);
+    expect(performance.now() - began).toBeLessThan(5000);
+    expect((await host.look(id))?.isRunning).toBe(false);
+  }, 40_000);
 
   it('says of an image what it is, and why it cannot be had', async () => {
     const { arch } = await host.check();
