@@ -199,7 +199,7 @@ export class GitlabKeeper {
   }
 
   #keep(hosting: Hosting, mesh: string): KeptGitlab {
-    return new KeptGitlab(hosting, mesh, this.#options, this.#memory);
+    return new KeptGitlab(hosting, mesh, this.#options, this.#memory, () => this.#wake.abort());
   }
 
   /** What an agent of before hosted here: the ledger may want it still, or it has to be ended. */

@@ -63,12 +63,16 @@ export class KeptGitlab {
   /** Why the engine cannot be asked; then nothing is known, and what the gate was told holds. */
   engineProblem: string | null = null;
 
-  constructor(hosting: Hosting, mesh: string, options: KeeperOptions, memory: HostingMemory) {
+  /** Its keeper looks at once. */
+  readonly #lookNow: () => void;
+
+  constructor(hosting: Hosting, mesh: string, options: KeeperOptions, memory: HostingMemory, lookNow: () => void) {
     this.hosting = hosting;
     this.mesh = mesh;
     this.#options = options;
     this.#memory = memory;
-    this.lease = new LeaseAtGate(hosting.epoch, options.gateFor(hosting));
+    this.#lookNow = lookNow;
+    this.lease = new LeaseAtGate(hosting.epoch, options.gateFor(hosting), lookNow);
     this.care = new GitlabCare(options, memory);
     const isNew = () => this.#isNew;
     this.#place = new KeptPlace({ hosting, mesh, options, memory, isNew, say: (phase) => this.say(phase, null) });
@@ -122,6 +126,7 @@ export class KeptGitlab {
   beganAt(startedAtMs: number): void {
     this.become({ ...this.#life, bootMs: Math.max(0, this.#options.clock.wallMs() - startedAtMs) });
     this.askSoon();
+    this.#lookNow();
   }
 
   askSoon(): void {

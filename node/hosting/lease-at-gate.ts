@@ -29,6 +29,7 @@ export interface LeaseGate {
 export class LeaseAtGate {
   readonly epoch: number;
   readonly #gate: LeaseGate;
+  readonly #onBegun: () => void;
   #behind: BehindGate | null = null;
   #until = 0;
   #isClosed = false;
@@ -39,9 +40,11 @@ export class LeaseAtGate {
   /** Why the newest renewal did not count. */
   problem: string | null = null;
 
-  constructor(epoch: number, gate: LeaseGate) {
+  /** `onBegun`: one counts for the first time. */
+  constructor(epoch: number, gate: LeaseGate, onBegun: () => void = () => undefined) {
     this.epoch = epoch;
     this.#gate = gate;
+    this.#onBegun = onBegun;
   }
 
   /** ms of boot time until which its GitLab may run on this machine; 0: not at all. */
@@ -73,8 +76,10 @@ export class LeaseAtGate {
       this.#waiting = 0;
       try {
         await this.#gate.renew({ epoch: this.epoch, until, ...this.#behind });
+        const isFirst = this.#until === 0;
         this.#until = Math.max(this.#until, until);
         this.problem = null;
+        if (isFirst) this.#onBegun();
       } catch (error) {
         this.problem = sentenceOf(error);
       }
