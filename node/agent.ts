@@ -13,6 +13,7 @@ import { Member } from './agent/member.ts';
 import { networkLog, openMdnsDiscovery } from './agent/network-lines.ts';
 import { withNews } from './agent/news.ts';
 import { openNetwork, rememberPorts, startNetwork } from './agent/open-network.ts';
+import { OwnWebhook, webhookHere } from './agent/own-webhook.ts';
 import { openPairWindow } from './agent/pair-window.ts';
 import { PauseSwitch } from './agent/pause.ts';
 import { watchRemoval } from './agent/removal-watch.ts';
@@ -65,6 +66,7 @@ export class Agent {
   /** Set when the mesh has removed this machine. `wasIn`: this process had been in the mesh before. */
   removal: { wasIn: boolean } | null = null;
   #neighbours: Neighbours | null = null;
+  #webhook: OwnWebhook | null = null;
   #foundedAt: number | null = null;
   #enrolWords: { words: string | null; mesh: string | null } = { words: null, mesh: null };
   #end!: (end: End) => void;
@@ -194,6 +196,7 @@ export class Agent {
       leave: () => this.#leave(),
       warn: (sentence) => this.#log.warn(sentence),
       others: () => this.#neighbours?.list() ?? [],
+      webhook: () => this.#webhook,
     });
     const server = await serveSocket({ path: places(this.#options.home).socket, api, log: this.#log });
     this.#closers.push(() => server.close());
@@ -231,24 +234,10 @@ export class Agent {
   ): Promise<void> {
     const meshKey = await readMeshKey(store, identity.privateKey.raw);
     const member = new Member({
+      ...this.#options,
       ...has,
       store,
       network,
-      home: this.#options.home,
-      name: this.#options.name,
-      dockerHost: this.#options.dockerHost,
-      artifactLimitBytes: this.#options.artifactLimitBytes,
-      cacheLimitBytes: this.#options.cacheLimitBytes,
-      sharesCaches: this.#options.sharesCaches,
-      settingsFile: this.#options.settingsFile,
-      holdsCopies: this.#options.holdsCopies,
-      hasDrills: this.#options.hasDrills,
-      handsOver: this.#options.handsOver,
-      isStrict: this.#options.isStrict,
-      bootsBeside: this.#options.bootsBeside,
-      forwards: this.#options.forwards,
-      mdns: this.#options.mdns,
-      copyRateBytes: this.#options.copyRateBytes,
       version,
       nodeId: identity.id,
       durable: await store.load(),
@@ -294,7 +283,10 @@ export class Agent {
       moveTo: ({ id }) => this.#startOver({ switch: true, mesh: id }),
       signal: this.#stopping.signal,
     });
-    this.#ledgerReaders = [enrolServer, questions, removalWatch, this.#neighbours];
+    const webhook = new OwnWebhook(webhookHere(this.#options.webhook, member, network, store, this.#log));
+    this.#closers.push(() => webhook.stop());
+    this.#webhook = webhook;
+    this.#ledgerReaders = [enrolServer, questions, removalWatch, this.#neighbours, webhook];
     deferred.fill(network);
     member.start();
     await rememberPorts(store, network);

@@ -28,5 +28,7 @@ export function localNameOf(meshName: string): string | null {
   return label === '' ? null : `${label}.local`;
 }
 export const defaultPort = 7117;
+/** GitLab's webhooks come in there, where a machine's owner opens that door. */
+export const webhookPort = 7118;
 /** A machine that holds copies of GitLab lets its host in by one of these, the first that is free; all taken: by any. */
 export const copyPorts = { first: 7170, last: 7179 } as const;

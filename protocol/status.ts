@@ -106,6 +106,19 @@ export const StatusSnapshot = z.object({
       })
       .nullable(),
     flag: z.string().nullable(),
+    /** Only of a machine with a door for webhooks: what came through it since its agent began. `lastAt`: RFC 3339. */
+    webhook: z
+      .object({
+        url: z.string().nullable(),
+        projects: z.number(),
+        lastAt: z.string().nullable(),
+        hints: z.number(),
+        ignored: z.number(),
+        refused: z.number(),
+        lastRefusal: z.string().nullable(),
+        problem: z.string().nullable(),
+      })
+      .optional(),
     /** Only where a place for backups is named, or GitLab was restored. Times are RFC 3339. */
     vault: z
       .object({

@@ -39,7 +39,9 @@ const checkUrl = (context: PracticeContext, text: string): void => {
   }
   if (url.protocol !== 'http:' && url.protocol !== 'https:')
     throw refuseWith(422, { url: ['is blocked: only http and https'] });
-  if (isLocal(url.hostname) && !context.state.instance.allowLocalHooks)
+  const { allowLocalHooks, localHookPlaces: places = [] } = context.state.instance;
+  const isAllowed = allowLocalHooks || places.includes(url.hostname) || places.includes(url.host);
+  if (isLocal(url.hostname) && !isAllowed)
     throw refuseWith(422, {
       error: 'Invalid url given',
       url: ['is blocked: Requests to the local network are not allowed'],
@@ -78,8 +80,21 @@ const apply = (context: PracticeContext, hook: Hook, body: z.infer<typeof hookBo
 
 const settingsBody = z.object({
   allow_local_requests_from_web_hooks_and_services: flag.optional(),
+  outbound_local_requests_whitelist: z.array(z.string().max(255)).max(1000).optional(),
   max_artifacts_size: z.coerce.number().int().min(1).max(1_048_576).optional(),
 });
+
+const settingsIn = (context: PracticeContext): object => {
+  const { instance } = context.state;
+  return {
+    allow_local_requests_from_web_hooks_and_services: instance.allowLocalHooks,
+    outbound_local_requests_whitelist: instance.localHookPlaces ?? [],
+    max_artifacts_size: Math.ceil(artifactLimit(context) / 1_048_576),
+    runner_jobs_request_api_limit: context.limits.jobRequests,
+    runner_jobs_patch_trace_api_limit: context.limits.traces,
+    runner_jobs_endpoints_api_limit: context.limits.jobUpdates,
+  };
+};
 
 export const hookRoutes = (context: PracticeContext): Route[] => {
   const { state } = context;
@@ -91,13 +106,6 @@ export const hookRoutes = (context: PracticeContext): Route[] => {
     throw notFound('Hook');
   };
   const at = '/api/v4/projects/:id/hooks';
-  const settings = () => ({
-    allow_local_requests_from_web_hooks_and_services: state.instance.allowLocalHooks,
-    max_artifacts_size: Math.ceil(artifactLimit(context) / 1_048_576),
-    runner_jobs_request_api_limit: context.limits.jobRequests,
-    runner_jobs_patch_trace_api_limit: context.limits.traces,
-    runner_jobs_endpoints_api_limit: context.limits.jobUpdates,
-  });
   return [
     route('GET', at, (call) => {
       const project = changed(call);
@@ -139,16 +147,18 @@ export const hookRoutes = (context: PracticeContext): Route[] => {
     }),
     route('GET', '/api/v4/application/settings', (call) => {
       admin(state, call);
-      return ok(settings());
+      return ok(settingsIn(context));
     }),
     route('PUT', '/api/v4/application/settings', (call) => {
       admin(state, call);
       const body = read(settingsBody, call.body);
       const allow = body.allow_local_requests_from_web_hooks_and_services;
       if (allow !== undefined) state.saveInstance(Object.assign(state.instance, { allowLocalHooks: allow }));
+      const places = body.outbound_local_requests_whitelist;
+      if (places !== undefined) state.saveInstance(Object.assign(state.instance, { localHookPlaces: places }));
       const most = body.max_artifacts_size;
       if (most !== undefined) state.saveInstance(Object.assign(state.instance, { maxArtifactsMib: most }));
-      return ok(settings());
+      return ok(settingsIn(context));
     }),
   ];
 };

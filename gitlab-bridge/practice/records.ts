@@ -188,6 +188,8 @@ export interface Instance {
   jobKey: string;
   registrationToken: string;
   allowLocalHooks: boolean;
+  /** Places of the LAN, host or host:port, that hooks may reach all the same. */
+  localHookPlaces?: string[];
   /** "Maximum artifacts size" once somebody set it; before that the practice GitLab's own limit. */
   maxArtifactsMib?: number;
   lastSweepAt: number;

@@ -31,10 +31,12 @@ import { ownLog, trace } from './logs.ts';
 import type { Member } from './member.ts';
 import { type OtherMesh, otherMeshLines } from './other-meshes.ts';
 import { givenUpLines, slowGitlabLines, withOwnAttention } from './own-attention.ts';
+import type { OwnWebhook } from './own-webhook.ts';
 import type { PauseSwitch } from './pause.ts';
 import { endForOwner } from './pause-now.ts';
 import { RehearsalRequests } from './rehearsal-requests.ts';
 import { askHolders } from './token-holders.ts';
+import { WebhookRequests } from './webhook-requests.ts';
 
 const askMs = 3_000;
 const gitlabMs = 10_000;
@@ -52,6 +54,7 @@ interface ApiOptions {
   warn(sentence: string): void;
   /** Other meshes of this LAN. */
   others(): readonly OtherMesh[];
+  webhook(): OwnWebhook | null;
 }
 
 /** What agent.sock offers, answered from the core's state or by asking the leader. */
@@ -62,6 +65,7 @@ export class LocalApi implements AgentApi {
   readonly hosting: HostingRequests;
   readonly caches = new CacheRequests(() => this.#member().runs.caches);
   readonly rehearsals: RehearsalRequests;
+  readonly webhooks: WebhookRequests;
 
   constructor(options: ApiOptions) {
     this.#options = options;
@@ -72,6 +76,11 @@ export class LocalApi implements AgentApi {
       ledger: () => this.#ledger(),
       view: () => viewInput(this.#member().view()),
     });
+    const unseal = (sealed: string): string | null => {
+      const { box } = this.#member();
+      return box.canOpen(sealed) ? box.unseal(sealed) : null;
+    };
+    this.webhooks = new WebhookRequests(() => this.#ledger(), unseal);
     this.hosting = new HostingRequests({
       self: options.network.self,
       wallMs: () => options.clock.wallMs(),
@@ -82,10 +91,7 @@ export class LocalApi implements AgentApi {
       addressOf: (node) => options.network.addressOf(node),
       others: () => options.others(),
       fenced: () => fencedThere(viewInput(this.#member().view()), this.#ledger()),
-      unseal: (sealed) => {
-        const { box } = this.#member();
-        return box.canOpen(sealed) ? box.unseal(sealed) : null;
-      },
+      unseal,
       sealFor: (node, text) => this.#member().box.sealForVoters(text, node),
     });
     this.#misfits = new LeadersMisfits(
@@ -107,8 +113,11 @@ export class LocalApi implements AgentApi {
       row.address = (row.self ? ownAddress(network.addresses()) : network.addressOf(row.id)) ?? row.address;
     const others = otherMeshLines(this.#member().ledger(), this.#options.others());
     const slow = leads ? slowGitlabLines(this.#member().gitlab.queueAnswersMs) : [];
-    const hosting = this.#member().hosting.attention();
-    const more = [...hosting, ...others, ...givenUpLines(this.#member().givenUp), ...slow, ...misfits.map(misfitLine)];
+    const webhook = this.#options.webhook();
+    const seen = webhook?.seen();
+    if (seen) status.gitlab.webhook = seen;
+    const own = [...this.#member().hosting.attention(), ...(webhook?.attention() ?? [])];
+    const more = [...own, ...others, ...givenUpLines(this.#member().givenUp), ...slow, ...misfits.map(misfitLine)];
     status.attention = withOwnAttention(status, network.diagnosis.problems(), more);
     return status;
   }

@@ -256,6 +256,11 @@ export const commands: readonly Command[] = [
     run: async (c) => (await mesh()).settings(c),
   },
   {
+    path: 'webhook test',
+    help: "send each machine's door for GitLab's webhooks a delivery, and say what it answers",
+    run: async (c) => (await import('./webhook-command.ts')).test(c),
+  },
+  {
     path: 'doctor',
     help: 'check this machine, and say what to type',
     run: async (c) => (await import('../doctor/doctor-command.ts')).doctor(c),

@@ -1,4 +1,5 @@
 import { AutogitError } from '../../protocol/errors.ts';
+import { webhookPort } from '../../protocol/names.ts';
 import type { StatusSnapshot } from '../../protocol/status.ts';
 import { plural, standbyState } from '../../scheduler/phrases.ts';
 import { shownLines } from '../foreign-text.ts';
@@ -12,6 +13,7 @@ import { promptOf } from './mesh-commands.ts';
 import { sentence } from './output.ts';
 import { askHidden, confirm, hasTerminal } from './prompt.ts';
 import { attentionLine } from './table.ts';
+import { webhookRow } from './webhook-command.ts';
 
 type GitlabView = StatusSnapshot['gitlab'];
 type Drill = NonNullable<GitlabView['drills']>[number];
@@ -47,6 +49,7 @@ export function gitlabView({ gitlab, attention }: StatusSnapshot, isTerminal: bo
     ...(gitlab.drills ?? []).flatMap(drillRows),
     ...upgradeRows(gitlab),
     ...moveRows(gitlab),
+    ...webhookRow(gitlab),
     ['forecast', gitlab.forecast?.sentence ?? '-'],
     ['flag', gitlab.flag ?? '-'],
   ];
@@ -195,12 +198,18 @@ export async function connect(context: Context): Promise<number> {
   );
   const agent = await agentOf(context);
   // Before a token is asked for.
-  requireNotHosted((await agent.status()).snapshot.gitlab);
+  const { gitlab } = (await agent.status()).snapshot;
+  requireNotHosted(gitlab);
   const token = named === null ? await askToken(context, runnerTokens.length > 0) : secretOf(named);
   const outcome = await agent.gitlabConnect({ url, token, runnerTokens });
   if (settings.isOn('json')) out.json(outcome);
   requireDone(outcome, statusHint);
   if (!settings.isOn('json')) sentence(out, outcome.because);
+  // Not asked: a port on the LAN is opened by who wants it, and it takes the agent's next start.
+  if (token !== null && gitlab.webhook === undefined)
+    out.talk(
+      `the queue is looked at each second or three; GitLab tells of a job at once where a machine hears its webhooks: webhook: 0.0.0.0:${webhookPort} in autogit.yml, then its agent anew`,
+    );
   return exit.ok;
 }
 

@@ -1,4 +1,6 @@
 import { AutogitError } from '../../protocol/errors.ts';
+import type { StatusSnapshot } from '../../protocol/status.ts';
+import { plural } from '../../scheduler/phrases.ts';
 import { type AgentClient, findAgent } from '../local-api/socket-client.ts';
 import { readAddress } from '../network/addresses.ts';
 import { notApproved } from '../not-approved.ts';
@@ -18,6 +20,19 @@ interface AgentState {
   nodes: KnownNode[];
   /** Of the agent that runs; undefined when none does. */
   home?: string;
+}
+
+/** Of a machine with a door for webhooks. */
+function webhookFindings({ gitlab: { webhook }, attention }: StatusSnapshot): Finding[] {
+  if (webhook === undefined) return [];
+  const { url, lastAt, projects, problem } = webhook;
+  if (problem !== null) {
+    const fix = attention.find(({ code }) => code === 'webhook-problem')?.fix ?? 'autogit-node gitlab';
+    return [finding('webhook', 'warn', problem, fix)];
+  }
+  const last = lastAt === null ? 'nothing came through it yet' : `the last came ${lastAt}`;
+  const fix = lastAt === null ? 'autogit-node webhook test' : null;
+  return [finding('webhook', 'ok', `GitLab tells ${url ?? 'it'} of ${plural(projects, 'project')}; ${last}`, fix)];
 }
 
 /** What the running agent knows: its phase, GitLab, and what needs attention. Nothing more when none runs. */
@@ -62,6 +77,7 @@ export async function checkAgent(homes: readonly string[]): Promise<AgentState> 
     findings.push(
       finding('gitlab', state, `${gitlab.state} at ${gitlab.url ?? '?'}`, isWell ? null : 'autogit-node status'),
     );
+    findings.push(...webhookFindings(snapshot));
   }
   for (const { severity, sentence, fix } of snapshot.attention)
     if (severity !== 'info') findings.push(finding('mesh', severity, sentence, fix));

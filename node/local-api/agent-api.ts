@@ -76,6 +76,12 @@ export interface GitlabApi {
   gitlabDisconnect(request: { now: boolean; force: boolean }): Promise<ChangeOutcome>;
 }
 
+/** The doors through which GitLab tells at once that there is work. */
+export interface WebhookApi {
+  /** What each machine's door says to a delivery; `url` null: it has none. */
+  webhookTest(): Promise<{ node: string; url: string | null; ok: boolean; said: string }[]>;
+}
+
 /** GitLab itself, on a machine of the mesh. */
 export interface HostingApi {
   /** Looks at the machine that shall run it; changes nothing. */
@@ -173,4 +179,9 @@ export type AgentApi = PhaseApi &
   JobsApi &
   MembershipApi &
   GitlabApi &
-  OwnerApi & { readonly hosting: HostingApi; readonly rehearsals: RehearsalApi; readonly caches: CachesApi };
+  OwnerApi & {
+    readonly hosting: HostingApi;
+    readonly rehearsals: RehearsalApi;
+    readonly caches: CachesApi;
+    readonly webhooks: WebhookApi;
+  };

@@ -17,6 +17,7 @@ import type {
   PhaseApi,
   RehearsalApi,
   StatusApi,
+  WebhookApi,
 } from './agent-api.ts';
 import { bodies, type Failure, queries } from './socket-protocol.ts';
 
@@ -79,6 +80,7 @@ export const allRoutes = (api: AgentApi): Routes => ({
   ...jobsRoutes(api),
   ...membershipRoutes(api),
   ...gitlabRoutes(api),
+  ...webhookRoutes(api.webhooks),
   ...hostingRoutes(api.hosting),
   ...ownerRoutes(api),
   ...cacheRoutes(api.caches),
@@ -155,6 +157,10 @@ const membershipRoutes = (api: MembershipApi): Routes => ({
 const gitlabRoutes = (api: GitlabApi): Routes => ({
   '/v1/gitlab/connect': post(bodies.gitlabConnect, (request) => api.gitlabConnect(request)),
   '/v1/gitlab/disconnect': post(bodies.gitlabDisconnect, (request) => api.gitlabDisconnect(request)),
+});
+
+const webhookRoutes = (api: WebhookApi): Routes => ({
+  '/v1/webhook/test': post(bodies.webhookTest, async () => ({ rows: await api.webhookTest() })),
 });
 
 const hostingRoutes = (api: HostingApi): Routes => ({

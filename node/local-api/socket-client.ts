@@ -24,6 +24,7 @@ import {
   CopyPlan,
   DeployPlan,
   type DeployRequest,
+  DoorsTested,
   DrillAnswer,
   Failure,
   InviteAnswer,
@@ -74,6 +75,7 @@ export interface AgentClient {
     signal?: AbortSignal,
   ): AsyncIterable<string>;
   gitlabDisconnect(request: { now: boolean; force: boolean }): Promise<ChangeOutcome>;
+  webhookTest(): Promise<z.infer<typeof DoorsTested>>;
   /** Looks at the machine; changes nothing. */
   gitlabPlan(wish: DeployRequest): Promise<DeployPlan>;
   gitlabDeploy(wish: DeployRequest): Promise<ChangeOutcome>;
@@ -225,6 +227,7 @@ export function createClient(home: string): AgentClient {
     caches: () => get(CachesAnswer, '/v1/caches'),
     clearCaches: (project) => post(SaidAnswer, '/v1/caches/clear', { project }),
     gitlabDisconnect: (asked) => post(ChangeOutcome, '/v1/gitlab/disconnect', asked),
+    webhookTest: () => post(DoorsTested, '/v1/webhook/test', {}),
     gitlabPlan: (wish) => post(DeployPlan, '/v1/gitlab/plan', wish),
     gitlabDeploy: (wish) => post(ChangeOutcome, '/v1/gitlab/deploy', wish),
     gitlabCopies: () => post(CopiesAnswer, '/v1/gitlab/copies', {}),

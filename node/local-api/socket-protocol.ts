@@ -173,6 +173,7 @@ export const bodies = {
   reconcile: z.strictObject({}),
   /** `project`: its path at GitLab; null: all. */
   clearCaches: z.strictObject({ project: z.string().min(1).max(512).nullable() }),
+  webhookTest: z.strictObject({}),
   pause: z.strictObject({
     what,
     forMs: z
@@ -318,5 +319,8 @@ export const CachesAnswer = z.object({
 });
 export type CachesAnswer = z.infer<typeof CachesAnswer>;
 export const SaidAnswer = z.object({ said: Sentence });
+export const DoorsTested = z.object({
+  rows: z.array(z.object({ node: z.string(), url: z.string().nullable(), ok: z.boolean(), said: Sentence })),
+});
 export const InviteAnswer = z.object({ code: z.string(), expiresAt: z.number() });
 export type InviteAnswer = z.infer<typeof InviteAnswer>;

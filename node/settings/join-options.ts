@@ -9,6 +9,7 @@ import type { Environment } from '../store/home.ts';
 import { nameFromHost } from './node-name.ts';
 import { isPort, parseSize } from './quantities.ts';
 import { configOf, homeOf, type JoinOptions, type PlayedGpu, type Settings } from './settings.ts';
+import { webhookChecks, webhookSettings } from './settings-webhook.ts';
 
 /** By the flag, or by the line of the file in which it stands. */
 const badValue = (settings: Settings, key: string, flag: string, sentence: string): AutogitError => {
@@ -88,6 +89,7 @@ const checks: Record<string, { schema: z.ZodType; sentence: string }> = {
     schema: z.string().regex(/^(auto:\d{1,10}-\d{1,10}|[a-z_][\w.-]{0,31})$/i),
     sentence: 'it is no user name, nor auto, nor auto:FIRST-LAST',
   },
+  ...webhookChecks,
   maxRuns: { schema: z.int().min(1).max(limits.runsInFlight), sentence: 'at least 1' },
 };
 
@@ -148,6 +150,7 @@ export function joinOptions(settings: Settings, env: Environment = process.env):
     cacheLimitBytes: settings.number('cacheLimit') ?? undefined,
     sharesCaches: settings.text('cacheShare') !== 'never',
     mdns: settings.isOn('mdns'),
+    webhook: webhookSettings(settings),
     user: settings.text('user'),
     playGpus: playedGpus(settings),
     input: settings.isOn('input') && !settings.isOn('service'),

@@ -1,4 +1,5 @@
 import type { Flag } from './settings-flag.ts';
+import { webhookFlags } from './settings-webhook.ts';
 
 /** Of a GitLab that the mesh hosts. In autogit.yml they stand under `gitlab:`, some also as the seed design has them. */
 const deployFlags: readonly Flag[] = [
@@ -301,6 +302,7 @@ export const gitlabFlags: readonly Flag[] = [
   ...upgradeFlags,
   ...moveFlags,
   ...vaultFlags,
+  ...webhookFlags,
   {
     key: 'gitlab.tokenEnv',
     name: 'token-env',

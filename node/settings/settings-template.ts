@@ -49,6 +49,7 @@ const parts: readonly (readonly [title: string, keys: readonly string[]])[] = [
     ],
   ],
   ['How machines find each other', ['mdns', 'peers', 'listen', 'mesh']],
+  ['Told at once by GitLab', ['webhook', 'webhookUrl', 'webhookTls', 'webhookAllow']],
   [
     'GitLab',
     [
@@ -88,6 +89,10 @@ const examples = ({ host, cores }: TemplateFacts): Readonly<Record<string, strin
   peers: '[]',
   listen: '[/ip4/0.0.0.0/tcp/7117]',
   mesh: 'home',
+  webhook: '0.0.0.0:7118',
+  webhookUrl: `https://${nameFromHost(host)}.lan:7118`,
+  webhookTls: '/etc/ssl/private/webhook.pem',
+  webhookAllow: '[192.168.1.5]',
   'gitlab.tokenEnv': 'GITLAB_TOKEN',
   'gitlab.hostname': `${nameFromHost(host)}.lan`,
   'gitlab.tlsCert': '/etc/ssl/gitlab.crt',
@@ -112,6 +117,8 @@ const remarks = (facts: TemplateFacts): Readonly<Record<string, string>> => ({
   peers: 'none unless said; machines of one LAN find each other',
   listen: 'without it: port 7117 on all addresses',
   mesh: 'without it: the one that answers',
+  webhook: 'off unless said: it opens a port',
+  webhookAllow: 'any unless said',
   'gitlab.tokenEnv': 'the token itself is never written here',
   'gitlab.image': 'a GitLab that the mesh deploys',
   'gitlab.data': 'without it: in the home of its agent',

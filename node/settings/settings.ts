@@ -3,6 +3,7 @@ import { configFile, type Environment, systemHome, userHome } from '../store/hom
 import type { Note, Place } from './settings-note.ts';
 import { type Flag, flags, flagsOf, spellingOf, variableOf } from './settings-table.ts';
 import { parseOne, parseText, type Value } from './settings-value.ts';
+import type { WebhookSettings } from './settings-webhook.ts';
 
 export type Source = 'flag' | 'variable' | 'file' | 'default';
 /** `where`: the variable, or the file, the line and, where it is another, the key; absent for flags and defaults. */
@@ -72,6 +73,8 @@ export interface JoinOptions {
   /** False: caches of jobs are neither given to other machines of the mesh nor taken from them. */
   sharesCaches: boolean;
   mdns: boolean;
+  /** Null: GitLab cannot tell it anything. */
+  webhook: WebhookSettings | null;
   user: string | null;
   playGpus: PlayedGpu[];
   /** May questions be asked on the terminal? */

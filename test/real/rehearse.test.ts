@@ -44,6 +44,7 @@ async function commandAt(one: LabMember): Promise<(...args: string[]) => ReturnT
     leave: async () => 'gone',
     warn: () => {},
     others: () => [],
+    webhook: () => null,
   });
   const home = await served(api);
   return (...args) => runCli(['--home', home, ...args], cleanEnv(home));

@@ -54,6 +54,10 @@ export class SmallAgent implements AgentApi {
     },
   };
   kept: Awaited<ReturnType<AgentApi['caches']['caches']>>['rows'] = [];
+  readonly webhooks: AgentApi['webhooks'] = this;
+  async webhookTest() {
+    return [];
+  }
   isWaiting = false;
   queue = 0;
   asked: unknown[] = [];

@@ -263,6 +263,11 @@ describe('join', () => {
     [{ dashboard: '127.0.0.1:99999' }, /^dashboard .*port up to 65535$/],
     [{ dockerHost: 'tcp://10.0.0.2:65536' }, /^dockerHost .*port up to 65535$/],
     [{ maxRuns: '0' }, /^maxRuns/],
+    [{ webhook: '0.0.0.0:70000' }, /^webhook "0.0.0.0:70000": it is HOST:PORT.*; or off$/],
+    [{ webhook: 'http://kang' }, /^webhook/],
+    [{ webhookUrl: 'kang.lan:7118' }, /^webhookUrl/],
+    [{ webhookUrl: 'http://ann:secret@kang.lan' }, /^webhookUrl/],
+    [{ webhookAllow: ['192.168.1.0/40'] }, /^webhookAllow/],
     [{ new: 'x'.repeat(64) }, /^--new/],
     [{ playGpu: ['RTX'] }, /^--play-gpu/],
     [{ dockerHost: '/var/run/docker.sock' }, /^dockerHost/],
@@ -271,6 +276,25 @@ describe('join', () => {
     expect(() => join({ given })).toThrow(
       expect.objectContaining({ code: 'bad-flag', message: expect.stringMatching(message) }),
     );
+  });
+
+  it('a door for webhooks only where it is asked for', () => {
+    const door = (given: Record<string, unknown>) => join({ given: given as never }).webhook;
+    expect([door({}), door({ webhook: 'off' }), door({ webhookUrl: 'http://kang.lan' })]).toEqual([null, null, null]);
+    expect(door({ webhook: '0.0.0.0' })).toEqual({ host: '0.0.0.0', port: 7118, url: null, tlsFile: null, allow: [] });
+    expect(['[::]:80', '::', 'fd00::1', '10.0.0.5:1', 'kang.lan'].map((webhook) => door({ webhook }))).toMatchObject([
+      { host: '::', port: 80 },
+      { host: '::', port: 7118 },
+      { host: 'fd00::1', port: 7118 },
+      { host: '10.0.0.5', port: 1 },
+      { host: 'kang.lan', port: 7118 },
+    ]);
+    const more = { webhookUrl: 'https://kang.lan/x/', webhookTls: '/etc/x.pem', webhookAllow: ['10.0.0.0/8'] };
+    expect(door({ webhook: '0.0.0.0:9', ...more })).toMatchObject({
+      url: 'https://kang.lan/x',
+      tlsFile: '/etc/x.pem',
+      allow: ['10.0.0.0/8'],
+    });
   });
 
   it('makes a name of any host name', () => {

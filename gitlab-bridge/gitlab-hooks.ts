@@ -1,0 +1,84 @@
+import { z } from 'zod';
+import { AutogitError } from '../protocol/errors.ts';
+import { AdminDoor } from './gitlab-admin.ts';
+import { isHtml } from './http-call.ts';
+
+const Listed = z.array(z.object({ id: z.int().positive(), url: z.string() }));
+const pageSize = 100;
+/** GitLab lets a project have 100 of them unless its admin says otherwise. */
+const pagesMost = 5;
+
+interface HookWish {
+  url: string;
+  token: string;
+  /** `whsec_…`; a GitLab before 19 does not know it, and does not sign. */
+  signingToken: string;
+  /** Shown in GitLab's list of hooks, where it is new enough to have names. */
+  name: string;
+}
+
+/** Webhooks of projects, with an admin's token. Throws AutogitError `gitlab-*`. */
+export class GitlabHooks {
+  readonly #door: AdminDoor;
+
+  constructor(options: { url: string; token: string; timeoutMs: number }) {
+    this.#door = new AdminDoor(options);
+  }
+
+  /** Null: that project is gone, or has none that an admin may see. */
+  async list(project: number): Promise<{ id: number; url: string }[] | null> {
+    const found: { id: number; url: string }[] = [];
+    for (let page = 1; page <= pagesMost; page++) {
+      const path = `/projects/${project}/hooks?per_page=${pageSize}&page=${page}`;
+      const reply = await this.#door.raw('GET', path);
+      if (reply.status === 404 && !isHtml(reply.headers)) return null;
+      const some = this.#door.parse(Listed, 'the hooks of a project', reply);
+      found.push(...some);
+      if (some.length < pageSize) break;
+    }
+    return found;
+  }
+
+  /** Makes it, or makes `hook` so. Answers its id. `gitlab-refused`: GitLab sends nothing to such an address. */
+  async set(project: number, hook: number | null, wish: HookWish): Promise<number> {
+    const path = `/projects/${project}/hooks${hook === null ? '' : `/${hook}`}`;
+    const { url, token, signingToken, name } = wish;
+    const reply = await this.#door.raw(hook === null ? 'POST' : 'PUT', path, {
+      ...{ url, token, name, description: 'jobs begin sooner: the mesh looks at the queue at once' },
+      signing_token: signingToken,
+      ...{ push_events: false, job_events: true, pipeline_events: true, enable_ssl_verification: true },
+    });
+    const isBlocked =
+      reply.status === 422 &&
+      !isHtml(reply.headers) &&
+      /block|not allowed|invalid url/i.test(reply.body.toString('utf8'));
+    if (isBlocked) {
+      const { host } = new URL(url);
+      throw new AutogitError(
+        'gitlab-refused',
+        `GitLab sends no webhooks to ${host}: its administrator allows none to the local network`,
+        {
+          hint: `in GitLab, Admin area > Settings > Network > Outbound requests: add ${host} to the addresses that hooks may access (or allow the local network to webhooks)`,
+        },
+      );
+    }
+    const Made = z.object({ id: z.int().positive() });
+    return this.#door.parse(Made, 'a webhook of a project', reply).id;
+  }
+
+  /** Gone already is fine. */
+  async remove(project: number, hook: number): Promise<void> {
+    const reply = await this.#door.raw('DELETE', `/projects/${project}/hooks/${hook}`);
+    if (reply.status !== 404 || isHtml(reply.headers)) this.#door.requireSuccess('the removal of a webhook', reply);
+  }
+
+  /** Lets hooks go to that one place of the local network; all else that is allowed stays as it is. */
+  async allow(host: string): Promise<void> {
+    const path = '/application/settings';
+    const Allowed = z.object({ outbound_local_requests_whitelist: z.array(z.string()).nullish() });
+    const before = (await this.#door.json(Allowed, 'GET', path)).outbound_local_requests_whitelist ?? [];
+    if (before.includes(host)) return;
+    const reply = await this.#door.raw('PUT', path, { outbound_local_requests_whitelist: [...before, host] });
+    this.#door.requireSuccess('the list of local addresses that hooks may reach', reply);
+  }
+}

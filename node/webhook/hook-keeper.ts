@@ -1,0 +1,206 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { z } from 'zod';
+import { GitlabHooks } from '../../gitlab-bridge/gitlab-hooks.ts';
+import { GitlabProjects } from '../../gitlab-bridge/gitlab-projects.ts';
+import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
+import type { Store } from '../ports.ts';
+import { hookPath, hookPlan } from './hook-plan.ts';
+import { type DoorSecrets, signingToken } from './webhook-secrets.ts';
+
+const timeoutMs = 10_000;
+/** Between two projects, so that GitLab hardly feels it. */
+const gapMs = 20;
+/** New projects are looked for so often; and all hooks, which a person may have removed. */
+const lookEveryMs = 120_000;
+const allEveryMs = 6 * 3_600_000;
+/** One project may refuse; that many, and the others would too. */
+const failuresMost = 3;
+const storeKey = 'webhook-hooks';
+
+/** Hooks that this machine has made, so that it can remove them: project and hook. */
+const Kept = z.object({ gitlab: z.string(), hooks: z.array(z.tuple([z.int().positive(), z.int().positive()])) });
+
+interface GitlabWay {
+  gitlab: string;
+  token: string;
+}
+
+/** What hooks there shall be; null: none. */
+export interface HooksWanted {
+  gitlab: string;
+  adminToken: string;
+  ledger: Ledger;
+  self: string;
+  /** Of this machine's door, as GitLab reaches it: without a slash at its end. */
+  door: string;
+  secrets: DoorSecrets;
+  /** It removes also those of machines that the mesh has no more. */
+  leads: boolean;
+  /** The mesh runs that GitLab: its owner is who opened this door, and its settings are ours. */
+  isOurs: boolean;
+}
+
+interface KeeperOptions {
+  /** `unclear`: this machine cannot tell yet, and changes nothing. */
+  wanted(): HooksWanted | null | 'unclear';
+  /** The GitLab that the mesh knows, and its token as far as this machine holds it. */
+  way(): GitlabWay | null;
+  store: Pick<Store, 'get' | 'put'>;
+  warn(sentence: string): void;
+  info(sentence: string): void;
+}
+
+/**
+ * Each machine that has a door sets the hooks that lead to it, in every project, by itself: nobody has to know another's address, and
+ * what is done twice ends the same. Life: `look` whenever something may have changed -> `stop`.
+ */
+export class HookKeeper {
+  readonly #options: KeeperOptions;
+  /** Project -> hook, of those that are as they shall be. */
+  #done = new Map<number, number>();
+  #doneOf = '';
+  #allAt = 0;
+  #kept: z.infer<typeof Kept> | null = null;
+  /** Of the GitLab at which hooks are, also when the mesh has forgotten it. */
+  #way: GitlabWay | null = null;
+  #looking: Promise<void> | null = null;
+  #again = false;
+  #timer: NodeJS.Timeout | null = null;
+  #hasEnded = false;
+  /** What keeps GitLab from telling this machine anything. */
+  problem: { sentence: string; hint: string | null } | null = null;
+
+  constructor(options: KeeperOptions) {
+    this.#options = options;
+    this.#timer = setInterval(() => this.look(), lookEveryMs);
+  }
+
+  /** Projects that have a hook to this machine. */
+  get hooks(): number {
+    return this.#done.size;
+  }
+
+  look(): void {
+    if (this.#hasEnded) return;
+    this.#again = this.#looking !== null;
+    this.#looking ??= this.#look().finally(() => {
+      this.#looking = null;
+      if (this.#again) this.look();
+    });
+  }
+
+  /** They stay: an agent that ends comes back. */
+  async stop(): Promise<void> {
+    this.#hasEnded = true;
+    if (this.#timer !== null) clearInterval(this.#timer);
+    await this.#looking;
+  }
+
+  async #look(): Promise<void> {
+    try {
+      this.#kept ??= keptIn(await this.#options.store.get(storeKey));
+      const [wanted, way] = [this.#options.wanted(), this.#options.way()];
+      if (wanted === 'unclear') return;
+      if (way !== null && (this.#kept.hooks.length === 0 || way.gitlab === this.#kept.gitlab)) this.#way = way;
+      if (this.#kept.hooks.length > 0 && this.#kept.gitlab !== wanted?.gitlab) await this.#removeAll(this.#kept);
+      if (wanted === null) [this.#done, this.#doneOf] = [new Map(), ''];
+      else {
+        this.#way = way;
+        await this.#setAll(wanted);
+      }
+      this.#solved();
+    } catch (error) {
+      const sentence = sentenceOf(error);
+      if (this.problem?.sentence !== sentence && !this.#hasEnded)
+        this.#options.warn(`webhooks: ${sentence}; until then the queue is looked at each second or three`);
+      this.problem = { sentence, hint: error instanceof AutogitError ? error.hint : null };
+    }
+  }
+
+  #solved(): void {
+    if (this.problem !== null) this.#options.info('webhooks: the hooks are set again');
+    this.problem = null;
+  }
+
+  async #setAll(wanted: HooksWanted): Promise<void> {
+    const { gitlab, adminToken, door, secrets, ledger, self } = wanted;
+    const of = `${gitlab} ${door} ${secrets.token}`;
+    const now = performance.now();
+    if (of !== this.#doneOf || now >= this.#allAt) {
+      [this.#done, this.#doneOf, this.#allAt] = [new Map(), of, now + allEveryMs];
+      // Before the first is made: what is there after a crash is then removed all the same.
+      if (this.#kept?.gitlab !== gitlab) await this.#keep({ gitlab, hooks: [] });
+    }
+    const way = { url: gitlab, token: adminToken, timeoutMs };
+    const hooks = new GitlabHooks(way);
+    const wish = {
+      url: `${door}${hookPath(ledger.mesh.id, self)}`,
+      token: secrets.token,
+      signingToken: signingToken(secrets),
+      name: `autogit ${ledger.mesh.name}`.slice(0, 255),
+    };
+    const projects = await new GitlabProjects(way).list();
+    const there = new Set(projects.map(({ id }) => id));
+    for (const id of this.#done.keys()) if (!there.has(id)) this.#done.delete(id);
+    const open = projects.filter(({ id }) => !this.#done.has(id));
+    const failed: unknown[] = [];
+    for (const { id } of open) {
+      if (this.#hasEnded || failed.length >= failuresMost) break;
+      await this.#setOne(hooks, id, wish, wanted).catch((error) => void failed.push(error));
+      await sleep(gapMs);
+    }
+    if (open.length > 0) await this.#keep({ gitlab, hooks: [...this.#done] });
+    if (failed.length > 0) throw failed[0];
+  }
+
+  async #setOne(
+    hooks: GitlabHooks,
+    project: number,
+    wish: Parameters<GitlabHooks['set']>[2],
+    { ledger, self, leads, isOurs }: HooksWanted,
+  ): Promise<void> {
+    const there = await hooks.list(project);
+    if (there === null) return;
+    const plan = hookPlan(there, ledger, self, leads);
+    for (const hook of plan.remove) await hooks.remove(project, hook);
+    const set = (): Promise<number> => hooks.set(project, plan.set, wish);
+    const id = await set().catch(async (error: unknown) => {
+      if (!(isOurs && error instanceof AutogitError && error.code === 'gitlab-refused')) throw error;
+      await hooks.allow(new URL(wish.url).host);
+      return set();
+    });
+    this.#done.set(project, id);
+  }
+
+  /** Of a GitLab that is left, or where this machine has no door any more. */
+  async #removeAll({ gitlab, hooks }: z.infer<typeof Kept>): Promise<void> {
+    const { warn, info } = this.#options;
+    if (this.#way?.gitlab !== gitlab)
+      warn(`webhooks: ${hooks.length} at ${gitlab} stay there, as its token is not here any more; they lead nowhere`);
+    else {
+      const client = new GitlabHooks({ url: gitlab, token: this.#way.token, timeoutMs });
+      let failed = 0;
+      for (const [project, hook] of hooks)
+        await client.remove(project, hook).catch(() => {
+          failed += 1;
+        });
+      if (failed > 0) warn(`webhooks: ${failed} of ${hooks.length} could not be removed from ${gitlab}`);
+      else info(`webhooks: ${hooks.length} removed from ${gitlab}`);
+    }
+    await this.#keep({ gitlab: '', hooks: [] });
+  }
+
+  async #keep(kept: z.infer<typeof Kept>): Promise<void> {
+    this.#kept = kept;
+    await this.#options.store.put(storeKey, JSON.stringify(kept));
+  }
+}
+
+function keptIn(text: string | null): z.infer<typeof Kept> {
+  try {
+    return Kept.parse(JSON.parse(text ?? ''));
+  } catch {
+    return { gitlab: '', hooks: [] };
+  }
+}

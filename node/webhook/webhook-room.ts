@@ -1,0 +1,233 @@
+import { readFileSync, statSync } from 'node:fs';
+import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
+import { leavingOf } from '../../scheduler/disconnecting.ts';
+import type { Log } from '../log.ts';
+import type { Store } from '../ports.ts';
+import type { WebhookSettings } from '../settings/settings-webhook.ts';
+import { sourcesOf } from './allowed-sources.ts';
+import { HookKeeper, type HooksWanted } from './hook-keeper.ts';
+import { type DoorCounts, WebhookDoor } from './webhook-door.ts';
+import { type DoorSecrets, doorSecrets } from './webhook-secrets.ts';
+
+/** A hint is passed on so often at most; the last of several is never lost. */
+const hintEveryMs = 100;
+const openAgainMs = 30_000;
+const refusalEveryMs = 60_000;
+
+export interface WebhookHere {
+  self: string;
+  /** Null: this machine's owner wants no door. */
+  settings: WebhookSettings | null;
+  ledger(): Ledger | null;
+  /** Null: sealed for others. */
+  unseal(sealed: string): string | null;
+  leads(): boolean;
+  /** Multiaddrs of this machine. */
+  addresses(): string[];
+  hint(): void;
+  wallMs(): number;
+  store: Pick<Store, 'get' | 'put'>;
+  log: Pick<Log, 'info' | 'warn'>;
+}
+
+interface Problem {
+  sentence: string;
+  hint: string | null;
+}
+
+/** This machine's door for webhooks, and the hooks that lead to it. Life: `start` -> `ledgerChanged`s -> `stop`. */
+export class WebhookRoom {
+  readonly #here: WebhookHere;
+  readonly #keeper: HookKeeper;
+  #door: WebhookDoor | null = null;
+  #counts: DoorCounts | null = null;
+  #doorProblem: Problem | null = null;
+  #opening: Promise<void> | null = null;
+  #timers = new Set<NodeJS.Timeout>();
+  #hintAt = Number.NEGATIVE_INFINITY;
+  #isHintDue = false;
+  #refusalSaidAt = Number.NEGATIVE_INFINITY;
+  #secrets: { of: string; token: string; secrets: DoorSecrets } | null = null;
+  #certificateAt = 0;
+  #hasEnded = false;
+
+  constructor(here: WebhookHere) {
+    this.#here = here;
+    const { store, log } = here;
+    this.#keeper = new HookKeeper({
+      store,
+      warn: (sentence) => log.warn(sentence),
+      info: (sentence) => log.info(sentence),
+      wanted: () => this.#wanted(),
+      way: () => {
+        const known = this.#known();
+        const gitlab = this.#here.ledger()?.gitlab.url ?? null;
+        return known === null || gitlab === null ? null : { gitlab, token: known.token };
+      },
+    });
+  }
+
+  start(): void {
+    this.#open();
+    this.#keeper.look();
+  }
+
+  ledgerChanged(): void {
+    this.#keeper.look();
+  }
+
+  async stop(): Promise<void> {
+    this.#hasEnded = true;
+    for (const timer of this.#timers) clearTimeout(timer);
+    await this.#opening;
+    await Promise.all([this.#door?.close(), this.#keeper.stop()]);
+  }
+
+  get problem(): Problem | null {
+    return this.#doorProblem ?? this.#keeper.problem;
+  }
+
+  seen(): { url: string | null; hooks: number; counts: DoorCounts | null } {
+    return { url: this.#url(), hooks: this.#keeper.hooks, counts: this.#counts };
+  }
+
+  #later(afterMs: number, act: () => void): void {
+    if (this.#hasEnded) return;
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer);
+      act();
+    }, afterMs);
+    this.#timers.add(timer);
+  }
+
+  #open(): void {
+    const { settings } = this.#here;
+    if (settings === null || this.#hasEnded) return;
+    this.#opening = this.#tryToOpen(settings).finally(() => {
+      this.#opening = null;
+    });
+  }
+
+  async #tryToOpen(settings: WebhookSettings): Promise<void> {
+    const { wallMs, log } = this.#here;
+    try {
+      this.#door = await WebhookDoor.open({
+        host: settings.host,
+        port: settings.port,
+        pem: settings.tlsFile === null ? null : this.#certificate(settings.tlsFile),
+        allow: settings.allow.length === 0 ? null : sourcesOf(settings.allow),
+        secrets: () => this.#known()?.secrets ?? null,
+        onHint: () => this.#hinted(),
+        onRefused: (because, from) => this.#refused(because, from),
+        wallMs,
+      });
+      this.#counts = this.#door.counts;
+      this.#doorProblem = null;
+      log.info(`webhooks of GitLab are heard at ${settings.host}:${this.#door.port}`);
+      if (settings.tlsFile !== null) this.#later(openAgainMs, () => this.#renew(settings));
+      this.#keeper.look();
+    } catch (error) {
+      const sentence = sentenceOf(error);
+      if (this.#doorProblem?.sentence !== sentence) log.warn(sentence);
+      this.#doorProblem = { sentence, hint: error instanceof AutogitError ? error.hint : null };
+      this.#later(openAgainMs, () => this.#open());
+    }
+  }
+
+  #certificate(file: string): string {
+    try {
+      this.#certificateAt = statSync(file).mtimeMs;
+      return readFileSync(file, 'utf8');
+    } catch (cause) {
+      throw new AutogitError(
+        'bad-config',
+        `the certificate of the door for webhooks cannot be read: ${(cause as Error).message}`,
+        {
+          cause,
+          hint: 'name a file that the agent may read: --webhook-tls FILE',
+        },
+      );
+    }
+  }
+
+  /** What renewed the certificate wrote the same file anew: the next connection sees the new one. */
+  #renew(settings: WebhookSettings): void {
+    const file = settings.tlsFile ?? '';
+    try {
+      if (statSync(file).mtimeMs !== this.#certificateAt) {
+        this.#door?.renew(this.#certificate(file));
+        this.#here.log.info('webhooks: the new certificate is served');
+      }
+      this.#doorProblem = null;
+    } catch (error) {
+      const sentence = `webhooks: the new certificate is not served: ${sentenceOf(error)}`;
+      if (this.#doorProblem?.sentence !== sentence) this.#here.log.warn(sentence);
+      this.#doorProblem = { sentence, hint: 'one file of PEM with the certificate, its chain and its key' };
+    }
+    this.#later(openAgainMs, () => this.#renew(settings));
+  }
+
+  /** The mesh's token for GitLab, where this machine may lead and so holds it, and what its door believes. */
+  #known(): { token: string; secrets: DoorSecrets } | null {
+    const { ledger, unseal, self } = this.#here;
+    const known = ledger();
+    const sealed = known?.gitlab.token ?? null;
+    if (known === null || sealed === null || known.gitlab.url === null) return null;
+    if (this.#secrets?.of !== sealed) {
+      const token = unseal(sealed);
+      if (token === null) return null;
+      this.#secrets = { of: sealed, token, secrets: doorSecrets(token, known.mesh.id, self) };
+    }
+    return this.#secrets;
+  }
+
+  #url(): string | null {
+    const { settings, addresses } = this.#here;
+    if (settings === null) return null;
+    if (settings.url !== null) return settings.url;
+    const { host, port, tlsFile } = settings;
+    const isAny = host === '0.0.0.0' || host === '::';
+    const own = isAny ? addresses().flatMap((one) => /^\/ip[46]\/([^/]+)\/tcp\//.exec(one)?.[1] ?? []) : [host];
+    const [name] = own.filter((one) => !isAny || !/^(127\.|::1$)/.test(one));
+    const shown = name?.includes(':') ? `[${name}]` : name;
+    return shown === undefined ? null : `${tlsFile === null ? 'http' : 'https'}://${shown}:${port}`;
+  }
+
+  #wanted(): HooksWanted | null | 'unclear' {
+    const { ledger: read, self, leads, settings } = this.#here;
+    const [ledger, known, door] = [read(), this.#known(), this.#url()];
+    if (ledger === null) return 'unclear';
+    const { url: gitlab, token, mode } = ledger.gitlab;
+    if (settings === null || gitlab === null || token === null || leavingOf(ledger) !== null) return null;
+    // A port that is taken for a moment, a token that is not sealed for this machine yet: no reason to remove any.
+    if (known === null || door === null || this.#door === null) return 'unclear';
+    const isOurs = mode === 'hosted';
+    return { gitlab, adminToken: known.token, ledger, self, door, secrets: known.secrets, leads: leads(), isOurs };
+  }
+
+  #hinted(): string {
+    if (!this.#here.leads()) return 'heard: another machine leads, and has a hook of its own';
+    const now = performance.now();
+    if (now - this.#hintAt >= hintEveryMs) {
+      this.#hintAt = now;
+      this.#here.hint();
+    } else if (!this.#isHintDue) {
+      this.#isHintDue = true;
+      this.#later(this.#hintAt + hintEveryMs - now, () => {
+        this.#isHintDue = false;
+        this.#hintAt = performance.now();
+        this.#here.hint();
+      });
+    }
+    return "heard: this machine leads, and looks at GitLab's queue";
+  }
+
+  /** A line a minute at most, whoever knocks. */
+  #refused(because: string, from: string): void {
+    const now = performance.now();
+    if (now - this.#refusalSaidAt < refusalEveryMs) return;
+    this.#refusalSaidAt = now;
+    this.#here.log.warn(`a webhook${from === '' ? '' : ` from ${from}`} was refused: ${because}`);
+  }
+}
