@@ -272,13 +272,14 @@ export const Answer = z.discriminatedUnion('kind', [
   }),
   AdoptionState.extend({ kind: z.literal('adoption') }),
   LeaderLossSeen.extend({ kind: z.literal('rehearsal') }),
-  /** `isPlace` false: nothing there was made by a mesh. `found` null: it cannot be taken. `address`: as of `deploy-checked`. */
+  /** `isPlace` false: nothing there was made by a mesh. `found` null: it cannot be taken. `address`, `ipv6`: as of `deploy-checked`. */
   z.object({
     kind: z.literal('left-checked'),
     isPlace: z.boolean(),
     checks: z.array(DeployCheck).max(64),
     found: LeftFound.nullable(),
     address: HostedGitlab.shape.hostname,
+    ipv6: HostedGitlab.shape.ipv6,
   }),
   /** `door`: to be tried; one of an earlier version opens none. */
   z.object({

@@ -3,7 +3,7 @@ import type { ChangeOutcome } from '../../protocol/changes.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
-import { hostedUrl, whyNotAbove, whyNotDeploy } from '../../scheduler/hosting/hosted-edits.ts';
+import { addressAtFirst, hostedUrl, whyNotAbove, whyNotDeploy } from '../../scheduler/hosting/hosted-edits.ts';
 import { nodeName } from '../../scheduler/snapshot-view.ts';
 import { shown } from '../foreign-text.ts';
 import { checkOf, refusalCheck } from '../hosting/deploy-check.ts';
@@ -48,13 +48,13 @@ export class RegainRequests {
     const answer = await this.#ask(node, { kind: 'check-left', wish });
     if (answer.kind !== 'left-checked')
       throw new AutogitError('bad-message', `${host} answered with ${answer.kind} to what it was asked`);
-    const { isPlace, checks, found, address } = answer;
+    const { isPlace, checks, found, address, ipv6 } = answer;
     if (!isPlace || found === null) return { ...none, isPlace, lines: checks };
     const isOwn = found.mesh === ledger.mesh.id;
     const refused = whyNotDeploy(ledger, node) ?? whyNotAbove(ledger, node);
     return {
       ...{ host, isPlace, found },
-      url: hostedUrl({ hostname: wish.hostname ?? address, port: wish.port }),
+      url: hostedUrl({ ...addressAtFirst(ledger, wish, { address, ipv6, isKnown: true }), port: wish.port }),
       lines: [
         ...checks,
         ...(isOwn ? [] : [this.#living(found.mesh)]),

@@ -10,7 +10,7 @@ import { presets } from '../hosting/presets.ts';
 import { imageToRestore } from '../hosting/protect/protect-way.ts';
 import { isLeftPlace, type LeftPlace, leftWords, lookAtPlace, refuseNear } from '../hosting/regain/left-place.ts';
 import { takePlace } from '../hosting/regain/take-place.ts';
-import { hostAddress } from './hosting-answers.ts';
+import { reachedAt } from './hosting-answers.ts';
 
 interface RegainSources {
   home: string;
@@ -41,18 +41,19 @@ export class RegainRoom {
 
   async #check({ wish }: Ask & { kind: 'check-left' }): Promise<Answer> {
     const { home, dockerHost, network } = this.#sources;
-    const address = hostAddress(network.addresses());
+    const { hostname: address, ...ipv6 } = reachedAt(network);
+    const at = { address, ...ipv6 };
     let left: LeftPlace;
     try {
       if (!isLeftPlace(wish.data)) {
         refuseNear(wish.data);
-        return { kind: 'left-checked', isPlace: false, checks: [], found: null, address };
+        return { kind: 'left-checked', isPlace: false, checks: [], found: null, ...at };
       }
       left = await lookAtPlace(wish.data, this.#mesh.mesh);
     } catch (error) {
       if (!(error instanceof AutogitError)) throw error;
       const checks = [checkOf('fail', 'place', error.message, error.hint)];
-      return { kind: 'left-checked', isPlace: true, checks, found: null, address };
+      return { kind: 'left-checked', isPlace: true, checks, found: null, ...at };
     }
     const image = wish.image ?? left.image ?? imageToRestore('gitlab/gitlab-ce:latest', left.version);
     const facts = await deployFacts({ ...wish, image }, { home, mesh: left.mesh, dockerHost });
@@ -66,7 +67,7 @@ export class RegainRoom {
       ...{ at: left.at, round: left.round && roundText(left.round.name), version: left.version, image },
     };
     const place = checkOf(left.kind === 'folder' ? 'warn' : 'ok', 'place', leftWords(left));
-    return { kind: 'left-checked', isPlace: true, checks: [place, versionLine(left, image), ...lines], found, address };
+    return { kind: 'left-checked', isPlace: true, checks: [place, versionLine(left, image), ...lines], found, ...at };
   }
 
   async #take({ path, mesh, data, epoch }: Ask & { kind: 'take-left' }): Promise<Answer> {

@@ -84,6 +84,10 @@ describe('a deployment that a person asks for', () => {
       },
     ]);
 
+    // Where it has no other: as the deployment says it.
+    const bare = requests(mesh(), () => ({ ...left, ipv6: 'fd00::7' }) as Answer);
+    expect((await bare.lines.gitlabRegainPlan(regaining)).url).toBe('http://[fd00::7]:8080');
+    expect((await bare.lines.gitlabRegainPlan({ ...regaining, hostname: 'git.lan' })).url).toBe('http://git.lan:8080');
     others = [{ id: 'mesh-of-before', name: 'old home', member: 'attic', inSight: 2 }];
     const living = await lines.gitlabRegainPlan(regaining);
     expect(living.lines.find(({ what }) => what === 'mesh')).toMatchObject({
