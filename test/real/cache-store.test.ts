@@ -11,6 +11,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeEach, describe, expect, it } from 'vitest';
+import { CacheRequests } from '../../node/agent/cache-requests.ts';
 import { byteName } from '../../node/executors/byte-names.ts';
 import { readTar } from '../../node/executors/tar-format.ts';
 import { type CacheHead, OpenCache } from '../../node/runs/cache/cache-file.ts';
@@ -185,7 +186,12 @@ describe('caches that are kept', () => {
     truncateSync(store.fileOf(owner, 'l'), 10);
     expect(await store.clear('lab/two')).toMatchObject({ count: 1 });
     expect((await store.list()).map(({ project }) => project).sort()).toEqual(['', 'lab/one']);
+    // As a person asks for it.
+    const requests = new CacheRequests(() => store);
+    expect(await requests.caches()).toMatchObject({ count: 2, rows: [{}, {}] });
+    await expect(requests.clearCaches('lab/none')).rejects.toMatchObject({ hint: expect.stringContaining('cache') });
     expect(await store.clear(null)).toMatchObject({ count: 2 });
+    expect(await requests.clearCaches(null)).toBe('this machine keeps no caches');
     expect(await store.list()).toEqual([]);
   });
 });

@@ -1,8 +1,9 @@
-import { execFileSync } from 'node:child_process';
+import { execFile, execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { type SocketServer, serveSocket } from '../../node/local-api/unix-server.ts';
 import { places } from '../../node/store/home.ts';
@@ -41,6 +42,28 @@ describe('an invite at a terminal', () => {
     expect(await screen.ended).toBe(0);
     expect(screen.text).toMatch(/AUTOGIT_INVITE=\S+ autogit-node join\r?\n/);
     expect(screen.text).not.toContain('--invite');
+  });
+});
+
+describe('caches at a terminal', () => {
+  it('are shown with what they may take, and removed by project', async () => {
+    const at = Date.now() - 7_200_000;
+    agent.kept = [
+      { project: 'lab/one', key: 'deps-protected', sizeBytes: 2 << 20, savedAt: at, usedAt: Date.now() },
+      { project: '', key: '', sizeBytes: 1 << 20, savedAt: at, usedAt: at },
+    ];
+    const screen = typing('cache');
+    expect(await screen.ended).toBe(0);
+    expect(screen.text).toMatch(/PROJECT +SIZE +KEPT +USED +KEY\r?\nlab\/one +2 MiB +2 h +\S+ s +deps-protected\r?\n/);
+    expect(screen.text).toMatch(
+      /\? +1 MiB .* damaged, or of another version\r?\n3 MiB of at most 1 GiB \(--cache-limit\)/,
+    );
+    const piped = await promisify(execFile)(process.execPath, [bin, '--home', home, 'cache', '--json']);
+    expect(JSON.parse(piped.stdout)).toMatchObject({ count: 2, rows: [{ project: 'lab/one' }, {}] });
+    const clearing = typing('cache', 'clear', 'lab/one');
+    expect(await clearing.ended).toBe(0);
+    expect(clearing.text).toContain('removed 2 caches, 3 MiB');
+    expect(agent.asked).toContainEqual({ clearCaches: 'lab/one' });
   });
 });
 

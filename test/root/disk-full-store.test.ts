@@ -1,9 +1,11 @@
 import { execFileSync } from 'node:child_process';
-import { closeSync, cpSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, cpSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
+import { HomeDisk } from '../../node/agent/home-disk.ts';
 import type { Store } from '../../node/ports.ts';
+import { CacheStore } from '../../node/runs/cache/cache-store.ts';
 import { openStore } from '../../node/store/level-store.ts';
 
 /** A disk of its own for each test, small enough to be filled. */
@@ -95,4 +97,31 @@ it('an agent that is killed while its disk is full starts again when there is ro
   expect((await after.load()).promise.term).toBe(5);
   await after.close();
   await expect(store.close()).resolves.toBeUndefined();
+});
+
+it('caches of jobs are given back before a job is ended for the full disk', async () => {
+  const said: string[] = [];
+  const ended: string[] = [];
+  const log = { info: (text: string) => void said.push(text), warn: (text: string) => void said.push(text) };
+  const caches = new CacheStore({ home: disk, limitBytes: 4 << 20, log, wallMs: () => Date.now() });
+  const owner = { instance: 'i', projectId: 1, executor: 'docker', architecture: 'amd64' };
+  const file = await caches.spool();
+  writeFileSync(file, Buffer.alloc(3 << 20));
+  await caches.keep(owner, 'k', file);
+  const watch = new HomeDisk({
+    home: disk,
+    bootMs: () => performance.now(),
+    running: () => [{ run: 'r', job: 7, usedBytes: async () => 2 << 20 }],
+    endRun: (run) => void ended.push(run),
+    giveWay: (bytes) => caches.giveBack(bytes),
+    onFull: () => {},
+  });
+  fillDisk(100);
+  await watch.look();
+  expect(said).toEqual([expect.stringMatching(/^the disk is full: removed 1 caches of jobs, 3 MiB/)]);
+  expect(ended).toEqual([]);
+  // Nothing is left to give: now it is the job's turn.
+  expect(() => writeFileSync(join(disk, 'more'), Buffer.alloc(6 << 20))).toThrow(/ENOSPC/);
+  await watch.look();
+  expect(ended).toEqual(['r']);
 });

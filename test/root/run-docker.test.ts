@@ -33,7 +33,7 @@ first:
 second:
   stage: b
   cache: { key: deps, paths: [deps/] }
-  script: ["cat out/a.txt", "cat deps/sub/soft; stat -c '%a %h %u' deps/hard; id -u", "exit 3"]
+  script: ["cat out/a.txt", "cat deps/sub/soft; cat deps/hard; stat -c '%a %u' deps/hard; id -u", "exit 3"]
 `,
       'data.txt': 'of the tree\n',
     });
@@ -60,8 +60,8 @@ second:
     expect(text).toMatch(
       /after success, on it\n[\s\S]*Creating cache deps-protected\.\.\.[\s\S]*kept on kang\nCreated cache\nUploading/,
     );
-    // As the job's own user, with its mode, and one file under both names.
-    expect(words).toMatch(/Successfully extracted cache\n[\s\S]*\ndep\n711 2 (\d+)\n\1\n/);
+    // As the job's own user, with its mode; the image has no find and no xargs, so the engine was asked for each name.
+    expect(words).toMatch(/Successfully extracted cache\n[\s\S]*\ndep\ndep\n711 (\d+)\n\1\n/);
   });
 
   it('stands still in its container while nobody is heard, and is ended by a cancel', async () => {
