@@ -11,11 +11,15 @@ const lookEveryMs = 60_000;
 
 type SystemInfo = Awaited<ReturnType<Docker['info']>>;
 
+const isPodman = (version: object): boolean =>
+  ((version as { Components?: { Name?: string }[] }).Components ?? []).some(({ Name }) => Name === 'Podman Engine');
+
 /** This node's way to its engine, and whether the engine answers. */
 export class DockerConnection {
   readonly #named: string | null;
   /** Until one answers it is looked for anew: it may be installed, or started, later. */
   #hasAnswered = false;
+  #isPodman: Promise<boolean> | null = null;
   #at: string | null = null;
   readonly #clock: Pick<Clock, 'bootMs'>;
   #engine: Promise<Docker> | null = null;
@@ -36,7 +40,7 @@ export class DockerConnection {
   docker(): Promise<Docker> {
     refuseSsh(this.#named);
     const at = this.#hasAnswered ? this.#at : dockerAddress(this.#named, { forJobs: true });
-    if (at !== this.#at) this.#engine = null;
+    if (at !== this.#at) this.#engine = this.#isPodman = null;
     this.#at = at;
     // By DOCKER_HOST dockerode knows of TLS and its files.
     const address = addressOf(at === process.env.DOCKER_HOST ? this.#named : at);
@@ -58,6 +62,18 @@ export class DockerConnection {
     const { DockerRootDir } = info as { DockerRootDir?: string };
     this.folder = isHere && DockerRootDir && existsSync(DockerRootDir) ? DockerRootDir : null;
     return info;
+  }
+
+  /** Whether it is Podman, which answers as Docker does, but for what it says of its parts. */
+  isPodman(): Promise<boolean> {
+    this.#isPodman ??= this.docker()
+      .then((docker) => docker.version())
+      .then((version) => isPodman(version))
+      .catch((error: unknown) => {
+        this.#isPodman = null;
+        throw error;
+      });
+    return this.#isPodman;
   }
 
   /** Throws `no-docker`. A ping is answered by an engine whose other half (containerd) stands still: now and then it is asked for more. */

@@ -43,7 +43,7 @@ export function isEngineAway(error: unknown): boolean {
  * (gitlab-runner calls all of it a runner system failure, after three tries.)
  */
 const own =
-  /\bexec: "|executable file .*not found|unable to find user|no matching entries in (?:passwd|group)|OCI runtime attempted to invoke|crun: .*permission denied/i;
+  /\bexec: "|executable file .*not found|unable to find user|no matching entries in (?:passwd|group)|OCI runtime attempted to invoke|open executable: permission denied/i;
 export function startErrorCode(cause: unknown): 'image-unusable' | 'executor-failed' {
   if (cause instanceof AutogitError && cause.code === 'image-unusable') return cause.code;
   return statusOf(cause) !== undefined && own.test((cause as Error).message) ? 'image-unusable' : 'executor-failed';

@@ -10,13 +10,13 @@ import { DockerConnection } from './docker-connection.ts';
 import { containerName, containerOptions, createContainer, labels } from './docker-container.ts';
 import { runBytes } from './docker-disk.ts';
 import { removeContainer } from './docker-ending.ts';
-import { isEngineAway, isLocal, startErrorCode, statusOf, whileAway } from './docker-engine.ts';
+import { isLocal, startErrorCode, statusOf, whileAway } from './docker-engine.ts';
 import { ensureImage, type FoundImage } from './docker-image.ts';
 import { DockerImages } from './docker-images.ts';
-import { JobsNetwork } from './docker-network.ts';
+import { JobsNetwork, runBridge } from './docker-network.ts';
 import { controlDir, type DockerRun, firstFiles } from './docker-run.ts';
 import { DockerServices, removeServices, type ServicesPlace } from './docker-services.ts';
-import { sweepRuns } from './docker-sweep.ts';
+import { LeftRuns } from './docker-sweep.ts';
 import { lookUpUser } from './docker-user.ts';
 import { DockerWorkspace } from './docker-workspace.ts';
 import { dockerFeatures } from './features.ts';
@@ -50,9 +50,6 @@ export interface DockerExecutorOptions {
   exists?: (path: string) => boolean;
 }
 
-/** What could not be removed or looked at is tried again so often. */
-const againMs = 5000;
-
 interface NewContainer {
   spec: ExecutorSpec;
   /** Of its image, as the job says it. */
@@ -77,10 +74,7 @@ export class DockerExecutor implements Executor {
   readonly #network: JobsNetwork;
   #wasAway = false;
   readonly #store: ImageStore;
-  /** Runs of before this process. */
-  #known: ReadonlySet<string> | null = null;
-  /** Runs that this process has made or looked for. */
-  readonly #own = new Set<string>();
+  readonly #left: LeftRuns;
   readonly #images: DockerImages;
 
   constructor(options: DockerExecutorOptions) {
@@ -97,7 +91,8 @@ export class DockerExecutor implements Executor {
       wallMs: this.#clock.wallMs,
     });
     this.#store = new ImageStore(() => this.#engine.folder, this.#clock.bootMs);
-    this.#network = new JobsNetwork(options.node, () => this.#docker());
+    this.#left = new LeftRuns(options.node, () => this.#docker());
+    this.#network = new JobsNetwork(options.node, this.#engine);
   }
 
   async check(): Promise<string> {
@@ -117,9 +112,7 @@ export class DockerExecutor implements Executor {
     }
     if (!this.#wasAway) return;
     this.#wasAway = false;
-    // A call that was called off may have been done after all: a container of a job that has failed since.
-    const known = this.#known;
-    if (known) void this.#sweep((run) => known.has(run) || this.#own.has(run)).catch(() => undefined);
+    this.#left.engineIsBack();
   }
 
   workFolder(): string | null {
@@ -139,13 +132,13 @@ export class DockerExecutor implements Executor {
 
   /** Nothing of the job has run before it is prepared, so an engine that goes away meanwhile is waited for. */
   prepare(spec: ExecutorSpec, signal: AbortSignal, onMade: OnMade = async () => undefined): Promise<Workspace> {
-    this.#own.add(spec.run);
+    this.#left.own.add(spec.run);
     return whileAway(() => this.#prepare(spec, signal, onMade), { signal })
       .finally(() => this.#images.release(spec.run))
       .catch((error: unknown) => {
-        this.#own.delete(spec.run);
+        this.#left.own.delete(spec.run);
         // Nothing of the job has run, and nothing of it stays; unless it is prepared anew meanwhile.
-        this.#removeLater(spec.run, 0, () => !this.#own.has(spec.run));
+        this.#left.removeLater(spec.run, 0, () => !this.#left.own.has(spec.run));
         if (isNoSpace(error)) this.#store.metFull(spec.image ?? this.#options.defaultImage ?? '');
         throw error;
       });
@@ -168,7 +161,7 @@ export class DockerExecutor implements Executor {
     for (const warning of [...(odd === null ? [] : [odd]), ...planned.warnings]) note(`WARNING: ${warning}`);
     const place = await this.#placeOf(spec);
     if (planned.services.length === 0) {
-      const [image, network] = await Promise.all([this.#image(known, name, signal), this.#network.ensure()]);
+      const [image, network] = await Promise.all([this.#image(known, name, signal), this.#network.ensure(spec.run)]);
       const workspace = await this.#begin({ spec, name, image, network, paths, signal, beside: null });
       await onMade(workspace);
       return workspace;
@@ -181,6 +174,7 @@ export class DockerExecutor implements Executor {
       imageOf: (other, image, either) => this.#image({ ...other, variables: known.variables }, image, either),
       begin: (made) => this.#begin({ spec, name, paths, ...made }),
       onMade,
+      isPodman: await this.#engine.isPodman(),
     });
   }
 
@@ -213,7 +207,8 @@ export class DockerExecutor implements Executor {
       extraHosts: this.#hosts(),
       ...(aliases && { aliases }),
     });
-    const made = { nonce, keeper: 2 as const, memoryBytes: spec.memoryBytes };
+    const hasBridge = beside === null && network === runBridge(spec.run);
+    const made = { nonce, keeper: 2 as const, memoryBytes: spec.memoryBytes, hasBridge };
     let found: Workspace | null = null;
     let container: Docker.Container;
     try {
@@ -251,7 +246,7 @@ export class DockerExecutor implements Executor {
 
   /** Without an engine nobody knows whether the run's container goes on: it is waited for until `signal` aborts. */
   adopt(spec: ExecutorSpec, handle: string, signal?: AbortSignal): Promise<Workspace | null> {
-    this.#own.add(spec.run);
+    this.#left.own.add(spec.run);
     const limitMs = signal ? Number.POSITIVE_INFINITY : 0;
     return whileAway(
       async () => {
@@ -286,33 +281,15 @@ export class DockerExecutor implements Executor {
     const keeper = label[labels.keeper] === '2' ? 2 : 1;
     const memoryBytes = found.HostConfig.Memory || null;
     const user = await lookUpUser(container, spec.run, label[labels.user] ?? '');
-    const workspace = this.#workspace(docker, spec, found.Id, { nonce, keeper, memoryBytes, services }, user);
+    const hasBridge = services === null && found.HostConfig.NetworkMode === runBridge(spec.run);
+    const made = { nonce, keeper, memoryBytes, services, hasBridge } as const;
+    const workspace = this.#workspace(docker, spec, found.Id, made, user);
     await workspace.resumeTimeouts();
     return workspace;
   }
 
-  async sweep(known: ReadonlySet<string>): Promise<string[]> {
-    this.#known = known;
-    try {
-      return await this.#sweep((run) => known.has(run));
-    } catch (error) {
-      // Done when the engine is back; what this process has made or found since is no left-over.
-      if (isEngineAway(error))
-        setTimeout(() => void this.sweep(new Set([...known, ...this.#own])).catch(() => undefined), againMs).unref();
-      throw error;
-    }
-  }
-
-  async #sweep(isKept: (run: string) => boolean): Promise<string[]> {
-    return sweepRuns(await this.#docker(), this.#options.node, isKept);
-  }
-
-  /** All that there is of a run, until it is gone: the engine may be away for long, or busy with it. */
-  #removeLater(run: string, waitMs = againMs, isDue: () => boolean = () => true): void {
-    const timer = setTimeout(() => {
-      if (isDue()) this.#sweep((other) => other !== run).catch(() => this.#removeLater(run, againMs, isDue));
-    }, waitMs);
-    timer.unref();
+  sweep(known: ReadonlySet<string>): Promise<string[]> {
+    return this.#left.sweep(known);
   }
 
   async usedBytes(handle: string, device: number): Promise<number> {
@@ -331,7 +308,7 @@ export class DockerExecutor implements Executor {
     docker: Docker,
     spec: ExecutorSpec,
     containerId: string,
-    made: Pick<DockerRun, 'nonce' | 'keeper' | 'memoryBytes' | 'services'>,
+    made: Pick<DockerRun, 'nonce' | 'keeper' | 'memoryBytes' | 'services' | 'hasBridge'>,
     user: { uid: number; gid: number },
   ) {
     const paths = jobPaths(spec, '/builds');
@@ -346,8 +323,9 @@ export class DockerExecutor implements Executor {
       user,
       firstFiles: firstFiles(jobEnvironment(spec, paths), paths, user),
       clock: this.#clock,
+      node: this.#options.node,
       onRemoved: () => this.#images.tidyAfterRun(),
-      onLeft: () => this.#removeLater(spec.run),
+      onLeft: () => this.#left.removeLater(spec.run),
     });
   }
 }

@@ -5,7 +5,10 @@ import { freezeCgroup, groupOfContainer, isCgroupFrozen, thawIfFrozen, waitFroze
 
 /** A run that may not go on must stand still soon: an engine that does not answer is passed by. */
 const pauseMs = 2_000;
-const isGone = (error: unknown): boolean => [404, 409].includes((error as { statusCode?: number }).statusCode ?? 0);
+/** It is not there, or does not run: Docker's numbers, and Podman's words. */
+const isGone = (error: unknown): boolean =>
+  [404, 409].includes((error as { statusCode?: number }).statusCode ?? 0) ||
+  /can't pause: container state improper/.test((error as Error).message);
 
 interface FreezingPlace {
   container: Docker.Container;

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type Docker from 'dockerode';
 import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
+import type { DockerConnection } from './docker-connection.ts';
 import { labels } from './docker-container.ts';
 import { statusOf } from './docker-engine.ts';
 import { runSlug } from './run-slug.ts';
@@ -8,16 +9,17 @@ import { runSlug } from './run-slug.ts';
 /** One bridge for all jobs of a node, on which containers do not reach each other. */
 export class JobsNetwork {
   readonly #node: string;
-  readonly #docker: () => Promise<Docker>;
+  readonly #engine: Pick<DockerConnection, 'docker' | 'isPodman'>;
   #making: Promise<string> | null = null;
 
-  constructor(node: string, docker: () => Promise<Docker>) {
+  constructor(node: string, engine: Pick<DockerConnection, 'docker' | 'isPodman'>) {
     this.#node = node;
-    this.#docker = docker;
+    this.#engine = engine;
   }
 
-  /** Its name. Looked for each time: `docker network prune` takes what no container uses. */
-  ensure(): Promise<string> {
+  /** The name of the network for a run. Looked for each time: `docker network prune` takes what no container uses. */
+  async ensure(run: string): Promise<string> {
+    if (await this.#engine.isPodman()) return ensureRunBridge(await this.#engine.docker(), this.#node, run, true);
     this.#making ??= this.#make().finally(() => {
       this.#making = null;
     });
@@ -25,7 +27,7 @@ export class JobsNetwork {
   }
 
   async #make(): Promise<string> {
-    return ensureBridge(await this.#docker(), "the jobs' network", {
+    return ensureBridge(await this.#engine.docker(), "the jobs' network", {
       Name: this.#name(),
       Labels: { [labels.node]: this.#node },
       Options: { 'com.docker.network.bridge.enable_icc': 'false' },
@@ -59,11 +61,17 @@ async function ensureBridge(docker: Docker, what: string, bridge: Bridge): Promi
   return Name;
 }
 
-/** The bridge of a job with services, on which its containers reach each other, and no other job's. */
-export const ensureRunBridge = (docker: Docker, node: string, run: string): Promise<string> =>
+export const runBridge = (run: string): string => `autogit-${runSlug(run)}`;
+
+/**
+ * The bridge of one job, on which its containers reach each other, and no other job's. With Podman every job has one: it does not
+ * keep containers of one bridge apart, and bridges only where it is told to.
+ */
+export const ensureRunBridge = (docker: Docker, node: string, run: string, isPodman: boolean): Promise<string> =>
   ensureBridge(docker, "the job's network", {
-    Name: `autogit-${runSlug(run)}`,
+    Name: runBridge(run),
     Labels: { [labels.node]: node, [labels.run]: run },
+    ...(isPodman && { Options: { isolate: 'true' } }),
   });
 
 const removeTries = 30;

@@ -25,6 +25,10 @@ export interface DockerRun {
   services: DockerServices | null;
   /** As the container was made; for the sentence of a job that wanted more. */
   memoryBytes: number | null;
+  /** It has a bridge of its own, without services on it. */
+  hasBridge: boolean;
+  /** As its labels have it. */
+  node: string;
   onRemoved(): void;
   /** Called when the container could not be removed: it is tried again until it is gone. */
   onLeft(): void;

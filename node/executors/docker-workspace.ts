@@ -8,6 +8,7 @@ import { isEngineAway, statusOf, whileAway, withLimit } from './docker-engine.ts
 import { DockerFiles } from './docker-files.ts';
 import { DockerFreezing } from './docker-freezing.ts';
 import { recordedExit, stepMarks } from './docker-log.ts';
+import { removeRunBridges } from './docker-network.ts';
 import { recordedOutput } from './docker-record.ts';
 import type { KnownGroup } from './docker-removal.ts';
 import type { DockerRun } from './docker-run.ts';
@@ -25,6 +26,22 @@ const endSaidMs = 2000;
 const soonMs = 3000;
 /** After an adoption: a step whose script is there but which process 1 has not begun within this was never begun. */
 const beginMs = 3000;
+
+const ownGroup = ({ containerId }: DockerRun, group: string | null): KnownGroup | null =>
+  group === null ? null : { path: group, id: containerId };
+
+/** The engine was waited for and did not come: a run is over only when nothing of it can run on. */
+async function endWithoutEngine(cause: unknown, group: string | null): Promise<StepEnd | null> {
+  if (!isEngineAway(cause)) throw cause;
+  if (!(await killGroup(group))) return null;
+  return { kind: 'lost', because: 'the Docker Engine was away for more than 60 s, and its container was ended' };
+}
+
+/** What was made for a run beside its container. */
+async function removeBeside(of: DockerRun, group: string | null): Promise<void> {
+  await of.services?.remove(ownGroup(of, group));
+  if (of.hasBridge) await removeRunBridges(of.docker, of.node, (other) => other === of.run);
+}
 
 /**
  * A run as one container. Its keeper (see docker-container.ts) runs the steps, so they need no agent; their output and
@@ -149,7 +166,7 @@ export class DockerWorkspace implements Workspace {
   async freezer(): Promise<Freezer | null> {
     // Asked at every beat; the group of a running container stays the same.
     this.#group ??= this.#cgroup((await this.#state())?.Pid ?? 0);
-    const also = this.services?.groups(this.#ownGroup()) ?? [];
+    const also = this.#groupsBeside();
     return this.#group === null ? null : { kind: 'cgroup', path: this.#group, ...(also.length > 0 && { also }) };
   }
 
@@ -160,11 +177,10 @@ export class DockerWorkspace implements Workspace {
       // What is frozen by file takes its SIGKILL only when thawed, and dies before it does anything else.
       if (state?.Running) await killContainer(this.#container, this.#cgroup(state.Pid));
       await removeContainer(this.#container);
-      await this.services?.remove(this.#ownGroup());
+      await removeBeside(this.#of, this.#group);
       this.#of.onRemoved();
     } catch (cause) {
-      const groups = [this.#group, ...(this.services?.groups(this.#ownGroup()) ?? [])];
-      await Promise.all(groups.map((group) => killGroup(group)));
+      await Promise.all([this.#group, ...this.#groupsBeside()].map((group) => killGroup(group)));
       this.#of.onLeft();
       throw cause;
     } finally {
@@ -200,7 +216,7 @@ export class DockerWorkspace implements Workspace {
   async #pollEnd(index: number): Promise<StepEnd> {
     const since = this.#of.clock.bootMs();
     for (let waitMs = 20; ; waitMs = Math.min(waitMs * 1.5, 500)) {
-      const end = await this.#lookForEnd(index, since).catch((cause: unknown) => this.#withoutEngine(cause));
+      const end = await this.#lookForEnd(index, since).catch((cause: unknown) => endWithoutEngine(cause, this.#group));
       if (end !== null) return end;
       await sleep(waitMs);
     }
@@ -220,13 +236,6 @@ export class DockerWorkspace implements Workspace {
     if (this.#live.from(index, 0) === null && isOld && (await this.#readText(`step-${index}.begun`)) === null)
       return { kind: 'lost', because: 'the step was never begun' };
     return null;
-  }
-
-  /** The engine was waited for and did not come: a run is over only when nothing of it can run on. */
-  async #withoutEngine(cause: unknown): Promise<StepEnd | null> {
-    if (!isEngineAway(cause)) throw cause;
-    if (!(await killGroup(this.#group))) return null;
-    return { kind: 'lost', because: 'the Docker Engine was away for more than 60 s, and its container was ended' };
   }
 
   async #recordedExit(index: number): Promise<number | null> {
@@ -323,8 +332,8 @@ export class DockerWorkspace implements Workspace {
     return groupOfContainer(this.#of.containerId, pid);
   }
 
-  #ownGroup(): KnownGroup | null {
-    return this.#group === null ? null : { path: this.#group, id: this.#of.containerId };
+  #groupsBeside(): string[] {
+    return this.services?.groups(ownGroup(this.#of, this.#group)) ?? [];
   }
 
   /** A small file of the control folder; null when it is not there. */

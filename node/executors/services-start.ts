@@ -10,6 +10,7 @@ const ownAlias = 'build';
 interface StartWithServices extends ServicesPlace {
   spec: ExecutorSpec;
   planned: PlannedService[];
+  isPodman: boolean;
   extraHosts: string[];
   /** ms; by default as gitlab-runner. */
   waitMs: number | undefined;
@@ -54,7 +55,7 @@ export async function startWithServices(how: StartWithServices): Promise<Workspa
     const { spec, planned, note } = how;
     const [image, network, images] = await together(
       how.ownImage(signal),
-      ensureRunBridge(how.docker, how.node, how.run),
+      ensureRunBridge(how.docker, how.node, how.run, how.isPodman),
       Promise.all(
         planned.map((service) => {
           note(`Starting service ${service.title}...`);

@@ -2,6 +2,8 @@ import type Docker from 'dockerode';
 import { describe, expect, it } from 'vitest';
 import { containerName, labels } from '../../node/executors/docker-container.ts';
 import { startErrorCode } from '../../node/executors/docker-engine.ts';
+import { DockerFreezing } from '../../node/executors/docker-freezing.ts';
+import { ensureRunBridge } from '../../node/executors/docker-network.ts';
 import { type DockerServices, serviceOptions } from '../../node/executors/docker-services.ts';
 import { startWithServices } from '../../node/executors/services-start.ts';
 import type { Workspace } from '../../node/ports.ts';
@@ -11,10 +13,17 @@ import { plannedService } from '../fixtures/planned-service.ts';
 
 const service = (alias: string) => plannedService(`${alias}:1`, alias);
 
+interface NewNetwork {
+  Name: string;
+  Labels: Record<string, string>;
+  Options?: Record<string, string>;
+}
+
 /** What an engine keeps of containers and networks, by the calls that are made here. */
 class Engine {
   readonly containers = new Map<string, { Id: string; State: string; Labels: Record<string, string>; on: string }>();
   readonly networks = new Map<string, Record<string, string>>();
+  isolated: string[] = [];
   #number = 0;
 
   add(name: string, Labels: Record<string, string>, on: string): string {
@@ -56,8 +65,10 @@ class Engine {
         _body: { Labels: Record<string, string>; HostConfig: { NetworkMode: string } };
       }) => container(this.add(asked._query.name, asked._body.Labels, asked._body.HostConfig.NetworkMode)),
       listNetworks: async () => [...this.networks].map(([Id, Labels]) => ({ Id, Labels })),
-      createNetwork: async ({ Name, Labels }: { Name: string; Labels: Record<string, string> }) =>
-        void this.networks.set(Name, Labels),
+      createNetwork: async ({ Name, Labels, Options = {} }: NewNetwork) => {
+        if (Options.isolate === 'true') this.isolated.push(Name);
+        this.networks.set(Name, Labels);
+      },
       getNetwork: (name: string) => ({
         inspect: async () => (this.networks.has(name) ? {} : Promise.reject(notFound)),
         remove: async () => void this.networks.delete(name),
@@ -76,7 +87,15 @@ describe('a job’s place with services', () => {
     onMade: () => Promise<void> = async () => undefined,
   ) =>
     startWithServices({
-      ...{ docker: engine.docker, node: 'n', run: 'r1', spec, planned: [service('db')], extraHosts: [] },
+      ...{
+        docker: engine.docker,
+        node: 'n',
+        run: 'r1',
+        spec,
+        planned: [service('db')],
+        extraHosts: [],
+        isPodman: false,
+      },
       ...{ waitMs: 30_000, note: () => undefined, signal },
       ownImage: async () => ({ id: 'sha256:1', user: '' }),
       imageOf: async () => ({ id: 'sha256:2', user: '' }),
@@ -106,6 +125,26 @@ describe('a job’s place with services', () => {
       ['created', 'running'],
       ['running', 'running'],
     ]);
+  });
+
+  it('has a bridge that others do not reach, with Podman only when it is asked for', async () => {
+    const engine = new Engine();
+    expect(await ensureRunBridge(engine.docker, 'n', 'r1', false)).toBe('autogit-r1');
+    expect(engine.isolated).toEqual([]);
+    await ensureRunBridge(engine.docker, 'n', 'r2', true);
+    expect(engine.isolated).toEqual(['autogit-r2']);
+  });
+
+  it('stands still with a service that does not run yet, whatever the engine calls that', async () => {
+    const refuses = (statusCode: number, message: string) => ({
+      pause: async () => Promise.reject(Object.assign(new Error(message), { statusCode })),
+    });
+    const podman = `"created" is not running, can't pause: container state improper`;
+    const freezing = (container: object) =>
+      new DockerFreezing({ container: container as Docker.Container, group: () => null, state: async () => null });
+    await freezing(refuses(409, 'Container x is not running')).freeze();
+    await freezing(refuses(500, podman)).freeze();
+    await expect(freezing(refuses(500, 'no runtime')).freeze()).rejects.toThrow('cannot freeze the run');
   });
 
   it('goes altogether when the job is ended while it is not watched yet', async () => {
@@ -170,6 +209,7 @@ it.each([
 
 it.each([
   ['no space left on device', 500],
+  ['crun: setrlimit `RLIMIT_NOFILE`: Operation not permitted: OCI permission denied', 409],
   ['driver failed programming external connectivity on endpoint', 500],
   ['error mounting "/proc" to rootfs: no such file or directory', 500],
   ['connect ENOENT /var/run/docker.sock exec: "x"', undefined],
