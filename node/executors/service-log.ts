@@ -88,8 +88,10 @@ export function linesOf(log: Uint8Array, count: number): string[] {
     const reader = new LineReader();
     return [...records.flatMap((record) => reader.push(record)), ...reader.flush()].slice(isPart ? 1 : 0);
   });
-  return lines.sort((one, other) => (timeOf(one) < timeOf(other) ? -1 : 1)).map((line) => line.slice(timeLength(line)));
+  return lines.sort((one, other) => compare(timeOf(one), timeOf(other))).map((line) => line.slice(timeLength(line)));
 }
+
+const compare = (one: string, other: string): number => (one === other ? 0 : one < other ? -1 : 1);
 
 function newest(lines: string[]): string[] {
   let chars = 0;
