@@ -103,7 +103,8 @@ class Service {
   async inspect(): Promise<Docker.ContainerInspectInfo | null> {
     try {
       const found = await this.container.inspect();
-      this.#group ??= groupOfContainer(this.container.id, found.State.Pid);
+      // One that has ended has no group any more.
+      this.#group = found.State.Running ? (this.#group ?? groupOfContainer(this.container.id, found.State.Pid)) : null;
       this.#hasBegun ||= found.State.Status !== 'created';
       if (this.#hasBegun) this.#expected = null;
       return found;
