@@ -1,7 +1,6 @@
 import { setPriority } from 'node:os';
-import { ownCaOf } from '../../gitlab-bridge/own-ca.ts';
-import { byAddress, gitResolveOf } from '../../gitlab-bridge/own-place.ts';
 import { spawnClean } from '../clean-spawn.ts';
+import { gitWayTo } from '../git-way.ts';
 import { spawnAside } from '../starter/starter.ts';
 
 /** One call of the machine's git: nobody's settings, no questions, an end that does not depend on git's good will. */
@@ -47,15 +46,6 @@ const awayShapes =
   /could not resolve host|failed to connect|connection refused|connection reset|couldn't connect|empty reply|early eof|rpc failed|timed out|the remote end hung up|returned error: (?:429|5\d\d)|unexpected disconnect|not valid: is this a git repository|invalid server response|cut off|transfer closed|outstanding read data|operation too slow|recv failure|send failure|ssl_error_syscall|no route to host|network is unreachable|bad line length|unexpected eof|invalid index-pack output/i;
 const redirectShape = /returned error: 3\d\d|unable to update url base from redirection/i;
 
-/** `http.curloptResolve` is of 2.37. */
-let isOldGit = false;
-
-/** What `git --version` says. */
-export function heardGitVersion(text: string): void {
-  const [, major = 0, minor = 0] = (/(\d+)\.(\d+)/.exec(text) ?? []).map(Number);
-  isOldGit = major > 0 && (major < 2 || (major === 2 && minor < 37));
-}
-
 /** The environment of every git of ours; the token is a header for GitLab's own address alone. */
 function gitEnvironment({ token, host, speaks, resolve: given }: GitCall): NodeJS.ProcessEnv {
   const settings: [string, string][] = [
@@ -72,19 +62,17 @@ function gitEnvironment({ token, host, speaks, resolve: given }: GitCall): NodeJ
   ];
   for (const protocol of speaks === 'http' ? ['http', 'https'] : speaks === 'file' ? ['file'] : [])
     settings.push([`protocol.${protocol}.allow`, 'always']);
-  const resolve = given ?? (host === undefined ? null : gitResolveOf(host));
-  if (resolve !== null) settings.push(['http.curloptResolve', resolve]);
-  const led = isOldGit && given === undefined && host !== undefined ? byAddress(host) : null;
-  if (led !== null && host !== undefined) settings.push([`url.${led}/.insteadOf`, `${new URL(host).origin}/`]);
-  if (token && host) {
+  const way = host === undefined ? null : gitWayTo(host);
+  if (given !== undefined) settings.push(['http.curloptResolve', given]);
+  else if (way !== null) settings.push(...way.settings);
+  if (token && way !== null) {
     const basic = Buffer.from(`gitlab-ci-token:${token}`).toString('base64');
-    settings.push([`http.${led ?? new URL(host).origin}/.extraHeader`, `Authorization: Basic ${basic}`]);
+    settings.push([`http.${way.origin}/.extraHeader`, `Authorization: Basic ${basic}`]);
   }
   const { PATH, LANG, SSL_CERT_FILE, SSL_CERT_DIR, GIT_SSL_CAINFO, GIT_EXEC_PATH } = process.env;
   const env: NodeJS.ProcessEnv = { PATH, LANG, SSL_CERT_FILE, SSL_CERT_DIR, GIT_SSL_CAINFO, GIT_EXEC_PATH };
   // It speaks to no other address. A setting would be less than what this machine's own environment says.
-  const ca = host === undefined ? null : ownCaOf(host);
-  if (ca !== null) env.GIT_SSL_CAINFO = ca.file;
+  Object.assign(env, way?.env);
   // Without a name of its own git asks DNS for one, and stands 20 s where no DNS answers.
   for (const who of ['AUTHOR', 'COMMITTER'])
     Object.assign(env, { [`GIT_${who}_NAME`]: 'autogit-node', [`GIT_${who}_EMAIL`]: 'autogit-node@localhost' });

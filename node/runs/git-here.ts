@@ -2,7 +2,8 @@ import { accessSync, constants, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { AutogitError } from '../../protocol/errors.ts';
 import { findProgram } from '../clean-spawn.ts';
-import { git, heardGitVersion } from './git-command.ts';
+import { heardGitVersion } from '../git-way.ts';
+import { git } from './git-command.ts';
 
 /** A git that is the same file as before is tried again only so often: what it needs beside itself may be gone. */
 const triedMs = 60_000;

@@ -3,6 +3,7 @@ import { cpSync, existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { GitlabProjects } from '../../gitlab-bridge/gitlab-projects.ts';
+import { lookUpSo } from '../../gitlab-bridge/own-place.ts';
 import type { PracticeGitlab } from '../../gitlab-bridge/practice/practice-gitlab.ts';
 import { pushFiles } from '../../gitlab-bridge/practice/sample-project.ts';
 import { type SystemTools, systemTools } from '../../node/hosting/system-tools.ts';
@@ -36,11 +37,11 @@ const of = (base: string, stored = storedPath(id)): string => join(base, 'reposi
 let dataDir: string;
 let said: string[];
 
-const beside = (more: { project?: string; backup?: string; token?: string } = {}): Promise<string> =>
+const beside = (more: { project?: string; backup?: string; token?: string; url?: string } = {}): Promise<string> =>
   projectBeside({
     ...{ tree, backup: 'replaced-3', project: 'root/lab', tools, signal, ...more },
     projects: new GitlabProjects({ url: gitlab.url, token: gitlab.adminToken, timeoutMs: 5000 }),
-    door: { url: gitlab.url, token: more.token ?? gitlab.adminToken },
+    door: { url: more.url ?? gitlab.url, token: more.token ?? gitlab.adminToken },
     restic: () => {
       throw new Error('no backup is asked for here');
     },
@@ -84,6 +85,17 @@ describe('one project of then', () => {
     ]);
     // Once more is one more.
     expect(await beside({ project: String(id) })).toContain('root/lab-restored-19700101-0000-2 now');
+  });
+
+  it('is pushed where the mesh says that its GitLab is, though no DNS knows that name', async () => {
+    const name = 'adas-home.local';
+    lookUpSo(name, () => ({ address: '127.0.0.1', forContainers: null }));
+    try {
+      await beside({ url: gitlab.url.replace('127.0.0.1', name) });
+    } finally {
+      lookUpSo(name, null);
+    }
+    expect(await projects()).toHaveLength(2);
   });
 
   it('one that is gone comes back by its number, a wiki that GitLab does not take is said', async () => {

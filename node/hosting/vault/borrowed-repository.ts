@@ -12,7 +12,7 @@ interface GitHow {
   signal: AbortSignal;
   timeoutMs: number;
   /** What must not stand among arguments. */
-  env?: Readonly<Record<string, string>>;
+  env?: NodeJS.ProcessEnv;
 }
 
 /**

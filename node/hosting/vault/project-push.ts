@@ -1,4 +1,5 @@
 import { AutogitError, sentenceOf } from '../../../protocol/errors.ts';
+import { gitWayTo } from '../../git-way.ts';
 import { BorrowedRepository } from './borrowed-repository.ts';
 import { isObjectId, isPushed, type RefMap, refChanges } from './ref-maps.ts';
 
@@ -45,20 +46,23 @@ export async function pushAll(
 }
 
 /** By git's own environment: what stands among arguments everybody on the machine may read. Sent elsewhere it would be another's. */
-function opening({ token }: GitDoor): Record<string, string> {
-  const settings = [
+function opening({ url, token }: GitDoor): NodeJS.ProcessEnv {
+  const way = gitWayTo(url);
+  const settings: [string, string][] = [
     ['http.extraHeader', `Authorization: Basic ${Buffer.from(`oauth2:${token}`).toString('base64')}`],
     ['http.followRedirects', 'false'],
     ['http.lowSpeedLimit', '1'],
     ['http.lowSpeedTime', String(stillSeconds)],
-  ] as const;
-  return Object.fromEntries([
+    ...way.settings,
+  ];
+  const called = Object.fromEntries([
     ['GIT_CONFIG_COUNT', String(settings.length)],
     ...settings.flatMap(([key, value], index) => [
       [`GIT_CONFIG_KEY_${index}`, key],
       [`GIT_CONFIG_VALUE_${index}`, value],
     ]),
   ]);
+  return { ...way.env, ...called };
 }
 
 const remoteRefs = (said: string): RefMap =>
