@@ -80,7 +80,7 @@ export class LocalApi implements AgentApi {
       const { box } = this.#member();
       return box.canOpen(sealed) ? box.unseal(sealed) : null;
     };
-    this.webhooks = new WebhookRequests(() => this.#ledger(), unseal);
+    this.webhooks = new WebhookRequests(() => this.#ledger(), unseal, options.webhook);
     this.hosting = new HostingRequests({
       self: options.network.self,
       wallMs: () => options.clock.wallMs(),

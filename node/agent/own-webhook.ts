@@ -36,11 +36,17 @@ export class OwnWebhook {
 
   /** Only what concerns GitLab is looked at. */
   onLedger({ gitlab, nodes }: Ledger): void {
-    const { url, token, mode, leaving, hosted } = gitlab;
-    const of = JSON.stringify([url, token, mode, leaving, hosted?.ending, Object.keys(nodes)]);
+    const { url, epoch, token, mode, leaving, hosted } = gitlab;
+    const of = JSON.stringify([url, epoch, token, mode, leaving, hosted?.ending, Object.keys(nodes)]);
     if (of === this.#seenOf) return;
     this.#seenOf = of;
-    this.#room?.ledgerChanged();
+    void this.#room?.look();
+  }
+
+  /** Makes the hooks that are missing now, not within two minutes. */
+  async look(): Promise<void> {
+    await this.#loading;
+    await this.#room?.look();
   }
 
   /** Undefined: this machine has none. */

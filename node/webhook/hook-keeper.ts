@@ -73,7 +73,7 @@ export class HookKeeper {
 
   constructor(options: KeeperOptions) {
     this.#options = options;
-    this.#timer = setInterval(() => this.look(), lookEveryMs);
+    this.#timer = setInterval(() => void this.look(), lookEveryMs);
   }
 
   /** Projects that have a hook to this machine. */
@@ -81,13 +81,21 @@ export class HookKeeper {
     return this.#done.size;
   }
 
-  look(): void {
+  /** Resolves when it is done; one that is under way already is followed by another. Never rejects. */
+  async look(): Promise<void> {
     if (this.#hasEnded) return;
-    this.#again = this.#looking !== null;
-    this.#looking ??= this.#look().finally(() => {
+    if (this.#looking !== null) {
+      this.#again = true;
+      await this.#looking;
+      return this.#looking ?? undefined;
+    }
+    this.#looking = this.#look().finally(() => {
       this.#looking = null;
-      if (this.#again) this.look();
+      if (!this.#again) return;
+      this.#again = false;
+      void this.look();
     });
+    await this.#looking;
   }
 
   /** They stay: an agent that ends comes back. */
@@ -125,7 +133,8 @@ export class HookKeeper {
 
   async #setAll(wanted: HooksWanted): Promise<void> {
     const { gitlab, adminToken, door, secrets, ledger, self } = wanted;
-    const of = `${gitlab} ${door} ${secrets.token}`;
+    // GitLab restored to yesterday may have lost some.
+    const of = `${gitlab} ${ledger.gitlab.epoch} ${door} ${secrets.token}`;
     const now = performance.now();
     if (of !== this.#doneOf || now >= this.#allAt) {
       [this.#done, this.#doneOf, this.#allAt] = [new Map(), of, now + allEveryMs];

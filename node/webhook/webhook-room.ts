@@ -70,11 +70,12 @@ export class WebhookRoom {
 
   start(): void {
     this.#open();
-    this.#keeper.look();
+    void this.#keeper.look();
   }
 
-  ledgerChanged(): void {
-    this.#keeper.look();
+  /** Also when something has changed: the hooks are made as they shall be. */
+  look(): Promise<void> {
+    return this.#keeper.look();
   }
 
   async stop(): Promise<void> {
@@ -126,7 +127,7 @@ export class WebhookRoom {
       this.#doorProblem = null;
       log.info(`webhooks of GitLab are heard at ${settings.host}:${this.#door.port}`);
       if (settings.tlsFile !== null) this.#later(openAgainMs, () => this.#renew(settings));
-      this.#keeper.look();
+      void this.#keeper.look();
     } catch (error) {
       const sentence = sentenceOf(error);
       if (this.#doorProblem?.sentence !== sentence) log.warn(sentence);

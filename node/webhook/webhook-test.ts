@@ -49,7 +49,7 @@ export async function testDoors(
         node: named(node),
         url: null,
         ok: false,
-        said: 'GitLab has no hook to it: no webhook setting there',
+        said: 'GitLab has no hook to it: no door there, or its hook could not be made',
       }),
     );
   return [...(await Promise.all(tested)), ...without].sort((a, b) => a.node.localeCompare(b.node));

@@ -1,11 +1,21 @@
 import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { formMesh, pipelineEnd } from '../e2e/mesh.ts';
 import { Rig, type TestMachine, until } from '../e2e/rig.ts';
 
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
 /** What people do to jobs, on a machine that does not vote and holds no token: it is drained. */
@@ -20,7 +30,12 @@ describe('cancel, retry and logs from a plain machine', () => {
     execFileSync(process.execPath, ['deploy/bundle.mjs'], { cwd: root });
     const gitlab = rig.practice();
     await gitlab.start();
-    [kang, , plain] = (await formMesh(rig, ['kang', 'desktop-1', 'plain'])) as [TestMachine, TestMachine, TestMachine];
+    const env = { kang: { AUTOGIT_WEBHOOK: `127.0.0.1:${await freePort()}` } };
+    [kang, , plain] = (await formMesh(rig, ['kang', 'desktop-1', 'plain'], { env })) as [
+      TestMachine,
+      TestMachine,
+      TestMachine,
+    ];
     kang.env.PRACTICE_TOKEN = gitlab.token;
     await done(kang, 'drain', 'plain');
     await done(kang, 'gitlab', 'connect', gitlab.url, '--token-env', 'PRACTICE_TOKEN');
@@ -121,6 +136,29 @@ describe('cancel, retry and logs from a plain machine', () => {
     const whole = await rig.gitlab!.trace(project, talks.job);
     expect(whole.length).toBeGreaterThan(500_000);
     expect(await done(plain, 'logs', String(talks.job))).toBe(whole);
+  });
+
+  it('webhook test: what each door says, by a machine that may lead; why there is none; and what is shown of it', async () => {
+    const gitlab = rig.gitlab!;
+    const address = `http://${kang.env.AUTOGIT_WEBHOOK}`;
+    const blocked = await kang.cli('webhook', 'test');
+    expect([blocked.code, blocked.stdout]).toEqual([1, expect.stringContaining('kang\t-\tGitLab has no hook to it')]);
+    expect((await kang.cli('gitlab')).stdout).toContain(`webhook\t${address}, GitLab sends no webhooks to 127.0.0.1:`);
+    await fetch(`${gitlab.url}/api/v4/application/settings`, {
+      method: 'PUT',
+      headers: { 'PRIVATE-TOKEN': gitlab.token, 'Content-Type': 'application/json' },
+      body: JSON.stringify({ allow_local_requests_from_web_hooks_and_services: true }),
+    });
+    const rows = (await done(kang, 'webhook', 'test')).trim().split('\n');
+    expect(rows).toEqual([
+      expect.stringMatching(/^desktop-1\t-\tGitLab has no hook to it/),
+      expect.stringMatching(new RegExp(`^kang\t${address}/autogit/\\S+\theard: `)),
+    ]);
+    expect(await done(kang, 'gitlab')).toMatch(/^webhook\thttp:\S+, hooks in 1 project; the last came 20/m);
+    expect((await kang.cli('doctor')).stdout).toMatch(
+      /^ok\twebhook\tGitLab tells http:\S+ of 1 project; the last came/m,
+    );
+    expect(await refused('webhook', 'test')).toContain("this machine does not hold GitLab's token");
   });
 
   it('without a connected GitLab, or with one that is away: a sentence and a fix, in time', async () => {

@@ -110,6 +110,7 @@ describe('told at once', () => {
     const requests = new WebhookRequests(
       () => one.ledger,
       (sealed) => one.running.box.unseal(sealed),
+      () => doors.at(-1) ?? null,
     );
     expect(await requests.webhookTest()).toEqual([
       { node: 'kang', url: hook?.url, ok: true, said: "heard: this machine leads, and looks at GitLab's queue" },
@@ -167,7 +168,17 @@ describe('told at once', () => {
     const ids = [await project(gitlab, yaml), await project(gitlab, yaml, 'second')];
     await api(gitlab, 'PUT', '/application/settings', { outbound_local_requests_whitelist: ['10.9.9.9'] });
     const secrets = doorSecrets('x', 'mesh-1', 'kang');
-    const ledger = { mesh: { id: 'mesh-1', name: 'home' }, nodes: { kang: {} } } as never;
+    const mesh = { id: 'mesh-1', name: 'home' };
+    let epoch = 1;
+    const ledger = {
+      mesh,
+      nodes: { kang: {} },
+      gitlab: {
+        get epoch() {
+          return epoch;
+        },
+      },
+    } as never;
     const keeper = new HookKeeper({
       ...{ store: kept(), warn: (line) => said.push(line), info: (line) => said.push(line) },
       way: () => ({ gitlab: gitlab.url, token: gitlab.adminToken }),
@@ -176,8 +187,13 @@ describe('told at once', () => {
         ...{ secrets, leads: true, isOurs: true },
       }),
     });
-    keeper.look();
+    void keeper.look();
     await until('hooks', () => keeper.hooks === 2);
+    // A GitLab of yesterday, from a backup, may not have them.
+    const [lost] = await hooksOf(gitlab, ids[0] as number);
+    await api(gitlab, 'DELETE', `/projects/${ids[0]}/hooks/${lost?.id}`);
+    epoch = 2;
+    await keeper.look();
     await keeper.stop();
     for (const id of ids) expect(await hooksOf(gitlab, id)).toHaveLength(1);
     const { json } = await api(gitlab, 'GET', '/application/settings');
