@@ -1,5 +1,6 @@
 import type { Ledger } from '../../protocol/ledger.ts';
 import type { Attention, StatusSnapshot } from '../../protocol/status.ts';
+import { rankedVoters } from '../../scheduler/raft/quorum.ts';
 import { leaderOf } from '../../scheduler/views.ts';
 import type { Log } from '../log.ts';
 import type { Network, Store } from '../ports.ts';
@@ -35,9 +36,18 @@ export class OwnWebhook {
   }
 
   /** Only what concerns GitLab is looked at. */
-  onLedger({ gitlab, nodes }: Ledger): void {
+  onLedger({ gitlab, nodes, configuration }: Ledger): void {
     const { url, epoch, token, mode, leaving, hosted } = gitlab;
-    const of = JSON.stringify([url, epoch, token, mode, leaving, hosted?.ending, Object.keys(nodes)]);
+    const of = JSON.stringify([
+      url,
+      epoch,
+      token,
+      mode,
+      leaving,
+      hosted?.ending,
+      Object.keys(nodes),
+      rankedVoters(configuration),
+    ]);
     if (of === this.#seenOf) return;
     this.#seenOf = of;
     void this.#room?.look();

@@ -16,6 +16,8 @@ const lookEveryMs = 120_000;
 const allEveryMs = 6 * 3_600_000;
 /** One project may refuse; that many, and the others would too. */
 const failuresMost = 3;
+/** An agent that ends does not wait for a slow GitLab. */
+const stopMs = 1_000;
 const storeKey = 'webhook-hooks';
 
 /** Hooks that this machine has made, so that it can remove them: project and hook. */
@@ -66,7 +68,7 @@ export class HookKeeper {
   #way: GitlabWay | null = null;
   #looking: Promise<void> | null = null;
   #again = false;
-  #timer: NodeJS.Timeout | null = null;
+  readonly #timer: NodeJS.Timeout;
   #hasEnded = false;
   /** What keeps GitLab from telling this machine anything. */
   problem: { sentence: string; hint: string | null } | null = null;
@@ -101,8 +103,8 @@ export class HookKeeper {
   /** They stay: an agent that ends comes back. */
   async stop(): Promise<void> {
     this.#hasEnded = true;
-    if (this.#timer !== null) clearInterval(this.#timer);
-    await this.#looking;
+    clearInterval(this.#timer);
+    await Promise.race([this.#looking, sleep(stopMs, undefined, { ref: false })]);
   }
 
   async #look(): Promise<void> {
@@ -190,10 +192,13 @@ export class HookKeeper {
     else {
       const client = new GitlabHooks({ url: gitlab, token: this.#way.token, timeoutMs });
       let failed = 0;
-      for (const [project, hook] of hooks)
+      for (const [index, [project, hook]] of hooks.entries()) {
+        // The next start goes on with it.
+        if (this.#hasEnded) return this.#keep({ gitlab, hooks: hooks.slice(index) });
         await client.remove(project, hook).catch(() => {
           failed += 1;
         });
+      }
       if (failed > 0) warn(`webhooks: ${failed} of ${hooks.length} could not be removed from ${gitlab}`);
       else info(`webhooks: ${hooks.length} removed from ${gitlab}`);
     }

@@ -2,6 +2,7 @@ import { readFileSync, statSync } from 'node:fs';
 import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { leavingOf } from '../../scheduler/disconnecting.ts';
+import { rankedVoters } from '../../scheduler/raft/quorum.ts';
 import type { Log } from '../log.ts';
 import type { Store } from '../ports.ts';
 import type { WebhookSettings } from '../settings/settings-webhook.ts';
@@ -201,6 +202,8 @@ export class WebhookRoom {
     if (ledger === null) return 'unclear';
     const { url: gitlab, token, mode } = ledger.gitlab;
     if (settings === null || gitlab === null || token === null || leavingOf(ledger) !== null) return null;
+    // Drained, or one of too many: it does not lead, and has no token to tell GitLab from others by.
+    if (!rankedVoters(ledger.configuration).includes(self)) return null;
     // A port that is taken for a moment, a token that is not sealed for this machine yet: no reason to remove any.
     if (known === null || door === null || this.#door === null) return 'unclear';
     const isOurs = mode === 'hosted';

@@ -163,7 +163,7 @@ describe('told at once', () => {
     );
   });
 
-  it('in a GitLab that the mesh runs it allows its own door, and nothing else of the LAN', async () => {
+  it('in a GitLab that the mesh runs it allows its own door, and nothing else of the LAN; a machine that votes no more takes its hooks away', async () => {
     const gitlab = await practice();
     const ids = [await project(gitlab, yaml), await project(gitlab, yaml, 'second')];
     await api(gitlab, 'PUT', '/application/settings', { outbound_local_requests_whitelist: ['10.9.9.9'] });
@@ -179,13 +179,15 @@ describe('told at once', () => {
         },
       },
     } as never;
+    let mayLead = true;
+    const wish = {
+      ...{ gitlab: gitlab.url, adminToken: gitlab.adminToken, ledger, self: 'kang', door: 'http://127.0.0.1:1' },
+      ...{ secrets, leads: true, isOurs: true },
+    };
     const keeper = new HookKeeper({
       ...{ store: kept(), warn: (line) => said.push(line), info: (line) => said.push(line) },
-      way: () => ({ gitlab: gitlab.url, token: gitlab.adminToken }),
-      wanted: () => ({
-        ...{ gitlab: gitlab.url, adminToken: gitlab.adminToken, ledger, self: 'kang', door: 'http://127.0.0.1:1' },
-        ...{ secrets, leads: true, isOurs: true },
-      }),
+      way: () => (mayLead ? { gitlab: gitlab.url, token: gitlab.adminToken } : null),
+      wanted: () => (mayLead ? wish : null),
     });
     void keeper.look();
     await until('hooks', () => keeper.hooks === 2);
@@ -194,12 +196,16 @@ describe('told at once', () => {
     await api(gitlab, 'DELETE', `/projects/${ids[0]}/hooks/${lost?.id}`);
     epoch = 2;
     await keeper.look();
-    await keeper.stop();
     for (const id of ids) expect(await hooksOf(gitlab, id)).toHaveLength(1);
     const { json } = await api(gitlab, 'GET', '/application/settings');
     expect(json).toMatchObject({
       allow_local_requests_from_web_hooks_and_services: false,
       outbound_local_requests_whitelist: ['10.9.9.9', '127.0.0.1:1'],
     });
+    // It votes no more, and the token is not sealed for it any more either.
+    mayLead = false;
+    await keeper.look();
+    for (const id of ids) expect(await hooksOf(gitlab, id)).toEqual([]);
+    await keeper.stop();
   });
 });
