@@ -32,7 +32,8 @@ export const payloadFields: Record<string, Treatment> = {
   'git_info.ref_type': told,
   'git_info.refspecs': done,
   'git_info.depth': done,
-  'git_info.protected': told,
+  // What a job leaves for later ones is kept apart by it.
+  'git_info.protected': done,
   'runner_info.timeout': done,
   'runner_info.runner_session_url': told,
   'runner_info.uuid': told,
@@ -109,12 +110,10 @@ export const askingNames: Record<string, Treatment> = {
   // How many at once is the node's own affair.
   GIT_SUBMODULE_UPDATE_FLAGS: ignored(/^(?:\s|--jobs[ =]\d+|-j ?\d+|--progress|--quiet|--force)*$/),
   GIT_SUBMODULE_FORCE_HTTPS: done,
-  // Every job begins in a tree of its own, clean.
-  GIT_CLEAN_FLAGS: ignored(/^(?!none$)/),
-  GIT_CLONE_PATH: ignored(/^$/),
+  GIT_CLEAN_FLAGS: done,
+  GIT_CLONE_PATH: done,
   GIT_CLONE_EXTRA_FLAGS: ignored(/^$/),
   GIT_USER_AGENT: ignored(/^$/),
-  // Large files stay pointers, and a warning says so unless the job wants it.
   GIT_LFS_SKIP_SMUDGE: done,
   // Sources and artifacts are tried until GitLab is back, the job's time permitting.
   GET_SOURCES_ATTEMPTS: done,

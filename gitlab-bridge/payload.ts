@@ -105,6 +105,7 @@ export const JobPayload = z.looseObject({
       refspecs: list(z.string().max(1024), 100),
       depth: z.int().nonnegative().max(0x7fffffff).nullish(),
       ref_type: z.string().max(32).nullish(),
+      protected: z.boolean().nullish().catch(null),
     })
     .nullish(),
   runner_info: z.looseObject({ timeout: z.number().nullish() }).nullish(),

@@ -345,6 +345,9 @@ export class Agent {
 }
 
 async function dropRuns({ runs }: Member, because: string): Promise<void> {
-  const drops = runs.runs().map(({ run }) => runs.drop(run, because));
-  await Promise.race([Promise.allSettled(drops), new Promise((resolve) => setTimeout(resolve, dropMs).unref())]);
+  const dropped = Promise.allSettled(runs.runs().map(({ run }) => runs.drop(run, because)));
+  await Promise.race([
+    dropped.then(() => runs.giveBack()),
+    new Promise((resolve) => setTimeout(resolve, dropMs).unref()),
+  ]);
 }

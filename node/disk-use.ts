@@ -14,10 +14,10 @@ export function deviceOf(path: string): number | null {
 }
 
 /** Bytes that a tree takes of that disk; 0 when it lies on another, or cannot be looked at in time. */
-export const usedBy = (path: string, device: number): Promise<number> =>
+export const usedBy = (path: string, device: number, timeout: number = limitMs): Promise<number> =>
   new Promise((resolve) => {
     if (deviceOf(path) !== device) return resolve(0);
-    execClean('du', ['-skx', path], { timeout: limitMs }, (_error, stdout) =>
+    execClean('du', ['-skx', path], { timeout }, (_error, stdout) =>
       resolve((Number.parseInt(stdout, 10) || 0) * 1024),
     );
   });

@@ -102,12 +102,51 @@ export interface ExecutorSpec {
   logins?: { url: string; username: string; password: string }[];
   /** Whose job it is, at which GitLab: what one project's login opened is not another's. */
   project?: string;
+  /** Where the tree lies, and whether it may stay for later jobs; left out: a place of the run's own. */
+  tree?: TreeWish;
+  /** GIT_CLONE_PATH, by CI_BUILDS_DIR; null: the usual place. */
+  clonePathAt?: (buildsDir: string) => string | null;
   variables: { key: string; value: string; file: boolean }[];
   /** The same once the place is known: expanded, with the runner's own. What a step's environment and files are made of. */
   variablesAt?: (place: { projectDir: string; buildsDir: string }) => ExecutorSpec['variables'];
   cpuMillis: number | null;
   memoryBytes: number | null;
   gpus: Gpu[];
+}
+
+/** A tree that jobs of one project may have in turn. */
+export interface TreeWish {
+  key: string;
+  /** Whose it is, at which GitLab. */
+  project: string;
+  /** What the last of them left is wanted, and this one's may stay. */
+  isKept: boolean;
+  /** It begins empty whatever they left. */
+  isFresh: boolean;
+  /** Only one that is there already is of use. */
+  isOnlyLeft: boolean;
+}
+
+/** A place whose tree stays for later jobs. */
+export interface KeptTree {
+  /** A job before left its tree there; else it is empty. */
+  readonly isLeft: boolean;
+  /**
+   * Runs a shell script in it as the job's user, where it can do no more than the job could, with git and the least of
+   * commands. `environment`: all that it gets beside PATH. Throws executor-failed where it cannot be begun.
+   */
+  run(script: string, args: string[], environment: Record<string, string>, signal: AbortSignal): Promise<InTree>;
+  /** Nothing of it is left for this job. */
+  empty(): Promise<void>;
+  /** It goes with the run. */
+  forget(): Promise<void>;
+}
+
+export interface InTree {
+  input: NodeJS.WritableStream;
+  output: NodeJS.ReadableStream;
+  /** Its exit code, and what it said beside its output: the last 64 KiB. */
+  ended: Promise<{ code: number; said: string }>;
 }
 
 /** How a step ended. `because`: more than its exit code says, e.g. which limit it met. `lost`: after a restart neither process nor exit code is there (SAFETY J4). */
@@ -134,6 +173,8 @@ export interface Executor {
   usedBytes?(handle: string, device: number): Promise<number>;
   /** Gives back what runs left for later ones; called at a slow interval. */
   tidy?(): Promise<void>;
+  /** All that is kept for later jobs and that none has now, on a disk that is full; false where there was nothing of that. */
+  giveBack?(): Promise<boolean>;
   /** Where runs write, as far as it is known and on this machine. */
   workFolder?(): string | null;
   /** Why no other job should begin here, as a job before it has found out; null when it may. */
@@ -194,6 +235,10 @@ export interface ServicesBeside {
 
 export interface Workspace {
   readonly handle: string;
+  /** CI_BUILDS_DIR. */
+  readonly buildsDir?: string;
+  /** Null, or left out: its tree goes with it. */
+  readonly tree?: KeptTree | null;
   /** Null, or left out: nothing runs beside it. */
   readonly services?: ServicesBeside | null;
   /** Path of the project's tree as the job sees it (CI_PROJECT_DIR). */

@@ -3,6 +3,7 @@ import { createGunzip } from 'node:zlib';
 import { maySee } from './access.ts';
 import type { Answer, Call } from './api-call.ts';
 import { gitEnvironment, readRefs } from './git-repository.ts';
+import { isLfsPush, lfsHttp, lfsPath } from './lfs-http.ts';
 import { createPipeline, noSha } from './pipeline-creation.ts';
 import type { PracticeContext } from './practice-context.ts';
 import type { Project, User } from './records.ts';
@@ -198,6 +199,16 @@ export const gitHttp = (context: PracticeContext): ((call: Call & { path: string
     return turn;
   };
   return async (call) => {
+    const lfs = lfsPath.exec(call.path);
+    if (lfs !== null) {
+      const [, name = '', what = ''] = lfs;
+      const project = context.state.projectByPath(name);
+      const { push, body } = await isLfsPush(call, what);
+      const refused = refusal(gitCaller(context, call), project, push);
+      if (refused !== null) return refused;
+      if (project === undefined) return { status: 404, text: 'The project you were looking for could not be found.\n' };
+      return lfsHttp(call, what, body, context.state.repositoryPath(project.id), `${call.base}/${name}`);
+    }
     const found = /^\/(.+?)(?:\.git)?\/(info\/refs|git-upload-pack|git-receive-pack)$/.exec(call.path);
     if (found === null) return null;
     const service = found[2] === 'info/refs' ? call.query.get('service') : found[2];

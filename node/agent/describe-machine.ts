@@ -2,6 +2,7 @@ import { AutogitError } from '../../protocol/errors.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Measured } from '../../protocol/report.ts';
 import { DockerExecutor } from '../executors/docker-executor.ts';
+import { usualTreeLimits } from '../executors/kept-trees.ts';
 import { ProcessExecutor } from '../executors/process-executor.ts';
 import type { Log } from '../log.ts';
 import { createMachine, type MachineOptions } from '../machine/machine.ts';
@@ -40,6 +41,7 @@ export async function openExecutors(
   if (options.witness) return [];
   const wanted = options.executors.length > 0 ? options.executors : (['docker'] as const);
   const found: Executor[] = [];
+  const trees = { ...usualTreeLimits, limitBytes: options.keepTreesBytes };
   for (const kind of new Set(wanted)) {
     const executor =
       kind === 'docker'
@@ -50,10 +52,11 @@ export async function openExecutors(
             home: options.home,
             imageRoomPercent: options.imageRoomPercent,
             imageAgeMs: options.imageAgeMs,
+            trees,
             log,
             note,
           })
-        : new ProcessExecutor({ home: options.home, user: options.user, note });
+        : new ProcessExecutor({ home: options.home, user: options.user, trees, log, note });
     try {
       lines.ok(kind, await executor.check());
       found.push(executor);

@@ -1,9 +1,10 @@
 import { appendFileSync, existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { usedBy } from '../disk-use.ts';
+import { removeKeptBuilds } from '../executors/process-builds.ts';
 import { endAll } from '../executors/process-ending.ts';
 import { userWorkDir } from '../executors/process-executor.ts';
-import { marksOf, readRunFile } from '../executors/run-file.ts';
+import { buildsOf, marksOf, readRunFile } from '../executors/run-file.ts';
 import { membersOf } from '../executors/run-members.ts';
 import { removeTree } from '../executors/tree-removal.ts';
 import { isFull } from './disk-watch.ts';
@@ -27,9 +28,11 @@ export async function makeRoomToStart(home: string, say: (sentence: string) => v
   if (freeReserve(home))
     say('the disk of this machine is full: the reserve is given free, so that the agent can start');
   if (!isFull(diskAt(home))) return;
-  const left = await Promise.all(
-    [join(home, 'work'), userWorkDir(home)].flatMap(foldersIn).map((folder) => leftOf(folder, home)),
-  );
+  const works = [join(home, 'work'), userWorkDir(home)];
+  for (const work of works) await removeKeptBuilds(work);
+  if (!isFull(diskAt(home)))
+    return say('the disk of this machine is full: the trees that were kept for later jobs are removed');
+  const left = await Promise.all(works.flatMap(foldersIn).map((folder) => leftOf(folder, home)));
   const order = left.sort((a, b) => Number(a.isAlive) - Number(b.isAlive) || b.bytes - a.bytes);
   for (const one of order) {
     if (!isFull(diskAt(home))) return;
@@ -49,13 +52,15 @@ async function leftOf(folder: string, home: string): Promise<Left> {
   const run = file?.run ?? '';
   const cgroup = file?.cgroup ?? null;
   const isAlive = file !== null && membersOf(marksOf(folder, file), cgroup).length > 0;
-  return { folder, run, cgroup, isAlive, bytes: await usedBy(folder, statSync(home).dev) };
+  const both = new Set([folder, ...(file?.builds ? [file.builds.folder] : [])]);
+  const bytes = await Promise.all([...both].map((path) => usedBy(path, statSync(home).dev)));
+  return { folder, run, cgroup, isAlive, bytes: bytes.reduce((sum, one) => sum + one, 0) };
 }
 
 /** The job's own files; the agent's, by which the run is found again, stay. */
 async function removeFiles({ folder, cgroup, isAlive }: Left): Promise<void> {
   if (isAlive) await endAll(marksOf(folder, readRunFile(folder)), cgroup, []);
-  await removeTree(join(folder, 'builds'));
+  await removeTree(buildsOf(folder, readRunFile(folder)));
   await removeTree(join(folder, 'home'));
   if (!isAlive) return;
   const because = 'the disk of this machine was full when its agent started: the job was ended, and its files are gone';

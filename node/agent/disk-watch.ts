@@ -16,6 +16,8 @@ export interface DiskWatchOptions {
   endRun(run: string, because: string): void;
   /** Gives back what is only there to save time, of the home's disk; bytes that came back. */
   giveWay?(bytes: number): Promise<number>;
+  /** Removes what is kept for later jobs; false where there was nothing of that. */
+  giveBack?(): Promise<boolean>;
   /** Called with a sentence when the disk is full (it names the job that was ended, if one was), with null when room is back. */
   onFull(because: string | null): void;
 }
@@ -95,7 +97,9 @@ export abstract class DiskWatch<O extends DiskWatchOptions = DiskWatchOptions> {
 
   /** Ends the run that has most of the disk, unless one was ended a moment ago. `full` begins the sentence: which disk is full. */
   protected async endLargest(disk: Disk, device: number, full: string): Promise<Largest | null> {
-    const { bootMs, running, endRun } = this.options;
+    const { bootMs, running, endRun, giveBack } = this.options;
+    // No job ends for the sake of what may be of use to another one.
+    if (await giveBack?.()) return null;
     if (bootMs() - this.#endedAtMs < betweenEndsMs) return null;
     const largest = await largestRun(running(), disk, device);
     if (largest === null) return null;

@@ -29,6 +29,10 @@ export function disksOf(
     ...runs,
     home,
     bootMs: clock.bootMs,
+    giveBack: async () => {
+      const given = await Promise.all(executors.map((executor) => executor.giveBack?.().catch(() => false)));
+      return given.includes(true);
+    },
     onFull: (because) => {
       if (because === null) log.info('its disk has room again');
       else log.error(because);

@@ -10,6 +10,7 @@ import { readRemoval } from '../store/removal.ts';
 import { checkDocker } from './docker-check.ts';
 import type { Finding } from './finding.ts';
 import { gitlabFindings, leftFindings } from './gitlab-check.ts';
+import { checkKept } from './kept-check.ts';
 import { checkClock, checkDisk, checkGpus, checkHome, checkTools } from './machine-checks.ts';
 import { checkAgent } from './mesh-checks.ts';
 import { checkNetwork, nodesOf } from './network-checks.ts';
@@ -39,6 +40,7 @@ export async function doctor(context: Context): Promise<number> {
       checkSettings(settings),
       ofHome,
       checkDisk(home).then((one) => [one]),
+      checkKept(agent.home ?? home),
       checkDocker(settings.text('dockerHost')).then((one) => [one]),
       findGitlabHere(settings.text('dockerHost')).then((here) =>
         gitlabFindings(here, agent.lacksGitlab, agent.isUnprotected),

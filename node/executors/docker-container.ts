@@ -20,6 +20,11 @@ export const labels = {
   service: 'autogit.service',
   /** Its image, as the trace names it. */
   serviceImage: 'autogit.service-image',
+  /** Of a volume: the key of the tree that it keeps; of a container: of the one that it has. */
+  tree: 'autogit.tree',
+  treeProject: 'autogit.tree-project',
+  /** Of an image: what the agent made it for. */
+  helper: 'autogit.helper',
 } as const;
 
 export const containerName = (run: string): string => `autogit-${runSlug(run)}`;
@@ -134,6 +139,8 @@ interface ContainerPlan {
   aliases?: string[];
   /** host:address, e.g. the mesh's GitLab. */
   extraHosts: string[];
+  /** The project's tree, where it stays for later jobs. */
+  tree?: { mount: Docker.MountSettings; labels: Record<string, string> };
 }
 
 /** What every container of a job may do and use: each for itself, as with gitlab-runner. */
@@ -174,6 +181,7 @@ export function containerOptions(plan: ContainerPlan): ContainerCreateOptions {
       [labels.nonce]: plan.nonce,
       [labels.keeper]: '2',
       [labels.user]: plan.user,
+      ...plan.tree?.labels,
     },
     WorkingDir: '/',
     AttachStdin: true,
@@ -185,6 +193,7 @@ export function containerOptions(plan: ContainerPlan): ContainerCreateOptions {
       ...jobLimits(spec),
       NetworkMode: plan.network,
       ExtraHosts: plan.extraHosts,
+      ...(plan.tree && { Mounts: [plan.tree.mount] }),
       // Data loaders of training jobs share tensors by /dev/shm; 64 MiB, the engine's default, breaks them.
       ...(spec.gpus.length > 0 && { ShmSize: 1 << 30 }),
       ...(gpus.requests.length > 0 && { DeviceRequests: gpus.requests }),

@@ -17,11 +17,13 @@ import { JobsNetwork, runBridge } from './docker-network.ts';
 import { controlDir, type DockerRun, firstFiles } from './docker-run.ts';
 import { DockerServices, removeServices, type ServicesPlace } from './docker-services.ts';
 import { LeftRuns } from './docker-sweep.ts';
+import { DockerTrees } from './docker-trees.ts';
 import { lookUpUser } from './docker-user.ts';
 import { DockerWorkspace } from './docker-workspace.ts';
 import { dockerFeatures } from './features.ts';
 import { ImageStore, isNoSpace } from './image-store.ts';
 import { type JobPaths, jobEnvironment, jobPaths } from './job-shell.ts';
+import { type TreeLimits, usualTreeLimits } from './kept-trees.ts';
 import { hasDriver, lacksToolkit, toolkitFix, toolkitProblem } from './nvidia-toolkit.ts';
 import { authProblem } from './registry-login.ts';
 import { startWithServices } from './services-start.ts';
@@ -44,6 +46,8 @@ export interface DockerExecutorOptions {
   /** See ImageOptions. */
   imageRoomPercent?: number;
   imageAgeMs?: number;
+  /** What trees of projects stay for their next jobs. */
+  trees?: TreeLimits;
   log?: Pick<Log, 'info' | 'warn'>;
   clock?: Clock;
   /** For tests: what this machine has of NVIDIA's files. */
@@ -76,19 +80,24 @@ export class DockerExecutor implements Executor {
   readonly #store: ImageStore;
   readonly #left: LeftRuns;
   readonly #images: DockerImages;
+  readonly #trees: DockerTrees;
 
   constructor(options: DockerExecutorOptions) {
     this.#options = options;
     this.#clock = options.clock ?? systemClock();
     this.#engine = new DockerConnection(options.dockerHost ?? null, this.#clock);
-    this.#images = new DockerImages({
+    const common = {
       home: options.home ?? null,
       docker: () => this.#docker(),
       isLocal: isLocal(options.dockerHost ?? process.env.DOCKER_HOST ?? null),
-      roomPercent: options.imageRoomPercent ?? 15,
-      ageMs: options.imageAgeMs ?? 30 * 86_400_000,
       log: options.log ?? { info: () => undefined, warn: () => undefined },
       wallMs: this.#clock.wallMs,
+    };
+    this.#trees = new DockerTrees({ ...common, node: options.node, limits: options.trees ?? usualTreeLimits });
+    this.#images = new DockerImages({
+      ...common,
+      roomPercent: options.imageRoomPercent ?? 15,
+      ageMs: options.imageAgeMs ?? 30 * 86_400_000,
     });
     this.#store = new ImageStore(() => this.#engine.folder, this.#clock.bootMs);
     this.#left = new LeftRuns(options.node, () => this.#docker());
@@ -113,6 +122,10 @@ export class DockerExecutor implements Executor {
     if (!this.#wasAway) return;
     this.#wasAway = false;
     this.#left.engineIsBack();
+  }
+
+  giveBack(): Promise<boolean> {
+    return this.#trees.giveBack();
   }
 
   workFolder(): string | null {
@@ -196,6 +209,7 @@ export class DockerExecutor implements Executor {
     const { spec, name, image, network, paths, signal, beside, aliases } = how;
     signal.throwIfAborted();
     const docker = await this.#docker();
+    const tree = await this.#trees.take(spec, signal);
     const nonce = randomBytes(16).toString('hex');
     const wantedUser = spec.imageUser ?? image.user;
     const numeric = /^(\d*)(?::(\d+))?$/.exec(wantedUser);
@@ -206,9 +220,10 @@ export class DockerExecutor implements Executor {
       controlDir: controlDir(paths),
       extraHosts: this.#hosts(),
       ...(aliases && { aliases }),
+      ...(tree && { tree: tree.options(paths.projectDir) }),
     });
     const hasBridge = beside === null && network === runBridge(spec.run);
-    const made = { nonce, keeper: 2 as const, memoryBytes: spec.memoryBytes, hasBridge };
+    const made = { nonce, keeper: 2 as const, memoryBytes: spec.memoryBytes, hasBridge, tree };
     let found: Workspace | null = null;
     let container: Docker.Container;
     try {
@@ -220,6 +235,7 @@ export class DockerExecutor implements Executor {
         return found ? docker.getContainer(found.handle) : createContainer(docker, options, spec.platform);
       });
     } catch (cause) {
+      await tree?.give();
       throw new AutogitError(startErrorCode(cause), `cannot create a container of ${name}: ${sentenceOf(cause)}`, {
         cause,
       });
@@ -227,6 +243,7 @@ export class DockerExecutor implements Executor {
     if (found) return found;
     try {
       user ??= await lookUpUser(container, spec.run, wantedUser);
+      await tree?.ownedBy(user);
       const workspace = this.#workspace(docker, spec, container.id, { ...made, services: beside }, user);
       await workspace.attach();
       await container.start();
@@ -234,6 +251,7 @@ export class DockerExecutor implements Executor {
       return workspace;
     } catch (cause) {
       await removeContainer(container).catch(() => undefined);
+      await tree?.give();
       signal.throwIfAborted();
       throw new AutogitError(startErrorCode(cause), `cannot start a container of ${name}: ${sentenceOf(cause)}`, {
         cause,
@@ -281,8 +299,10 @@ export class DockerExecutor implements Executor {
     const keeper = label[labels.keeper] === '2' ? 2 : 1;
     const memoryBytes = found.HostConfig.Memory || null;
     const user = await lookUpUser(container, spec.run, label[labels.user] ?? '');
+    const tree = await this.#trees.adopt(spec.run, label[labels.tree], label[labels.treeProject]);
+    tree?.adoptedBy(user);
     const hasBridge = services === null && found.HostConfig.NetworkMode === runBridge(spec.run);
-    const made = { nonce, keeper, memoryBytes, services, hasBridge } as const;
+    const made = { nonce, keeper, memoryBytes, services, hasBridge, tree } as const;
     const workspace = this.#workspace(docker, spec, found.Id, made, user);
     await workspace.resumeTimeouts();
     return workspace;
@@ -296,8 +316,8 @@ export class DockerExecutor implements Executor {
     return runBytes(await this.#docker(), handle, device);
   }
 
-  tidy(): Promise<void> {
-    return this.#images.tidy();
+  async tidy(): Promise<void> {
+    await Promise.all([this.#images.tidy(), this.#trees.tidy()]);
   }
 
   #docker(): Promise<Docker> {
@@ -308,7 +328,7 @@ export class DockerExecutor implements Executor {
     docker: Docker,
     spec: ExecutorSpec,
     containerId: string,
-    made: Pick<DockerRun, 'nonce' | 'keeper' | 'memoryBytes' | 'services' | 'hasBridge'>,
+    made: Pick<DockerRun, 'nonce' | 'keeper' | 'memoryBytes' | 'services' | 'hasBridge' | 'tree'>,
     user: { uid: number; gid: number },
   ) {
     const paths = jobPaths(spec, '/builds');

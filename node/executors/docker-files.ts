@@ -176,7 +176,9 @@ export class DockerFiles {
 }
 
 /** The two outputs of a command, frame by frame; a frame is handed on in the pieces in which it comes. */
-async function* framesOf(stream: AsyncIterable<Uint8Array>): AsyncGenerator<{ isError: boolean; payload: Buffer }> {
+export async function* framesOf(
+  stream: AsyncIterable<Uint8Array>,
+): AsyncGenerator<{ isError: boolean; payload: Buffer }> {
   let held = Buffer.alloc(0);
   let left = 0;
   let isError = false;

@@ -3,6 +3,7 @@ import type Docker from 'dockerode';
 import type { Clock } from '../clock.ts';
 import type { KeeperVersion } from './docker-log.ts';
 import type { DockerServices } from './docker-services.ts';
+import type { DockerTree } from './docker-trees.ts';
 import type { JobEnvironment, JobPaths } from './job-shell.ts';
 import { type PackedFile, plainName } from './tar-names.ts';
 
@@ -23,6 +24,8 @@ export interface DockerRun {
   clock: Clock;
   /** What runs beside it; null: nothing. */
   services: DockerServices | null;
+  /** What its tree lies in, where that stays for later jobs. */
+  tree: DockerTree | null;
   /** As the container was made; for the sentence of a job that wanted more. */
   memoryBytes: number | null;
   /** It has a bridge of its own, without services on it. */

@@ -51,6 +51,8 @@ async function removeBeside(of: DockerRun, group: string | null): Promise<void> 
 export class DockerWorkspace implements Workspace {
   readonly handle: string;
   readonly projectDir: string;
+  readonly buildsDir = '/builds';
+  readonly tree: DockerRun['tree'];
   readonly services: DockerRun['services'];
   readonly #of: DockerRun;
   readonly #container: Docker.Container;
@@ -73,6 +75,7 @@ export class DockerWorkspace implements Workspace {
     this.#of = run;
     this.handle = run.name;
     this.projectDir = run.paths.projectDir;
+    this.tree = run.tree;
     this.services = run.services;
     this.#container = run.docker.getContainer(run.containerId);
     this.#files = new DockerFiles(this.#container, run.run);
@@ -102,8 +105,8 @@ export class DockerWorkspace implements Workspace {
 
   async putTar(path: string, tar: NodeJS.ReadableStream): Promise<void> {
     const target = pathInside(this.projectDir, path);
-    const owned = plainName(this.#of.paths.buildsDir);
-    const renamed = renameTar(tar, (name) => plainName(`${byteName(target)}/${name}`), { ...this.#of.user, owned });
+    const owner = { ...this.#of.user, owned: plainName(this.buildsDir) };
+    const renamed = renameTar(tar, (name) => plainName(`${byteName(target)}/${name}`), owner);
     await this.#files.put(renamed, target);
   }
 
@@ -177,7 +180,7 @@ export class DockerWorkspace implements Workspace {
       // What is frozen by file takes its SIGKILL only when thawed, and dies before it does anything else.
       if (state?.Running) await killContainer(this.#container, this.#cgroup(state.Pid));
       await removeContainer(this.#container);
-      await removeBeside(this.#of, this.#group);
+      await Promise.all([removeBeside(this.#of, this.#group), this.tree?.give()]);
       this.#of.onRemoved();
     } catch (cause) {
       await Promise.all([this.#group, ...this.#groupsBeside()].map((group) => killGroup(group)));
@@ -278,8 +281,7 @@ export class DockerWorkspace implements Workspace {
     const isOpen = index !== null && said === null && this.#live.exitCode(index) === null;
     if (isOpen) this.#killed.set(index, because);
     if (isAway && (await killGroup(path))) return this.#endAlone(because);
-    if (isFrozen && graceMs === 0) return killContainer(this.#container, path);
-    if (state === null) return killContainer(this.#container, path);
+    if (state === null || (isFrozen && graceMs === 0)) return killContainer(this.#container, path);
     await this.thaw();
     const file = `${this.#of.controlDir}/step-${index}.killed`;
     const record = isOpen ? `echo ${quote(because)} >${quote(file)}` : '';
@@ -300,13 +302,11 @@ export class DockerWorkspace implements Workspace {
 
   async *#recorded(index: number, offset: number, signal: AbortSignal): AsyncGenerator<Uint8Array> {
     // The record of a living container does not end by itself, and a full one has no end of the step.
-    let isOver = false;
-    const over = this.ended(index).then(() => {
-      isOver = true;
-    });
-    over.catch(() => {});
+    const over = new AbortController();
+    const end = (): void => over.abort();
+    this.ended(index).then(end, () => undefined);
     const { nonce, keeper, controlDir } = this.#of;
-    const asks = { isOver: () => isOver, isFrozen: () => this.#freezing.isByFile };
+    const asks = { isOver: () => over.signal.aborted, isFrozen: () => this.#freezing.isByFile };
     const step = { index, marks: stepMarks(nonce, index, keeper) };
     yield* recordedOutput({ container: this.#container, path: `${controlDir}/output`, step, offset, asks, signal });
   }

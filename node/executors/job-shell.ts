@@ -18,8 +18,22 @@ export interface JobPaths {
 
 const segment = /^[A-Za-z0-9_.-]{1,100}$/;
 
-/** The tree lies where GitLab users expect it: builds/<group>/<project>; odd or missing paths become builds/project. */
+/**
+ * The tree lies where GitLab users expect it: builds/<group>/<project>; odd or missing paths become builds/project. A job may
+ * say another place below CI_BUILDS_DIR. Throws `bad-config` for one that is not there.
+ */
 export function jobPaths(spec: ExecutorSpec, buildsDir: string): JobPaths {
+  const asked = spec.clonePathAt?.(buildsDir) ?? null;
+  if (asked !== null) {
+    const below = posix.relative(buildsDir, posix.normalize(asked));
+    const isBelow = asked.startsWith('/') && asked.split('/').every((part) => part !== '..') && /^[^./]/.test(below);
+    if (!isBelow || below.length > 500 || !/^[\w.+@-]+(?:\/[\w.+@-]+){0,20}$/.test(below))
+      throw new AutogitError('bad-config', `GIT_CLONE_PATH is no path below CI_BUILDS_DIR: ${asked.slice(0, 200)}`, {
+        hint: 'write GIT_CLONE_PATH: $CI_BUILDS_DIR/NAME, with letters, digits and -_.+@ in each name',
+      });
+    const projectDir = `${buildsDir}/${below.replace(/\/+$/, '')}`;
+    return { buildsDir, projectDir, filesDir: `${projectDir}.tmp` };
+  }
   const wanted = spec.variables.find((variable) => variable.key === 'CI_PROJECT_PATH')?.value ?? '';
   const segments = wanted.split('/');
   const sane = segments.length <= 20 && segments.every((part) => segment.test(part) && !/^\.+$/.test(part));

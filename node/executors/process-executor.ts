@@ -6,15 +6,27 @@ import { AutogitError } from '../../protocol/errors.ts';
 import { spawnCleanSync } from '../clean-spawn.ts';
 import { type Clock, systemClock } from '../clock.ts';
 import { usedBy } from '../disk-use.ts';
+import type { Log } from '../log.ts';
 import type { Executor, ExecutorSpec, Workspace } from '../ports.ts';
 import { processFeatures } from './features.ts';
 import { agentPath, autoUser, namedUser, ownerOfRun, wantedUser } from './job-account.ts';
 import { type JobPaths, jobEnvironment, jobPaths } from './job-shell.ts';
+import { type TreeLimits, usualTreeLimits } from './kept-trees.ts';
 import { processAbilities, sayAbilities } from './process-abilities.ts';
+import { buildsPlaces, isBuildsPlace, ProcessBuilds } from './process-builds.ts';
 import { endAll } from './process-ending.ts';
 import { ProcessWorkspace } from './process-workspace.ts';
 import { makeRunCgroup } from './run-cgroup.ts';
-import { buildsOf, freshHome, type JobUser, marksOf, type RunFile, readRunFile, tmpOf } from './run-file.ts';
+import {
+  buildsOf,
+  freshHome,
+  type JobUser,
+  marksOf,
+  type RunFile,
+  readRunFile,
+  tmpOf,
+  writeRunFile,
+} from './run-file.ts';
 import { limitRun } from './run-limits.ts';
 import { straysBelow, terminate } from './run-processes.ts';
 import { runSlug } from './run-slug.ts';
@@ -33,6 +45,9 @@ export interface ProcessExecutorOptions {
   cgroups?: boolean;
   /** What a job's owner should read in its trace, e.g. variables that no shell can hold. */
   note?: (run: string, sentence: string) => void;
+  /** What trees of projects stay for their next jobs. */
+  trees?: TreeLimits;
+  log?: Pick<Log, 'info'>;
   clock?: Clock;
 }
 
@@ -49,6 +64,7 @@ export class ProcessExecutor implements Executor {
   /** Where runs may lie: what `--user` was when they began decided it, and it may be another now. */
   readonly #places: readonly string[];
   readonly #clock: Clock;
+  readonly #builds: ProcessBuilds;
 
   constructor(options: ProcessExecutorOptions) {
     // Root by name is root as ever. Only another user's runs lie elsewhere (and once, those of root by name did too).
@@ -62,6 +78,11 @@ export class ProcessExecutor implements Executor {
     const other = isElsewhere ? here : elsewhere;
     this.#places = options.workDir || process.getuid?.() !== 0 ? [this.#workDir] : [this.#workDir, other];
     this.#clock = options.clock ?? systemClock();
+    this.#builds = new ProcessBuilds({
+      ...{ workDir: this.#workDir, home: options.home, limits: options.trees ?? usualTreeLimits },
+      log: options.log ?? { info: () => undefined },
+      wallMs: this.#clock.wallMs,
+    });
   }
 
   async check(): Promise<string> {
@@ -84,6 +105,10 @@ export class ProcessExecutor implements Executor {
     return `bash ${bash.stdout.split('\n')[0]} on the machine itself, each job ${who[kind]}${root}: ${parts.join(', and ')}`;
   }
 
+  giveBack(): Promise<boolean> {
+    return this.#builds.giveBack();
+  }
+
   workFolder(): string {
     return this.#workDir;
   }
@@ -102,9 +127,11 @@ export class ProcessExecutor implements Executor {
     await mkdir(folder, { recursive: true, mode: 0o700 });
     // The job's user must get through to its own folders, but cannot list or change ours.
     if (user) await chmod(folder, 0o711);
-    const paths = jobPaths(spec, buildsOf(folder));
+    const builds = spec.tree ? await this.#builds.take(spec.tree, spec.run, user, signal) : null;
+    const buildsDir = buildsOf(folder, { builds });
+    const paths = jobPaths(spec, buildsDir);
     const tmp = await makeTmp(folder, user);
-    const own = [tmp, freshHome(folder), buildsOf(folder), paths.filesDir, paths.projectDir];
+    const own = [tmp, freshHome(folder), buildsDir, paths.filesDir, paths.projectDir];
     for (const path of own) await mkdir(path, { recursive: true, mode: 0o700 });
     const environment = jobEnvironment(spec, paths);
     const secrets = [[join(folder, 'environment.sh'), environment.script] as const].concat(
@@ -114,14 +141,14 @@ export class ProcessExecutor implements Executor {
     await writeFile(join(folder, 'supervisor.sh'), supervisor);
     // The agent's umask keeps all that it makes to itself; this one is the job's to read.
     await chmod(join(folder, 'supervisor.sh'), 0o644);
-    if (user) await giveTo(user, [...own, ...between(buildsOf(folder), paths), ...secrets.map(([path]) => path)]);
+    if (user) await giveTo(user, [...own, ...between(buildsDir, paths), ...secrets.map(([path]) => path)]);
     for (const key of environment.skipped)
       this.#options.note?.(spec.run, `variable ${key} has a name that no shell can hold and is not set`);
     const cgroup = this.#options.cgroups === false ? null : makeRunCgroup(runSlug(spec.run));
     const limits = this.#options.cgroups === false ? [] : limitRun(runSlug(spec.run), cgroup, spec).groups;
-    const file: RunFile = { run: spec.run, bootId: this.#clock.bootId(), tmp, cgroup, limits, user };
-    await writeFile(join(folder, 'run.json'), JSON.stringify(file), { mode: 0o600 });
-    return this.#workspace(spec, paths, file);
+    const file: RunFile = { run: spec.run, bootId: this.#clock.bootId(), tmp, cgroup, limits, user, builds };
+    writeRunFile(folder, file);
+    return this.#workspace(spec, paths, file, builds?.isLeft);
   }
 
   async adopt(spec: ExecutorSpec, handle: string): Promise<Workspace | null> {
@@ -131,7 +158,7 @@ export class ProcessExecutor implements Executor {
     // Whose file is damaged cannot be gone on with: it fails, and must not run on meanwhile.
     if (file === null && existsSync(folder)) await this.#clear(folder, null);
     if (file === null || file.run !== spec.run) return null;
-    const workspace = this.#workspace(spec, jobPaths(spec, buildsOf(folder)), file);
+    const workspace = this.#workspace(spec, jobPaths(spec, buildsOf(folder, file)), file);
     for (let index = 0; ; index++) {
       const record = workspace.record(index);
       if (record === null) break;
@@ -140,8 +167,14 @@ export class ProcessExecutor implements Executor {
     return workspace;
   }
 
-  usedBytes(handle: string, device: number): Promise<number> {
-    return usedBy(handle, device);
+  async usedBytes(handle: string, device: number): Promise<number> {
+    const builds = readRunFile(handle)?.builds;
+    const both = [handle, ...(builds ? [builds.folder] : [])].map((path) => usedBy(path, device));
+    return (await Promise.all(both)).reduce((sum, bytes) => sum + bytes, 0);
+  }
+
+  tidy(): Promise<void> {
+    return this.#builds.tidy();
   }
 
   async sweep(known: ReadonlySet<string>): Promise<string[]> {
@@ -154,7 +187,7 @@ export class ProcessExecutor implements Executor {
   async #sweepPlace(place: string, kept: ReadonlySet<string>): Promise<string[]> {
     const removed: string[] = [];
     for (const name of existsSync(place) ? readdirSync(place) : []) {
-      if (kept.has(name)) continue;
+      if (kept.has(name) || isBuildsPlace(name)) continue;
       const folder = join(place, name);
       const file = readRunFile(folder);
       await this.#clear(folder, file);
@@ -163,7 +196,9 @@ export class ProcessExecutor implements Executor {
     // What a person who removed the folder by hand has left.
     for (const { folder } of uidsBelow(place))
       if (!kept.has(basename(folder)) && !existsSync(folder)) await this.#clear(folder, null);
-    await terminate(() => straysBelow(place, (name) => kept.has(name)));
+    await terminate(() => straysBelow(place, (name) => kept.has(name) || isBuildsPlace(name)));
+    if (place === this.#workDir) await this.#builds.sweep((slug) => kept.has(slug));
+    else await removeTree(buildsPlaces(place));
     return removed;
   }
 
@@ -178,7 +213,7 @@ export class ProcessExecutor implements Executor {
     for (const uid of uids) await endUser(uid, folder);
   }
 
-  #workspace(spec: ExecutorSpec, paths: JobPaths, file: RunFile): ProcessWorkspace {
+  #workspace(spec: ExecutorSpec, paths: JobPaths, file: RunFile, isLeft = false): ProcessWorkspace {
     const folder = this.#folder(spec.run);
     const user = file.user === undefined ? ownerOfRun(folder) : file.user;
     if (user?.isAuto) keepUid(user.uid, folder);
@@ -197,6 +232,7 @@ export class ProcessExecutor implements Executor {
       memoryBytes: spec.memoryBytes,
       bootId: file.bootId,
       clock: this.#clock,
+      builds: file.builds ? { taken: file.builds, isLeft, store: this.#builds } : null,
     });
   }
 

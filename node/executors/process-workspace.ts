@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AutogitError } from '../../protocol/errors.ts';
 import type { Clock } from '../clock.ts';
-import type { Freezer, Step, StepEnd, TreeRead, Workspace } from '../ports.ts';
+import type { Freezer, KeptTree, Step, StepEnd, TreeRead, Workspace } from '../ports.ts';
 import type { Child } from '../starter/far-child.ts';
 import { membersAside, spawnAside } from '../starter/starter.ts';
 import type { ChildFile } from '../starter/starter-messages.ts';
@@ -13,8 +13,10 @@ import { type JobPaths, stepScript } from './job-shell.ts';
 import { orphanHolder } from './orphan-holding.ts';
 import { memoryKills, outOfMemory } from './out-of-memory.ts';
 import { followFile, trim } from './output-file.ts';
+import type { ProcessBuilds, TakenBuilds } from './process-builds.ts';
 import { endAll, endProcesses, killedFromWithin } from './process-ending.ts';
 import { ProcessFiles } from './process-files.ts';
+import { ProcessTree } from './process-tree.ts';
 import { freezeCgroup, killCgroup, thawCgroup, waitFrozen } from './run-cgroup.ts';
 import { dropTo, type JobUser } from './run-file.ts';
 import {
@@ -51,6 +53,8 @@ interface ProcessRun {
   memoryBytes: number | null;
   bootId: string;
   clock: Clock;
+  /** CI_BUILDS_DIR that other runs have before and after; null: it lies in the run's own folder. */
+  builds: { taken: TakenBuilds; isLeft: boolean; store: ProcessBuilds } | null;
 }
 
 /** How long a supervisor may take from its start to its first line. */
@@ -64,6 +68,8 @@ const lookEveryMs = 500;
 export class ProcessWorkspace implements Workspace {
   readonly handle: string;
   readonly projectDir: string;
+  readonly buildsDir: string;
+  readonly tree: KeptTree | null;
   readonly #of: ProcessRun;
   readonly #children = new Map<number, Child>();
   readonly #files: ProcessFiles;
@@ -79,6 +85,10 @@ export class ProcessWorkspace implements Workspace {
     this.#of = run;
     this.handle = run.folder;
     this.projectDir = run.paths.projectDir;
+    this.buildsDir = run.paths.buildsDir;
+    this.tree = run.builds?.taken.isKept
+      ? new ProcessTree(run.builds, { ...run, projectDir: this.projectDir, path: run.environment.PATH })
+      : null;
     this.#files = new ProcessFiles(this.projectDir, run.environment, run.user);
     this.#limits = new StepLimits({
       clock: run.clock,
@@ -224,6 +234,8 @@ export class ProcessWorkspace implements Workspace {
     await endAll(marks, cgroup, limits, this.#seen);
     this.#lookNoMore();
     await removeTree(tmp);
+    const { builds } = this.#of;
+    if (builds) await builds.store.give(builds.taken, this.projectDir, user);
     await removeTree(folder);
     if (user?.isAuto) await endUser(user.uid, folder);
   }

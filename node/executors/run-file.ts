@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
@@ -48,6 +48,12 @@ const RunFile = z.object({
     .default([]),
   /** Null: the agent's own. Absent in runs of an earlier agent: as it is said now, with a fresh HOME. */
   user: JobUser.nullable().optional(),
+  /** CI_BUILDS_DIR that several runs have in turn; without it the run has one in its own folder. */
+  builds: z
+    .object({ key: z.string(), folder: z.string(), project: z.string(), isKept: z.boolean() })
+    .nullable()
+    .catch(null)
+    .optional(),
 });
 export type RunFile = z.infer<typeof RunFile>;
 
@@ -60,11 +66,20 @@ export function readRunFile(folder: string): RunFile | null {
   }
 }
 
+/** Whole, or as it was. */
+export function writeRunFile(folder: string, file: RunFile): void {
+  const path = join(folder, 'run.json');
+  writeFileSync(`${path}.new`, JSON.stringify(file), { mode: 0o600 });
+  renameSync(`${path}.new`, path);
+}
+
 export const tmpOf = (folder: string): string =>
   join(tmpdir(), `autogit-${createHash('sha256').update(folder).digest('hex').slice(0, 12)}`);
 
 export const freshHome = (folder: string): string => join(folder, 'home');
-export const buildsOf = (folder: string): string => join(folder, 'builds');
+/** CI_BUILDS_DIR of a run. */
+export const buildsOf = (folder: string, file: Pick<RunFile, 'builds'> | null = null): string =>
+  file?.builds?.folder ?? join(folder, 'builds');
 
 /** `file` is null where the run's file is gone: the folder says nearly as much. */
 export function marksOf(folder: string, file: RunFile | null, user: JobUser | null = file?.user ?? null): RunMarks {
@@ -73,11 +88,11 @@ export function marksOf(folder: string, file: RunFile | null, user: JobUser | nu
     entries: [
       `TMPDIR=${tmp}`,
       `HOME=${freshHome(folder)}`,
-      `CI_BUILDS_DIR=${buildsOf(folder)}`,
+      `CI_BUILDS_DIR=${buildsOf(folder, file)}`,
       // What an earlier agent began has a mark of its own.
       ...(file === null ? [] : [`AUTOGIT_RUN=${file.run}`]),
     ],
-    places: [folder, tmp],
+    places: [folder, tmp, ...(file?.builds ? [file.builds.folder] : [])],
     uid: user?.uid ?? process.getuid?.() ?? 0,
     isUidAlone: user?.isAuto ?? false,
   };

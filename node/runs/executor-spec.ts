@@ -40,6 +40,11 @@ export function executorSpec(
     logins: payload.credentials.flatMap(({ type, url, username, password }) =>
       type === 'registry' && url && username && password ? [{ url, username, password }] : [],
     ),
+    clonePathAt: (buildsDir) => {
+      const asked = variableOf(payload, 'GIT_CLONE_PATH') || null;
+      const known = lookUpIn(jobVariables(payload, factsAt({ projectDir: '', buildsDir })), '');
+      return asked === null ? null : expand(asked, known);
+    },
     variables: payloadVariables(payload).variables,
     variablesAt: (place) => jobVariables(payload, factsAt(place)),
     ...options.limitsFor(local.run.tags),

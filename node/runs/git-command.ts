@@ -19,6 +19,8 @@ interface GitCall {
   limitMs?: number;
   /** Of its output; a git that prints more fails. 64 KiB without. */
   mostBytes?: number;
+  /** Its output is taken as bytes, one character each. */
+  isBytes?: boolean;
   /** Behind everything else on this machine. */
   isBackground?: boolean;
   /** A short look of a node that may be idle: it begins in the agent, and the starter (11 MiB) stays ended. */
@@ -46,14 +48,44 @@ const awayShapes =
   /could not resolve host|failed to connect|connection refused|connection reset|couldn't connect|empty reply|early eof|rpc failed|timed out|the remote end hung up|returned error: (?:429|5\d\d)|unexpected disconnect|not valid: is this a git repository|invalid server response|cut off|transfer closed|outstanding read data|operation too slow|recv failure|send failure|ssl_error_syscall|no route to host|network is unreachable|bad line length|unexpected eof|invalid index-pack output/i;
 const redirectShape = /returned error: 3\d\d|unable to update url base from redirection/i;
 
+/** Whatever a repository, or this machine, says otherwise. */
+const always: [string, string][] = [
+  ['core.hooksPath', '/dev/null'],
+  ['core.fsmonitor', 'false'],
+  ['safe.directory', '*'],
+  ['gc.auto', '0'],
+  ['maintenance.auto', 'false'],
+  ['protocol.allow', 'never'],
+];
+
+/** Nobody's settings and names, no questions. */
+function withSettings(settings: readonly (readonly [string, string])[]): Record<string, string> {
+  const env: Record<string, string> = {
+    HOME: '/nonexistent',
+    GIT_CONFIG_GLOBAL: '/dev/null',
+    GIT_CONFIG_NOSYSTEM: '1',
+    GIT_TERMINAL_PROMPT: '0',
+    GIT_ASKPASS: 'true',
+    GIT_CONFIG_COUNT: String(settings.length),
+  };
+  // Without a name of its own git asks DNS for one, and stands 20 s where no DNS answers.
+  for (const who of ['AUTHOR', 'COMMITTER'])
+    Object.assign(env, { [`GIT_${who}_NAME`]: 'autogit-node', [`GIT_${who}_EMAIL`]: 'autogit-node@localhost' });
+  for (const [index, [key, value]] of settings.entries()) {
+    env[`GIT_CONFIG_KEY_${index}`] = key;
+    env[`GIT_CONFIG_VALUE_${index}`] = value;
+  }
+  return env;
+}
+
+/** Of a git that works in a tree which jobs had before: it speaks to what it is given alone. */
+export const treeEnvironment = (): Record<string, string> =>
+  withSettings([...always, ['protocol.file.allow', 'always']]);
+
 /** The environment of every git of ours; the token is a header for GitLab's own address alone. */
 function gitEnvironment({ token, host, speaks, resolve: given }: GitCall): NodeJS.ProcessEnv {
   const settings: [string, string][] = [
-    ['core.hooksPath', '/dev/null'],
-    ['safe.directory', '*'],
-    ['gc.auto', '0'],
-    ['maintenance.auto', 'false'],
-    ['protocol.allow', 'never'],
+    ...always,
     // Git would carry the token's header along to wherever it is sent.
     ['http.followRedirects', 'false'],
     // The last resort; a silent fetch is ended sooner (silenceMs).
@@ -72,25 +104,18 @@ function gitEnvironment({ token, host, speaks, resolve: given }: GitCall): NodeJ
   const { PATH, LANG, SSL_CERT_FILE, SSL_CERT_DIR, GIT_SSL_CAINFO, GIT_EXEC_PATH } = process.env;
   const env: NodeJS.ProcessEnv = { PATH, LANG, SSL_CERT_FILE, SSL_CERT_DIR, GIT_SSL_CAINFO, GIT_EXEC_PATH };
   // It speaks to no other address. A setting would be less than what this machine's own environment says.
-  Object.assign(env, way?.env);
-  // Without a name of its own git asks DNS for one, and stands 20 s where no DNS answers.
-  for (const who of ['AUTHOR', 'COMMITTER'])
-    Object.assign(env, { [`GIT_${who}_NAME`]: 'autogit-node', [`GIT_${who}_EMAIL`]: 'autogit-node@localhost' });
-  Object.assign(env, {
-    HOME: '/nonexistent',
-    GIT_CONFIG_GLOBAL: '/dev/null',
-    GIT_CONFIG_NOSYSTEM: '1',
-    GIT_TERMINAL_PROMPT: '0',
-    GIT_ASKPASS: 'true',
-    GIT_CONFIG_COUNT: String(settings.length),
-  });
-  for (const [index, [key, value]] of settings.entries()) {
-    env[`GIT_CONFIG_KEY_${index}`] = key;
-    env[`GIT_CONFIG_VALUE_${index}`] = value;
-  }
+  Object.assign(env, way?.env, withSettings(settings));
   for (const key of Object.keys(env)) if (env[key] === undefined) delete env[key];
   return env;
 }
+
+/** The machine's git at the other end of a fetch into a tree: it serves a mirror, by its standard input and output. */
+export const serveMirror = (mirror: string): ReturnType<typeof spawnClean> =>
+  spawnClean('git', ['upload-pack', '--', mirror], {
+    cwd: mirror,
+    env: gitEnvironment({ cwd: mirror }),
+    stdio: ['pipe', 'pipe', 'ignore'],
+  });
 
 /** What git printed, whole: part of a list is another list. Throws SourcesFailure; at the latest soon after `signal`. */
 export function git(args: string[], options: GitCall): Promise<string> {
@@ -145,7 +170,8 @@ export function git(args: string[], options: GitCall): Promise<string> {
     };
     const settle = (code: number | null, killed: NodeJS.Signals | null): void => {
       stop();
-      if (code === 0 && ended === null) return resolve(Buffer.concat(out).toString());
+      if (code === 0 && ended === null)
+        return resolve(Buffer.concat(out).toString(options.isBytes ? 'latin1' : 'utf8'));
       if (ended === null) return reject(failureOf(name, code, killed, talk));
       // Helpers of git's that closed their ends and stayed.
       kill('SIGKILL');

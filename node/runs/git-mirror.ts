@@ -187,6 +187,16 @@ const ageMs = (path: string): number => {
   }
 };
 
+/** Bytes of its packs: what a job without history or tree of its own would have to get. 0 where there is none. */
+export function packedBytes(mirror: string): number {
+  const folder = join(mirror, 'objects', 'pack');
+  try {
+    return readdirSync(folder).reduce((sum, name) => sum + statSync(join(folder, name)).size, 0);
+  } catch {
+    return 0;
+  }
+}
+
 /** Remembers that a job needed it now. */
 export async function touchMirror(mirror: string): Promise<void> {
   const now = new Date();

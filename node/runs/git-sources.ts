@@ -1,16 +1,19 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync } from 'node:fs';
-import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
+import type { KeptTree } from '../ports.ts';
 import { foreignAddress } from './foreign-address.ts';
 import { git, plain, SourcesFailure } from './git-command.ts';
 import { gitHere } from './git-here.ts';
+import { bringLfs, thinLfs } from './git-lfs.ts';
 import {
   hasPipeline,
   isMaintenanceDue,
   isUnused,
   maintainMirror,
+  packedBytes,
   refreshMirror,
   refreshModule,
   removeLeftovers,
@@ -20,14 +23,18 @@ import { bringSubmodules } from './git-submodules.ts';
 import { checkOut } from './git-tree.ts';
 import type { SourcesSpec } from './sources-spec.ts';
 import { tarFolder } from './tar-folder.ts';
+import { BadCleanFlags, treeConfig, updateInPlace } from './tree-in-place.ts';
 
 export { SourcesFailure } from './git-command.ts';
 
 interface Sources {
-  tar: Readable;
+  /** What is to be put into the place; null: all is there. */
+  tar: Readable | null;
   /** What was checked out, in a sentence for the trace. */
   sentence: string;
   hasLfs: boolean;
+  /** To be put over it then: the files that the commit has in Git LFS. */
+  lfs?: Readable;
   /** What became of its submodules, a line each. */
   said: string[];
   remove(): Promise<void>;
@@ -44,9 +51,19 @@ interface Wanted {
   signal: AbortSignal;
 }
 
+/** The tree that the last job of the project left in the place, and what becomes of it. */
+interface KeptSources {
+  tree: KeptTree;
+  cleanFlags: string[] | null;
+  /** Files that git does not track are wanted again: it is used however small the repository is. */
+  keepsFiles: boolean;
+}
+
 /** How long GitLab may be silent in a fetch; doubled each time that it was, for one that is slow rather than away. */
 const silenceMs = { first: 15_000, most: 5 * 60_000 } as const;
 const attributesBytes = 1 << 20;
+/** Below it a new tree is as quick as one that is brought up to date, and nothing of it has to be kept. */
+const largeBytes = 32 << 20;
 
 /**
  * A job's sources, fetched by the machine's git. It works only where no job can write: a bare mirror per project under
@@ -65,9 +82,11 @@ export class GitSources {
   #maintenance: Promise<void> | null = null;
 
   readonly #silenceMs: number;
+  readonly #largeBytes: number;
 
-  constructor(home: string, firstSilenceMs: number = silenceMs.first) {
+  constructor(home: string, firstSilenceMs: number = silenceMs.first, large: number = largeBytes) {
     this.#silenceMs = firstSilenceMs;
+    this.#largeBytes = large;
     this.#folder = join(home, 'mirrors');
   }
 
@@ -76,8 +95,17 @@ export class GitSources {
     return gitHere.check();
   }
 
-  /** Throws SourcesFailure, or AutogitError `unsupported` without a git that works. */
-  async fetch(spec: SourcesSpec, signal: AbortSignal): Promise<Sources> {
+  /** Whether a tree of the repository is worth keeping; where that is not known yet, it may be. */
+  isLarge(repoUrl: string): boolean {
+    if (!URL.canParse(repoUrl)) return false;
+    const mirror = this.#mirrorAt(new URL(repoUrl).pathname);
+    return !existsSync(join(mirror, 'HEAD')) || packedBytes(mirror) >= this.#largeBytes;
+  }
+
+  /**
+   * `kept`: a place that keeps its tree. Throws SourcesFailure, or AutogitError `unsupported` without a git that works.
+   */
+  async fetch(spec: SourcesSpec, signal: AbortSignal, kept: KeptSources | null = null): Promise<Sources> {
     const address = addressOf(spec);
     await this.check();
     const held: string[] = [];
@@ -90,7 +118,8 @@ export class GitSources {
     try {
       const mirror = hold(new URL(address).pathname);
       await this.#refresh(mirror, address, spec, signal);
-      return await this.#tree({ mirror, address, spec, hold, signal });
+      const wanted = { mirror, address, spec, hold, signal };
+      return await this.#withLfs((kept && (await this.#inPlace(kept, wanted))) ?? (await this.#tree(wanted)), wanted);
     } catch (error) {
       if (signal.aborted || (error instanceof SourcesFailure && error.isAway)) throw error;
       // Was it git's own fault? Then the reason is that.
@@ -144,28 +173,68 @@ export class GitSources {
 
   async #tree(wanted: Wanted): Promise<Sources> {
     const { mirror, address, spec, signal } = wanted;
-    await mkdir(join(this.#folder, 'trees'), { recursive: true, mode: 0o700 });
-    const folder = await mkdtemp(join(this.#folder, 'trees', 't-'));
+    const folder = await this.#newFolder();
     const remove = (): Promise<void> => rm(folder, { recursive: true, force: true });
     try {
       await checkOut(folder, mirror, address, spec, signal);
       const said = await this.#submodules(folder, wanted);
       const hasLfs = await usesLfs(mirror, spec.sha, signal);
-      const commit = spec.sha.slice(0, 8);
-      return {
-        tar: tarFolder(folder),
-        sentence:
-          spec.isCheckedOut === false
-            ? `Fetched ${commit} without its files: GIT_CHECKOUT is false (ref is ${plain(spec.ref)})`
-            : `Checked out ${commit} as detached HEAD (ref is ${plain(spec.ref)})`,
-        hasLfs,
-        said,
-        remove,
-      };
+      return { tar: tarFolder(folder), sentence: sentenceOf(spec), hasLfs, said, remove };
     } catch (error) {
       await remove();
       throw error;
     }
+  }
+
+  /** Null: a new tree is to be put there, as the place is empty. */
+  async #inPlace({ tree, cleanFlags, keepsFiles }: KeptSources, wanted: Wanted): Promise<Sources | null> {
+    const { mirror, address, spec, signal } = wanted;
+    if (!keepsFiles && packedBytes(mirror) < this.#largeBytes) {
+      if (tree.isLeft) await tree.empty();
+      await tree.forget();
+      return null;
+    }
+    const folder = await this.#newFolder();
+    const remove = (): Promise<void> => rm(folder, { recursive: true, force: true });
+    try {
+      const cleaned = await updateInPlace(tree, { mirror, address, spec, cleanFlags }, signal);
+      await mkdir(join(folder, '.git'));
+      await writeFile(join(folder, '.git', 'config'), treeConfig(spec.sha, address));
+      const said = await this.#submodules(folder, wanted);
+      const how = tree.isLeft ? 'into the tree that a job before left here' : 'into a tree that stays here';
+      return {
+        ...{ tar: said.length > 0 ? tarFolder(folder) : null, remove, said: [...cleaned, ...said] },
+        sentence: `${sentenceOf(spec)}, ${how}`,
+        hasLfs: await usesLfs(mirror, spec.sha, signal),
+      };
+    } catch (error) {
+      await remove();
+      if (signal.aborted || !(error instanceof SourcesFailure) || error.isAway || error instanceof BadCleanFlags)
+        throw error;
+      await tree.empty();
+      const made = await this.#tree(wanted);
+      return {
+        ...made,
+        said: [`The tree that was left here cannot be used, a new one is made: ${error.message}`, ...made.said],
+      };
+    }
+  }
+
+  async #withLfs(made: Sources, { mirror, address, spec, signal }: Wanted): Promise<Sources> {
+    if (!made.hasLfs || !spec.lfs || spec.isCheckedOut === false) return made;
+    try {
+      const { sha, token, repoUrl: named } = spec;
+      const found = await bringLfs({ mirror, sha, address, named, token, signal });
+      return found === null ? made : { ...made, lfs: found.tar, said: [...made.said, found.sentence] };
+    } catch (error) {
+      await made.remove();
+      throw error;
+    }
+  }
+
+  async #newFolder(): Promise<string> {
+    await mkdir(join(this.#folder, 'trees'), { recursive: true, mode: 0o700 });
+    return mkdtemp(join(this.#folder, 'trees', 't-'));
   }
 
   async #submodules(folder: string, { mirror, address, spec, hold, signal }: Wanted): Promise<string[]> {
@@ -184,6 +253,8 @@ export class GitSources {
           const refresh = (limitMs: number) => refreshModule(its, server, sha, signal, limitMs);
           await this.#inTurn(its, signal, () => this.#patiently(its, this.#silenceMs * 2, refresh));
           await touchMirror(its);
+          if (spec.lfs && (await usesLfs(its, sha, signal)))
+            said.push(`The Git LFS files of submodule ${plain(new URL(url).pathname)} stay pointers`);
           return its;
         },
         say: (sentence) => said.push(plain(sentence)),
@@ -204,6 +275,7 @@ export class GitSources {
       for (const mirror of mirrors) {
         if (signal.aborted || (this.#users.get(mirror) ?? 0) > 0 || !(await isMaintenanceDue(mirror))) continue;
         await maintainMirror(mirror, signal);
+        await thinLfs(mirror);
         await this.#removeUnused();
       }
     })()
@@ -254,6 +326,11 @@ export class GitSources {
     });
   }
 }
+
+const sentenceOf = ({ sha, ref, isCheckedOut }: SourcesSpec): string =>
+  isCheckedOut === false
+    ? `Fetched ${sha.slice(0, 8)} without its files: GIT_CHECKOUT is false (ref is ${plain(ref)})`
+    : `Checked out ${sha.slice(0, 8)} as detached HEAD (ref is ${plain(ref)})`;
 
 // What git itself allows in the name of a ref, and no leading dash.
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused

@@ -8,7 +8,7 @@ import type { SourcesSpec } from './sources-spec.ts';
 
 const credentialHelper =
   '"!f() { test \\"$1\\" = get && echo username=gitlab-ci-token && echo \\"password=$CI_JOB_TOKEN\\"; }; f"';
-const tagFlags = { follow: [], all: ['--tags'], none: ['--no-tags'] } as const;
+export const tagFlags = { follow: [], all: ['--tags'], none: ['--no-tags'] } as const;
 
 /** The job's own `git fetch` asks its environment for the token, so that it is in no file of the tree. */
 export function remoteConfig(address: string, isOwn: boolean): string {

@@ -5,6 +5,7 @@ import type { RunVariable } from '../../gitlab-bridge/variables.ts';
 import { expand, shellQuoted } from '../../gitlab-bridge/variables.ts';
 import type { Executor } from '../ports.ts';
 import type { SubmoduleSpec } from './submodule-plan.ts';
+import { gitStrategy, treeUse } from './tree-plan.ts';
 
 /** The shell texts of a job's steps, and the lines around them, as people know them from gitlab-runner. Pure. */
 export interface PlannedStep {
@@ -122,8 +123,7 @@ export function unsupported(payload: JobPayload, executor: Executor['kind']): st
     if (when && !['on_success', 'on_failure', 'always'].includes(when)) named.push(`when: ${when}`);
   const format = payload.artifacts.find(({ artifact_format }) => !isKnownFormat(artifact_format));
   if (format) named.push(`artifacts of format ${format.artifact_format}`);
-  const strategy = gitStrategy(payload);
-  if (!['fetch', 'clone', 'none', 'empty'].includes(strategy)) named.push(`GIT_STRATEGY: ${strategy}`);
+  if (treeUse(payload) === null) named.push(`GIT_STRATEGY: ${gitStrategy(payload)}`);
   if (payload.steps.length === 0) named.push('a job without a script');
   return named.length === 0 ? null : cannot(named.join(', '));
 }
@@ -148,11 +148,6 @@ export function submoduleSpec(payload: JobPayload): SubmoduleSpec | undefined {
 
 const isKnownFormat = (format: string | null | undefined): boolean =>
   [undefined, null, '', 'zip', 'gzip', 'raw'].includes(format);
-
-export function gitStrategy(payload: JobPayload): string {
-  const asked = variableOf(payload, 'GIT_STRATEGY');
-  return asked && asked !== '' ? asked : payload.allow_git_fetch === false ? 'clone' : 'fetch';
-}
 
 /** An artifact's name and paths with the job's variables in them, as gitlab-runner expands them. */
 export function expandArtifact(artifact: JobArtifact, lookUp: (key: string) => string | null): JobArtifact {

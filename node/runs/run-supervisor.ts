@@ -131,6 +131,11 @@ export class RunSupervisor {
       });
   }
 
+  /** Removes what executors keep for later jobs. */
+  async giveBack(): Promise<void> {
+    await Promise.allSettled(this.#options.executors.map(async (executor) => executor.giveBack?.()));
+  }
+
   /** This machine cannot go on with it. */
   end(run: string, because: string): void {
     this.#options.log.error(`job ${this.#lives.get(run)?.run.job} is ended: ${because}`);

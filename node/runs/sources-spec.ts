@@ -15,6 +15,8 @@ export interface SourcesSpec {
   tags?: 'follow' | 'all' | 'none';
   /** Without: history alone, no files (GIT_CHECKOUT: "false"). */
   isCheckedOut?: boolean;
+  /** The files that it has in Git LFS are brought. */
+  lfs?: boolean;
   /** Left out: none are brought. */
   submodules?: SubmoduleSpec | undefined;
 }

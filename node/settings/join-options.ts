@@ -132,6 +132,7 @@ export function joinOptions(settings: Settings, env: Environment = process.env):
     defaultImage: settings.text('defaultImage'),
     imageRoomPercent: settings.number('imageRoom') ?? 15,
     imageAgeMs: settings.number('imageAge') ?? 30 * 86_400_000,
+    keepTreesBytes: settings.number('keepTrees'),
     labels: settings.list('labels'),
     listen: settings.list('listen'),
     dashboard: settings.text('dashboard'),

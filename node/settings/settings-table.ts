@@ -1,5 +1,6 @@
 import type { Flag } from './settings-flag.ts';
 import { gitlabFlags } from './settings-gitlab.ts';
+import { jobFlags } from './settings-jobs.ts';
 import { packedFlags } from './settings-packed.ts';
 
 export type { Flag } from './settings-flag.ts';
@@ -84,40 +85,7 @@ const join: Flag[] = [
     commands: ['join'],
     help: 'docker or process (no isolation)',
   },
-  {
-    key: 'dockerHost',
-    name: 'docker-host',
-    kind: 'text',
-    value: 'URL',
-    commands: ['join', 'doctor'],
-    help: 'unix:///… or tcp://… of the Docker Engine',
-  },
-  {
-    key: 'defaultImage',
-    name: 'default-image',
-    kind: 'text',
-    value: 'IMAGE',
-    commands: ['join'],
-    help: 'image of docker jobs that name none',
-  },
-  {
-    key: 'imageRoom',
-    name: 'image-room',
-    kind: 'percent',
-    value: 'PERCENT',
-    default: '15',
-    commands: ['join'],
-    help: "with less free on the engine's disk, images that jobs pulled are removed, the longest unused first; 0: never",
-  },
-  {
-    key: 'imageAge',
-    name: 'image-age',
-    kind: 'duration',
-    value: 'TIME',
-    default: '30d',
-    commands: ['join'],
-    help: 'images that jobs pulled are removed when unused for so long; 0: never',
-  },
+  ...jobFlags,
   {
     key: 'labels',
     name: 'label',

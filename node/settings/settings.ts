@@ -43,6 +43,8 @@ export interface JoinOptions {
   imageRoomPercent: number;
   /** ... and when so long unused; 0: never for that. */
   imageAgeMs: number;
+  /** Bytes of all trees that are kept for later jobs; null: by the disk. */
+  keepTreesBytes: number | null;
   labels: string[];
   /** Multiaddrs; empty: the default port on all interfaces. */
   listen: string[];

@@ -73,9 +73,7 @@ bare:
     expect(all.get('traced')?.text).toContain('+ echo seen\n');
     expect(all.get('traced')?.text).toContain('[MASKED]');
     expect(all.get('bare')?.run.result, all.get('bare')?.text).toMatchObject({ state: 'success' });
-    expect(all.get('bare')?.text).toContain(
-      'not supported by this version and ignored: GIT_CLONE_PATH, FF_SCRIPT_SECTIONS\n',
-    );
+    expect(all.get('bare')?.text).toContain('not supported by this version and ignored: FF_SCRIPT_SECTIONS\n');
     expect(all.get('bare')?.text).toContain(
       'neither true, false nor a time as in 1h30m, and ignored: RUNNER_SCRIPT_TIMEOUT\n',
     );

@@ -140,7 +140,7 @@ describe('a run in trouble', () => {
     const run = await lab.begin();
     const kept = (): string[] =>
       readdirSync(lab.home, { recursive: true, encoding: 'utf8' }).filter((path) => path.endsWith('environment.sh'));
-    await until('the script', () => kept().length === 1 && lab.changes.some(({ state }) => state === 'running'));
+    await until('the script', async () => kept().length === 1 && (await lab.traceHere(run)).includes('$ sleep'));
     await lab.stopAgent();
     // As an engine that starts after the agent of a machine that was rebooted.
     const whole = lab.executor;

@@ -4,6 +4,7 @@ import { stat } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
+import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { extract } from 'tar-stream';
 import { afterEach, describe, expect, it } from 'vitest';
@@ -63,8 +64,8 @@ const within = <T>(ms: number, work: Promise<T>): Promise<T | 'hangs'> =>
 
 async function take(sources: GitSources, spec: SourcesSpec, signal = new AbortController().signal): Promise<string[]> {
   const got = await sources.fetch(spec, signal);
-  got.tar.resume();
-  await new Promise((resolve, reject) => got.tar.on('end', resolve).on('error', reject));
+  const { tar } = got;
+  await new Promise((resolve, reject) => tar?.resume().on('end', resolve).on('error', reject));
   await got.remove();
   return [got.sentence, String(got.hasLfs)];
 }
@@ -233,7 +234,7 @@ describe('tags', () => {
         if (name.startsWith('.git/refs/tags/') && !name.endsWith('/')) names.push(name.slice(15));
         body.on('end', next).resume();
       });
-      await pipeline(got.tar, entries);
+      await pipeline(got.tar as Readable, entries);
       await got.remove();
       return names.sort();
     };

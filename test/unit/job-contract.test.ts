@@ -122,7 +122,7 @@ describe('what a job may ask', () => {
   it('by the names of its documentation: each is done or named', () => {
     for (const name of documented) {
       const treatment = Object.hasOwn(askingNames, name) ? askingNames[name] : undefined;
-      const said = ignoredOf(withVariable(name, name === 'GIT_CLEAN_FLAGS' ? 'none' : '3'));
+      const said = ignoredOf(withVariable(name, '3'));
       if (treatment === undefined || treatment.is === 'ignored') expect(said, name).toEqual([name]);
       else
         expect(

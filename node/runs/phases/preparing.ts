@@ -4,14 +4,17 @@ import { fetchFlags, ignoredOf, isOff, isOn, oddValues } from '../../../gitlab-b
 import type { JobDependency } from '../../../gitlab-bridge/payload.ts';
 import { payloadVariables } from '../../../gitlab-bridge/variables.ts';
 import { AutogitError } from '../../../protocol/errors.ts';
-import type { ExecutorSpec, Workspace } from '../../ports.ts';
+import { jobPaths } from '../../executors/job-shell.ts';
+import type { ExecutorSpec, TreeWish, Workspace } from '../../ports.ts';
 import { downloadInto } from '../artifact-down.ts';
 import { SourcesFailure } from '../git-sources.ts';
-import { gitStrategy, submoduleSpec, unsupported, warning } from '../job-script.ts';
+import { submoduleSpec, unsupported, warning } from '../job-script.ts';
 import { isOver, patiently, type RunContext, section } from '../run-context.ts';
 import { abandonMs } from '../run-ending.ts';
 import { RunFailed } from '../run-errors.ts';
 import { untilMayBegin } from '../run-right.ts';
+import { BadCleanFlags } from '../tree-in-place.ts';
+import { treeKey, treeUse } from '../tree-plan.ts';
 import { restoreCaches } from './caches.ts';
 import type { Phase } from './phase.ts';
 
@@ -87,6 +90,19 @@ async function prepare(run: RunContext, onMade: (workspace: Workspace) => Promis
   return made;
 }
 
+/** What is left of the tree of a job before, as far as this one can use it. */
+function treeWish(run: RunContext, spec: ExecutorSpec): TreeWish | undefined {
+  const { payload, sources, record } = run;
+  const use = treeUse(payload);
+  const { project } = spec;
+  if (use === null || project === undefined) return undefined;
+  const path = jobPaths(spec, '/b').projectDir;
+  const isProtected = payload.git_info?.protected === true;
+  const key = treeKey({ project, slot: record.progress.slots.project, isProtected, path });
+  const isKept = use.keepsFiles || (use.strategy !== 'empty' && sources.isLarge(payload.git_info?.repo_url ?? ''));
+  return { key, project, isKept, isFresh: use.strategy === 'clone', isOnlyLeft: use.strategy === 'none' };
+}
+
 async function makePlace(
   run: RunContext,
   spec: ExecutorSpec,
@@ -102,21 +118,27 @@ async function makePlace(
     options.watched?.(spec.run, ending.signal).catch(() => undefined);
   };
   try {
-    const place = await executor.prepare(spec, ending.signal, tell);
+    const place = await executor.prepare({ ...spec, tree: treeWish(run, spec) }, ending.signal, tell);
     if (told !== place) await tell(place);
     return place;
   } catch (error) {
     ending.check();
     if (error instanceof RunFailed || !(error instanceof AutogitError)) throw error;
-    const causes: Partial<Record<string, FailureCause>> = { 'image-missing': 'image-pull', 'image-unusable': 'script' };
+    const causes: Partial<Record<string, FailureCause>> = {
+      'image-missing': 'image-pull',
+      'image-unusable': 'script',
+      'bad-config': 'configuration',
+    };
     throw new RunFailed(causes[error.code] ?? 'system', `${error.message}; ${error.hint}`);
   }
 }
 
 async function getSources(run: RunContext, workspace: Workspace): Promise<void> {
   const { payload, trace, sources, options } = run;
-  const strategy = gitStrategy(payload);
-  if (strategy === 'none' || strategy === 'empty') return trace.say('Skipping Git repository setup\n');
+  const use = treeUse(payload);
+  if (use?.strategy === 'none' && workspace.tree?.isLeft)
+    return trace.say('Skipping Git repository setup: the tree is as the job before it left it here\n');
+  if (use?.strategy === 'none' || use?.strategy === 'empty') return trace.say('Skipping Git repository setup\n');
   const { repo_url, sha, ref, refspecs, depth } = payload.git_info ?? {};
   if (!repo_url || !sha) throw new RunFailed('system', 'GitLab gave the job no repository');
   trace.say(depth ? `Fetching changes with git depth set to ${depth}...\n` : 'Fetching changes...\n');
@@ -130,6 +152,7 @@ async function getSources(run: RunContext, workspace: Workspace): Promise<void> 
     depth: depth ?? 0,
     tags: fetchFlags(payload).tags,
     isCheckedOut: !isOff(payload, 'GIT_CHECKOUT'),
+    lfs: !isOn(payload, 'GIT_LFS_SKIP_SMUDGE'),
     submodules: submoduleSpec(payload),
   };
   if (spec.submodules && spec.isCheckedOut) {
@@ -139,21 +162,27 @@ async function getSources(run: RunContext, workspace: Workspace): Promise<void> 
   }
   await patiently(run, 'fetching the sources', async () => {
     try {
-      const got = await sources.fetch({ ...spec, gitlabUrl: options.gitlabUrl() ?? spec.gitlabUrl }, run.ending.signal);
+      const { tree = null } = workspace;
+      const { cleanFlags = null, keepsFiles = false } = use ?? {};
+      const wanted = { ...spec, gitlabUrl: options.gitlabUrl() ?? spec.gitlabUrl };
+      const got = await sources.fetch(wanted, run.ending.signal, tree && { tree, cleanFlags, keepsFiles });
       try {
-        await workspace.putTar('.', got.tar);
+        for (const tar of [got.tar, got.lfs]) if (tar) await workspace.putTar('.', tar);
       } finally {
         await got.remove();
       }
       trace.say(`${[got.sentence, ...got.said].join('\n')}\n`);
-      if (got.hasLfs && !isOn(payload, 'GIT_LFS_SKIP_SMUDGE'))
-        trace.say(warning('Git LFS is not supported by this version: its files stay pointers'));
       return { kind: 'ok' };
     } catch (error) {
       if (error instanceof RunFailed) throw error;
       if (error instanceof SourcesFailure && error.isAway) return { kind: 'away', because: error.message };
       const hint = error instanceof AutogitError ? `; ${error.hint}` : '';
-      return { kind: 'refused', because: `${(error as Error).message}${hint}`, disowned: false };
+      return {
+        kind: 'refused',
+        because: `${(error as Error).message}${hint}`,
+        disowned: false,
+        isJobs: error instanceof BadCleanFlags,
+      };
     }
   });
 }

@@ -1,0 +1,331 @@
+import { statfs } from 'node:fs/promises';
+import { PassThrough, type Readable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type Docker from 'dockerode';
+import type { ContainerCreateOptions } from 'dockerode';
+import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
+import { type Disk, deviceOf, diskOf, usedBy } from '../disk-use.ts';
+import type { Log } from '../log.ts';
+import type { ExecutorSpec, InTree, KeptTree, TreeWish } from '../ports.ts';
+import { containerName, jobLimits, labels } from './docker-container.ts';
+import { removeContainer } from './docker-ending.ts';
+import { statusOf } from './docker-engine.ts';
+import { framesOf } from './docker-files.ts';
+import { ensureGitImage } from './git-image.ts';
+import { lastOf } from './in-tree.ts';
+import { KeptTrees, type TreeLimits, treesThatGo } from './kept-trees.ts';
+
+interface TreesOptions {
+  node: string;
+  /** Null: nothing is kept. */
+  home: string | null;
+  docker(): Promise<Docker>;
+  /** The engine runs what this machine's programs are made for. */
+  isLocal: boolean;
+  limits: TreeLimits;
+  log: Pick<Log, 'info' | 'warn'>;
+  wallMs(): number;
+}
+
+type User = { uid: number; gid: number };
+
+const waitMs = 10_000;
+const measureMs = 120_000;
+/** In its container. */
+const treeFolder = '/tree';
+
+const emptying = `rm -rf -- ./* ./.[!.]* ./..?*; chown "$1" .`;
+
+/** Trees of projects as volumes, which the containers of their jobs have in turn at their project's path. */
+export class DockerTrees {
+  readonly #options: TreesOptions;
+  readonly #trees: KeptTrees;
+  /** By key: the run that has it. */
+  readonly #users = new Map<string, string>();
+  #isTidying = false;
+
+  constructor(options: TreesOptions) {
+    this.#options = options;
+    this.#trees = new KeptTrees(options.home, 'docker');
+  }
+
+  /** Null: the run's tree goes with its container. */
+  async take({ run, tree }: ExecutorSpec, signal: AbortSignal): Promise<DockerTree | null> {
+    const { home, isLocal, limits, log } = this.#options;
+    if (!tree?.isKept || home === null || !isLocal || limits.limitBytes === 0) return null;
+    if (tree.isOnlyLeft && this.#trees.get(tree.key) === null) return null;
+    // Jobs that run at once have each their own: who has this one has ended, and is about to give it back.
+    for (const until = performance.now() + waitMs; (this.#users.get(tree.key) ?? run) !== run; await sleep(10))
+      if (performance.now() > until || signal.aborted) return null;
+    this.#users.set(tree.key, run);
+    try {
+      const docker = await this.#options.docker();
+      const image = await ensureGitImage(docker);
+      const left = this.#trees.get(tree.key);
+      const isLeft = left !== null && left.project === tree.project && !tree.isFresh;
+      if (!isLeft) await this.#remove(tree.key);
+      const [volume, Labels] = [this.#volume(tree.key), this.#labels(tree.key)];
+      await docker.createVolume({ Name: volume, Labels });
+      return new DockerTree({ docker, image, volume, wish: tree, run, store: this, left: isLeft ? left : null });
+    } catch (error) {
+      this.#users.delete(tree.key);
+      if (signal.aborted) throw error;
+      log.warn(`no tree is kept for job ${run}: ${sentenceOf(error)}`);
+      return null;
+    }
+  }
+
+  /** Of a container that an agent process before this one made. */
+  async adopt(run: string, key: string | undefined, project: string | undefined): Promise<DockerTree | null> {
+    if (key === undefined || project === undefined) return null;
+    this.#users.set(key, run);
+    const docker = await this.#options.docker();
+    const wish = { key, project, isKept: true, isFresh: false, isOnlyLeft: false };
+    return new DockerTree({ docker, image: '', volume: this.#volume(key), wish, run, store: this, left: null });
+  }
+
+  /** Labels of what a run makes beside its container, by which a sweep finds it. */
+  labelsOf(run: string): Record<string, string> {
+    return { [labels.node]: this.#options.node, [labels.run]: run };
+  }
+
+  /** Its run's container is gone. `owner` null: it is not kept. Never throws. */
+  async give({ key, project }: TreeWish, owner: User | null): Promise<void> {
+    if (owner) this.#trees.set(key, { project, ...owner, usedAt: this.#options.wallMs(), bytes: null });
+    else await this.#remove(key).catch(() => undefined);
+    this.#users.delete(key);
+    void this.tidy().catch(() => undefined);
+  }
+
+  /** Measures what is new, and removes what goes, and what no record names. */
+  async tidy(): Promise<void> {
+    if (this.#isTidying || this.#options.home === null) return;
+    this.#isTidying = true;
+    try {
+      await this.#tidy();
+    } finally {
+      this.#isTidying = false;
+    }
+  }
+
+  /** All that no run has now. False where there was none. */
+  async giveBack(): Promise<boolean> {
+    const going = this.#trees.all().filter(({ key }) => !this.#users.has(key));
+    for (const { key } of going) await this.#remove(key);
+    if (going.length > 0) this.#options.log.info(`removed the kept trees of ${going.length} projects`);
+    return going.length > 0;
+  }
+
+  async #tidy(): Promise<void> {
+    const { docker, node, limits, wallMs, log } = this.#options;
+    const engine = await docker();
+    const filters = { label: [`${labels.node}=${node}`, labels.tree] };
+    const { Volumes } = await engine.listVolumes({ filters });
+    let disk: Disk | null = null;
+    for (const { Name, Mountpoint, Labels } of Volumes ?? []) {
+      const key = Labels?.[labels.tree] ?? '';
+      if (Name !== this.#volume(key) || this.#users.has(key)) continue;
+      const tree = this.#trees.get(key);
+      if (tree === null) await this.#remove(key);
+      else if (tree.bytes === null) {
+        const bytes = await usedBy(Mountpoint, deviceOf(Mountpoint) ?? -1, measureMs);
+        if (this.#trees.get(key)?.usedAt === tree.usedAt) this.#trees.set(key, { ...tree, bytes });
+      }
+      disk = await statfs(Mountpoint).then(diskOf, () => null);
+    }
+    const unused = this.#trees.all().filter(({ key }) => !this.#users.has(key));
+    for (const { key, because } of treesThatGo(unused, limits, disk, wallMs())) {
+      if (this.#users.has(key)) continue;
+      const project = this.#trees.get(key)?.project;
+      await this.#remove(key);
+      log.info(`removed the kept tree of a project (${project}): ${because}`);
+    }
+  }
+
+  async #remove(key: string): Promise<void> {
+    this.#trees.delete(key);
+    const docker = await this.#options.docker();
+    try {
+      await docker.getVolume(this.#volume(key)).remove();
+    } catch (cause) {
+      if (statusOf(cause) !== 404) throw cause;
+    }
+  }
+
+  #volume(key: string): string {
+    return `autogit-${this.#options.node.replace(/[^A-Za-z0-9_.-]/g, '-').slice(-40)}-tree-${key}`;
+  }
+
+  #labels(key: string): Record<string, string> {
+    return { [labels.node]: this.#options.node, [labels.tree]: key };
+  }
+}
+
+interface TreeOf {
+  docker: Docker;
+  image: string;
+  volume: string;
+  wish: TreeWish;
+  run: string;
+  store: DockerTrees;
+  /** Who owns what a job before left in it; null: it is empty. */
+  left: User | null;
+}
+
+let counter = 0;
+
+/** A project's tree in a volume, for the run that has it. */
+export class DockerTree implements KeptTree {
+  readonly #of: TreeOf;
+  #user: User = { uid: 0, gid: 0 };
+  #isKept = true;
+  /** Containers of git that are not gone yet. */
+  readonly #open = new Set<Promise<unknown>>();
+  isLeft: boolean;
+
+  constructor(of: TreeOf) {
+    this.#of = of;
+    this.isLeft = of.left !== null;
+  }
+
+  /** As the job's container has it, at the project's path. */
+  options(projectDir: string): { mount: Docker.MountSettings; labels: Record<string, string> } {
+    const { volume, wish } = this.#of;
+    return {
+      mount: { Type: 'volume', Source: volume, Target: projectDir, ReadOnly: false } as Docker.MountSettings,
+      labels: { [labels.tree]: wish.key, [labels.treeProject]: wish.project },
+    };
+  }
+
+  /** Whose container it is in; what belonged to another user is of no use. */
+  async ownedBy(user: User): Promise<void> {
+    this.#user = user;
+    const { left } = this.#of;
+    this.isLeft = left !== null && left.uid === user.uid && left.gid === user.gid;
+    if (!this.isLeft && (left !== null || user.uid !== 0 || user.gid !== 0)) await this.empty();
+  }
+
+  /** It is in the container of an earlier agent process. */
+  adoptedBy(user: User): void {
+    this.#user = user;
+  }
+
+  run(script: string, args: string[], environment: Record<string, string>, signal: AbortSignal): Promise<InTree> {
+    return this.#run(script, args, environment, this.#user, signal);
+  }
+
+  async empty(): Promise<void> {
+    const { uid, gid } = this.#user;
+    const { signal } = new AbortController();
+    const { input, output, ended } = await this.#run(emptying, [`${uid}:${gid}`], {}, { uid: 0, gid: 0 }, signal);
+    input.end();
+    output.resume();
+    const { code, said } = await ended;
+    if (code !== 0) throw new AutogitError('executor-failed', `a tree cannot be emptied: ${said.trim()}`);
+  }
+
+  async forget(): Promise<void> {
+    this.#isKept = false;
+  }
+
+  /** The container that had it is gone. */
+  async give(): Promise<void> {
+    const { store, wish } = this.#of;
+    await Promise.all(this.#open);
+    return store.give(wish, this.#isKept ? this.#user : null);
+  }
+
+  /** In a container of its own, which has this tree and git, and nothing else: no network, no file of anybody. */
+  async #run(
+    script: string,
+    args: string[],
+    environment: Record<string, string>,
+    user: User,
+    signal: AbortSignal,
+  ): Promise<InTree> {
+    signal.throwIfAborted();
+    const { docker, image, volume, run, store } = this.#of;
+    const container = await docker.createContainer({
+      ...sandbox(image, volume, user),
+      name: `${containerName(run)}-git-${++counter}`,
+      Cmd: ['-c', script, 'sh', ...args],
+      Env: [...Object.entries({ ...environment, PATH: '/bin' })].map(([key, value]) => `${key}=${value}`),
+      Labels: store.labelsOf(run),
+    });
+    let gone = (): void => undefined;
+    const open = new Promise<void>((resolve) => {
+      gone = resolve;
+    });
+    this.#open.add(open);
+    const remove = (): Promise<void> =>
+      removeContainer(container)
+        .catch(() => undefined)
+        .then(() => {
+          this.#open.delete(open);
+          gone();
+        });
+    const onAbort = (): void => void remove();
+    signal.addEventListener('abort', onAbort, { once: true });
+    try {
+      const stream = await container.attach({ stream: true, stdin: true, stdout: true, stderr: true, hijack: true });
+      await container.start();
+      signal.throwIfAborted();
+      const [output, errors] = [new PassThrough(), new PassThrough()];
+      const said = lastOf(errors);
+      const code = (async (): Promise<number> => {
+        try {
+          for await (const { isError, payload } of framesOf(stream as unknown as Readable))
+            if (!(isError ? errors : output).write(payload) && !isError)
+              await Promise.race([drained(output), drained(stream as unknown as Readable, 'close')]);
+        } catch {
+          // Its end says how it went.
+        }
+        output.end();
+        return (await container.inspect()).State.ExitCode;
+      })();
+      const ended = code
+        .catch(() => 128)
+        .then(async (exit) => {
+          signal.removeEventListener('abort', onAbort);
+          await remove();
+          return { code: exit, said: said() };
+        });
+      stream.on('error', () => undefined);
+      return { input: stream, output, ended };
+    } catch (cause) {
+      signal.removeEventListener('abort', onAbort);
+      await remove();
+      signal.throwIfAborted();
+      throw new AutogitError('executor-failed', `git cannot be run in a container: ${sentenceOf(cause)}`, { cause });
+    }
+  }
+}
+
+const drained = (stream: NodeJS.EventEmitter, event = 'drain'): Promise<void> =>
+  new Promise((resolve) => {
+    stream.once(event, () => resolve());
+  });
+
+/** A root that jobs are may do with its tree what a job's root may: what other users of its container left there, too. */
+const sandbox = (image: string, volume: string, { uid, gid }: User): ContainerCreateOptions => ({
+  Image: image,
+  Entrypoint: ['/bin/sh'],
+  User: `${uid}:${gid}`,
+  WorkingDir: treeFolder,
+  AttachStdin: true,
+  AttachStdout: true,
+  AttachStderr: true,
+  OpenStdin: true,
+  StdinOnce: true,
+  HostConfig: {
+    ...jobLimits({ cpuMillis: null, memoryBytes: null }),
+    CapDrop: ['ALL'],
+    ...(uid === 0 && { CapAdd: ['DAC_OVERRIDE', 'FOWNER', 'CHOWN'] }),
+    SecurityOpt: ['no-new-privileges'],
+    NetworkMode: 'none',
+    ReadonlyRootfs: true,
+    OomScoreAdj: 500,
+    Mounts: [{ Type: 'volume', Source: volume, Target: treeFolder, ReadOnly: false } as Docker.MountSettings],
+    LogConfig: { Type: 'none', Config: {} },
+  },
+});

@@ -1,0 +1,123 @@
+import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { z } from 'zod';
+import type { Disk } from '../disk-use.ts';
+
+/** Trees of projects that stay for their next jobs: what is kept, and what goes. Where they lie is each executor's own. */
+
+const KeptRecord = z.looseObject({
+  /** Whose it is, at which GitLab. */
+  project: z.string().max(512),
+  /** Who owns its files: a later job of somebody else gets a new one. */
+  uid: z.int().nonnegative(),
+  gid: z.int().nonnegative(),
+  /** The uid was one run's alone, and may be somebody else's by now. */
+  isAuto: z.boolean().optional(),
+  /** Wall ms. */
+  usedAt: z.number(),
+  /** Null: not measured yet. */
+  bytes: z.number().nonnegative().nullable(),
+});
+type KeptRecord = z.infer<typeof KeptRecord>;
+
+const mostTrees = 1000;
+const Trees = z.looseObject({ v: z.literal(1), trees: z.record(z.string().max(128), KeptRecord) });
+
+/** What a machine's owner gives kept trees of its disk. */
+export interface TreeLimits {
+  /** Of all of them together; null: a tenth of their disk, at most 50 GiB. 0: none is kept. */
+  limitBytes: number | null;
+  /** So long unused, one goes. */
+  ageMs: number;
+  /** With less free, in percent, they go, the longest unused first. */
+  roomPercent: number;
+}
+
+export const usualTreeLimits: TreeLimits = { limitBytes: null, ageMs: 30 * 86_400_000, roomPercent: 10 };
+const mostUsualBytes = 50 * 2 ** 30;
+
+/** Bytes that all of them may have; of a disk that is not known, the most. */
+export const treeBytes = ({ limitBytes }: TreeLimits, disk: Disk | null): number =>
+  limitBytes ?? Math.min(mostUsualBytes, Math.floor((disk?.totalBytes ?? Number.POSITIVE_INFINITY) / 10));
+
+/** Which of them go now and why: unused for long, beyond the limit, or for want of room; the longest unused first. Pure. */
+export function treesThatGo(
+  trees: readonly (KeptRecord & { key: string })[],
+  limits: TreeLimits,
+  disk: Disk | null,
+  nowMs: number,
+): { key: string; because: string }[] {
+  const most = treeBytes(limits, disk);
+  const wantedFree = disk === null ? 0 : (disk.totalBytes * limits.roomPercent) / 100;
+  let free = disk?.freeBytes ?? 0;
+  let sum = trees.reduce((bytes, tree) => bytes + (tree.bytes ?? 0), 0);
+  let count = trees.length;
+  const going: { key: string; because: string }[] = [];
+  for (const { key, usedAt, bytes } of [...trees].sort((a, b) => a.usedAt - b.usedAt)) {
+    const because =
+      nowMs - usedAt > limits.ageMs
+        ? 'no job used it for long'
+        : sum > most || most === 0 || count > mostTrees
+          ? 'kept trees have a limit'
+          : disk !== null && free < wantedFree
+            ? 'its disk is short of room'
+            : null;
+    if (because === null) continue;
+    going.push({ key, because });
+    sum -= bytes ?? 0;
+    free += bytes ?? 0;
+    count -= 1;
+  }
+  return going;
+}
+
+/** What trees an executor keeps, in a file of the home; without a home nothing is remembered. */
+export class KeptTrees {
+  readonly #file: string | null;
+  readonly #trees: Map<string, KeptRecord>;
+
+  constructor(home: string | null, executor: string) {
+    this.#file = home === null ? null : join(home, keptTreesFile(executor));
+    this.#trees = new Map(Object.entries(this.#file === null ? {} : readKeptTrees(this.#file)));
+  }
+
+  get(key: string): KeptRecord | null {
+    return this.#trees.get(key) ?? null;
+  }
+
+  all(): (KeptRecord & { key: string })[] {
+    return [...this.#trees].map(([key, tree]) => ({ key, ...tree }));
+  }
+
+  set(key: string, tree: KeptRecord): void {
+    this.#trees.set(key, tree);
+    this.#write();
+  }
+
+  delete(key: string): void {
+    if (this.#trees.delete(key)) this.#write();
+  }
+
+  /** A disk that is full costs only the memory of what is kept: the next agent then makes such trees anew. */
+  #write(): void {
+    if (this.#file === null) return;
+    try {
+      const trees = Object.fromEntries(this.#trees);
+      writeFileSync(`${this.#file}.new`, JSON.stringify({ v: 1, trees }), { mode: 0o600 });
+      renameSync(`${this.#file}.new`, this.#file);
+    } catch {
+      // See above.
+    }
+  }
+}
+
+export const keptTreesFile = (executor: string): string => `trees-${executor}.json`;
+
+/** Of a file that is missing or damaged: none. */
+export function readKeptTrees(file: string): Record<string, KeptRecord> {
+  try {
+    return Trees.parse(JSON.parse(readFileSync(file, 'utf8'))).trees;
+  } catch {
+    return {};
+  }
+}

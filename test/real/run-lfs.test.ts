@@ -1,0 +1,83 @@
+import { createHash } from 'node:crypto';
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, expect, it, vi } from 'vitest';
+import { plainText, RunLab } from './run-lab.ts';
+
+let lab: RunLab;
+afterEach(() => lab.stop());
+// On a machine whose git has git-lfs, a push would look for the files behind the pointers.
+vi.stubEnv('GIT_LFS_SKIP_PUSH', '1');
+
+const shaOf = (content: string): string => createHash('sha256').update(content).digest('hex');
+const pointerOf = (content: string): string =>
+  `version https://git-lfs.github.com/spec/v1\noid sha256:${shaOf(content)}\nsize ${Buffer.byteLength(content)}\n`;
+const big = 'large file of LFS\n'.repeat(100_000);
+
+async function traceOfNext(state = 'success'): Promise<string> {
+  const run = await lab.begin();
+  const ended = await lab.ended(run);
+  const trace = plainText(await lab.traceAt(run));
+  expect(ended.result, trace).toMatchObject({ state });
+  return trace;
+}
+
+/** As git-lfs does it: the batch call says where, the bytes go there. */
+async function upload(content: string): Promise<void> {
+  const { username, password, origin, pathname } = new URL(lab.address);
+  const headers = {
+    Authorization: `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`,
+    'Content-Type': 'application/vnd.git-lfs+json',
+  };
+  const objects = [{ oid: shaOf(content), size: Buffer.byteLength(content) }];
+  const body = JSON.stringify({ operation: 'upload', transfers: ['basic'], objects });
+  const answer = await fetch(`${origin}${pathname}/info/lfs/objects/batch`, { method: 'POST', headers, body });
+  const [object] = ((await answer.json()) as { objects: { actions?: { upload: { href: string } } }[] }).objects;
+  const put = await fetch(object?.actions?.upload.href ?? '', { method: 'PUT', headers, body: content });
+  expect(put.status).toBe(200);
+}
+
+it('files of Git LFS come with the sources, by the job’s token, checked, and once for the machine', async () => {
+  lab = await RunLab.start({
+    '.gitlab-ci.yml': `
+all: { script: ['wc -c <big.bin; cat "sub/gr\u00f6ße.bin"; sh run.bin; head -c 11 plain.txt'] }
+pointers: { variables: { GIT_LFS_SKIP_SMUDGE: "true" }, script: ['head -n 1 big.bin'] }
+kept: { variables: { GIT_CLEAN_FLAGS: "none" }, script: ['wc -c <big.bin'] }
+again: { variables: { GIT_CLEAN_FLAGS: "none" }, script: ['wc -c <big.bin'] }
+changed: { script: ['wc -c <big.bin'] }
+gone: { script: ['true'] }
+`,
+    '.gitattributes': '*.bin filter=lfs diff=lfs merge=lfs -text\n',
+    'big.bin': pointerOf(big),
+    'sub/größe.bin': pointerOf('small\n'),
+    'run.bin': pointerOf('echo runs\n'),
+    'plain.txt': `no pointer: ${pointerOf('x')}`,
+  });
+  for (const content of [big, 'small\n', 'echo runs\n']) await upload(content);
+  await lab.agent();
+  const all = await traceOfNext();
+  expect(all).toContain(`Git LFS: 3 files, 3 objects (`);
+  expect(all).toContain(`\n${big.length}\nsmall\nruns\nno pointer:`);
+  const pointers = await traceOfNext();
+  expect(pointers).toContain('$ head -n 1 big.bin\nversion https://git-lfs.github.com/spec/v1\n');
+  expect(pointers).not.toContain('Git LFS');
+  for (const _ of ['kept', 'again']) {
+    const trace = await traceOfNext();
+    expect(trace).toContain('Git LFS: 3 files, 0 objects (0 B) fetched');
+    expect(trace).toContain(`\n${big.length}\n`);
+  }
+  // What the server gives is something else, of the same length: it never reaches a job.
+  const [mirror = ''] = readdirSync(join(lab.home, 'mirrors')).filter((name) => name.endsWith('.git'));
+  const store = join(lab.home, 'mirrors', mirror, 'lfs');
+  rmSync(store, { recursive: true });
+  const objects = readdirSync(join(lab.folder, 'gitlab'), { recursive: true, encoding: 'utf8' });
+  const object = join(lab.folder, 'gitlab', objects.find((path) => path.endsWith(shaOf(big))) ?? '');
+  writeFileSync(object, readFileSync(object, 'utf8').replace('large', 'LARGE'));
+  const changed = await traceOfNext('failed');
+  expect(changed).toContain(
+    'what GitLab gave is something else (big.bin); GIT_LFS_SKIP_SMUDGE: "true" leaves the pointers',
+  );
+  expect(existsSync(join(store, shaOf(big).slice(0, 2), shaOf(big)))).toBe(false);
+  rmSync(object);
+  expect(await traceOfNext('failed')).toMatch(/Object does not exist on the server.* \(big\.bin\); GIT_LFS_SKIP/);
+});

@@ -1,0 +1,51 @@
+import { existsSync, statSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { afterEach, expect, it } from 'vitest';
+import { ProcessExecutor, userWorkDir } from '../../node/executors/process-executor.ts';
+import { removeTree } from '../../node/executors/tree-removal.ts';
+import { plainText, RunLab } from '../real/run-lab.ts';
+
+let lab: RunLab;
+afterEach(async () => {
+  await lab.stop();
+  await removeTree(userWorkDir(lab.home));
+});
+
+async function traceOfNext(): Promise<string> {
+  const run = await lab.begin();
+  const ended = await lab.ended(run);
+  const trace = plainText(await lab.traceAt(run));
+  expect(ended.result, trace).toMatchObject({ state: 'success' });
+  return trace;
+}
+
+it('a tree goes from one run’s own uid to the next one’s; what a job put beside it, or in its way, does not', async () => {
+  lab = await RunLab.start({
+    '.gitlab-ci.yml': `
+variables: { GIT_CLEAN_FLAGS: "none" }
+a: { script: ['pwd; id -u; echo of-a >left; ln /etc/hostname hard 2>/dev/null || true; ln -s /etc soft; mkdir -p "$CI_BUILDS_DIR/root/beside"; ln -s /etc "$CI_BUILDS_DIR/etc"; chmod 000 "$CI_BUILDS_DIR/root/beside"'] }
+b: { script: ['id -u; cat left; stat -c %u left . soft; ls "$CI_BUILDS_DIR" "$CI_BUILDS_DIR/root"; mv "$CI_PROJECT_DIR" "$CI_BUILDS_DIR/away"; ln -s /etc "$CI_PROJECT_DIR"'] }
+c: { script: ['pwd; ls'] }
+`,
+  });
+  lab.executor = () => new ProcessExecutor({ home: lab.home, user: 'auto' });
+  await lab.agent();
+  const a = await traceOfNext();
+  const [, path = '', first] = /\$ pwd.*\n(\/\S+)\n(\d+)\n/.exec(a) ?? [];
+  const b = await traceOfNext();
+  const second = /\$ id.*\n(\d+)\nof-a\n/.exec(b)?.[1];
+  expect(b).toContain('into the tree that a job before left here');
+  expect(second).not.toBe(first);
+  expect(b).toContain(`of-a\n${second}\n${second}\n${second}\n`);
+  expect(b).not.toMatch(/beside\n|^etc$/m);
+  // Where the tree should be was a link: nothing of it was kept, and nothing done at its other end.
+  const c = await traceOfNext();
+  expect(c).toContain(`into a tree that stays here`);
+  expect(c).toContain(`$ pwd; ls\n${path}\nJob succeeded`);
+  expect(statSync('/etc').uid).toBe(0);
+  expect(existsSync('/etc/hostname')).toBe(true);
+  expect(statSync('/etc/hostname').uid).toBe(0);
+  // Between two runs nobody else can reach it.
+  const place = dirname(dirname(dirname(path)));
+  await expect.poll(() => statSync(place).mode & 0o777).toBe(0o700);
+});
