@@ -4,6 +4,7 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { createClient } from '../../node/local-api/socket-client.ts';
 import setUpBundle from '../e2e/bundle.ts';
 import { counting, formMesh, pipelineEnd, runningJobs, ticks, upTo } from '../e2e/mesh.ts';
 import { Lan } from '../e2e/namespaces.ts';
@@ -55,6 +56,8 @@ const agentArgs = (name: 'kang' | 'desktop-1'): string[] => [
 /** Who pushes all the time, and which of it ended well. */
 class Users {
   readonly acknowledged: string[] = [];
+  /** What git printed of the others. */
+  readonly refused: string[] = [];
   readonly tree = mkdtempSync(join(folder, 'user-'));
   #isOver = false;
   #work: Promise<unknown> = Promise.resolve();
@@ -79,6 +82,7 @@ class Users {
       const commit = (await git('rev-parse', 'HEAD')).stdout.trim();
       for (const url of [host1, host2]) {
         const { code, stderr } = await git('-c', 'http.lowSpeedTime=20', 'push', '-q', this.#remote(url), 'HEAD:main');
+        if (code !== 0) this.refused.push(stderr);
         // What is on one machine only is told to be so, and is not called kept.
         if (code !== 0 || stderr.includes('one machine only')) continue;
         this.acknowledged.push(commit);
@@ -240,6 +244,36 @@ it('is deployed on kang, with copies on desktop-1; what cannot move is refused i
   await other.cli('undrain', 'kang');
 });
 
+it('a move half-way and a take-over that somebody takes back leave GitLab where it is, in its epoch', {
+  timeout: 120_000,
+}, async () => {
+  // The one looks at itself in a moment; the other, which hosts, says what it finds once that one can say no more.
+  kang.process!.kill('SIGSTOP');
+  const asked = createClient(other.home).gitlabMove('desktop-1');
+  await sleep(2500);
+  desktop.process!.kill('SIGSTOP');
+  kang.process!.kill('SIGCONT');
+  expect(await asked).toMatchObject({ state: 'done' });
+  await until('it waits for desktop-1', async () => (await now()).move?.wish?.to === 'desktop-1');
+  const cancelled = await other.cli('--json', 'gitlab', 'move', '--cancel');
+  expect([cancelled.code, cancelled.stderr]).toEqual([0, expect.anything()]);
+  expect(JSON.parse(cancelled.stdout)).toMatchObject({ state: 'cancelled', host: 'kang', url: host1 });
+  desktop.process!.kill('SIGCONT');
+  await inSync(kang, 'desktop-1');
+
+  await other.cli('settings', 'failover', 'off');
+  expect((await other.cli('--yes', 'gitlab', 'take-over', 'desktop-1')).code).toBe(0);
+  expect((await other.cli('gitlab', 'take-over', '--cancel')).stdout).toContain("kang stays GitLab's host");
+  // As long as it would have taken, had nobody taken it back.
+  kang.process!.kill('SIGSTOP');
+  await sleep(8000);
+  kang.process!.kill('SIGCONT');
+  await other.cli('settings', 'failover', 'on');
+  await until('it serves on', () => isServedAt(host1), 30_000);
+  expect(await now()).toMatchObject({ host: 'kang', epoch: 1, url: host1 });
+  await inSync(kang, 'desktop-1');
+});
+
 it('moves under pushes: none that was acknowledged is lost, the two never serve at once, a job elsewhere goes on', {
   timeout: 180_000,
 }, async () => {
@@ -264,6 +298,8 @@ it('moves under pushes: none that was acknowledged is lost, the two never serve 
   expect(spans().map(({ on, epoch }) => `${on} ${epoch}`)).toEqual(expect.arrayContaining(['kang 1', 'desktop-1 2']));
   expect(Math.min(...gaps())).toBeGreaterThan(0);
   expect(await users.lacking(host2)).toEqual([]);
+  // At whichever of the two, while the one has shut its gate and the other has not opened it.
+  expect(users.refused).toContainEqual(expect.stringMatching(/^remote: .*GitLab moves to desktop-1/m));
   expect(await now()).toMatchObject({
     epoch: 2,
     host: 'desktop-1',
