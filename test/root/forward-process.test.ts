@@ -215,4 +215,24 @@ describe('what the agent does for it', () => {
     await once(server, 'listening');
     server.close();
   });
+
+  it('its own gate, which has the port while it ends, is no other program: it listens as soon as that is gone', async () => {
+    const port = ledger.gitlab.hosted?.port ?? 0;
+    const folder = makeGateFolder(own);
+    await writeLease(folder, {
+      ...{ id: '1', bootId: clock.bootId(), epoch: 4, until: 0, upstream: null, isServing: false, because: 'it moves' },
+      tellsClient: false,
+    });
+    const door = doorWord({ kind: 'http', port, behind: 8080, proxy: true });
+    const gate = spawn(process.execPath, [bin, '__gate', folder, String(gateUser), '1', door], { stdio: 'ignore' });
+    children.push(gate);
+    await until('the gate stands', () => gateNow(own).pid !== null);
+    ledger = { ...ledger, gitlab: { ...ledger.gitlab, host: 'K', epoch: 5 } };
+    keeper.ledgerChanged();
+    await new Promise((done) => setTimeout(done, 1500));
+    const left = existsSync(join(own, 'forward-left.json')) ? readFileSync(join(own, 'forward-left.json'), 'utf8') : '';
+    expect(left).not.toContain(`"port":${port},`);
+    gate.kill('SIGKILL');
+    await until('it listens', () => keeper.listensOn(port), 10_000);
+  });
 });

@@ -10,6 +10,7 @@ import { forwardUser } from '../../executors/run-uids.ts';
 import type { Log } from '../../log.ts';
 import { endSidePrograms } from '../../watchdog/side-ending.ts';
 import { hasSidePrograms, ownProgram, startSideProgram } from '../../watchdog/side-program.ts';
+import { livingGates } from '../gate/gate-files.ts';
 import { portsTaken } from '../ports-taken.ts';
 import { openPorts } from '../wire/door-trial.ts';
 import {
@@ -148,6 +149,8 @@ export class ForwardKeeper {
       return this.#fails(null);
     }
     if (this.#problem !== null && performance.now() - this.#failedAtMs < timings.againMs) return;
+    // It hosted until now, and its gate has the ports yet: those are no other program's, to be left alone for minutes.
+    if (livingGates(home).length > 0) return;
     this.#seeTaken(this.#plan);
     const doors = doorsNow(this.#plan.doors, this.#left, this.#boot);
     if (doors.length === 0) return;
