@@ -87,13 +87,12 @@ export class HostedLab {
     return this.lab.machines.map((machine) => `http://${this.lab.lan.address(this.lab.number(machine))}:${port}`);
   }
 
-  /** Containers of GitLab that run on a machine, with their own addresses; none where its engine cannot say. */
-  addressesOn({ engine }: LabMachine): string[] {
-    const ask = (...args: string[]): string[] => {
-      const { status, stdout } = engine.docker(args);
-      return status === 0 ? stdout.toString().trim().split('\n').filter(Boolean) : [];
-    };
-    const running = ask('ps', '-q', '--filter', `ancestor=${image}`);
+  /** Own addresses of the containers of GitLab that run on a machine. Rejects where its engine does not say, as of a machine that stands still. */
+  async addressesOn({ engine }: LabMachine): Promise<string[]> {
+    const env = { ...process.env, DOCKER_HOST: engine.host };
+    const ask = async (...args: string[]): Promise<string[]> =>
+      (await run('docker', args, { env, timeout: 3000 })).stdout.split('\n').filter(Boolean);
+    const running = await ask('ps', '-q', '--filter', `ancestor=${image}`);
     const form = '{{range .NetworkSettings.Networks}}{{println .IPAddress}}{{end}}';
     return running.length === 0 ? [] : ask('inspect', '-f', form, ...running);
   }

@@ -3,7 +3,7 @@ import { Chance } from '../../sim/chance.ts';
 import type { Lab } from '../lab.ts';
 import type { LabMachine } from '../lab-machine.ts';
 import { continueAll, signalTo, stopAll } from '../machine-processes.ts';
-import { demand, type HostedLab, seconds } from './hosted-lab.ts';
+import { demand, type HostedLab, seconds, WrongHere } from './hosted-lab.ts';
 import type { LabCase } from './machine-cases.ts';
 import { type ProbeFault, scheduleOf, wordsOf } from './probe-schedule.ts';
 import { isTimed, ProbeWriters, whatTwoDid } from './probe-writers.ts';
@@ -56,12 +56,29 @@ async function isWell(hosted: HostedLab): Promise<string | null> {
   const isOne = told.every((one) => one.host === first?.host && one.epoch === first?.epoch);
   if (!isOne || first?.host == null || first.move || !(await hosted.isServed())) return null;
   if (first.standbys?.some((row) => row.inSync)) return first.host;
+  // Out three times within an hour: pushes wait for none of them again until then, but by the word of another agent.
+  if (first.standbys?.every(({ state }) => state === 'behind')) {
+    const machine = hosted.lab.machine(first.host);
+    await machine.killAgent();
+    await hosted.lab.start(machine);
+  }
   await hosted.push('rounds', 'desktop-2', 20).catch(() => undefined);
   return null;
 }
 
-const well = (hosted: HostedLab): Promise<string> =>
-  until('GitLab serves, and another machine is in sync', () => isWell(hosted).catch(() => null), wellMs);
+/** What each machine says, where that is not so in time. */
+async function well(hosted: HostedLab): Promise<string> {
+  const name = 'GitLab serves, and another machine is in sync';
+  const found = await until(name, () => isWell(hosted).catch(() => null), wellMs).catch(() => null);
+  if (found !== null) return found;
+  const told = hosted.lab.machines.map(async (machine) => {
+    const { host, epoch, hosted: here, standbys = [] } = await hosted.status(machine);
+    const rows = standbys.map((row) => `${row.node} ${row.state}: ${row.because}`).join('; ');
+    return `${machine.name}: ${host} in epoch ${epoch}, ${here?.because}; ${rows}`;
+  });
+  const said = await Promise.all(told.map((one) => one.catch((error: Error) => error.message)));
+  throw new WrongHere(`not within ${seconds(wellMs)}: ${name} (${await hosted.isServed()}). ${said.join(' | ')}`);
+}
 
 async function probe(hosted: HostedLab, { forMs, seed, say }: ProbeWish): Promise<string> {
   const { lab, kang } = hosted;
@@ -69,7 +86,10 @@ async function probe(hosted: HostedLab, { forMs, seed, say }: ProbeWish): Promis
   for (const key of ['inSyncGraceMs', 'graceMs']) await hosted.done(kang, 'settings', key, `${graceMs}`);
   const names = lab.machines.map(({ name }) => name);
   const chance = new Chance(seed);
-  const writers = new ProbeWriters(hosted);
+  const writers = new ProbeWriters({
+    ...{ machines: lab.machines, doors: hosted.doors, token: hosted.gitlab.token, project: 'root/rounds' },
+    addressesOn: (machine) => hosted.addressesOn(machine),
+  });
   let [schedules, moves, acks, unsure] = [0, 0, 0, 0];
   const began = performance.now();
   const looks = setInterval(() => writers.look(), 2000);

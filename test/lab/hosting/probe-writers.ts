@@ -1,6 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
-import type { HostedLab } from './hosted-lab.ts';
 
 /** One write that was acknowledged. Times are ms of the kernel's monotonic clock, which all machines of a lab share. */
 export interface Ack {
@@ -19,9 +18,22 @@ const answerMs = 1000;
 /** One that took longer, with some room, waited in a machine that stood still, and may have been given at any time since. */
 export const isTimed = ({ start, end }: Ack): boolean => end - start <= answerMs * 1.2;
 
+/** Where it is written. */
+interface ProbePlace<Machine> {
+  machines: readonly Machine[];
+  /** GitLab's address at each machine. */
+  doors: readonly string[];
+  /** Own addresses of the containers of GitLab that run there; rejects where nobody can say. */
+  addressesOn(machine: Machine): Promise<string[]>;
+  /** An administrator's. */
+  token: string;
+  /** A project that is there, by its path. */
+  project: string;
+}
+
 /** Runs in a machine's network: writes to every target about once a second, and prints what was acknowledged. */
 const script = `
-const { from, token, answerMs } = JSON.parse(process.env.PROBE);
+const { from, token, project, answerMs } = JSON.parse(process.env.PROBE);
 const now = () => Number(process.hrtime.bigint() / 1000n) / 1000;
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 const live = new Set();
@@ -31,7 +43,7 @@ async function write(target) {
     const init = { method: 'PUT', headers: { 'private-token': token, 'content-type': 'application/json' } };
     try {
       const body = JSON.stringify({ description: from + ' ' + number });
-      const answer = await fetch(target + '/api/v4/projects/root%2Frounds', { ...init, body, signal: AbortSignal.timeout(answerMs) });
+      const answer = await fetch(target + '/api/v4/projects/' + encodeURIComponent(project), { ...init, body, signal: AbortSignal.timeout(answerMs) });
       const by = answer.ok ? new URL((await answer.json()).web_url).hostname : null;
       if (by !== null) process.stdout.write(JSON.stringify({ from, target, start, end: now(), by }) + '\\n');
     } catch {}
@@ -50,16 +62,17 @@ process.stdin.on('end', () => process.exit(0));
 `;
 
 /** Writers at every machine, to every machine's door, and to the own address of each container of GitLab that runs there. */
-export class ProbeWriters {
-  readonly #hosted: HostedLab;
+export class ProbeWriters<Machine extends { name: string; net: string }> {
+  readonly #place: ProbePlace<Machine>;
   readonly #children = new Map<string, ChildProcess>();
+  readonly #asked = new Set<string>();
   #acks: Ack[] = [];
 
-  constructor(hosted: HostedLab) {
-    this.#hosted = hosted;
-    const { token } = hosted.gitlab;
-    for (const { name, net } of hosted.lab.machines) {
-      const PROBE = JSON.stringify({ from: name, token, answerMs });
+  constructor(place: ProbePlace<Machine>) {
+    this.#place = place;
+    const { token, project } = place;
+    for (const { name, net } of place.machines) {
+      const PROBE = JSON.stringify({ from: name, token, project, answerMs });
       const words = [net, process.execPath, '--input-type=module', '-e', script];
       const child = spawn('nsenter', words, { env: { ...process.env, PROBE }, stdio: ['pipe', 'pipe', 'inherit'] });
       createInterface({ input: child.stdout! }).on('line', (line) => this.#acks.push(JSON.parse(line) as Ack));
@@ -68,12 +81,20 @@ export class ProbeWriters {
     }
   }
 
-  /** What is written to follows the containers that run now. */
+  /** What is written to follows the containers that run now; of a machine that does not say, those of before. */
   look(): void {
-    const { lab, doors } = this.#hosted;
-    for (const machine of lab.machines) {
-      const own = this.#hosted.addressesOn(machine).map((one) => `http://${one}`);
-      this.#children.get(machine.name)?.stdin?.write(`${JSON.stringify([...doors, ...own])}\n`);
+    const { machines, doors } = this.#place;
+    for (const machine of machines) {
+      if (this.#asked.has(machine.name)) continue;
+      this.#asked.add(machine.name);
+      void this.#place
+        .addressesOn(machine)
+        .then((own) => {
+          const targets = [...doors, ...own.map((one) => `http://${one}`)];
+          this.#children.get(machine.name)?.stdin?.write(`${JSON.stringify(targets)}\n`);
+        })
+        .catch(() => undefined)
+        .finally(() => this.#asked.delete(machine.name));
     }
   }
 
