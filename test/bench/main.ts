@@ -6,6 +6,7 @@ import { installPeers, peerVersions } from './debian.ts';
 import { failover } from './failover.ts';
 import { machineLine, type Row, table } from './figures.ts';
 import { meshRows } from './mesh-rows.ts';
+import { moveRows } from './move/move-rows.ts';
 import { type BenchOptions, readOptions } from './options.ts';
 import { protectRows } from './protect/protect-rows.ts';
 import { proveRows } from './prove-rows.ts';
@@ -25,6 +26,7 @@ async function ownRows(options: BenchOptions): Promise<Row[]> {
   if (options.what === 'trust') return trustRows(Math.min(5, options.trials), options.only, say);
   if (options.what === 'core') return coreRows(options, say);
   if (options.what === 'prove') return proveRows(options.trials, options.only, say);
+  if (options.what === 'move') return moveRows(options, say);
   if (options.what === 'protect') return protectRows(options, say);
   return meshRows(options, say);
 }

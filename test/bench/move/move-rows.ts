@@ -1,0 +1,111 @@
+import { hostingPrograms } from '../../hosting/stand/programs.ts';
+import { install } from '../debian.ts';
+import { addPart, maxUnder, medianUnder, type Row, row } from '../figures.ts';
+import { forwardRows } from '../forward-rows.ts';
+import { nameRows } from '../name-rows.ts';
+import type { BenchOptions } from '../options.ts';
+import { MoveStage, Pusher } from './move-stage.ts';
+
+type Say = (line: string) => void;
+
+const defaultGraceMs = 45_000;
+/** The least that a mesh takes: every lease is out by then. */
+const leastGraceMs = 5000;
+/** After so long a silence the boot beside the grace begins. */
+const besideMs = 5000;
+const outageLimitMs = 180_000;
+
+export const moveKeys: readonly string[] = ['default', 'least', 'forward', 'name'];
+
+interface Cuts {
+  outageMs: number[];
+  /** Refs that were acknowledged and are not there. */
+  lost: number[];
+  startMs: number[];
+}
+
+/** Machine after machine that hosts loses its power; a push by the same address is waited for. */
+async function cuts(stage: MoveStage, graceMs: number, trials: number, say: Say): Promise<Cuts> {
+  const seen: Cuts = { outageMs: [], lost: [], startMs: [] };
+  await stage.set('inSyncGraceMs', `${graceMs}`);
+  for (let trial = 0; trial < trials; trial++) {
+    const host = await stage.well();
+    if (trial < 2) seen.startMs.push(await stage.startAlone(stage.other(host)));
+    await stage.well();
+    const pusher = new Pusher(stage);
+    try {
+      await pusher.begin();
+      await pusher.firstSince(performance.now(), 30_000);
+      const at = await stage.cut(host);
+      const isTold = trial === 0;
+      const found = await pusher.firstSince(at, outageLimitMs).catch(() => Number.NaN);
+      seen.outageMs.push(found - at);
+      if (isTold) for (const line of stage.told(host, at)) say(line);
+      seen.lost.push(Number.isNaN(found) ? Number.NaN : await pusher.lost());
+      const start = seen.startMs.map((ms) => (ms / 1000).toFixed(1)).join(', ');
+      say(
+        `cut ${trial + 1} of ${trials}, ${host.name}, grace ${graceMs / 1000} s: a push after ${((found - at) / 1000).toFixed(2)} s; ${seen.lost.at(-1)} of ${pusher.acknowledged.length} lost; starts alone: ${start} s`,
+      );
+    } finally {
+      await pusher.end();
+    }
+    await stage.back(host);
+  }
+  return seen;
+}
+
+const lostRow = (graceMs: number, { lost }: Cuts): Row =>
+  row({
+    measure: `acknowledged refs lost, grace ${graceMs / 1000} s`,
+    ...{ unit: 'refs', ours: lost, targets: [maxUnder(0)] },
+  });
+
+const rig =
+  'three agents, engines, GitLab and who pushes share this computer; power cut: all processes at once, the cable first';
+
+async function defaultRows(stage: MoveStage, trials: number, say: Say): Promise<Row[]> {
+  const seen = await cuts(stage, defaultGraceMs, trials, say);
+  const start = Math.max(...seen.startMs);
+  const least = Math.max(defaultGraceMs, besideMs + start);
+  return [
+    row({
+      measure: 'power cut -> a push by the same address is acknowledged, default grace of 45 s',
+      ...{ unit: 'ms', ours: seen.outageMs, targets: [medianUnder(least + 2000), maxUnder(least + 4000)] },
+      note: `container and boot alone, by a drill: ${Math.round(start)} ms; ${rig}`,
+    }),
+    lostRow(defaultGraceMs, seen),
+  ];
+}
+
+async function leastRows(stage: MoveStage, trials: number, say: Say): Promise<Row[]> {
+  const seen = await cuts(stage, leastGraceMs, trials, say);
+  const start = Math.max(...seen.startMs);
+  return [
+    row({
+      measure: 'the same with the least grace, 5 s',
+      ...{ unit: 'ms', ours: seen.outageMs },
+      note: `container and boot alone, by a drill: ${Math.round(start)} ms; a grace of 0 does not exist, as a lease of the host's may be in force for 5 s`,
+    }),
+    lostRow(leastGraceMs, seen),
+  ];
+}
+
+/** `npm run bench -- move`: what issue 10 wants to be shown of a GitLab that goes on elsewhere. 20 trials are 20 power cuts of each kind. */
+export async function moveRows({ only, trials }: BenchOptions, say: Say): Promise<Row[]> {
+  const wants = (part: string): boolean => only.length === 0 || only.includes(part);
+  const rows: Row[] = [];
+  const staged = { default: defaultRows, least: leastRows };
+  if (Object.keys(staged).some(wants)) {
+    install({ ...hostingPrograms, nft: 'nftables', curl: 'curl' });
+    const stage = await MoveStage.make(say);
+    try {
+      for (const [part, measure] of Object.entries(staged))
+        if (wants(part)) await addPart(rows, part, () => measure(stage, trials, say), say);
+    } finally {
+      await stage.end();
+    }
+  }
+  if (wants('forward')) await addPart(rows, 'forward', () => forwardRows(Math.min(trials, 10), say), say);
+  if (wants('name')) await addPart(rows, 'name', () => nameRows(Math.min(trials, 10), say), say);
+  return rows;
+}
