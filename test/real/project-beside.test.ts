@@ -1,14 +1,20 @@
 import { execFileSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { once } from 'node:events';
+import { cpSync, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { request } from 'node:http';
+import { createServer } from 'node:https';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { GitlabProjects } from '../../gitlab-bridge/gitlab-projects.ts';
+import { believe } from '../../gitlab-bridge/own-ca.ts';
 import { lookUpSo } from '../../gitlab-bridge/own-place.ts';
 import type { PracticeGitlab } from '../../gitlab-bridge/practice/practice-gitlab.ts';
 import { pushFiles } from '../../gitlab-bridge/practice/sample-project.ts';
 import { type SystemTools, systemTools } from '../../node/hosting/system-tools.ts';
 import { projectBeside } from '../../node/hosting/vault/project-beside.ts';
 import { storedPath } from '../../node/hosting/vault/stored-names.ts';
+import { testCertificate } from '../hosting/test-certificate.ts';
 import { api, practice, project, temporary } from '../practice/rig.ts';
 
 /** The practice GitLab and real git; a copy in place of a snapshot. */
@@ -96,6 +102,33 @@ describe('one project of then', () => {
       lookUpSo(name, null);
     }
     expect(await projects()).toHaveLength(2);
+  });
+
+  it('is pushed over https by the CA that a person named for it, and by a name of the mesh', async () => {
+    const name = 'nobody-knows.invalid';
+    const { certificate, key } = testCertificate([name]);
+    const gate = createServer({ cert: certificate, key }, (asked, answer) => {
+      const { method, url: path, headers } = asked;
+      const on = request(`${gitlab.url}${path}`, { method, headers }, (got) => {
+        answer.writeHead(got.statusCode ?? 502, got.headers);
+        got.pipe(answer);
+      });
+      asked.pipe(on);
+    }).listen(0, '127.0.0.1');
+    await once(gate, 'listening');
+    const url = `https://${name}:${(gate.address() as AddressInfo).port}`;
+    const file = join(temporary(), 'ca.pem');
+    writeFileSync(file, certificate);
+    lookUpSo(name, () => ({ address: '127.0.0.1', forContainers: null }));
+    try {
+      await expect(beside({ url })).rejects.toThrow(/could not be pushed: .*certificate/);
+      believe(url, { pem: certificate, file });
+      expect(await beside({ url })).toContain('each compared');
+    } finally {
+      believe(url, null);
+      lookUpSo(name, null);
+      gate.close();
+    }
   });
 
   it('one that is gone comes back by its number, a wiki that GitLab does not take is said', async () => {
