@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { formMesh, pipelineEnd } from '../e2e/mesh.ts';
-import { Rig, type TestMachine, until } from '../e2e/rig.ts';
+import { asRoot, Rig, type TestMachine, until } from '../e2e/rig.ts';
 
 async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');
@@ -31,11 +31,10 @@ describe('cancel, retry and logs from a plain machine', () => {
     const gitlab = rig.practice();
     await gitlab.start();
     const env = { kang: { AUTOGIT_WEBHOOK: `127.0.0.1:${await freePort()}` } };
-    [kang, , plain] = (await formMesh(rig, ['kang', 'desktop-1', 'plain'], { env })) as [
-      TestMachine,
-      TestMachine,
-      TestMachine,
-    ];
+    const own = (label: string): string[] => ['--executor', 'process', ...asRoot, '--label', label];
+    const args = { kang: own('one'), 'desktop-1': own('two') };
+    const machines = await formMesh(rig, ['kang', 'desktop-1', 'plain'], { args, env });
+    [kang, , plain] = machines as [TestMachine, TestMachine, TestMachine];
     kang.env.PRACTICE_TOKEN = gitlab.token;
     await done(kang, 'drain', 'plain');
     await done(kang, 'gitlab', 'connect', gitlab.url, '--token-env', 'PRACTICE_TOKEN');
@@ -47,6 +46,8 @@ describe('cancel, retry and logs from a plain machine', () => {
         `  after_script: ["echo cleaning; until test -e ${go}; do sleep 0.2; done; echo cleaned up"]`,
         'waits: { tags: [nowhere], script: ["echo never"] }',
         'breaks: { script: ["test -e /proc/self/nothing"] }',
+        'keeps: { tags: [one], cache: { key: k, paths: [w] }, script: ["mkdir w; head -c 3000000 /dev/urandom > w/noise; md5sum w/noise"] }',
+        'takes: { tags: [two], cache: { key: k, paths: [w] }, script: ["md5sum w/noise"], needs: [keeps] }',
         `talks: { script: ["seq 1 60000 | sed 's/^/tick /'"] }`,
       ].join('\n'),
     });
@@ -75,6 +76,22 @@ describe('cancel, retry and logs from a plain machine', () => {
         if (found.length > 0) expect(found).toEqual([expect.objectContaining(line)]);
         return found.length > 0;
       });
+  });
+
+  it('a cache that one machine keeps is there for the next job on another one', async () => {
+    const gitlab = rig.gitlab!;
+    const trace = (name: string) =>
+      until(`${name} has ended`, async () => {
+        const found = await row(name);
+        const text = found ? await gitlab.trace(project, found.job) : '';
+        return /Job (succeeded|failed)/.test(text) && text;
+      });
+    const [kept, taken] = [await trace('keeps'), await trace('takes')];
+    const sum = /[0-9a-f]{32} {2}w\/noise/.exec(kept)?.[0] ?? 'none';
+    expect(kept).toContain('kept on kang');
+    expect(taken).toMatch(/Fetching it from kang: 2\.9 MiB[\s\S]*Successfully extracted cache/);
+    expect(taken).toContain(sum);
+    expect(await done(kang, 'cache')).toMatch(/^root\/verbs\t\d+\t.*\tk-protected\n$/);
   });
 
   it('a silent script is ended within 5 s, its after_script runs, and it is canceling until then', async () => {
