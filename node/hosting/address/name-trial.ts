@@ -23,7 +23,11 @@ export async function whyNotName(name: string): Promise<string | null> {
       await sleep(probes.everyMs);
     }
     if (sockets.problem !== null) return sockets.problem;
-    return other === null ? null : `${name} is the name of another machine, at ${other}`;
+    if (other === null) return null;
+    const isOwn = [...own.values()].some(({ v4, v6 }) => [...v4, ...v6].includes(other ?? ''));
+    return isOwn
+      ? `${name} is what this machine itself is called, and would stay with it`
+      : `${name} is the name of another machine, at ${other}`;
   } finally {
     sockets.close();
   }
