@@ -42,6 +42,8 @@ export class DockerTrees {
   readonly #trees: KeptTrees;
   /** By key: the run that has it. */
   readonly #users = new Map<string, string>();
+  /** By key: a removal that goes on. */
+  readonly #removals = new Map<string, Promise<void>>();
   #isTidying = false;
 
   constructor(options: TreesOptions) {
@@ -58,6 +60,8 @@ export class DockerTrees {
     for (const until = performance.now() + waitMs; (this.#users.get(tree.key) ?? run) !== run; await sleep(10))
       if (performance.now() > until || signal.aborted) return null;
     this.#users.set(tree.key, run);
+    // From here on nothing else removes it; what had begun to before is waited for.
+    await this.#removals.get(tree.key)?.catch(() => undefined);
     try {
       const docker = await this.#options.docker();
       const image = await ensureGitImage(docker);
@@ -90,7 +94,9 @@ export class DockerTrees {
   }
 
   /** Its run's container is gone. `owner` null: it is not kept. Never throws. */
-  async give({ key, project }: TreeWish, owner: User | null): Promise<void> {
+  async give(run: string, { key, project }: TreeWish, owner: User | null): Promise<void> {
+    // Given back already, by a try to remove the run that failed later: another run may have it by now.
+    if (this.#users.get(key) !== run) return;
     if (owner) this.#trees.set(key, { project, ...owner, usedAt: this.#options.wallMs(), bytes: null });
     else await this.#remove(key).catch(() => undefined);
     this.#users.delete(key);
@@ -142,8 +148,16 @@ export class DockerTrees {
     }
   }
 
-  async #remove(key: string): Promise<void> {
+  #remove(key: string): Promise<void> {
     this.#trees.delete(key);
+    const removal = this.#removeVolume(key).finally(() => {
+      if (this.#removals.get(key) === removal) this.#removals.delete(key);
+    });
+    this.#removals.set(key, removal);
+    return removal;
+  }
+
+  async #removeVolume(key: string): Promise<void> {
     const docker = await this.#options.docker();
     try {
       await docker.getVolume(this.#volume(key)).remove();
@@ -230,9 +244,9 @@ export class DockerTree implements KeptTree {
 
   /** The container that had it is gone. */
   async give(): Promise<void> {
-    const { store, wish } = this.#of;
+    const { store, wish, run } = this.#of;
     await Promise.all(this.#open);
-    return store.give(wish, this.#isKept ? this.#user : null);
+    return store.give(run, wish, this.#isKept ? this.#user : null);
   }
 
   /** In a container of its own, which has this tree and git, and nothing else: no network, no file of anybody. */

@@ -47,6 +47,8 @@ export const isBuildsPlace = (folder: string): boolean => folder === name;
 export class ProcessBuilds {
   readonly #options: BuildsOptions;
   readonly #trees: KeptTrees;
+  /** By key: a removal that goes on. */
+  readonly #removals = new Map<string, Promise<void>>();
 
   constructor(options: BuildsOptions) {
     this.#options = options;
@@ -71,6 +73,8 @@ export class ProcessBuilds {
     // Of a run that nobody gave back: what it left half done may hold its variables.
     if (owner !== null) await this.#empty(key);
     writeFileSync(join(place, ownerName), runSlug(run), { mode: 0o600 });
+    // From here on nothing else removes it; what had begun to before is waited for.
+    await this.#removals.get(key)?.catch(() => undefined);
     const folder = join(place, 'builds');
     const isLeft = await this.#isFor(wish, folder, user);
     if (!isLeft) await this.#empty(key);
@@ -96,9 +100,15 @@ export class ProcessBuilds {
   }
 
   /** The run has ended, all of it. Only its tree stays, and that only where it is to be kept. Never throws. */
-  async give({ key, folder, project, isKept }: TakenBuilds, projectDir: string, user: JobUser | null): Promise<void> {
+  async give(
+    run: string,
+    { key, folder, project, isKept }: TakenBuilds,
+    projectDir: string,
+    user: JobUser | null,
+  ): Promise<void> {
     const place = this.#place(key);
-    if (!existsSync(place)) return;
+    // Given back already, by a try to remove the run that failed later: another run may have it by now.
+    if (ownerOf(place) !== runSlug(run)) return;
     await chmod(place, 0o700).catch(() => undefined);
     const isThere = isKept && (await onlyPath(folder, relative(folder, projectDir)).catch(() => false));
     if (!isThere) await this.#empty(key).catch(() => undefined);
@@ -150,9 +160,13 @@ export class ProcessBuilds {
     }
   }
 
-  async #empty(key: string): Promise<void> {
+  #empty(key: string): Promise<void> {
     this.#trees.delete(key);
-    await removeTree(join(this.#place(key), 'builds'));
+    const removal = removeTree(join(this.#place(key), 'builds')).finally(() => {
+      if (this.#removals.get(key) === removal) this.#removals.delete(key);
+    });
+    this.#removals.set(key, removal);
+    return removal;
   }
 
   #isTaken(key: string): boolean {

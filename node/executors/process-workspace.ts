@@ -235,7 +235,7 @@ export class ProcessWorkspace implements Workspace {
     this.#lookNoMore();
     await removeTree(tmp);
     const { builds } = this.#of;
-    if (builds) await builds.store.give(builds.taken, this.projectDir, user);
+    if (builds) await builds.store.give(this.#of.run, builds.taken, this.projectDir, user);
     await removeTree(folder);
     if (user?.isAuto) await endUser(user.uid, folder);
   }

@@ -1,6 +1,8 @@
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
+import type { ProcessExecutor } from '../../node/executors/process-executor.ts';
+import { never, specOf } from '../contract/executor-steps.ts';
 import { plainText, RunLab } from './run-lab.ts';
 
 let lab: RunLab;
@@ -148,4 +150,23 @@ it('GIT_CLONE_PATH is a place below CI_BUILDS_DIR, and no other', async () => {
   expect(first).toContain(`here\n${pathOf(first)} in ${pathOf(first).slice(0, -'/go/src/sample'.length)}\n`);
   for (const _ of paths.slice(1))
     expect(await traceOfNext('failed')).toContain('GIT_CLONE_PATH is no path below CI_BUILDS_DIR: ');
+});
+
+it('a place that is removed once more takes nothing from the run that has its tree by then', async () => {
+  lab = await RunLab.start({ '.gitlab-ci.yml': 'a: { script: ["true"] }\n' });
+  const executor = lab.executor() as ProcessExecutor;
+  const tree = { key: 'k', project: 'p', isKept: true, isFresh: false, isOnlyLeft: false };
+  const first = await executor.prepare(specOf('tree-1', null, { tree }), never);
+  writeFileSync(join(first.projectDir, 'left'), 'of the first');
+  await first.remove();
+  const second = await executor.prepare(specOf('tree-2', null, { tree: { ...tree } }), never);
+  expect(second.projectDir).toBe(first.projectDir);
+  expect(second.tree?.isLeft).toBe(true);
+  // Its first try may have failed after the tree was given back: the place of a run is removed until that works.
+  await first.tree?.forget();
+  await first.remove();
+  expect(readFileSync(join(second.projectDir, 'left'), 'utf8')).toBe('of the first');
+  await second.remove();
+  await executor.giveBack();
+  expect(existsSync(first.projectDir)).toBe(false);
 });
