@@ -147,6 +147,13 @@ async function postgres(wanted: Settings): Promise<void> {
   );
 }
 
+/** Which container answers: two of one address tell nothing else apart. */
+function containerMark(): string {
+  const file = '/run/stand-in-container';
+  if (!existsSync(file)) writeFileSync(file, randomBytes(8).toString('hex'));
+  return readFileSync(file, 'utf8');
+}
+
 function nginx(wanted: Settings): void {
   const proxy = wanted.get('nginx.proxy_protocol') === 'true';
   writeFileSync('/run/stand-in-curl', proxy ? '--haproxy-protocol' : '');
@@ -164,6 +171,7 @@ http {
     listen 80${proxy ? ' proxy_protocol' : ''};
     proxy_http_version 1.1; proxy_read_timeout 3600s;
     proxy_set_header Host $http_host; proxy_set_header X-Forwarded-For ${proxy ? '$proxy_protocol_addr' : '$proxy_add_x_forwarded_for'};
+    add_header X-Stand-In ${containerMark()};
     error_page 502 /502.html;
     location = /502.html { root /opt/gitlab/stand-in; internal; }
     location ~ ^/(-/(health|readiness|liveness)|health_check) {

@@ -3,13 +3,14 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest';
 import type { Comparison } from '../../protocol/differences.ts';
 import setUpBundle from '../e2e/bundle.ts';
 import { formMesh } from '../e2e/mesh.ts';
 import { Lan } from '../e2e/namespaces.ts';
 import { asRoot, Rig, sleep, type TestMachine, until } from '../e2e/rig.ts';
 import { hand, standInImage } from '../gitlab-image/stand-in-image.ts';
+import { ProbeWriters, whatTwoDid } from '../lab/hosting/probe-writers.ts';
 import { detachBelow, unmountBelow } from '../lab/lab-engine.ts';
 import { OwnEngine } from './own-engine.ts';
 
@@ -116,6 +117,42 @@ class Watch {
   }
 }
 
+/** Writes at every machine to every door, and to each container's own address, while something happens (SAFETY H1, H7). */
+class Probe {
+  readonly #writers = new ProbeWriters({
+    machines: [1, 2, 3].map((at) => ({ name: `machine ${at}`, net: `--net=/var/run/netns/${lan.namespace(at)}`, at })),
+    ...{ doors: this.#doors, token, project: 'root/pushed', isNamed: true },
+    addressesOn: ({ at }) => this.#containersOf(engines[at - 1]),
+  });
+  readonly #looks = setInterval(() => this.#writers.look(), 2000);
+
+  get #doors(): string[] {
+    return [...urls, 'http://10.77.0.3:8080'];
+  }
+
+  async #containersOf(engine: OwnEngine | undefined): Promise<string[]> {
+    const lines = (...words: string[]): string[] =>
+      engine
+        ?.docker(...words)
+        .split('\n')
+        .filter(Boolean) ?? [];
+    const form = '{{range .NetworkSettings.Networks}}{{println .IPAddress}}{{end}}';
+    return lines('ps', '-q', '--filter', `ancestor=${image}`).flatMap((id) => lines('inspect', '-f', form, id));
+  }
+
+  /** Since the last time. `by`: by how many it was acknowledged. */
+  expectOne(epochs: number): { by: number } {
+    const seen = this.#writers.taken();
+    expect(whatTwoDid(seen, this.#doors, epochs)).toBeNull();
+    return { by: new Set(seen.map(({ by }) => by)).size };
+  }
+
+  end(): void {
+    clearInterval(this.#looks);
+    this.#writers.end();
+  }
+}
+
 /** As hooks ask, so that twelve rounds are not a minute. */
 async function inSync(host: TestMachine, standby: string): Promise<void> {
   const ask = (): Promise<void> =>
@@ -184,6 +221,8 @@ it('goes on at the machine that is in sync when its host is cut off, with all th
   const users = new Users();
   await users.begin();
   await until('pushes are acknowledged', () => users.acknowledged.length > 3, 90_000);
+  const probe = new Probe();
+  onTestFinished(() => probe.end());
   // A switch that is away for less than the grace moves nothing, and what was booted meanwhile is thrown away.
   lan.unplug(1);
   await until('it boots there beside the grace', async () => booted().length === 1, 20_000);
@@ -197,6 +236,7 @@ it('goes on at the machine that is in sync when its host is cut off, with all th
   await until('it serves on', () => answers(urls[0]), 30_000);
   await until('what was booted is thrown away', async () => booted().length === 0, 20_000);
   expect(await now()).toMatchObject({ host: 'kang', epoch: 1 });
+  expect(probe.expectOne(0).by).toBe(1);
   await inSync(kang!, 'desktop-1');
 
   const before = users.acknowledged.length;
@@ -231,8 +271,15 @@ it('goes on at the machine that is in sync when its host is cut off, with all th
   const there = users.acknowledged.length;
   await until('kang is in sync, and pushes wait for it', () => users.acknowledged.length > there + 2, 90_000);
   await users.end();
+  expect(probe.expectOne(1).by).toBe(2);
   expect(await users.lacking(urls[1])).toEqual([]);
   expect((await desktop!.cli('gitlab')).stdout).toContain('desktop-1');
+  // An agent that stands still for longer than its lease lets its gate be shut by others, and goes on as it was.
+  desktop!.process!.kill('SIGSTOP');
+  await until('nobody is let in', async () => !(await answers(urls[1])), 15_000);
+  desktop!.process!.kill('SIGCONT');
+  await until('it serves again', () => answers(urls[1]), 30_000);
+  expect(probe.expectOne(0).by).toBe(1);
 });
 
 it('what the former host served is compared from any machine, a project of it brought over, and it goes on a word', {

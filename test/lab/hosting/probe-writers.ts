@@ -9,7 +9,7 @@ export interface Ack {
   target: string;
   start: number;
   end: number;
-  /** Who acknowledged it: the host that GitLab itself names in its answer. */
+  /** Who acknowledged it: the host that GitLab itself names in its answer, or the mark of its container. */
   by: string;
 }
 
@@ -29,11 +29,13 @@ interface ProbePlace<Machine> {
   token: string;
   /** A project that is there, by its path. */
   project: string;
+  /** GitLab's address is a name, which says nothing of who answers. */
+  isNamed?: boolean;
 }
 
 /** Runs in a machine's network: writes to every target about once a second, and prints what was acknowledged. */
 const script = `
-const { from, token, project, answerMs } = JSON.parse(process.env.PROBE);
+const { from, token, project, isNamed, answerMs } = JSON.parse(process.env.PROBE);
 const now = () => Number(process.hrtime.bigint() / 1000n) / 1000;
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 const live = new Set();
@@ -44,7 +46,8 @@ async function write(target) {
     try {
       const body = JSON.stringify({ description: from + ' ' + number });
       const answer = await fetch(target + '/api/v4/projects/' + encodeURIComponent(project), { ...init, body, signal: AbortSignal.timeout(answerMs) });
-      const by = answer.ok ? new URL((await answer.json()).web_url).hostname : null;
+      const { web_url: url } = answer.ok ? await answer.json() : {};
+      const by = !answer.ok ? null : isNamed ? answer.headers.get('x-stand-in') : new URL(url).hostname;
       if (by !== null) process.stdout.write(JSON.stringify({ from, target, start, end: now(), by }) + '\\n');
     } catch {}
     await sleep(600 + Math.random() * 400);
@@ -70,9 +73,9 @@ export class ProbeWriters<Machine extends { name: string; net: string }> {
 
   constructor(place: ProbePlace<Machine>) {
     this.#place = place;
-    const { token, project } = place;
+    const { token, project, isNamed } = place;
     for (const { name, net } of place.machines) {
-      const PROBE = JSON.stringify({ from: name, token, project, answerMs });
+      const PROBE = JSON.stringify({ from: name, token, project, isNamed, answerMs });
       const words = [net, process.execPath, '--input-type=module', '-e', script];
       const child = spawn('nsenter', words, { env: { ...process.env, PROBE }, stdio: ['pipe', 'pipe', 'inherit'] });
       createInterface({ input: child.stdout! }).on('line', (line) => this.#acks.push(JSON.parse(line) as Ack));
