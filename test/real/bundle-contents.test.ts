@@ -111,8 +111,8 @@ describe('what of others is in the bundle', () => {
     expect(dist('agent.cjs')).not.toContain('WebAssembly.');
     // One character above U+00FF, in a pattern for instance, and V8 keeps the whole text in two bytes a character.
     expect(dist('agent.cjs').match(/.{0,40}[^\0-\xff]/)?.[0]).toBeUndefined();
-    // A package that came in by mistake is larger than what is left to it: of 3.44 MB all that came last is our own.
-    expect(Buffer.byteLength(dist('agent.cjs'))).toBeLessThan(3_500_000);
+    // A package that came in by mistake is larger than what is left to it: of 3.50 MB all that came last is our own.
+    expect(Buffer.byteLength(dist('agent.cjs'))).toBeLessThan(3_600_000);
   });
 
   it('no package of it wants a newer Node than we promise', () => {
