@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
+import { Readable } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { systemClock } from '../../node/clock.ts';
 import { pushSocketIn } from '../../node/hosting/gate/gate-files.ts';
@@ -153,7 +154,9 @@ describe('the strict mode', () => {
     ['a write in the last piece of a fetch', 'POST /a.git/git-upload-pack HTTP/1.1\r\n\r\n', `0009done\n${push}`],
     ['a write cut there', 'POST /a.git/git-upload-pack HTTP/1.1\r\n\r\n', '0009done\nPOST /x HT', 'TP/1.1\r\n\r\n'],
     ['what is no request', '\x16\x03\x01'],
-    ['a fetch by name only', 'POST /x?y=/git-upload-pack HTTP/1.1\r\n\r\n'],
+    ['a fetch by name only', 'POST /x?y=/a.git/git-upload-pack HTTP/1.1\r\n\r\n'],
+    ['a file that is called so', 'POST /api/v4/projects/1/repository/files/git-upload-pack HTTP/1.1\r\n\r\n'],
+    ['one made in a browser', 'POST /a/b/-/create/main/c.git/git-upload-pack HTTP/1.1\r\n\r\n'],
   ])('%s is held', async (_, ...pieces) => {
     await lease(nowMs);
     const { inner, told, asks } = await connected();
@@ -186,6 +189,27 @@ describe('the strict mode', () => {
       },
       { timeout: 20_000, interval: 1 },
     );
+  });
+
+  it('a client that does not read has no more of an answer wait here, however many leases come; the rest follows once it reads', async () => {
+    await lease(nowMs);
+    const { client, inner, told } = await connected('ssh');
+    client.pause();
+    const piece = Buffer.alloc(256 << 10, 's');
+    Readable.from(Array.from({ length: 256 }, () => piece)).pipe(inner);
+    const taken = async (leases: number): Promise<number> => {
+      for (let n = 0; n < leases; n += 1) {
+        nowMs += 20;
+        await lease(nowMs);
+        await moment(60);
+      }
+      return inner.bytesWritten - inner.writableLength;
+    };
+    const filled = await taken(20);
+    expect(await taken(10)).toBe(filled);
+    client.resume();
+    await vi.waitUntil(() => told.back.length > 0);
+    await vi.waitFor(async () => expect(await taken(1)).toBeGreaterThan(filled), { timeout: 10_000, interval: 1 });
   });
 
   it('beside the wait for another push: a lease that lets go of one part passes none ahead of the part that waits', async () => {

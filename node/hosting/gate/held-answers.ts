@@ -24,7 +24,8 @@ interface HeldParts {
 }
 
 const reads = /^(?:GET|HEAD|OPTIONS) /;
-const fetches = /^POST [^ ?]*\/git-upload-pack(?:\?[^ ]*)? /;
+/** Of a repository, whose path ends so; a file that is called so is written below `/-/`, or by the API. */
+const fetches = /^POST (?![^ ?]*\/-\/)[^ ?]*\.git\/git-upload-pack(?:\?[^ ]*)? /;
 /** In the line of each request. */
 const requestMark = ' HTTP/1.';
 /** A method in capitals, or what there is of one. */
@@ -85,11 +86,13 @@ export class HeldAnswers {
       this.#parts.client.write(one.bytes);
       passed = true;
     }
-    if (this.#size > 0) return void (passed && this.#parts.goOn());
+    // A client that reads slower than leases come would have all of GitLab's answer in this process: it says itself when it has read.
+    const isNext = passed && !this.#parts.client.writableNeedDrain;
+    if (this.#size > 0) return void (isNext && this.#parts.goOn());
     const then = this.#whenEmpty;
     this.#whenEmpty = null;
     then?.();
-    if (passed) this.#parts.goOn();
+    if (isNext) this.#parts.goOn();
   }
 
   /** Behind all that waits. */
