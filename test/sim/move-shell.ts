@@ -70,10 +70,14 @@ export class MoveShell {
     });
   }
 
+  /** A fault as any other: none begins in a world that is healed. */
   isHopeless({ epoch, ...hosting }: Hosting): boolean {
     if (!isOnTrial(hosting)) return false;
-    if (!this.#isHopeless.has(epoch)) this.#isHopeless.set(epoch, this.#world.chance.maybe(0.35));
-    return this.#isHopeless.get(epoch)!;
+    const known = this.#isHopeless.get(epoch);
+    if (known !== undefined) return known;
+    const isHopeless = this.#world.chance.maybe(0.35) && !this.#world.faults.isHealed;
+    this.#isHopeless.set(epoch, isHopeless);
+    return isHopeless;
   }
 
   next(hosting: Hosting, { isClosed, hasEnded, works }: Movable): MoveStep {
