@@ -116,6 +116,22 @@ describe('what a machine served until another one took over', () => {
     expect(wasEnded).toBe(true);
   });
 
+  it('says at once when each was written to, while the first is measured yet: pushes are refused by that', async () => {
+    fenced('fenced-1', 1000);
+    fenced('fenced-2', 2000);
+    const data = new FencedData({
+      ...{ clock: { bootMs: () => 0, wallMs: () => 0 }, log: { info: () => undefined }, tools: systemTools },
+      ...{ api: () => null, dropped: () => undefined },
+      exclusive: (_folder, signal) => new Promise((_, reject) => signal.addEventListener('abort', reject)),
+      here: () => ({ hosting: { data: 'd' } as never, place: { kind: 'subvolume', path: tree }, isHost: false }),
+    });
+    expect(data.seen().fenced?.map(({ at }) => at)).toEqual([1_000_000, 2_000_000]);
+    // Another one comes meanwhile.
+    fenced('fenced-3', 3000);
+    expect(data.seen().fenced?.map(({ at }) => at)).toEqual([1_000_000, 2_000_000, 3_000_000]);
+    await data.end();
+  });
+
   it('is looked at once somebody had it compared, for whichever agent comes next', async () => {
     fenced('fenced-1', 1000);
     for (const part of ['live', 'bulk']) mkdirSync(join(tree, part), { recursive: true });

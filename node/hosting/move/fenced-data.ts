@@ -85,7 +85,7 @@ export class FencedData {
     });
     return {
       fenced: names.map((name): FencedSeen => {
-        const { at, bytes } = this.#known.get(name) ?? { at: 0, bytes: null };
+        const { at, bytes } = this.#dated(treeOf(here.place), name);
         const brought = this.#brought.get(name);
         const doing = this.#doing?.name === name ? { doing: this.#doing.phase } : {};
         const looked = isLookedAt(join(treeOf(here.place), name));
@@ -209,6 +209,14 @@ export class FencedData {
     const written = writtenWords(tree, name, hosting);
     const notes = [...(written === null ? [] : [written]), ...(note === null ? [] : [note])].map(asSentence);
     return { ...whole, notes: [...notes, ...whole.notes].slice(0, 16) };
+  }
+
+  /** When it was written to is known at once: pushes are refused by that (two-sides.ts), and to measure another one takes minutes. */
+  #dated(tree: string, name: string): Known {
+    const at = (): number => writtenAt(join(tree, name, 'live'));
+    const known = this.#known.get(name) ?? { at: at(), bytes: null, measuredMs: Number.NEGATIVE_INFINITY };
+    this.#known.set(name, known);
+    return known;
   }
 
   /** Shared with rounds, so what would be free is told by the file system alone, which walks all of it for that. */
