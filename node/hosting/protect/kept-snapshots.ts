@@ -1,7 +1,8 @@
+import { mkdirSync } from 'node:fs';
 import { lstat, readdir, readFile, rm, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { newestOf, type RoundName, readRoundName, roundText } from '../../../protocol/round-name.ts';
+import { type RoundName, readRoundName, roundText } from '../../../protocol/round-name.ts';
 import { type DatedRound, type Pressure, thin } from '../../../scheduler/hosting/copies/thinning.ts';
 import { askDisk } from '../../asked-disk.ts';
 import { makeFolder } from '../../store/home.ts';
@@ -27,13 +28,13 @@ interface Taken {
 
 /** Each part of a folder of one snapshot. */
 const names = { snapshot: 'data', config: 'config' } as const;
+/** Null where it is not there. What a disk does not say in its trouble is not taken for that: throws then. */
+const unless = (error: NodeJS.ErrnoException): null => {
+  if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return null;
+  throw error;
+};
 const isThere = (path: string): Promise<boolean> =>
-  askDisk(path, () =>
-    lstat(path).then(
-      (there) => there.isDirectory(),
-      () => false,
-    ),
-  );
+  askDisk(path, async () => (await lstat(path).catch(unless))?.isDirectory() === true);
 
 /**
  * Snapshots of a GitLab that a person runs, kept on its own file system by the ladder of rounds: `FOLDER/0-1-NUMBER`. Nothing of that
@@ -48,17 +49,19 @@ export class KeptSnapshots {
 
   /** Those that are whole, the oldest first. */
   async list(): Promise<KeptSnapshot[]> {
-    const found = await Promise.all((await this.#entries()).map((entry) => this.#read(entry)));
-    return found.flatMap((one) => one ?? []).sort((a, b) => a.name.number - b.name.number);
+    const found = await Promise.all((await this.#entries()).map((name) => this.#read(name)));
+    return found.flatMap((one) => (typeof one === 'string' ? [] : one)).sort((a, b) => a.name.number - b.name.number);
   }
 
   /** One instant, on the disk when it returns. `atMs`: by this machine's own count of time. */
   async take({ config, subvolume }: Taken, about: About, atMs: number): Promise<KeptSnapshot> {
     await this.tidy();
-    const name = { era: 0, epoch: 1, number: (newestOf(await this.list())?.name.number ?? 0) + 1 };
+    const numbers = (await this.#entries()).map(({ number }) => number);
+    const name = { era: 0, epoch: 1, number: Math.max(0, ...numbers) + 1 };
     const at = join(this.folder, roundText(name));
     makeFolder(this.folder, 0o700);
-    makeFolder(at, 0o700);
+    // Made here and now: whatever lay there would go with what fails below.
+    mkdirSync(at, { mode: 0o700 });
     try {
       // The owner's file system is mounted without `flushoncommit`: what was renamed a moment ago would be there without its bytes.
       await systemTools.run('sync', ['-f', subvolume]);
@@ -71,7 +74,7 @@ export class KeptSnapshots {
       await this.#drop(name).catch(() => undefined);
       throw error;
     }
-    return (await this.#read(roundText(name))) as KeptSnapshot;
+    return (await this.#read(name)) as KeptSnapshot;
   }
 
   /** Older ones go, by the ladder; `pinned` stay. */
@@ -81,10 +84,7 @@ export class KeptSnapshots {
 
   /** What was begun and is not whole, of an agent that was killed. */
   async tidy(): Promise<void> {
-    for (const entry of await this.#entries()) {
-      const name = readRoundName(entry);
-      if (name !== null && (await this.#read(entry)) === null) await this.#drop(name);
-    }
+    for (const name of await this.#entries()) if ((await this.#read(name)) === 'half') await this.#drop(name);
   }
 
   /** Whatever is not pinned: the owner's room goes before all history. */
@@ -92,22 +92,22 @@ export class KeptSnapshots {
     for (const { name } of await this.list()) if (!pinned.has(roundText(name))) await this.#drop(name);
   }
 
-  #entries(): Promise<string[]> {
-    return askDisk(this.folder, () => readdir(this.folder).catch(() => []));
+  async #entries(): Promise<RoundName[]> {
+    const entries = await askDisk(this.folder, () => readdir(this.folder).catch(unless));
+    return (entries ?? []).flatMap((entry) => readRoundName(entry) ?? []);
   }
 
-  async #read(entry: string): Promise<KeptSnapshot | null> {
-    const name = readRoundName(entry);
-    if (name === null) return null;
-    const at = join(this.folder, entry);
-    try {
-      const text = await askDisk(at, () => readFile(join(at, aboutFile), 'utf8'));
-      const { atMs, ...about } = Note.parse(JSON.parse(text));
-      const [snapshot, config] = [join(at, names.snapshot), join(at, names.config)];
-      return (await isThere(snapshot)) ? { name, atMs, about, snapshot, config } : null;
-    } catch {
-      return null; // None yet, or half of one.
-    }
+  /** `strange`: a later version may know what it is, and this one leaves it. */
+  async #read(name: RoundName): Promise<KeptSnapshot | 'half' | 'strange'> {
+    const at = join(this.folder, roundText(name));
+    const text = await askDisk(at, () => readFile(join(at, aboutFile), 'utf8').catch(unless));
+    const note = text === null ? undefined : jsonOf(text);
+    if (note === undefined) return 'half';
+    const known = Note.safeParse(note);
+    if (!known.success) return 'strange';
+    const { atMs, ...about } = known.data;
+    const [snapshot, config] = [join(at, names.snapshot), join(at, names.config)];
+    return (await isThere(snapshot)) ? { name, atMs, about, snapshot, config } : 'half';
   }
 
   /** Its note first: half of one is none. */
@@ -118,5 +118,14 @@ export class KeptSnapshots {
     if (await isThere(snapshot)) await systemTools.run('btrfs', ['subvolume', 'delete', '--commit-after', snapshot]);
     await askDisk(at, () => rm(join(at, names.config), { recursive: true, force: true }));
     await askDisk(at, () => rmdir(at));
+  }
+}
+
+/** Undefined where it was cut off. */
+function jsonOf(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
   }
 }
