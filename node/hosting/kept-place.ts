@@ -86,8 +86,16 @@ export class KeptPlace {
       const { log, tools } = options;
       say(`makes its data of round ${roundText(base)}`);
       for (const note of [...place.notices, ...(await place.tend())]) log.warn(note);
+      const make = (ready: string | null): Promise<string[]> => makeOfBase({ place, owner, base, ready }, tools);
       const ready = options.beside?.ready(hosting)?.folder ?? null;
-      for (const note of await makeOfBase({ place, owner, base, ready }, tools)) log.warn(note);
+      const notes = await make(ready).catch(async (error: unknown) => {
+        if (ready === null) throw error;
+        // Half of it may have been taken, as on a full disk: it would be asked for in vain until its agent ends.
+        log.warn(`what was booted beforehand is not taken in: ${sentenceOf(error)}`);
+        await options.beside?.none(hosting);
+        return make(null);
+      });
+      for (const note of notes) log.warn(note);
       memory.write(data, { isUnserved: true });
       log.info(`GitLab's data of epoch ${epoch} are made of round ${roundText(base)}, in ${place.path}`);
     }
