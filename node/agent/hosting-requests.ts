@@ -28,6 +28,7 @@ import type {
   CopyPlan,
   DeployPlan,
   DeployRequest,
+  FencedRequest,
   MovePlan,
   ProtectionRequest,
   ProtectPlan,
@@ -217,9 +218,9 @@ export class HostingRequests implements HostingApi {
     return { node: name, said: answer.kind === 'said' ? answer.because : 'it was asked for' };
   }
 
-  gitlabBringFenced = (request: { name: string; project: string }): Promise<string> =>
-    this.#fenced.bring(request.name, request.project);
-  gitlabDropFenced = (name: string): Promise<string> => this.#fenced.drop(name);
+  gitlabBringFenced = ({ name, project, on }: FencedRequest & { project: string }): Promise<string> =>
+    this.#fenced.bring(name, project, on);
+  gitlabDropFenced = ({ name, on }: FencedRequest): Promise<string> => this.#fenced.drop(name, on);
 
   gitlabRestore({ backup, project }: RestoreRequest): Promise<string> {
     if (project !== undefined) return this.#said({ kind: 'restore-project', backup, project });

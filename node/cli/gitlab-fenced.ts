@@ -2,7 +2,7 @@ import { ProjectName } from '../../protocol/asks.ts';
 import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import { FencedName } from '../../protocol/fenced.ts';
 import type { StatusSnapshot } from '../../protocol/status.ts';
-import { plural } from '../../scheduler/phrases.ts';
+import { listed, plural } from '../../scheduler/phrases.ts';
 import { shown, shownLines } from '../foreign-text.ts';
 import type { AgentClient } from '../local-api/socket-client.ts';
 import { showBytes } from '../settings/quantities.ts';
@@ -52,11 +52,23 @@ export async function show(context: Context): Promise<number> {
 /** By its name, as a machine says that it keeps it. */
 async function named(agent: AgentClient, wanted: string | undefined): Promise<Fenced> {
   const { fenced = [] } = await hosted(agent);
-  const found = fenced.find(({ name }) => name === wanted);
+  const all = fenced.filter(({ name }) => name === wanted);
+  if (all.length > 1) return ownOf(agent, all);
+  const [found] = all;
   if (found) return found;
   const isName = wanted !== undefined && FencedName.safeParse(wanted).success;
   throw new AutogitError('backup', `no machine that was heard keeps ${isName ? wanted : shown(wanted ?? 'that')}`, {
     hint: 'which are kept: autogit-node gitlab fenced',
+  });
+}
+
+/** Two machines may keep one of the same name: the one is meant on which it is typed. */
+async function ownOf(agent: AgentClient, all: readonly Fenced[]): Promise<Fenced> {
+  const { nodes } = (await agent.status()).snapshot;
+  const own = all.find(({ node }) => nodes.some((one) => one.self && one.node === node));
+  if (own) return own;
+  throw new AutogitError('backup', `${listed(all.map(({ node }) => shown(node)))} keep a ${all[0]?.name} each`, {
+    hint: 'type it on the one that is meant',
   });
 }
 
@@ -68,7 +80,7 @@ export async function drop(context: Context): Promise<number> {
   const room = one.bytes === null || one.bytes === 0 ? '' : `, which frees ${showBytes(one.bytes)} there`;
   const question = `Delete ${one.name} on ${shown(one.node)} for good${room}? ${await whatIsAlone(agent, one.name)}`;
   if (!(await isAgreed(`${one.name} shall be deleted`, question, promptOf(context)))) return exit.failed;
-  const { said } = await agent.gitlabDropFenced(one.name);
+  const { said } = await agent.gitlabDropFenced({ name: one.name, on: one.node });
   if (settings.isOn('json')) out.json({ state: 'done', because: said });
   else sentence(out, said);
   return exit.ok;
@@ -107,12 +119,12 @@ export async function bring(context: Context, agent: AgentClient, name: string):
     throw new AutogitError('bad-flag', `--project ${shown(project)} is no path of a project`, {
       hint: 'with its namespace, as in its address: --project group/name',
     });
-  await agent.gitlabBringFenced({ name: one.name, project: path.data });
+  await agent.gitlabBringFenced({ name: one.name, on: one.node, project: path.data });
   const before = JSON.stringify(one.brought);
   let hasBegun = false;
   let silentSince: number | null = null;
   const end = await watched(context, agent, ({ fenced = [] }) => {
-    const now = fenced.find((row) => row.name === one.name);
+    const now = fenced.find((row) => row.name === one.name && row.node === one.node);
     if (now === undefined) return { isDone: false, because: `${one.node} says no more that it keeps ${one.name}` };
     hasBegun ||= now.doing !== null || JSON.stringify(now.brought) !== before;
     if (hasBegun && now.doing === null && now.brought !== null) return now.brought;

@@ -14,6 +14,7 @@ import type {
   CopyPlan,
   DeployPlan,
   DeployRequest,
+  FencedRequest,
   MovePlan,
   ProtectionRequest,
   ProtectPlan,
@@ -120,9 +121,9 @@ export interface HostingApi {
   /** What is not as it was then, from that row on. */
   gitlabCompare(request: { with: string; from: number }): Promise<Comparison>;
   /** One project of what a machine served until another one took over, beside the present one: what comes of it stands in status. */
-  gitlabBringFenced(request: { name: string; project: string }): Promise<string>;
+  gitlabBringFenced(request: FencedRequest & { project: string }): Promise<string>;
   /** Deletes all of it, for good. */
-  gitlabDropFenced(name: string): Promise<string>;
+  gitlabDropFenced(request: FencedRequest): Promise<string>;
   /** Begins it: what comes of it stands in status. */
   gitlabRestore(request: RestoreRequest): Promise<string>;
   /** Begins one on that machine, or on one that holds a copy: how it ends stands in status. Throws with why not. */

@@ -187,8 +187,8 @@ const hostingRoutes = (api: HostingApi): Routes => ({
   '/v1/gitlab/bring-fenced': post(bodies.gitlabBringFenced, async (request) => ({
     said: await api.gitlabBringFenced(request),
   })),
-  '/v1/gitlab/drop-fenced': post(bodies.gitlabDropFenced, async ({ name }) => ({
-    said: await api.gitlabDropFenced(name),
+  '/v1/gitlab/drop-fenced': post(bodies.gitlabDropFenced, async (request) => ({
+    said: await api.gitlabDropFenced(request),
   })),
   '/v1/gitlab/restore': post(bodies.gitlabRestore, async (request) => ({ said: await api.gitlabRestore(request) })),
   '/v1/gitlab/drill': post(bodies.gitlabDrill, ({ on }) => api.gitlabDrill(on)),

@@ -27,6 +27,7 @@ import {
   DoorsTested,
   DrillAnswer,
   Failure,
+  type FencedRequest,
   InviteAnswer,
   MovePlan,
   PasswordAnswer,
@@ -97,8 +98,8 @@ export interface AgentClient {
   gitlabBackup(): Promise<{ said: string }>;
   gitlabBackups(): Promise<BackupList>;
   gitlabCompare(request: { with: string; from: number }): Promise<Comparison>;
-  gitlabBringFenced(request: { name: string; project: string }): Promise<{ said: string }>;
-  gitlabDropFenced(name: string): Promise<{ said: string }>;
+  gitlabBringFenced(request: FencedRequest & { project: string }): Promise<{ said: string }>;
+  gitlabDropFenced(request: FencedRequest): Promise<{ said: string }>;
   gitlabRestore(request: RestoreRequest): Promise<{ said: string }>;
   gitlabDrill(on: string | null): Promise<{ node: string; said: string }>;
   /** Looks at the machine; changes nothing. */
@@ -242,7 +243,7 @@ export function createClient(home: string): AgentClient {
     gitlabBackups: () => post(BackupsAnswer, '/v1/gitlab/backups', {}),
     gitlabCompare: (request) => post(Comparison, '/v1/gitlab/compare', request),
     gitlabBringFenced: (request) => post(SaidAnswer, '/v1/gitlab/bring-fenced', request),
-    gitlabDropFenced: (name) => post(SaidAnswer, '/v1/gitlab/drop-fenced', { name }),
+    gitlabDropFenced: (request) => post(SaidAnswer, '/v1/gitlab/drop-fenced', request),
     gitlabRestore: (request) => post(SaidAnswer, '/v1/gitlab/restore', request),
     gitlabDrill: (on) => post(DrillAnswer, '/v1/gitlab/drill', { on }),
     gitlabUpgradePlan: (asked) => post(UpgradePlan, '/v1/gitlab/upgrade-plan', asked),

@@ -75,6 +75,10 @@ const secret = z.string().min(1).max(4096);
 
 /** `on`: a machine's name; null: this one. */
 const machineName = z.string().min(1).max(64);
+
+/** `on`: the machine that was named to a person as the one that keeps it. */
+export const FencedRequest = z.strictObject({ name: FencedName, on: machineName.optional() });
+export type FencedRequest = z.infer<typeof FencedRequest>;
 /** PEM. */
 const pem = z.string().max(64 << 10);
 const GivenTls = z.strictObject({ certificate: pem, key: pem, ca: pem.optional() });
@@ -156,8 +160,8 @@ export const bodies = {
   gitlabBackup: z.strictObject({}),
   gitlabBackups: z.strictObject({}),
   gitlabCompare: z.strictObject({ with: ComparedId, from: z.int().nonnegative() }),
-  gitlabBringFenced: z.strictObject({ name: FencedName, project: ProjectName }),
-  gitlabDropFenced: z.strictObject({ name: FencedName }),
+  gitlabBringFenced: FencedRequest.extend({ project: ProjectName }),
+  gitlabDropFenced: FencedRequest,
   gitlabRestore: RestoreRequest,
   gitlabDrill: z.strictObject({ on: machineName.nullable() }),
   gitlabUpgrade: UpgradeRequest,

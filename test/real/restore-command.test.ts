@@ -138,7 +138,7 @@ describe('GitLab as it was, by its commands', () => {
       code: 0,
       stdout: 'fenced-1 is deleted\n',
     });
-    expect(asked('drop')).toEqual([{ drop: 'fenced-1' }]);
+    expect(asked('drop')).toEqual([{ drop: { name: 'fenced-1', on: 'kang' } }]);
 
     expect((await run('--yes', 'gitlab', 'restore', 'fenced-1')).stderr).toContain(
       'fenced-1 takes no place of what serves',
@@ -148,7 +148,7 @@ describe('GitLab as it was, by its commands', () => {
     agent.onceAsked('bring', 1, () => Object.assign(agent.gitlab, { fenced: [{ ...kept, brought }] }));
     const end = await run('gitlab', 'restore', 'fenced-1', ...project);
     expect([end.code, end.stdout]).toEqual([0, 'home/blog is home/blog-restored-1 now\n']);
-    expect(asked('bring')).toEqual([{ bring: { name: 'fenced-1', project: 'home/blog' } }]);
+    expect(asked('bring')).toEqual([{ bring: { name: 'fenced-1', on: 'kang', project: 'home/blog' } }]);
     const failed = { isDone: false, because: 'nothing of fenced-1 was brought over: GitLab answered 502' };
     agent.onceAsked('bring', 2, () => Object.assign(agent.gitlab, { fenced: [{ ...kept, brought: failed }] }));
     const bad = await run('gitlab', 'restore', 'fenced-1', ...project);

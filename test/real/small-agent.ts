@@ -197,9 +197,9 @@ export class SmallAgent implements AgentApi {
     this.asked.push({ bring });
     return 'it is brought over';
   }
-  async gitlabDropFenced(drop: string) {
+  async gitlabDropFenced(drop: { name: string }) {
     this.asked.push({ drop });
-    return `${drop} is deleted`;
+    return `${drop.name} is deleted`;
   }
   upgradePlan: UpgradePlan = {
     ...{ host: 'kang', from: '19.3.0', steps: ['19.4.1'], awayMs: 240_000 },

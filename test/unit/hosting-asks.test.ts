@@ -151,13 +151,30 @@ describe('a deployment that a person asks for', () => {
     );
     await lines.gitlabCompare({ with: 'fenced-1', from: 0 });
     expect(await lines.gitlabBringFenced({ name: 'fenced-1', project: 'home/blog' })).toBe('so it is');
-    expect(await lines.gitlabDropFenced('fenced-1')).toBe('so it is');
+    expect(await lines.gitlabDropFenced({ name: 'fenced-1' })).toBe('so it is');
     expect(asks).toEqual([
       ['C', { kind: 'compare-fenced', with: 'fenced-1', from: 0 }],
       ['C', { kind: 'bring-fenced', name: 'fenced-1', project: 'home/blog' }],
       ['C', { kind: 'drop-fenced', name: 'fenced-1' }],
     ]);
-    await expect(lines.gitlabDropFenced('fenced-2')).rejects.toThrow('no machine that was heard keeps fenced-2');
+    await expect(lines.gitlabDropFenced({ name: 'fenced-2' })).rejects.toThrow(
+      'no machine that was heard keeps fenced-2',
+    );
+    fenced = [];
+  });
+
+  it('of two machines that keep one of the same name the one is asked that a person was told of, or on which it is typed', async () => {
+    const kept = (node: string): FencedThere => ({ node, seen: { name: 'fenced-1003', at: 0, bytes: 5 } });
+    const { lines, asks } = requests(mesh(), { kind: 'said', because: 'so it is' });
+    fenced = [kept('B'), kept('C')];
+    await expect(lines.gitlabDropFenced({ name: 'fenced-1003' })).rejects.toThrow(/ and .* keep a fenced-1003 each/);
+    await lines.gitlabDropFenced({ name: 'fenced-1003', on: 'c' });
+    // Somebody else has let go of it since the question was asked.
+    fenced = [kept('B')];
+    await expect(lines.gitlabDropFenced({ name: 'fenced-1003', on: 'c' })).rejects.toThrow('c keeps no fenced-1003');
+    fenced = [kept('B'), kept('A')];
+    await lines.gitlabDropFenced({ name: 'fenced-1003' });
+    expect(asks.map(([node]) => node)).toEqual(['C', 'A']);
     fenced = [];
   });
 
