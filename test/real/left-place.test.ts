@@ -185,6 +185,12 @@ describe("a place of a mesh's that is gone", () => {
     rmSync(version);
     execFileSync('mkfifo', [version]);
     expect(await look()).toMatchObject({ epoch: 7, version: null });
+    // Nor what says of a round, or of data that a restore replaced, what they are.
+    for (const part of ['live', 'bulk']) mkdirSync(join(path, `replaced-3/${part}`), { recursive: true });
+    mkdirSync(join(path, 'copies/hot/rounds/0-9-1/hot'), { recursive: true });
+    mkdirSync(join(path, 'copies/hot/markers'));
+    execFileSync('mkfifo', [join(path, 'replaced-3/autogit-backup.json'), join(path, 'copies/hot/markers/0-9-1.json')]);
+    expect(await look()).toMatchObject({ epoch: 7, image: null, round: null });
     // Before each start, and in the container after it.
     const data = join(path, 'live/data');
     rmSync(join(data, markerFile));

@@ -1,4 +1,4 @@
-import { chmodSync, existsSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { chmodSync, existsSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { newestOf, type RoundName, readRoundName, roundText } from '../../../protocol/round-name.ts';
 import { makeFolder } from '../../store/home.ts';
@@ -8,6 +8,7 @@ import { readClaim, writeClaim, writeMarker } from '../place-records.ts';
 import { broughtOf, copiesOf, subvolumes, treeOf } from '../place-tree.ts';
 import { dropRounds } from '../replica/btrfs-replica.ts';
 import { bulkBeside } from '../replica/bulk-beside.ts';
+import { readSmallFile } from '../small-file.ts';
 import { replaceFile, type SystemTools, systemTools } from '../system-tools.ts';
 import { keptRounds, roundFolder } from '../vault/kept-rounds.ts';
 import { dropFolder, restoringFolder } from '../vault/vault-tree.ts';
@@ -83,7 +84,7 @@ async function renameEras(part: string, era: number, tools: SystemTools): Promis
     const marker = join(part, 'markers', `${from}.json`);
     if (!existsSync(marker)) continue;
     if (existsSync(join(rounds, to))) await dropOne(part, to, tools);
-    const note = JSON.parse(readFileSync(marker, 'utf8')) as { parent: string | null };
+    const note = JSON.parse(readSmallFile(marker)) as { parent: string | null };
     const parent = note.parent === null ? null : inEra(note.parent, era);
     // The round last: one whose marker has another name is swept, and so nothing is lost but that round.
     await replaceFile(join(part, 'markers', `${to}.json`), JSON.stringify({ ...note, name: to, parent }), tools);

@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { compareRounds, type RoundName, readRoundName, roundText } from '../../../protocol/round-name.ts';
@@ -45,7 +45,7 @@ function roundsIn(rounds: string, part: RoundPart): KeptRound[] {
     const name = readRoundName(file.replace(/\.json$/, ''));
     if (name === null || !existsSync(folderIn(rounds, part, name))) return [];
     try {
-      const { wallMs, uuid } = Marker.parse(JSON.parse(readFileSync(join(folder, file), 'utf8')));
+      const { wallMs, uuid } = Marker.parse(JSON.parse(readSmallFile(join(folder, file))));
       return { name, wallMs, uuid };
     } catch {
       return []; // Half of a marker, or thinned at this moment.

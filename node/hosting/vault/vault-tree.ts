@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync, rmdirSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { ProtectedWay } from '../../../protocol/protected-gitlab.ts';
@@ -7,6 +7,7 @@ import { placeProblem } from '../place-problem.ts';
 import { broughtOf } from '../place-tree.ts';
 import { dropRounds } from '../replica/btrfs-replica.ts';
 import { whyUnprotected } from '../replica/unprotected.ts';
+import { readSmallFile } from '../small-file.ts';
 import type { SystemTools } from '../system-tools.ts';
 
 /** What GitLab is made of, each a subvolume of the data place. Logs are of no backup. */
@@ -46,7 +47,7 @@ export const replacedFolder = (tree: string, epoch: number): string => join(tree
 /** Null where there is none, or it makes no sense. */
 export function readAbout(folder: string): About | null {
   try {
-    return About.parse(JSON.parse(readFileSync(join(folder, aboutFile), 'utf8')));
+    return About.parse(JSON.parse(readSmallFile(join(folder, aboutFile))));
   } catch {
     return null;
   }
