@@ -48,6 +48,11 @@ export class GitlabCare {
     this.#queue = new QuietQueue(options);
   }
 
+  /** It serves, and is not as it should be; null where nothing is known. */
+  get problem(): string | null {
+    return this.#queue.problem;
+  }
+
   /** What is due is done at the next look. */
   soon(): void {
     this.token.soon();

@@ -201,7 +201,9 @@ export class KeptGitlab {
           freeBytes: look?.isRunning ? await this.#tend() : null,
           memory: look?.memory ?? null,
           fenced: () => fencedNames(treeOf(this.hosting.place))[0],
-        }) ?? this.#noGate,
+        }) ??
+        this.#noGate ??
+        this.care.problem,
       mayRun: this.mayRun || isBeginning,
       ...(startFailed !== null && { startFailed }),
     };

@@ -19,28 +19,43 @@ interface QueueOptions {
   log: Pick<Log, 'info' | 'warn'>;
 }
 
-const timings = { limitMs: 900_000, againMs: 15_000 } as const;
+/** What fails is tried again, after twice as long each time: it takes minutes of a machine's cores. */
+const timings = { limitMs: 900_000, againMs: 15_000, mostMs: 600_000 } as const;
 
 export class QuietQueue {
   readonly #options: QueueOptions;
   #work: Promise<void> | null = null;
   #triedAt = Number.NEGATIVE_INFINITY;
+  #failed = 0;
+  #problem: string | null = null;
 
   constructor(options: QueueOptions) {
     this.#options = options;
+  }
+
+  /** Why it stands still yet, though GitLab serves; null while nothing is known against it. */
+  get problem(): string | null {
+    return this.#problem;
   }
 
   /** GitLab serves by that container; called at each look. */
   tend(id: string): void {
     const { home, log } = this.#options;
     const isQuiet = [quietFile(home), wakingFile(home)].some((path) => existsSync(path));
-    if (!isQuiet || this.#work !== null || performance.now() - this.#triedAt < timings.againMs) return;
+    if (!isQuiet) this.#problem = null;
+    const againMs = Math.min(timings.againMs * 2 ** this.#failed, timings.mostMs);
+    if (!isQuiet || this.#work !== null || performance.now() - this.#triedAt < againMs) return;
     this.#triedAt = performance.now();
     this.#work = this.#wake(id)
-      .then(() => log.info('GitLab works off what waits in its queue, as it serves now'))
-      .catch((error: unknown) =>
-        log.warn(`GitLab does not work off its queue yet, and is told again: ${sentenceOf(error)}`),
-      )
+      .then(() => {
+        [this.#failed, this.#problem] = [0, null];
+        log.info('GitLab works off what waits in its queue, as it serves now');
+      })
+      .catch((error: unknown) => {
+        this.#failed += 1;
+        this.#problem = `it does not work off its queue yet, so no pipeline goes on and no mail is sent: ${sentenceOf(error)}`;
+        log.warn(`GitLab does not work off its queue yet, and is told again: ${sentenceOf(error)}`);
+      })
       .finally(() => {
         this.#work = null;
       });
