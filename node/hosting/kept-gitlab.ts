@@ -189,6 +189,7 @@ export class KeptGitlab {
     const problem = look?.isRunning && (this.mayRun || isBeginning) ? await this.#problem(id, look) : undefined;
     const { startFailed } = this;
     this.startFailed = null;
+    const rooms = { freeBytes: look?.isRunning ? await this.#tend() : null, memory: look?.memory ?? null };
     return {
       nowMs: clock.bootMs(),
       container: look === null ? 'absent' : look.isRunning ? 'running' : 'ended',
@@ -197,11 +198,7 @@ export class KeptGitlab {
       ageMs: look === null ? 0 : Math.max(0, clock.wallMs() - look.startedAtMs),
       ...(problem !== undefined && { problem }),
       pressure:
-        pressureOf({
-          freeBytes: look?.isRunning ? await this.#tend() : null,
-          memory: look?.memory ?? null,
-          fenced: () => fencedNames(treeOf(this.hosting.place))[0],
-        }) ??
+        pressureOf({ ...rooms, fenced: () => fencedNames(treeOf(this.hosting.place))[0] }) ??
         this.#noGate ??
         this.care.problem,
       mayRun: this.mayRun || isBeginning,

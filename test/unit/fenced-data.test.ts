@@ -2,6 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { FencedRequests } from '../../node/agent/fenced-requests.ts';
 import { exclusiveIn, FencedData, writtenWords } from '../../node/hosting/move/fenced-data.ts';
 import { systemTools } from '../../node/hosting/system-tools.ts';
 import { isFencedName } from '../../protocol/fenced.ts';
@@ -150,6 +151,27 @@ describe('what a machine served until another one took over', () => {
     expect(data.seen().fenced).toMatchObject([{ name: 'fenced-1', looked: true }]);
     await data.end();
     expect(begun().seen().fenced).toMatchObject([{ name: 'fenced-1', looked: true }]);
+  });
+
+  it('of two of the same name that one is meant of which a person was told, or on whose machine it is typed', async () => {
+    const asked: string[] = [];
+    let nodes = ['B', 'C'];
+    const lines = new FencedRequests({
+      ...{ self: 'A', nodeNamed: (name) => name.toUpperCase(), ledger: () => ({ nodes: {} }) as never },
+      fenced: () => nodes.map((node) => ({ node, seen: { name: 'fenced-1003', at: 0, bytes: 5 } })),
+      ask: async (node) => {
+        asked.push(node);
+        return { kind: 'said', because: 'so it is' };
+      },
+    });
+    await expect(lines.drop('fenced-1003')).rejects.toThrow(/ and .* keep a fenced-1003 each/);
+    await lines.drop('fenced-1003', 'c');
+    // Somebody else has let go of it since the question was asked.
+    nodes = ['B'];
+    await expect(lines.drop('fenced-1003', 'c')).rejects.toThrow('c keeps no fenced-1003');
+    nodes = ['B', 'A'];
+    await lines.drop('fenced-1003');
+    expect(asked).toEqual(['C', 'A']);
   });
 
   it('is told to everybody by the machine that keeps it, of this GitLab alone', () => {

@@ -163,21 +163,6 @@ describe('a deployment that a person asks for', () => {
     fenced = [];
   });
 
-  it('of two machines that keep one of the same name the one is asked that a person was told of, or on which it is typed', async () => {
-    const kept = (node: string): FencedThere => ({ node, seen: { name: 'fenced-1003', at: 0, bytes: 5 } });
-    const { lines, asks } = requests(mesh(), { kind: 'said', because: 'so it is' });
-    fenced = [kept('B'), kept('C')];
-    await expect(lines.gitlabDropFenced({ name: 'fenced-1003' })).rejects.toThrow(/ and .* keep a fenced-1003 each/);
-    await lines.gitlabDropFenced({ name: 'fenced-1003', on: 'c' });
-    // Somebody else has let go of it since the question was asked.
-    fenced = [kept('B')];
-    await expect(lines.gitlabDropFenced({ name: 'fenced-1003', on: 'c' })).rejects.toThrow('c keeps no fenced-1003');
-    fenced = [kept('B'), kept('A')];
-    await lines.gitlabDropFenced({ name: 'fenced-1003' });
-    expect(asks.map(([node]) => node)).toEqual(['C', 'A']);
-    fenced = [];
-  });
-
   it('asks the machine that shall host, and takes its place and address for what was not said', async () => {
     const { lines, changes, asks } = requests(mesh(), checked());
     const plan = await lines.gitlabPlan(asked);
