@@ -58,7 +58,7 @@ export class GitlabHooks {
         'gitlab-refused',
         `GitLab sends no webhooks to ${host}: its administrator allows none to the local network`,
         {
-          hint: `in GitLab, Admin area > Settings > Network > Outbound requests: add ${host} to the addresses that hooks may access`,
+          hint: `in GitLab, Admin area > Settings > Network > Outbound requests, add to the addresses that hooks may access: ${host}`,
         },
       );
     }

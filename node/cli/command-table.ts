@@ -322,4 +322,5 @@ export const commands: readonly Command[] = [
 export const groups: Readonly<Record<string, string>> = {
   rehearse: 'see on the living mesh what a loss would do, and put everything back',
   service: 'systemd unit of this agent',
+  webhook: 'GitLab tells the mesh at once that there is work (join --webhook)',
 };

@@ -1,6 +1,6 @@
 import { AutogitError } from '../../protocol/errors.ts';
 import { type Flag, flagsOf, spellingOf } from '../settings/settings-table.ts';
-import { commands } from './command-table.ts';
+import { commands, groups } from './command-table.ts';
 import { kindOf, kindOfFlag } from './completion-words.ts';
 import type { Context } from './context.ts';
 import { exit } from './failure.ts';
@@ -153,7 +153,7 @@ const fish = (): string =>
     'end',
     'complete -c autogit-node -f',
     ...first.map((word) => {
-      const help = shown.find(({ path }) => path === word)?.help ?? '';
+      const help = shown.find(({ path }) => path === word)?.help ?? groups[word] ?? '';
       return `complete -c autogit-node -n __fish_use_subcommand -a ${word} -d ${quote(help)}`;
     }),
     ...first.flatMap((word) => [...under(word).map((sub) => `complete -c autogit-node -n ${seen(word)} -a ${sub}`)]),

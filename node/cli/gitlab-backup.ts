@@ -61,17 +61,21 @@ export async function backUpTo(
 /** The GitLab of which backups are made: the mesh's own, or one that it protects. */
 async function backedUp(agent: AgentClient): Promise<GitlabView> {
   const { gitlab } = (await agent.status()).snapshot;
-  return gitlab.protected === undefined ? requireHosted(gitlab) : gitlab;
+  if (gitlab.protected === undefined && gitlab.mode !== 'hosted')
+    throw new AutogitError('no-gitlab', 'this mesh runs no GitLab itself, and backs up no other', {
+      hint: 'autogit-node gitlab deploy; one that runs already: autogit-node gitlab protect --to TARGET',
+    });
+  return gitlab;
 }
 
 export async function hosted(agent: AgentClient): Promise<GitlabView> {
-  return requireHosted((await agent.status()).snapshot.gitlab);
-}
-
-function requireHosted(gitlab: GitlabView): GitlabView {
+  const { gitlab } = (await agent.status()).snapshot;
   if (gitlab.mode !== 'hosted')
-    throw new AutogitError('no-gitlab', 'this mesh runs no GitLab itself, and backs up no other', {
-      hint: 'autogit-node gitlab deploy; one that runs already: autogit-node gitlab protect --to TARGET',
+    throw new AutogitError('no-gitlab', 'this mesh runs no GitLab itself', {
+      hint:
+        gitlab.protected === undefined
+          ? 'autogit-node gitlab deploy'
+          : 'of the one that it backs up a person copies files: autogit-node gitlab history',
     });
   return gitlab;
 }

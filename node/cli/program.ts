@@ -100,7 +100,10 @@ function addCommand(
 function groupOf(made: Map<string, Commander>, path: string): Commander {
   const known = made.get(path);
   if (known) return known;
-  const group = (made.get('') as Commander).command(path).description(groups[path] ?? '');
+  const group = (made.get('') as Commander)
+    .command(path)
+    .description(groups[path] ?? '')
+    .helpCommand(false);
   quiet(group);
   made.set(path, group);
   return group;
@@ -147,18 +150,25 @@ function afterGlobals(argv: readonly string[]): readonly string[] {
 
 /** `gitlab conect`, `help foo`: commander takes the one for an argument too many, the other for nothing at all. */
 function refuseUnknownWords(argv: readonly string[]): void {
-  const [first, second] = afterGlobals(argv);
-  if (first === undefined || second === undefined || second.startsWith('-')) return;
-  const isHelp = first === 'help';
-  const under = commands
-    .filter(({ path }) => path.startsWith(`${first} `))
-    .map(({ path }) => path.split(' ')[1] as string);
-  const takesArguments = commands.some(({ path, args }) => path === first && args !== undefined);
-  const words = isHelp ? [...topWords(), 'help'] : under;
-  if (words.length === 0 || words.includes(second) || takesArguments) return;
-  const near = nearWord(second, words);
-  const group = isHelp ? '' : `${first} `;
-  throw new AutogitError('bad-flag', `unknown command '${group}${second}'`, {
+  const [first, ...more] = afterGlobals(argv);
+  if (first === undefined) return;
+  if (first === 'help') return requireKnown('', more[0], [...topWords(), 'help']);
+  let path = first;
+  for (const word of more) {
+    const under = commands
+      .filter((one) => one.path.startsWith(`${path} `))
+      .map((one) => one.path.split(' ')[path.split(' ').length] as string);
+    const takesArguments = commands.some((one) => one.path === path && one.args !== undefined);
+    if (word.startsWith('-') || under.length === 0 || takesArguments) return;
+    requireKnown(`${path} `, word, under);
+    path = `${path} ${word}`;
+  }
+}
+
+function requireKnown(group: string, word: string | undefined, known: readonly string[]): void {
+  if (word === undefined || word.startsWith('-') || known.includes(word)) return;
+  const near = nearWord(word, known);
+  throw new AutogitError('bad-flag', `unknown command '${group}${word}'`, {
     hint: `${near === null ? '' : `did you mean ${group}${near}? See: `}autogit-node ${group}--help`,
   });
 }

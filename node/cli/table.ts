@@ -1,5 +1,5 @@
 import { shown } from '../foreign-text.ts';
-import { wrapped } from '../text-wrap.ts';
+import { wrapped, wrappedFix } from '../text-wrap.ts';
 
 interface Table {
   readonly head: readonly string[];
@@ -58,12 +58,12 @@ export const cut = (text: string, columns: number): string => {
   return letters.length <= columns ? text : `${letters.slice(0, Math.max(1, columns - 1)).join('')}…`;
 };
 
-/** `# sentence   -> command`, the fix on a line of its own where it does not fit: the sentence is wrapped, a command never. */
+/** `# sentence   -> command`, the fix on a line of its own where it does not fit: words are wrapped, a command never. */
 export function attentionLine(sentence: string, fix: string | null, columns = 100): string {
   const text = shown(sentence);
   const whole = fix === null ? `# ${text}` : `# ${text}   -> ${shown(fix)}`;
   if (whole.length <= columns) return whole;
   // A row with a name before it keeps its gap, which wrapping takes for a word of nothing.
   const said = `# ${wrapped(text, columns - 2).join('\n#   ')}`;
-  return fix === null ? said : `${said}\n#   -> ${shown(fix)}`;
+  return fix === null ? said : `${said}\n#   -> ${wrappedFix(shown(fix), columns - 7).join('\n#      ')}`;
 }

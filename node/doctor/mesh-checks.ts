@@ -79,8 +79,10 @@ export async function checkAgent(homes: readonly string[]): Promise<AgentState> 
     );
     findings.push(...webhookFindings(snapshot));
   }
-  for (const { severity, sentence, fix } of snapshot.attention)
-    if (severity !== 'info') findings.push(finding('mesh', severity, sentence, fix));
+  // What the door for webhooks has against it is a line of its own.
+  const told = findings.some(({ what, state }) => what === 'webhook' && state === 'warn') ? 'webhook-problem' : null;
+  for (const { code, severity, sentence, fix } of snapshot.attention)
+    if (severity !== 'info' && code !== told) findings.push(finding('mesh', severity, sentence, fix));
   const nodes = snapshot.nodes
     .filter((node) => !node.self && node.address !== null && node.state !== 'waiting')
     .map(({ node, address }) => ({ name: node, at: [readAddress(address ?? '', '--peer')] }));

@@ -118,12 +118,14 @@ export function unsupported(payload: JobPayload, executor: Executor['kind']): st
   for (const hook of payload.hooks) if (hook.script.length > 0) named.push(`hooks:${hook.name}`);
   if (Object.keys(payload.secrets ?? {}).length > 0) named.push('secrets');
   const modules = submoduleStrategy(payload);
-  if (!['none', 'normal', 'recursive'].includes(modules)) named.push(`GIT_SUBMODULE_STRATEGY: ${modules}`);
+  if (!['none', 'normal', 'recursive'].includes(modules))
+    named.push(`GIT_SUBMODULE_STRATEGY: ${modules} (there are none, normal and recursive)`);
   for (const { when } of [...payload.steps, ...payload.artifacts])
     if (when && !['on_success', 'on_failure', 'always'].includes(when)) named.push(`when: ${when}`);
   const format = payload.artifacts.find(({ artifact_format }) => !isKnownFormat(artifact_format));
   if (format) named.push(`artifacts of format ${format.artifact_format}`);
-  if (treeUse(payload) === null) named.push(`GIT_STRATEGY: ${gitStrategy(payload)}`);
+  if (treeUse(payload) === null)
+    named.push(`GIT_STRATEGY: ${gitStrategy(payload)} (there are clone, fetch, none and empty)`);
   if (payload.steps.length === 0) named.push('a job without a script');
   return named.length === 0 ? null : cannot(named.join(', '));
 }

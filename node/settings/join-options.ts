@@ -4,12 +4,14 @@ import { z } from 'zod';
 import { AutogitError } from '../../protocol/errors.ts';
 import { MeshName, NodeName, Tag } from '../../protocol/ids.ts';
 import { limits } from '../../protocol/limits.ts';
+import { webhookPort } from '../../protocol/names.ts';
 import { readAddress } from '../network/addresses.ts';
 import type { Environment } from '../store/home.ts';
 import { nameFromHost } from './node-name.ts';
 import { isPort, parseSize } from './quantities.ts';
 import { configOf, homeOf, type JoinOptions, type PlayedGpu, type Settings } from './settings.ts';
-import { webhookChecks, webhookSettings } from './settings-webhook.ts';
+import { spellingOf } from './settings-table.ts';
+import { webhookChecks, webhookFlags, webhookSettings } from './settings-webhook.ts';
 
 /** By the flag, or by the line of the file in which it stands. */
 const badValue = (settings: Settings, key: string, flag: string, sentence: string): AutogitError => {
@@ -103,9 +105,19 @@ export function checkValues(settings: Settings): void {
   }
 }
 
+/** Typed beside no door they would be for nothing; in a file they may wait for one. Throws `bad-flag`. */
+function requireDoor(settings: Settings): void {
+  const typed = webhookFlags.find(({ key }) => key !== 'webhook' && settings.source(key) === 'flag');
+  if (typed === undefined || webhookSettings(settings) !== null) return;
+  throw new AutogitError('bad-flag', `${spellingOf(typed)} is of a door for GitLab's webhooks, and none is open here`, {
+    hint: `open it with the same command: --webhook 0.0.0.0:${webhookPort}`,
+  });
+}
+
 /** Checks everything that `join` takes. Throws `bad-flag` (or `bad-config`) naming what is wrong. */
 export function joinOptions(settings: Settings, env: Environment = process.env): JoinOptions {
   checkValues(settings);
+  requireDoor(settings);
   const founding = settings.get('new');
   const meshName = typeof founding === 'string' ? founding : null;
   if (meshName !== null && !MeshName.safeParse(meshName).success)

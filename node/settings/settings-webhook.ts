@@ -1,3 +1,4 @@
+import { isIPv4, isIPv6 } from 'node:net';
 import { z } from 'zod';
 import { limits } from '../../protocol/limits.ts';
 import { webhookPort } from '../../protocol/names.ts';
@@ -77,12 +78,18 @@ export const webhookChecks: Record<string, { schema: z.ZodType; sentence: string
   },
 };
 
-/** Null: no such place. An address of IPv6 with a port stands in brackets. */
+/** What somebody writes who means a switch; `off` is one. As names of hosts they would open no door, and say so late. */
+const switches = /^(on|yes|true|no|false|none|never|auto)$/i;
+
+/** Null: no such place. An address of IPv6 with a port stands in brackets; a bare number would be an address to the resolver. */
 function placeOf(text: string): { host: string; port: number } | null {
-  const [, six, name, bare, digits] = place.exec(text) ?? [];
-  const host = six ?? name ?? bare;
+  const [, bracketed, name, bare, digits] = place.exec(text) ?? [];
+  const six = bracketed ?? bare;
   const port = digits === undefined ? webhookPort : Number(digits);
-  return host === undefined || port < 1 || port > 65_535 ? null : { host, port };
+  if (port < 1 || port > 65_535) return null;
+  if (six !== undefined) return isIPv6(six) ? { host: six, port } : null;
+  if (name === undefined || switches.test(name) || (/^[\d.]+$/.test(name) && !isIPv4(name))) return null;
+  return { host: name, port };
 }
 
 export function webhookSettings(settings: {

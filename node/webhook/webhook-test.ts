@@ -49,7 +49,10 @@ export async function testDoors(
         node: named(node),
         url: null,
         ok: false,
-        said: 'GitLab has no hook to it: no door there, or its hook could not be made',
+        said:
+          projects.length === 0
+            ? 'GitLab has no project yet, and so no hook to it'
+            : 'GitLab has no hook to it: it has no door (join --webhook), or its status says why',
       }),
     );
   return [...(await Promise.all(tested)), ...without].sort((a, b) => a.node.localeCompare(b.node));

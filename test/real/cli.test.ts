@@ -33,6 +33,8 @@ describe('exit codes without an agent', () => {
     [['practice-gitlab', '--port', '70000'], 2, /--port: "70000" is no port/, /practice-gitlab --help/],
     [['join', '--executor', 'vm'], 2, /"vm" is none of docker, process/, /--help/],
     [['gitlab', 'conect', 'http://x'], 2, /unknown command 'gitlab conect'/, /did you mean gitlab connect\?/],
+    [['gitlab', 'fenced', 'fenced-1'], 2, /unknown command 'gitlab fenced fenced-1'/, /gitlab fenced --help/],
+    [['gitlab', 'copies', 'remov', 'x'], 2, /unknown command 'gitlab copies remov'/, /mean gitlab copies remove\?/],
     [['help', 'foo'], 2, /unknown command 'foo'/, /autogit-node --help/],
     [['invite', '--for', '5'], 2, /10 s to 7 days, not for 5 s/, /invite --for 15m/],
     [['settings', 'graceMs', '3'], 2, /graceMs 3 would be 3 ms: write the unit/, /settings graceMs 3s/],

@@ -200,6 +200,7 @@ describe('completion', () => {
     expect(fish).toContain(`from backup' -l to -r -F -a '(__autogit_node_words keepers)'`);
     expect(fish).toMatch(/from gitlab; and __fish_seen_subcommand_from drill' -l on .*one that holds a copy/);
     expect(fish).not.toContain("'__fish_seen_subcommand_from gitlab' -l ");
+    expect(fish).toContain("-a webhook -d 'GitLab tells the mesh at once");
     expect(fish).not.toContain('__watchdog');
   });
 });

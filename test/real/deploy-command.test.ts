@@ -304,6 +304,12 @@ describe('a GitLab of the mesh, by its commands', () => {
       ]);
       agent.gitlab = { mode: 'connected' };
       expect((await run('gitlab', 'backup')).stderr).toContain('backs up no other');
+      expect((await run('gitlab', 'fenced')).stderr).toMatch(/itself\nfix: autogit-node .*gitlab deploy\n$/);
+      const own = { node: 'kang', container: 'gitlab', folder: '/srv/gitlab', version: null, way: null, because: '' };
+      agent.gitlab = { mode: 'connected', protected: { ...own, lastBackup: null } as never };
+      expect((await run('gitlab', 'diff')).stderr).toMatch(
+        /^error: this mesh runs no GitLab itself\nfix: of the one that it backs up .*gitlab history\n$/,
+      );
     });
 
     it('tries it from a copy, and tells each step as it is over', async () => {

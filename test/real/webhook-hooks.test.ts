@@ -147,7 +147,7 @@ describe('told at once', () => {
     expect(webhook.attention()[0]).toMatchObject({
       code: 'webhook-problem',
       sentence: expect.stringContaining(`GitLab sends no webhooks to 127.0.0.1:${port}`),
-      fix: expect.stringContaining(`Outbound requests: add 127.0.0.1:${port}`),
+      fix: expect.stringMatching(`Outbound requests, add to .* hooks may access: 127.0.0.1:${port}$`),
     });
     await api(gitlab, 'PUT', '/application/settings', { outbound_local_requests_whitelist: [`127.0.0.1:${port}`] });
     await webhook.stop();

@@ -6,6 +6,7 @@ import { jobsView, jobView, whyView } from '../../node/cli/jobs-view.ts';
 import { sentence } from '../../node/cli/output.ts';
 import { watchMs } from '../../node/cli/status-command.ts';
 import { attentionLine, printTable } from '../../node/cli/table.ts';
+import { webhookTestView } from '../../node/cli/webhook-command.ts';
 import { doctorView } from '../../node/doctor/doctor-command.ts';
 import { finding } from '../../node/doctor/finding.ts';
 import { createProgress, progressLine, withFix } from '../../node/progress-lines.ts';
@@ -198,6 +199,33 @@ describe('small prints', () => {
     expect(attentionLine('a'.repeat(90), 'autogit-node status')).toBe(
       `# ${'a'.repeat(90)}\n#   -> autogit-node status`,
     );
+  });
+
+  it('breaks the words of a long fix, and never what is to be typed', () => {
+    const fix = 'in GitLab, Admin area > Settings > Network > Outbound requests, let hooks come to: 192.168.1.5:7118';
+    expect(attentionLine('no webhooks', fix, 60).split('\n')).toEqual([
+      '# no webhooks',
+      '#   -> in GitLab, Admin area > Settings > Network > Outbound',
+      '#      requests, let hooks come to:',
+      '#      192.168.1.5:7118',
+    ]);
+    const command = `autogit-node gitlab restore ${'x'.repeat(60)}`;
+    expect(attentionLine('a', command, 60)).toBe(`# a\n#   -> ${command}`);
+  });
+
+  it('webhook test tells each answer whole, however long the address of a door is', () => {
+    const said = "heard: this machine leads, and looks at GitLab's queue";
+    const url = `http://192.168.1.5:7118/autogit/${'m'.repeat(16)}/${'n'.repeat(52)}`;
+    const rows = [
+      { node: 'desktop-1', url: null, said: 'GitLab has no hook to it' },
+      { node: 'kang', url, said },
+    ];
+    expect(webhookTestView(rows, { ...people, columns: 60 }).split('\n')).toEqual([
+      'desktop-1  GitLab has no hook to it',
+      'kang       http://192.168.1.5:7118, heard: this machine',
+      "           leads, and looks at GitLab's queue",
+    ]);
+    expect(webhookTestView(rows, pipe)).toBe(`desktop-1\t-\tGitLab has no hook to it\nkang\t${url}\t${said}`);
   });
 
   it('progress lines are those of INTERFACE.md', () => {

@@ -223,6 +223,10 @@ describe('what GitLab sent', () => {
     expect(unsupported(payload({ secrets, artifacts: [{ artifact_format: 'tarzstd' }] }), 'docker')).toBe(
       'this version of autogit-node does not support secrets, artifacts of format tarzstd',
     );
+    const variables = [{ key: 'GIT_STRATEGY', value: 'rebase', public: true, masked: false, file: false, raw: false }];
+    expect(unsupported(payload({ variables }), 'docker')).toMatch(
+      /GIT_STRATEGY: rebase \(there are clone, fetch, none and empty\)$/,
+    );
     const beside = payload({ services: [{ name: 'postgres' }] });
     expect(unsupported(beside, 'docker')).toBeNull();
     expect(unsupported(beside, 'process')).toMatch(/^services need the docker executor.*tag docker/);

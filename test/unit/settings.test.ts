@@ -59,6 +59,11 @@ describe('every flag has a variable and a key, and every key a flag', () => {
     expect(offered.filter((name) => name !== '--version').sort()).toEqual(table.sort());
   });
 
+  it('every command, and every word that only gathers some, says what it does', () => {
+    const told = all(program()).filter((commander) => !commander.name().startsWith('__'));
+    expect(told.filter((commander) => commander.description() === '').map(path)).toEqual([]);
+  });
+
   it('every command of the table exists, and takes no flag twice', () => {
     const known = new Set([...commands.map(({ path: name }) => name), '*']);
     for (const flag of flags)
@@ -265,6 +270,13 @@ describe('join', () => {
     [{ maxRuns: '0' }, /^maxRuns/],
     [{ webhook: '0.0.0.0:70000' }, /^webhook "0.0.0.0:70000": it is HOST:PORT.*; or off$/],
     [{ webhook: 'http://kang' }, /^webhook/],
+    [{ webhook: '7118' }, /^webhook "7118": it is HOST:PORT/],
+    [{ webhook: ':7118' }, /^webhook ":7118": it is HOST:PORT/],
+    [{ webhook: 'on' }, /^webhook "on": .*; or off$/],
+    [{ webhook: '192.168.1:7118' }, /^webhook/],
+    [{ webhook: '[10.0.0.5]:7118' }, /^webhook/],
+    [{ webhookUrl: 'http://kang.lan' }, /^--webhook-url is of a door for GitLab's webhooks, and none is open here$/],
+    [{ webhook: 'off', webhookTls: '/etc/x.pem' }, /^--webhook-tls is of a door/],
     [{ webhookUrl: 'kang.lan:7118' }, /^webhookUrl/],
     [{ webhookUrl: 'http://ann:secret@kang.lan' }, /^webhookUrl/],
     [{ webhookAllow: ['192.168.1.0/40'] }, /^webhookAllow/],
@@ -280,7 +292,8 @@ describe('join', () => {
 
   it('a door for webhooks only where it is asked for', () => {
     const door = (given: Record<string, unknown>) => join({ given: given as never }).webhook;
-    expect([door({}), door({ webhook: 'off' }), door({ webhookUrl: 'http://kang.lan' })]).toEqual([null, null, null]);
+    const inFile = { file: new Map([['webhookUrl', 'http://kang.lan']]) };
+    expect([door({}), door({ webhook: 'off' }), join(inFile).webhook]).toEqual([null, null, null]);
     expect(door({ webhook: '0.0.0.0' })).toEqual({ host: '0.0.0.0', port: 7118, url: null, tlsFile: null, allow: [] });
     expect(['[::]:80', '::', 'fd00::1', '10.0.0.5:1', 'kang.lan'].map((webhook) => door({ webhook }))).toMatchObject([
       { host: '::', port: 80 },
