@@ -22,7 +22,7 @@ function forPeople(snapshot: StatusSnapshot, form: ViewForm): string {
   const lines = [
     ...meshLines(snapshot, form),
     ...gitlabLines(snapshot, form),
-    queueLine(snapshot),
+    ...queueLines(snapshot, form),
     '',
     nodeTable(snapshot, form),
   ];
@@ -35,13 +35,21 @@ const label = (text: string): string => `${text.padEnd(10)}  `;
 const belowLabel = (sentence: string, columns: number): string[] =>
   wrapped(sentence, columns - label('').length).map((part) => `${label('')}${part}`);
 
+/** A label and what stands behind it, in as many lines as it takes. */
+function labelled(name: string, text: string, columns: number): string[] {
+  const head = label(name);
+  const [first = '', ...more] = wrapped(text, Math.max(24, columns - head.length));
+  return [`${head}${first}`, ...more.map((part) => `${label('')}${part}`)];
+}
+
 /** What follows on the same line where it fits. */
-const oneOrTwo = (first: string, more: string, columns: number): string[] =>
-  more === ''
-    ? [first]
-    : first.length + 3 + more.length <= columns
-      ? [`${first}   ${more}`]
-      : [first, `${label('')}${more}`];
+function oneOrTwo(lines: string[], more: string, columns: number): string[] {
+  const [first = '', second] = lines;
+  if (more === '') return lines;
+  return second === undefined && first.length + 3 + more.length <= columns
+    ? [`${first}   ${more}`]
+    : [...lines, `${label('')}${more}`];
+}
 
 function meshLines(
   { mesh, leader, nodes, quorum, at, seenFrom, ageMs }: StatusSnapshot,
@@ -49,9 +57,9 @@ function meshLines(
 ): string[] {
   const approved = nodes.filter((node) => node.state !== 'waiting').length;
   const led = leader ? `leader ${leader.node} (term ${leader.term}, ${since(leader.since, at)})` : 'no leader';
-  const first = `${label(`mesh ${shown(mesh.name)}`)}${plural(approved, 'node')}, ${led}, can lose ${quorum.canLose}`;
+  const told = `${plural(approved, 'node')}, ${led}, can lose ${quorum.canLose}`;
   const seen = `seen from ${seenFrom}, ${showDuration(ageMs)} ago`;
-  const lines = oneOrTwo(first, seen, columns);
+  const lines = oneOrTwo(labelled(`mesh ${shown(mesh.name)}`, told, columns), seen, columns);
   return quorum.canLose === 0 && quorum.sentence !== '' ? [...lines, ...belowLabel(quorum.sentence, columns)] : lines;
 }
 
@@ -61,8 +69,11 @@ function gitlabLines({ gitlab, at }: StatusSnapshot, { columns }: ViewForm): str
   const backup = gitlab.lastBackup
     ? `backup ${since(gitlab.lastBackup.at, at)} ago, ${plural(gitlab.lastBackup.copies.length, 'cop').replace(/cops$/, 'copies').replace(/cop$/, 'copy')}`
     : '';
-  const first = `${label('gitlab')}${gitlab.state}${where}   ${gitlab.url ?? ''}`.trimEnd();
-  const lines = oneOrTwo(first, backup, columns);
+  const lines = oneOrTwo(
+    oneOrTwo([`${label('gitlab')}${gitlab.state}${where}`], gitlab.url ?? '', columns),
+    backup,
+    columns,
+  );
   // Why it is not healthy stands below, with what to do; a boot needs nothing to be done.
   if (gitlab.state === 'deploying' && gitlab.hosted)
     lines.push(...belowLabel(gitlab.hosted.progress?.phase ?? gitlab.hosted.because, columns));
@@ -72,8 +83,12 @@ function gitlabLines({ gitlab, at }: StatusSnapshot, { columns }: ViewForm): str
   return lines;
 }
 
-const queueLine = ({ queue }: StatusSnapshot): string =>
-  `${label('queue')}${queue.waiting} waiting, ${queue.running} running, ${queue.doneToday} done today, ${queue.failedToday} failed`;
+const queueLines = ({ queue }: StatusSnapshot, { columns }: ViewForm): string[] =>
+  labelled(
+    'queue',
+    `${queue.waiting} waiting, ${queue.running} running, ${queue.doneToday} done today, ${queue.failedToday} failed`,
+    columns,
+  );
 
 const usedOf = (node: NodeRow): { cpu: string; memory: string } => {
   if (!node.capacity || !node.room) return { cpu: '-', memory: '-' };

@@ -48,7 +48,7 @@ export async function omnibusContainers(
   const address = dockerAddress(dockerHost);
   if (address === null || !canAsk(address))
     throw new AutogitError('no-docker', 'no Docker Engine was found on this machine', {
-      hint: 'GitLab of a Linux package is backed up by its own gitlab-backup; see docs/protect-gitlab.md',
+      hint: 'GitLab of a Linux package is backed up by its own gitlab-backup, and its jobs are taken by: autogit-node gitlab connect URL --token-env VAR',
     });
   try {
     const every = (await containersOf(address)).filter(isOmnibus);

@@ -237,7 +237,7 @@ const vaultFlags: readonly Flag[] = [
     value: 'DURATION',
     default: '1d',
     commands: ['gitlab backup', 'gitlab protect'],
-    help: 'how often one is made by itself',
+    help: 'how often a backup is made by itself',
   },
   {
     key: 'gitlab.keep',
@@ -246,7 +246,7 @@ const vaultFlags: readonly Flag[] = [
     value: 'D,W,M',
     default: '7,4,6',
     commands: ['gitlab backup', 'gitlab protect'],
-    help: 'how many stay, one of each day, week and month',
+    help: 'how many backups stay, one of each day, week and month',
   },
   {
     key: 'gitlab.recoveryKeyEnv',

@@ -17,7 +17,7 @@ export const packedFlags: readonly Flag[] = [
     kind: 'size',
     value: 'SIZE',
     commands: ['join'],
-    help: 'most that the caches of jobs take on this machine, the longest unused go first; 0: none are kept',
+    help: 'most that the caches of jobs take on this machine, the longest unused go first; without it 20g, and a tenth of the disk at most; 0: none are kept',
   },
   {
     key: 'cacheShare',

@@ -115,17 +115,13 @@ const remarks = (facts: TemplateFacts): Readonly<Record<string, string>> => ({
   dockerHost: 'without it: DOCKER_HOST, else the socket of Docker, rootless Docker or Podman',
   defaultImage: 'without it such jobs fail',
   imageRoom: 'in percent',
-  cacheLimit: 'without it 20g, and a tenth of the disk at most',
-  keepTrees: 'without it a tenth of the disk, at most 50 GiB',
   peers: 'none unless said; machines of one LAN find each other',
   listen: 'without it: port 7117 on all addresses',
   mesh: 'without it: the one that answers',
   webhook: 'off unless said: it opens a port',
-  webhookAllow: 'any unless said',
   'gitlab.tokenEnv': 'the token itself is never written here',
   'gitlab.image': 'a GitLab that the mesh deploys',
-  'gitlab.data': 'without it: in the home of its agent',
-  'gitlab.copies': 'none named: the two that can; [none]: no copies',
+  'gitlab.copies': '[none]: no copies',
 });
 
 const comment = (text: string): string =>

@@ -24,7 +24,7 @@ export const webhookFlags: readonly Flag[] = [
     kind: 'text',
     value: 'HOST:PORT',
     commands: ['join'],
-    help: `let GitLab tell this machine at once that there is work, there (port ${webhookPort} unless said); off: never`,
+    help: `let GitLab tell this machine at once that there is work, there (port ${webhookPort} unless said); off: no door`,
   },
   {
     key: 'webhookUrl',

@@ -161,6 +161,14 @@ describe('status', () => {
     const long = lines.filter((line) => line.length > columns && !line.startsWith('#   -> '));
     expect(long).toEqual([]);
     expect(lines[1]).toBe('            seen from desktop-1, 0.1 s ago');
+    const larger: StatusSnapshot = {
+      ...busy,
+      leader: { node: 'rack-cellar-1', term: 1204, since: snapshot.at },
+      gitlab: { ...busy.gitlab, host: 'rack-cellar-1', url: 'http://adas-home-laboratory.local:8080' },
+      queue: { waiting: 1204, running: 112, doneToday: 11_204, failedToday: 1204 },
+    };
+    const wide = statusView(larger, { ...people, columns }).split('\n');
+    expect(wide.filter((line) => line.length > columns && !line.startsWith('#   -> '))).toEqual([]);
     const [first, more] = lines.slice(lines.findIndex((line) => line.startsWith('# GitLab was')));
     expect(more).toMatch(/^# {3}\w/);
     expect(`${first} ${more}`.replace(' #   ', ' ')).toContain('by a person who sat there');
