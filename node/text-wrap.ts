@@ -9,14 +9,19 @@ export function wrapped(text: string, most: number): string[] {
   return lines;
 }
 
+/** What a fix begins with that is a command; ours may be called by another name by then, which has that one in it. */
+const command =
+  /autogit-node|^(?:sudo|systemctl|docker|kill|dmesg|mv|chmod|ip|apt|apt-get|useradd|top|grep|fuser|timedatectl|nvidia-smi|getent|curl|df|ls|export|mount|cp|cat|rm|btrfs|npx|ssh) /;
+
 /**
  * A sentence that may end with a command to type, in lines of at most so many characters: `read this: autogit-node status`. The command is
  * never broken, it could not be pasted; nor is a line that is set in by hand.
  */
 export function wrappedFix(text: string, most: number): string[] {
   if (text.length <= most) return [text];
-  const [, words, command] = /^(.*:) (.*)$/.exec(text) ?? [];
-  return words === undefined ? [text] : [...wrapped(words, most), command as string];
+  const [, words, rest = text] = /^(.*:) (.*)$/.exec(text) ?? [];
+  const last = command.test(rest) ? [rest] : wrapped(rest, most);
+  return words === undefined ? last : [...wrapped(words, most), ...last];
 }
 
 /** A command of ours, or one as root, at the end of a sentence. */

@@ -209,6 +209,10 @@ describe('small prints', () => {
       '#      requests, let hooks come to:',
       '#      192.168.1.5:7118',
     ]);
+    const words = 'start the newer version, or move the folder away and join again';
+    expect(attentionLine('no', words, 60)).toBe(`# no\n#   -> ${words.replace(' join', '\n#      join')}`);
+    const told = describeFailure(new AutogitError('backup', 'no', { hint: words }), false, 60);
+    expect(told).toBe(`error: no\nfix: ${words.replace(' join', '\n     join')}\n`);
     const command = `autogit-node gitlab restore ${'x'.repeat(60)}`;
     expect(attentionLine('a', command, 60)).toBe(`# a\n#   -> ${command}`);
   });
