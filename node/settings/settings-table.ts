@@ -108,7 +108,7 @@ const join: Flag[] = [
     kind: 'text',
     value: 'HOST:PORT',
     commands: ['join'],
-    help: 'serve the dashboard there',
+    help: 'serve the dashboard there (not in this version)',
   },
   {
     key: 'mesh',
