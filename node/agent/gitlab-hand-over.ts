@@ -88,6 +88,9 @@ export class GitlabHandOver {
     if (patienceMs < this.#timings.leastMs)
       return log.warn(`GitLab is not handed over before ${going}: ${tooShort(patienceMs)}. ${fix}`);
     const over = AbortSignal.any([signal, AbortSignal.timeout(patienceMs)]);
+    // A person asked for that one: it is waited for, and what is not done by then is done when this machine is back.
+    const known = hostingOf(this.#parts.ledger())?.move;
+    if (known !== undefined && known.to !== this.#parts.self) return void (await this.#gone(known.to, over));
     try {
       const { to, unfit } = handsOverTo(this.#parts.view());
       if (to.length === 0) log.warn(`GitLab is not handed over before ${going}: ${unfit}`);
@@ -110,6 +113,12 @@ export class GitlabHandOver {
       return false;
     }
     log.info(`before ${going} GitLab moves to ${name}`);
+    return this.#gone(node, over);
+  }
+
+  /** It is elsewhere; false when it is over before, or the move came to nothing. */
+  async #gone(node: NodeId, over: AbortSignal): Promise<boolean> {
+    const { log, ledger } = this.#parts;
     const wished = (): boolean => hostingOf(ledger())?.move !== undefined;
     const heardBy = performance.now() + this.#timings.heardMs;
     let wasWished = wished();
@@ -117,7 +126,7 @@ export class GitlabHandOver {
       wasWished ||= wished();
       await pause(this.#timings.lookMs);
     }
-    if (!this.#hosts()) log.info(`GitLab is on ${name}, which brings it up: this machine may go`);
+    if (!this.#hosts()) log.info(`GitLab is on ${nodeName(ledger(), node)}, which brings it up: this machine may go`);
     return !this.#hosts();
   }
 

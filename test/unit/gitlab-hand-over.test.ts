@@ -186,6 +186,24 @@ describe('the hand-over', () => {
     expect(await ended(dumb.leaves('sleep', 400), 700)).toBe(true);
   });
 
+  it('a move that a person has asked for is waited for, and stays wished where there is no time for it', async () => {
+    const move = { from: 'kang', to: 'desktop-2', there: {}, back: {}, since: 1, because: 'asked' };
+    const all = rig('always');
+    all.hosted({ move });
+    const work = all.leaves('sleep');
+    expect(await ended(work, 100)).toBe(false);
+    all.hosted({}, 'desktop-2');
+    expect(await ended(work, 100)).toBe(true);
+    expect(all.said.at(-1)).toContain('desktop-2, which brings it up: this machine may go');
+    const late = rig('always');
+    late.hosted({ move });
+    expect(await ended(late.leaves('sleep', 300), 500)).toBe(true);
+    expect([all, late].map(({ asked, cancelled }) => [asked, cancelled])).toEqual([
+      [[], []],
+      [[], []],
+    ]);
+  });
+
   it('is called off with what it was for, also while the machines are still looked at', async () => {
     const all = rig('always');
     const work = all.leaves('sleep');
