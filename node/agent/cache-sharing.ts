@@ -105,8 +105,10 @@ export class CacheSharing implements CachesElsewhere {
     }
     if (this.#doors >= doorsMost) return refused('it gives others their caches at this moment');
     this.#doors += 1;
+    let hasLeft = false;
     const leave = (): void => {
-      this.#doors -= 1;
+      if (!hasLeft) this.#doors -= 1;
+      hasLeft = true;
     };
     // Nobody came: a door is shut after a time of its own.
     const unused = new AbortController();
@@ -118,6 +120,8 @@ export class CacheSharing implements CachesElsewhere {
       const serve = async (socket: TLSSocket): Promise<void> => {
         unused.abort();
         await watch;
+        // It took so long to prove itself that its place is another's.
+        if (hasLeft) return;
         try {
           await this.#give(socket, file);
         } finally {

@@ -2,10 +2,12 @@ import { createHash } from 'node:crypto';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeEach, describe, expect, it } from 'vitest';
 import { CacheSharing, sharingTimings } from '../../node/agent/cache-sharing.ts';
 import { systemClock } from '../../node/clock.ts';
 import { madeEntry, type TarEntry, writeTar } from '../../node/executors/tar-format.ts';
+import { throughDoor } from '../../node/hosting/wire/door-call.ts';
 import { type CacheHead, OpenCache } from '../../node/runs/cache/cache-file.ts';
 import { cacheMagic } from '../../node/runs/cache/cache-layout.ts';
 import { type CacheOwner, CacheStore, cacheNames } from '../../node/runs/cache/cache-store.ts';
@@ -200,6 +202,25 @@ describe('a cache of another machine', () => {
   it('gives to four at once, and the doors of those who do not come are given back', async () => {
     await keepThere(await made([entry('a', '1')]));
     const question = { kind: 'open-cache-door', ...names } as const;
+    for (let count = 0; count < 4; count++) expect((await giver.answer(question)).kind).toBe('copy-door');
+    expect(await giver.answer(question)).toMatchObject({ kind: 'refused' });
+    giver.stop();
+  });
+
+  it('gives to no more of them where one comes so late that its door was given back', async () => {
+    await keepThere(await made([entry('a', '1')]));
+    const question = { kind: 'open-cache-door', ...names } as const;
+    const timings: { silentMs: number } = sharingTimings as never;
+    const { silentMs } = timings;
+    timings.silentMs = 50;
+    const door = await giver.answer(question);
+    timings.silentMs = silentMs;
+    if (door.kind !== 'copy-door') throw new Error(door.kind);
+    await sleep(200);
+    // Whether it is let in for a moment, or not at all.
+    const socket = await throughDoor({ host: '127.0.0.1', ...door }, never).catch(() => null);
+    socket?.resume();
+    await sleep(200);
     for (let count = 0; count < 4; count++) expect((await giver.answer(question)).kind).toBe('copy-door');
     expect(await giver.answer(question)).toMatchObject({ kind: 'refused' });
     giver.stop();
