@@ -40,7 +40,10 @@ const mostUsualBytes = 50 * 2 ** 30;
 export const treeBytes = ({ limitBytes }: TreeLimits, disk: Disk | null): number =>
   limitBytes ?? Math.min(mostUsualBytes, Math.floor((disk?.totalBytes ?? Number.POSITIVE_INFINITY) / 10));
 
-/** Which of them go now and why: unused for long, beyond the limit, or for want of room; the longest unused first. Pure. */
+/**
+ * Which of them go now and why: unused for long, beyond the limit, or for want of room; the longest unused first, but before all
+ * others what is beyond the limit alone, which would else drive them out. Pure.
+ */
 export function treesThatGo(
   trees: readonly (KeptRecord & { key: string })[],
   limits: TreeLimits,
@@ -53,7 +56,8 @@ export function treesThatGo(
   let sum = trees.reduce((bytes, tree) => bytes + (tree.bytes ?? 0), 0);
   let count = trees.length;
   const going: { key: string; because: string }[] = [];
-  for (const { key, usedAt, bytes } of [...trees].sort((a, b) => a.usedAt - b.usedAt)) {
+  const isAlone = ({ bytes }: KeptRecord): number => Number((bytes ?? 0) > most);
+  for (const { key, usedAt, bytes } of [...trees].sort((a, b) => isAlone(b) - isAlone(a) || a.usedAt - b.usedAt)) {
     const because =
       nowMs - usedAt > limits.ageMs
         ? 'no job used it for long'

@@ -35,6 +35,9 @@ describe('kept trees', () => {
       'new',
     ]);
     expect(going(trees, { ...limits, limitBytes: 0 }, null, 1000)).toEqual(['old', 'mid', 'new']);
+    // What is too large alone drives out none of the others.
+    const huge = [tree('small', 100, 4 * GiB), tree('huge', 900, 20 * GiB), tree('other', 500, 4 * GiB)];
+    expect(going(huge, limits, disk(1000 * GiB, 500 * GiB), 1000)).toEqual(['huge']);
     // One that nobody measured yet counts for nothing.
     expect(going([tree('x', 1, null)], limits, null, 2)).toEqual([]);
   });
