@@ -2,7 +2,7 @@ import { statfs } from 'node:fs/promises';
 import { PassThrough, type Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type Docker from 'dockerode';
-import type { ContainerCreateOptions } from 'dockerode';
+import type { ContainerCreateOptions, HostConfig } from 'dockerode';
 import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import { type Disk, deviceOf, diskOf, usedBy } from '../disk-use.ts';
 import type { Log } from '../log.ts';
@@ -11,6 +11,7 @@ import { containerName, jobLimits, labels } from './docker-container.ts';
 import { removeContainer } from './docker-ending.ts';
 import { statusOf } from './docker-engine.ts';
 import { framesOf } from './docker-files.ts';
+import { removeContainers } from './docker-removal.ts';
 import { ensureGitImage } from './git-image.ts';
 import { lastOf } from './in-tree.ts';
 import { KeptTrees, type TreeLimits, treesThatGo } from './kept-trees.ts';
@@ -31,6 +32,7 @@ type User = { uid: number; gid: number };
 
 const waitMs = 10_000;
 const measureMs = 120_000;
+const leastGitBytes = 1 << 30;
 /** In its container. */
 const treeFolder = '/tree';
 
@@ -52,7 +54,8 @@ export class DockerTrees {
   }
 
   /** Null: the run's tree goes with its container. */
-  async take({ run, tree }: ExecutorSpec, signal: AbortSignal): Promise<DockerTree | null> {
+  async take(spec: ExecutorSpec, signal: AbortSignal): Promise<DockerTree | null> {
+    const { run, tree } = spec;
     const { home, isLocal, limits, log } = this.#options;
     if (!tree?.isKept || home === null || !isLocal || limits.limitBytes === 0) return null;
     if (tree.isOnlyLeft && this.#trees.get(tree.key) === null) return null;
@@ -65,12 +68,29 @@ export class DockerTrees {
     try {
       const docker = await this.#options.docker();
       const image = await ensureGitImage(docker);
+      // Of an agent that was killed while git worked in it: its name would be taken, and it may still write.
+      const filters = { label: [...Object.entries(this.gitLabels(run))].map(([key, value]) => `${key}=${value}`) };
+      const before = await docker.listContainers({ all: true, filters });
+      await removeContainers(
+        docker,
+        before.map(({ Id }) => Id),
+      );
       const left = this.#trees.get(tree.key);
       const isLeft = left !== null && left.project === tree.project && !tree.isFresh;
       if (!isLeft) await this.#remove(tree.key);
       const [volume, Labels] = [this.#volume(tree.key), this.#labels(tree.key)];
       await docker.createVolume({ Name: volume, Labels });
-      return new DockerTree({ docker, image, volume, wish: tree, run, store: this, left: isLeft ? left : null });
+      const limits = gitLimits(spec);
+      return new DockerTree({
+        docker,
+        image,
+        volume,
+        wish: tree,
+        run,
+        limits,
+        store: this,
+        left: isLeft ? left : null,
+      });
     } catch (error) {
       this.#users.delete(tree.key);
       if (signal.aborted) throw error;
@@ -85,12 +105,13 @@ export class DockerTrees {
     this.#users.set(key, run);
     const docker = await this.#options.docker();
     const wish = { key, project, isKept: true, isFresh: false, isOnlyLeft: false };
-    return new DockerTree({ docker, image: '', volume: this.#volume(key), wish, run, store: this, left: null });
+    const limits = gitLimits({ cpuMillis: null, memoryBytes: null });
+    return new DockerTree({ docker, image: '', volume: this.#volume(key), wish, run, limits, store: this, left: null });
   }
 
-  /** Labels of what a run makes beside its container, by which a sweep finds it. */
-  labelsOf(run: string): Record<string, string> {
-    return { [labels.node]: this.#options.node, [labels.run]: run };
+  /** Labels of the containers in which git works for a run, by which a sweep finds them. */
+  gitLabels(run: string): Record<string, string> {
+    return { [labels.node]: this.#options.node, [labels.run]: run, [labels.helper]: 'git' };
   }
 
   /** Its run's container is gone. `owner` null: it is not kept. Never throws. */
@@ -116,10 +137,10 @@ export class DockerTrees {
 
   /** All that no run has now. False where there was none. */
   async giveBack(): Promise<boolean> {
-    const going = this.#trees.all().filter(({ key }) => !this.#users.has(key));
-    for (const { key } of going) await this.#remove(key);
-    if (going.length > 0) this.#options.log.info(`removed the kept trees of ${going.length} projects`);
-    return going.length > 0;
+    let count = 0;
+    for (const { key } of this.#trees.all()) if (!this.#users.has(key) && (await this.#isRemoved(key))) count++;
+    if (count > 0) this.#options.log.info(`removed the kept trees of ${count} projects`);
+    return count > 0;
   }
 
   async #tidy(): Promise<void> {
@@ -132,7 +153,7 @@ export class DockerTrees {
       const key = Labels?.[labels.tree] ?? '';
       if (Name !== this.#volume(key) || this.#users.has(key)) continue;
       const tree = this.#trees.get(key);
-      if (tree === null) await this.#remove(key);
+      if (tree === null) await this.#isRemoved(key);
       else if (tree.bytes === null) {
         const bytes = await usedBy(Mountpoint, deviceOf(Mountpoint) ?? -1, measureMs);
         if (this.#trees.get(key)?.usedAt === tree.usedAt) this.#trees.set(key, { ...tree, bytes });
@@ -143,9 +164,16 @@ export class DockerTrees {
     for (const { key, because } of treesThatGo(unused, limits, disk, wallMs())) {
       if (this.#users.has(key)) continue;
       const project = this.#trees.get(key)?.project;
-      await this.#remove(key);
-      log.info(`removed the kept tree of a project (${project}): ${because}`);
+      if (await this.#isRemoved(key)) log.info(`removed the kept tree of a project (${project}): ${because}`);
     }
+  }
+
+  /** One that cannot be removed, such as one that a container of before still has, keeps none of the others. */
+  #isRemoved(key: string): Promise<boolean> {
+    return this.#remove(key).then(
+      () => true,
+      () => false,
+    );
   }
 
   #remove(key: string): Promise<void> {
@@ -181,10 +209,15 @@ interface TreeOf {
   volume: string;
   wish: TreeWish;
   run: string;
+  limits: HostConfig;
   store: DockerTrees;
   /** Who owns what a job before left in it; null: it is empty. */
   left: User | null;
 }
+
+/** Those of its job, as what git reads there is the job's own; but git has more to hold than a small script. */
+const gitLimits = ({ cpuMillis, memoryBytes }: Pick<ExecutorSpec, 'cpuMillis' | 'memoryBytes'>): HostConfig =>
+  jobLimits({ cpuMillis, memoryBytes: memoryBytes === null ? null : Math.max(memoryBytes, leastGitBytes) });
 
 let counter = 0;
 
@@ -258,13 +291,13 @@ export class DockerTree implements KeptTree {
     signal: AbortSignal,
   ): Promise<InTree> {
     signal.throwIfAborted();
-    const { docker, image, volume, run, store } = this.#of;
+    const { docker, image, volume, run, limits, store } = this.#of;
     const container = await docker.createContainer({
-      ...sandbox(image, volume, user),
+      ...sandbox(image, volume, user, limits),
       name: `${containerName(run)}-git-${++counter}`,
       Cmd: ['-c', script, 'sh', ...args],
       Env: [...Object.entries({ ...environment, PATH: '/bin' })].map(([key, value]) => `${key}=${value}`),
-      Labels: store.labelsOf(run),
+      Labels: store.gitLabels(run),
     });
     let gone = (): void => undefined;
     const open = new Promise<void>((resolve) => {
@@ -321,7 +354,7 @@ const drained = (stream: NodeJS.EventEmitter, event = 'drain'): Promise<void> =>
   });
 
 /** A root that jobs are may do with its tree what a job's root may: what other users of its container left there, too. */
-const sandbox = (image: string, volume: string, { uid, gid }: User): ContainerCreateOptions => ({
+const sandbox = (image: string, volume: string, { uid, gid }: User, limits: HostConfig): ContainerCreateOptions => ({
   Image: image,
   Entrypoint: ['/bin/sh'],
   User: `${uid}:${gid}`,
@@ -332,7 +365,7 @@ const sandbox = (image: string, volume: string, { uid, gid }: User): ContainerCr
   OpenStdin: true,
   StdinOnce: true,
   HostConfig: {
-    ...jobLimits({ cpuMillis: null, memoryBytes: null }),
+    ...limits,
     CapDrop: ['ALL'],
     ...(uid === 0 && { CapAdd: ['DAC_OVERRIDE', 'FOWNER', 'CHOWN'] }),
     SecurityOpt: ['no-new-privileges'],

@@ -1,0 +1,110 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type Docker from 'dockerode';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { DockerTrees } from '../../node/executors/docker-trees.ts';
+import { KeptTrees } from '../../node/executors/kept-trees.ts';
+import { specOf } from '../contract/executor-steps.ts';
+
+/** What an engine says that has these containers and volumes; a volume that one has cannot be removed. */
+function engineOf(containers: Map<string, { labels: string[]; volume: string }>, volumes: Set<string>): Docker {
+  const refused = (statusCode: number): Error => Object.assign(new Error(`HTTP ${statusCode}`), { statusCode });
+  const engine = {
+    createContainer: async (options: object) => {
+      made.push(options);
+      throw refused(500);
+    },
+    getImage: () => ({ inspect: async () => ({}) }),
+    listContainers: async ({ filters }: { filters: { label: string[] } }) =>
+      [...containers]
+        .filter(([, { labels }]) => filters.label.every((label) => labels.includes(label)))
+        .map(([Id]) => ({ Id })),
+    getContainer: (id: string) => ({
+      id,
+      inspect: async () => ({ State: { Running: false, Pid: 0 } }),
+      remove: async () => void containers.delete(id),
+    }),
+    listVolumes: async () => ({
+      Volumes: [...volumes].map((Name) => ({
+        ...{ Name, Mountpoint: '/nonexistent' },
+        Labels: { 'autogit.tree': Name.replace(/.*-tree-/, '') },
+      })),
+    }),
+    createVolume: async ({ Name }: { Name: string }) => void volumes.add(Name),
+    getVolume: (name: string) => ({
+      remove: async () => {
+        if ([...containers.values()].some(({ volume }) => volume === name)) throw refused(409);
+        if (!volumes.delete(name)) throw refused(404);
+      },
+    }),
+  };
+  return engine as unknown as Docker;
+}
+
+let home: string;
+let made: object[];
+beforeEach(() => {
+  made = [];
+  home = mkdtempSync(join(tmpdir(), 'docker-trees-'));
+});
+afterEach(() => rmSync(home, { recursive: true }));
+
+const volumeOf = (key: string): string => `autogit-kang-tree-${key}`;
+const tree = (key: string) => ({ key, project: 'p', isKept: true, isFresh: false, isOnlyLeft: false });
+const git = (run: string, key: string) => ({
+  labels: ['autogit.node=kang', `autogit.run=${run}`, 'autogit.helper=git'],
+  volume: volumeOf(key),
+});
+
+function treesOf(docker: Docker, limitBytes: number): DockerTrees {
+  const log = { info: () => undefined, warn: () => undefined };
+  const limits = { limitBytes, ageMs: 1e9, roomPercent: 0 };
+  return new DockerTrees({
+    ...{ node: 'kang', home, isLocal: true, limits, log },
+    docker: async () => docker,
+    wallMs: Date.now,
+  });
+}
+
+it('one tree that cannot be removed keeps none of the others on a full disk, nor beyond their limit', async () => {
+  for (const limitBytes of [1e9, 0]) {
+    const kept = new KeptTrees(home, 'docker');
+    for (const key of ['a', 'b', 'c']) kept.set(key, { project: 'p', uid: 0, gid: 0, usedAt: 1, bytes: 1 });
+    const volumes = new Set(['orphan', 'a', 'b', 'c'].map(volumeOf));
+    const containers = new Map([
+      ['1', git('r', 'orphan')],
+      ['2', git('r', 'a')],
+    ]);
+    const trees = treesOf(engineOf(containers, volumes), limitBytes);
+    if (limitBytes > 0) expect(await trees.giveBack()).toBe(true);
+    else await trees.tidy();
+    expect([...volumes]).toEqual(['orphan', 'a'].map(volumeOf));
+  }
+});
+
+it('what an agent that was killed had git do in a tree is ended before the run has it again', async () => {
+  const containers = new Map([
+    ['1', git('r', 'a')],
+    ['2', git('other', 'b')],
+  ]);
+  const trees = treesOf(engineOf(containers, new Set([volumeOf('a')])), 1e9);
+  const signal = new AbortController().signal;
+  expect(await trees.take(specOf('r', null, { tree: tree('a') }), signal)).not.toBe(null);
+  expect([...containers.keys()]).toEqual(['2']);
+});
+
+it('git has no more of the machine than the job whose tree it reads, but for what git itself needs', async () => {
+  const trees = treesOf(engineOf(new Map(), new Set()), 1e9);
+  const { signal } = new AbortController();
+  for (const [run, memoryBytes, Memory] of [
+    ['small', 64 << 20, 1 << 30],
+    ['large', 8 * 2 ** 30, 8 * 2 ** 30],
+  ] as const) {
+    const spec = specOf(run, null, { tree: tree(run), cpuMillis: 2000, memoryBytes });
+    await expect((await trees.take(spec, signal))?.run('true', [], {}, signal)).rejects.toThrow(/HTTP 500/);
+    expect(made.pop()).toMatchObject({
+      HostConfig: { Memory, MemorySwap: Memory, NanoCpus: 2e9, NetworkMode: 'none' },
+    });
+  }
+});
