@@ -1,7 +1,7 @@
 import { appendFileSync, existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { usedBy } from '../disk-use.ts';
-import { removeKeptBuilds } from '../executors/process-builds.ts';
+import { isBuildsPlace, removeKeptBuilds } from '../executors/process-builds.ts';
 import { endAll } from '../executors/process-ending.ts';
 import { userWorkDir } from '../executors/process-executor.ts';
 import { buildsOf, marksOf, readRunFile } from '../executors/run-file.ts';
@@ -45,7 +45,11 @@ export async function makeRoomToStart(home: string, say: (sentence: string) => v
 }
 
 const foldersIn = (folder: string): string[] =>
-  existsSync(folder) ? readdirSync(folder).map((name) => join(folder, name)) : [];
+  existsSync(folder)
+    ? readdirSync(folder)
+        .filter((name) => !isBuildsPlace(name))
+        .map((name) => join(folder, name))
+    : [];
 
 async function leftOf(folder: string, home: string): Promise<Left> {
   const file = readRunFile(folder);

@@ -1,13 +1,13 @@
-import { existsSync, lstatSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { chmod, mkdir, readdir, statfs } from 'node:fs/promises';
-import { join, relative } from 'node:path';
+import { existsSync, lstatSync, rmSync, writeFileSync } from 'node:fs';
+import { chmod, mkdir, readdir, rename, statfs } from 'node:fs/promises';
+import { dirname, join, relative } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Disk, diskOf, usedBy } from '../disk-use.ts';
 import type { Log } from '../log.ts';
 import type { TreeWish } from '../ports.ts';
 import { spawnAside } from '../starter/starter.ts';
 import { KeptTrees, type TreeLimits, treeBytes, treesThatGo } from './kept-trees.ts';
-import type { JobUser } from './run-file.ts';
+import { dropTo, type JobUser, ownerName, ownerOfBuilds as ownerOf } from './run-file.ts';
 import { runSlug } from './run-slug.ts';
 import { exitOf, removeTree } from './tree-removal.ts';
 
@@ -18,6 +18,8 @@ interface BuildsOptions {
   limits: TreeLimits;
   log: Pick<Log, 'info'>;
   wallMs(): number;
+  /** For tests: how a tree is removed. */
+  remove?: typeof removeTree;
 }
 
 /** What a run has of it. */
@@ -31,7 +33,8 @@ export interface TakenBuilds {
 
 /** Beside the runs' own folders; no run has a name with a dot in front. */
 const name = '.builds';
-const ownerName = 'run';
+/** What could not be removed, beside what the next job gets. */
+const asideStart = 'left-';
 /** A tree of millions of files. */
 const measureMs = 120_000;
 const waitMs = 10_000;
@@ -71,13 +74,13 @@ export class ProcessBuilds {
       if (performance.now() > until || signal.aborted) return null;
     const owner = ownerOf(place);
     // Of a run that nobody gave back: what it left half done may hold its variables.
-    if (owner !== null) await this.#empty(key);
+    if (owner !== null) await this.#clear(key);
     writeFileSync(join(place, ownerName), runSlug(run), { mode: 0o600 });
     // From here on nothing else removes it; what had begun to before is waited for.
     await this.#removals.get(key)?.catch(() => undefined);
     const folder = join(place, 'builds');
     const isLeft = await this.#isFor(wish, folder, user);
-    if (!isLeft) await this.#empty(key);
+    if (!isLeft) await this.#clear(key);
     await mkdir(folder, { recursive: true, mode: 0o700 });
     if (user) for (const path of [buildsPlaces(this.#options.workDir), place]) await chmod(path, 0o711);
     // A job that makes no tree leaves one only where it was given one.
@@ -106,11 +109,13 @@ export class ProcessBuilds {
     projectDir: string,
     user: JobUser | null,
   ): Promise<void> {
-    const place = this.#place(key);
+    const place = dirname(folder);
     // Given back already, by a try to remove the run that failed later: another run may have it by now.
     if (ownerOf(place) !== runSlug(run)) return;
+    // Since it began the runs of this agent lie elsewhere.
+    if (place !== this.#place(key)) return removeTree(place).catch(() => undefined);
+    const isThere = isKept && (await onlyPath(folder, relative(folder, projectDir), user));
     await chmod(place, 0o700).catch(() => undefined);
-    const isThere = isKept && (await onlyPath(folder, relative(folder, projectDir)).catch(() => false));
     if (!isThere) await this.#empty(key).catch(() => undefined);
     else {
       const uid = user?.uid ?? process.getuid?.() ?? 0;
@@ -135,46 +140,79 @@ export class ProcessBuilds {
     for (const { key, because } of treesThatGo(unused, limits, await this.#disk(), wallMs())) {
       if (this.#isTaken(key)) continue;
       const project = this.#trees.get(key)?.project;
-      await this.#empty(key);
-      log.info(`removed the kept tree of a project (${project}): ${because}`);
+      if (await this.#isEmptied(key)) log.info(`removed the kept tree of a project (${project}): ${because}`);
     }
   }
 
   /** All that no run has now. False where there was none. */
   async giveBack(): Promise<boolean> {
-    const going = this.#trees.all().filter(({ key }) => !this.#isTaken(key));
-    for (const { key } of going) await this.#empty(key);
-    if (going.length > 0) this.#options.log.info(`removed the kept trees of ${going.length} projects`);
-    return going.length > 0;
+    let count = 0;
+    for (const { key } of this.#trees.all()) if (!this.#isTaken(key) && (await this.#isEmptied(key))) count++;
+    if (count > 0) this.#options.log.info(`removed the kept trees of ${count} projects`);
+    return count > 0;
   }
 
   /** What runs of before left that nobody gave back; `isKept` says which runs go on. */
   async sweep(isKept: (slug: string) => boolean): Promise<void> {
     const names = await readdir(buildsPlaces(this.#options.workDir)).catch(() => []);
     for (const key of names) {
-      const owner = ownerOf(this.#place(key));
+      const place = this.#place(key);
+      for (const left of (await readdir(place).catch(() => [])).filter((one) => one.startsWith(asideStart)))
+        await this.#remove(join(place, left)).catch(() => undefined);
+      const owner = ownerOf(place);
       if (owner === null && this.#trees.get(key) !== null) continue;
       if (owner !== null && isKept(owner)) continue;
-      await this.#empty(key);
-      await removeTree(this.#place(key));
+      await this.#empty(key).catch(() => undefined);
+      await this.#remove(place).catch(() => undefined);
     }
+  }
+
+  /**
+   * For a job that must find nothing. What cannot be removed (files of a container's root, where the agent is not root) goes
+   * out of its way, and is tried again when the agent starts.
+   */
+  async #clear(key: string): Promise<void> {
+    try {
+      await this.#empty(key);
+    } catch (cause) {
+      const { log, wallMs } = this.#options;
+      const aside = join(this.#place(key), `${asideStart}${Math.round(wallMs())}`);
+      await rename(join(this.#place(key), 'builds'), aside).catch(() => {
+        throw cause;
+      });
+      log.info(`what a job left cannot be removed (${(cause as Error).message}): sudo rm -r ${aside}`);
+    }
+  }
+
+  /** One that cannot be removed keeps none of the others. */
+  #isEmptied(key: string): Promise<boolean> {
+    return this.#empty(key).then(
+      () => true,
+      () => false,
+    );
   }
 
   #empty(key: string): Promise<void> {
     this.#trees.delete(key);
-    const removal = removeTree(join(this.#place(key), 'builds')).finally(() => {
+    const removal = this.#remove(join(this.#place(key), 'builds')).finally(() => {
       if (this.#removals.get(key) === removal) this.#removals.delete(key);
     });
     this.#removals.set(key, removal);
     return removal;
   }
 
-  #isTaken(key: string): boolean {
-    return ownerOf(this.#place(key)) !== null;
+  #remove(path: string): Promise<void> {
+    return (this.#options.remove ?? removeTree)(path);
   }
 
+  #isTaken(key: string): boolean {
+    const owner = ownerOf(this.#place(key));
+    return owner !== null && this.#isRun(owner);
+  }
+
+  /** A full disk, or a power cut, leaves a name that is empty. */
   #isRun(slug: string): boolean {
-    return existsSync(join(this.#options.workDir, slug));
+    return slug !== '' && existsSync(join(this.#options.workDir, slug));
   }
 
   #place(key: string): string {
@@ -186,27 +224,37 @@ export class ProcessBuilds {
   }
 }
 
-/** The same without an agent: of a start on a full disk. */
-export async function removeKeptBuilds(workDir: string): Promise<void> {
-  for (const key of await readdir(buildsPlaces(workDir)).catch(() => []))
-    if (ownerOf(join(buildsPlaces(workDir), key)) === null) await removeTree(join(buildsPlaces(workDir), key));
-}
-
-function ownerOf(place: string): string | null {
-  try {
-    return readFileSync(join(place, ownerName), 'utf8');
-  } catch {
-    return null;
+/** All that no run has, without an agent (of a start on a full disk), or where its runs lay before. */
+export async function removeKeptBuilds(
+  workDir: string,
+  isRun = (owner: string): boolean => existsSync(join(workDir, owner)),
+): Promise<void> {
+  for (const key of await readdir(buildsPlaces(workDir)).catch(() => [])) {
+    const place = join(buildsPlaces(workDir), key);
+    const owner = ownerOf(place) ?? '';
+    if (owner === '' || !isRun(owner)) await removeTree(place).catch(() => undefined);
   }
 }
 
-/** Removes all of a folder but one path in it, of which no part may be a link. False where it is not there. */
-async function onlyPath(folder: string, path: string): Promise<boolean> {
-  let at = folder;
-  for (const part of path.split('/')) {
-    if (!lstatSync(at, { throwIfNoEntry: false })?.isDirectory()) return false;
-    for (const other of await readdir(at)) if (other !== part) await removeTree(join(at, other));
-    at = join(at, part);
-  }
-  return lstatSync(at, { throwIfNoEntry: false })?.isDirectory() === true;
+/** Removes all of a folder but what is at a path in it, of which no part may be a link. What is mounted in it stays. */
+const keeping = `cd -P -- "$1" || exit 1
+shift
+one=--one-file-system; rm -f $one 2>/dev/null || one=
+for part do
+  for other in * .[!.]* ..?*; do
+    [ "$other" != "$part" ] || continue
+    [ -e "$other" ] || [ -L "$other" ] || continue
+    rm -rf $one -- "$other" 2>/dev/null || { chmod -R u+rwX -- "$other"; rm -rf $one -- "$other"; } || exit 1
+  done
+  [ ! -L "$part" ] && cd -P -- "./$part" || exit 1
+done`;
+
+/**
+ * False where it is not there, or the rest cannot be removed. By the tree's own user: who still works in there (a job that ran
+ * beside and was let in, what another service began) could put a link in root's way.
+ */
+async function onlyPath(folder: string, path: string, user: JobUser | null): Promise<boolean> {
+  const words = ['-c', keeping, 'sh', folder, ...path.split('/')];
+  const env = { PATH: process.env.PATH };
+  return (await exitOf(spawnAside('/bin/sh', words, { stdio: 'ignore', cwd: '/', env, ...dropTo(user) }))) === 0;
 }

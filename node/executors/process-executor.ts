@@ -13,8 +13,9 @@ import { agentPath, autoUser, namedUser, ownerOfRun, wantedUser } from './job-ac
 import { type JobPaths, jobEnvironment, jobPaths } from './job-shell.ts';
 import { type TreeLimits, usualTreeLimits } from './kept-trees.ts';
 import { processAbilities, sayAbilities } from './process-abilities.ts';
-import { buildsPlaces, isBuildsPlace, ProcessBuilds } from './process-builds.ts';
+import { isBuildsPlace, ProcessBuilds, removeKeptBuilds } from './process-builds.ts';
 import { endAll } from './process-ending.ts';
+import { layIn } from './process-tree.ts';
 import { ProcessWorkspace } from './process-workspace.ts';
 import { makeRunCgroup } from './run-cgroup.ts';
 import {
@@ -123,25 +124,40 @@ export class ProcessExecutor implements Executor {
     await this.#makeWorkDir();
     // Of an agent that died while it prepared this run: it may be another uid's already, with links where we would write.
     if (existsSync(folder)) await this.#clear(folder, null);
+    try {
+      return await this.#make(spec, folder, signal);
+    } catch (error) {
+      // On a full disk, for one: its variables do not stay, nor its uid, nor its hold on the project's tree.
+      await this.#clear(folder, null).catch(() => undefined);
+      throw error;
+    }
+  }
+
+  async #make(spec: ExecutorSpec, folder: string, signal: AbortSignal): Promise<Workspace> {
     const user = await this.#userFor(spec.run, folder);
     await mkdir(folder, { recursive: true, mode: 0o700 });
     // The job's user must get through to its own folders, but cannot list or change ours.
     if (user) await chmod(folder, 0o711);
-    const builds = spec.tree ? await this.#builds.take(spec.tree, spec.run, user, signal) : null;
+    let builds = spec.tree ? await this.#builds.take(spec.tree, spec.run, user, signal) : null;
     const buildsDir = buildsOf(folder, { builds });
     const paths = jobPaths(spec, buildsDir);
-    const tmp = await makeTmp(folder, user);
-    const own = [tmp, freshHome(folder), buildsDir, paths.filesDir, paths.projectDir];
-    for (const path of own) await mkdir(path, { recursive: true, mode: 0o700 });
     const environment = jobEnvironment(spec, paths);
+    const isLaid = builds?.isLeft === true && user !== null && (await layIn(user, paths, environment.files));
+    // In a new one nobody but the agent has been yet.
+    if (spec.tree && builds?.isLeft && user && !isLaid)
+      builds = await this.#builds.take({ ...spec.tree, isFresh: true }, spec.run, user, signal);
+    const tmp = await makeTmp(folder, user);
+    const own = [tmp, freshHome(folder), buildsDir, ...(isLaid ? [] : [paths.filesDir, paths.projectDir])];
+    for (const path of own) await mkdir(path, { recursive: true, mode: 0o700 });
     const secrets = [[join(folder, 'environment.sh'), environment.script] as const].concat(
-      environment.files.map(({ name, content }) => [join(paths.filesDir, name), content] as const),
+      (isLaid ? [] : environment.files).map(({ name, content }) => [join(paths.filesDir, name), content] as const),
     );
     for (const [path, content] of secrets) await writeFile(path, content, { mode: 0o600 });
     await writeFile(join(folder, 'supervisor.sh'), supervisor);
     // The agent's umask keeps all that it makes to itself; this one is the job's to read.
     await chmod(join(folder, 'supervisor.sh'), 0o644);
-    if (user) await giveTo(user, [...own, ...between(buildsDir, paths), ...secrets.map(([path]) => path)]);
+    const above = isLaid ? [] : between(buildsDir, paths);
+    if (user) await giveTo(user, [...own, ...above, ...secrets.map(([path]) => path)]);
     for (const key of environment.skipped)
       this.#options.note?.(spec.run, `variable ${key} has a name that no shell can hold and is not set`);
     const cgroup = this.#options.cgroups === false ? null : makeRunCgroup(runSlug(spec.run));
@@ -198,7 +214,7 @@ export class ProcessExecutor implements Executor {
       if (!kept.has(basename(folder)) && !existsSync(folder)) await this.#clear(folder, null);
     await terminate(() => straysBelow(place, (name) => kept.has(name) || isBuildsPlace(name)));
     if (place === this.#workDir) await this.#builds.sweep((slug) => kept.has(slug));
-    else await removeTree(buildsPlaces(place));
+    else await removeKeptBuilds(place, (slug) => kept.has(slug));
     return removed;
   }
 

@@ -1,20 +1,31 @@
+import { relative } from 'node:path';
+import { pipeline } from 'node:stream/promises';
 import { AutogitError } from '../../protocol/errors.ts';
 import { spawnClean } from '../clean-spawn.ts';
 import type { InTree, KeptTree } from '../ports.ts';
+import { spawnAside } from '../starter/starter.ts';
 import { lastOf } from './in-tree.ts';
-import type { ProcessBuilds, TakenBuilds } from './process-builds.ts';
+import type { JobEnvironment, JobPaths } from './job-shell.ts';
+import type { TakenBuilds } from './process-builds.ts';
 import { dropTo, type JobUser, type RunFile, readRunFile, writeRunFile } from './run-file.ts';
+import { packFiles } from './tar-names.ts';
 import { exitOf } from './tree-removal.ts';
 
 interface TreeOf {
   /** The agent's folder of the run. */
   folder: string;
+  /** Its TMPDIR, by which what runs here is found after the agent was killed. */
+  tmp: string;
   projectDir: string;
   user: JobUser | null;
   path: string | undefined;
 }
 
-const emptying = 'chmod -R u+rwX . 2>/dev/null; rm -rf -- ./* ./.[!.]* ./..?*';
+/** What another user owns by now, such as a container's root, goes out of the job's way. */
+const emptying = `chmod -R u+rwX . 2>/dev/null
+rm -rf -- ./* ./.[!.]* ./..?* 2>/dev/null && exit
+here=$(pwd -P)
+cd .. && mv -- "$here" "$here.left$$" && mkdir -m 700 -- "$here"`;
 
 /** A project's tree in a builds folder that stays, for the run that has it. */
 export class ProcessTree implements KeptTree {
@@ -22,7 +33,7 @@ export class ProcessTree implements KeptTree {
   readonly #taken: TakenBuilds;
   readonly #of: TreeOf;
 
-  constructor({ taken, isLeft }: { taken: TakenBuilds; isLeft: boolean; store: ProcessBuilds }, of: TreeOf) {
+  constructor({ taken, isLeft }: { taken: TakenBuilds; isLeft: boolean }, of: TreeOf) {
     this.isLeft = isLeft;
     this.#taken = taken;
     this.#of = of;
@@ -30,11 +41,11 @@ export class ProcessTree implements KeptTree {
 
   async run(script: string, args: string[], environment: Record<string, string>, signal: AbortSignal): Promise<InTree> {
     signal.throwIfAborted();
-    const { projectDir, user, path } = this.#of;
+    const { projectDir, user, path, tmp } = this.#of;
     // Gigabytes: not by the starter, whose messages would cost them twice.
     const child = spawnClean('sh', ['-c', `cd -- "$1" || exit 3; shift\n${script}`, 'sh', projectDir, ...args], {
       cwd: '/',
-      env: { ...environment, PATH: path },
+      env: { ...environment, PATH: path, TMPDIR: tmp },
       stdio: ['pipe', 'pipe', 'pipe'],
       detached: true,
       ...dropTo(user),
@@ -72,4 +83,29 @@ export class ProcessTree implements KeptTree {
     const file = readRunFile(this.#of.folder);
     if (file?.builds) writeRunFile(this.#of.folder, { ...file, builds: { ...file.builds, isKept: false } } as RunFile);
   }
+}
+
+const laying = 'umask 077; cd -P -- "$1" && mkdir -p -- "./$2" "./$3" && exec tar -x -o -p -f - -C "./$2"';
+
+/**
+ * The folders of a run, and its variables of type file, in a builds folder that jobs had before: as the job's user, as who
+ * still works in there could have put a link where root would write. False where that user cannot.
+ */
+export async function layIn(
+  user: JobUser,
+  { buildsDir, projectDir, filesDir }: JobPaths,
+  files: JobEnvironment['files'],
+): Promise<boolean> {
+  const words = [buildsDir, ...[filesDir, projectDir].map((path) => relative(buildsDir, path))];
+  const child = spawnAside('/bin/sh', ['-c', laying, 'sh', ...words], {
+    cwd: '/',
+    env: { PATH: process.env.PATH },
+    stdio: ['pipe', 'ignore', 'ignore'],
+    ...dropTo(user),
+  });
+  const exit = exitOf(child);
+  const tar = packFiles(files.map((file) => ({ ...file, mode: 0o600, uid: user.uid, gid: user.gid })));
+  // Its end says how it went.
+  await pipeline(tar, child.stdin as NodeJS.WritableStream).catch(() => undefined);
+  return (await exit) === 0;
 }

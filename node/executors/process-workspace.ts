@@ -18,7 +18,7 @@ import { endAll, endProcesses, killedFromWithin } from './process-ending.ts';
 import { ProcessFiles } from './process-files.ts';
 import { ProcessTree } from './process-tree.ts';
 import { freezeCgroup, killCgroup, thawCgroup, waitFrozen } from './run-cgroup.ts';
-import { dropTo, type JobUser } from './run-file.ts';
+import { dropTo, type JobUser, marksOf, readRunFile } from './run-file.ts';
 import {
   askToEnd,
   continueRun,
@@ -112,6 +112,8 @@ export class ProcessWorkspace implements Workspace {
   async start(step: Step, index: number): Promise<void> {
     const { folder, user, paths, environment, clock } = this.#of;
     const script = join(folder, `step-${index}.sh`);
+    // Before it counts as begun: whoever finds it begun follows it.
+    writeFileSync(this.#output(index), '', { flag: 'a', mode: 0o600 });
     const timeoutMs = step.timeoutMs !== null && step.timeoutMs > 0 ? step.timeoutMs : 0;
     try {
       writeFileSync(this.#status(index), `begun ${clock.bootMs()} ${timeoutMs}\n`, { flag: 'ax', mode: 0o600 });
@@ -121,7 +123,6 @@ export class ProcessWorkspace implements Workspace {
     }
     await writeFile(script, stepScript(step, paths, join(folder, 'environment.sh')), { mode: 0o600 });
     if (user) await chown(script, user.uid, user.gid);
-    writeFileSync(this.#output(index), '', { flag: 'a', mode: 0o600 });
     const into = (group: string): ChildFile => ({ path: join(group, 'cgroup.procs'), how: 'write' });
     const output: ChildFile = { path: this.#output(index), how: 'append' };
     const status: ChildFile = { path: this.#status(index), how: 'append' };
@@ -157,6 +158,8 @@ export class ProcessWorkspace implements Workspace {
   /** What is beyond a trace's reach is cut off the file while it is followed: a job that prints for ever fills no disk (security A12). */
   async *output(index: number, offset: number, signal: AbortSignal): AsyncGenerator<Uint8Array> {
     const path = this.#output(index);
+    // An agent of before was killed when the step had begun for it alone: there is none, and never will be.
+    if (!existsSync(path)) return;
     const trimming = setInterval(() => void trim(path), trimEveryMs);
     try {
       yield* followFile(path, offset, () => this.#isOver(index), signal);
@@ -235,7 +238,11 @@ export class ProcessWorkspace implements Workspace {
     this.#lookNoMore();
     await removeTree(tmp);
     const { builds } = this.#of;
-    if (builds) await builds.store.give(this.#of.run, builds.taken, this.projectDir, user);
+    if (builds) {
+      await builds.store.give(this.#of.run, builds.taken, this.projectDir, user);
+      // From here on the next run may be at work there, which a further try to remove this one must not end.
+      this.#of.marks = marksOf(folder, readRunFile(folder), user);
+    }
     await removeTree(folder);
     if (user?.isAuto) await endUser(user.uid, folder);
   }

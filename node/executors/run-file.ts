@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { z } from 'zod';
 import type { RunMarks } from './run-processes.ts';
 
@@ -48,7 +48,7 @@ const RunFile = z.object({
     .default([]),
   /** Null: the agent's own. Absent in runs of an earlier agent: as it is said now, with a fresh HOME. */
   user: JobUser.nullable().optional(),
-  /** CI_BUILDS_DIR that several runs have in turn; without it the run has one in its own folder. */
+  /** CI_BUILDS_DIR that several runs have in turn, for as long as this one has it; without it the run has one in its own folder. */
   builds: z
     .object({ key: z.string(), folder: z.string(), project: z.string(), isKept: z.boolean() })
     .nullable()
@@ -60,7 +60,21 @@ export type RunFile = z.infer<typeof RunFile>;
 /** Null where no run was prepared, or its file makes no sense. */
 export function readRunFile(folder: string): RunFile | null {
   try {
-    return RunFile.parse(JSON.parse(readFileSync(join(folder, 'run.json'), 'utf8')));
+    const file = RunFile.parse(JSON.parse(readFileSync(join(folder, 'run.json'), 'utf8')));
+    // Given back already: what is there, and who works in it, is another run's by now.
+    const hasBuilds = file.builds && ownerOfBuilds(dirname(file.builds.folder)) === basename(folder);
+    return hasBuilds ? file : { ...file, builds: null };
+  } catch {
+    return null;
+  }
+}
+
+export const ownerName = 'run';
+
+/** The run, as its folder is called, that has a builds folder below this place; null: none. */
+export function ownerOfBuilds(place: string): string | null {
+  try {
+    return readFileSync(join(place, ownerName), 'utf8');
   } catch {
     return null;
   }

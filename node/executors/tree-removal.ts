@@ -25,9 +25,10 @@ export async function removeTree(path: string): Promise<void> {
     throw new AutogitError('executor-failed', `cannot remove ${path}`, { hint: `look at it: ls -la ${path}` });
 }
 
-/** The folder, and those in it, that belong to a job's user. Their parents are ours or sticky: no link stands in for them. */
+/** The folder, or those in a folder of ours, that belong to a job's user. Their parents are ours or sticky: no link stands in for them. */
 function jobPlaces(path: string): { place: string; uid: number; gid: number }[] {
-  return [path, join(path, 'builds'), join(path, 'home')].flatMap((place) => {
+  const isOurs = lstatSync(path, { throwIfNoEntry: false })?.uid === 0;
+  return (isOurs ? [path, join(path, 'builds'), join(path, 'home')] : [path]).flatMap((place) => {
     const found = existsSync(place) ? lstatSync(place, { throwIfNoEntry: false }) : undefined;
     return found?.isDirectory() && found.uid !== 0 ? [{ place, uid: found.uid, gid: found.gid }] : [];
   });

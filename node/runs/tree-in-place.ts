@@ -12,7 +12,7 @@ const badFlags = 93;
  * Brings a tree that jobs had before to a commit, in its place and as its user. Of its `.git` only objects, refs, index,
  * HEAD and where history ends are kept, and of these none that is a link: settings, hooks, attributes, alternates, locks
  * and what an operation has left half done are gone before any git looks at it. Its refs become those of a new tree; what
- * it had says only what it need not get again. The other end of the fetch is this script's input and output.
+ * it had says only what it need not get again. A named pipe anywhere would hold git up for ever. The other end of the fetch is this script's input and output.
  * $1: settings, $2: format of a new one, $3: commit; empty: its files stay as they are. $4: depth, $5: flags of
  * `git clean`, of which no word has a blank; empty: nothing is removed. Then the words of the fetch.
  */
@@ -21,6 +21,7 @@ umask 022
 exec 3<&0 4>&1 </dev/null >&2
 config=$1 format=$2 sha=$3 depth=$4 clean=$5
 shift 5
+find . -type p -exec rm -f -- {} + || :
 if [ -L .git ] || ! [ -d .git ]; then rm -rf .git; fi
 if [ -d .git ]; then
   for path in .git/* .git/.[!.]* .git/..?*; do
@@ -30,6 +31,7 @@ if [ -d .git ]; then
     esac
   done
   rm -rf .git/objects/info
+  for path in .git/objects .git/refs; do [ ! -d "$path" ] || find "$path" -type l -exec rm -f -- {} +; done
 fi
 head= haves=
 if [ -d .git/objects ] && [ -d .git/refs ] && [ -f .git/HEAD ]; then

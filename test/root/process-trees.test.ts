@@ -1,8 +1,9 @@
-import { existsSync, statSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { existsSync, lstatSync, mkdirSync, readdirSync, rmSync, statSync, symlinkSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { afterEach, expect, it } from 'vitest';
 import { ProcessExecutor, userWorkDir } from '../../node/executors/process-executor.ts';
 import { removeTree } from '../../node/executors/tree-removal.ts';
+import { never, specOf } from '../contract/executor-steps.ts';
 import { plainText, RunLab } from '../real/run-lab.ts';
 
 let lab: RunLab;
@@ -48,4 +49,35 @@ c: { script: ['pwd; ls'] }
   // Between two runs nobody else can reach it.
   const place = dirname(dirname(dirname(path)));
   await expect.poll(() => statSync(place).mode & 0o777).toBe(0o700);
+});
+
+it('who still works in it while no run has it leads root nowhere by a link', async () => {
+  lab = await RunLab.start({ '.gitlab-ci.yml': 'a: { script: ["true"] }\n' });
+  const executor = new ProcessExecutor({ home: lab.home, user: 'auto' });
+  const variables = [
+    { key: 'CI_PROJECT_PATH', value: 'group/sample', file: false },
+    { key: 'SECRET', value: 'a secret', file: true },
+  ];
+  const tree = { key: 'k', project: 'p', isKept: true, isFresh: false, isOnlyLeft: false };
+  const prepared = (run: string) => executor.prepare(specOf(run, null, { tree, variables }), never);
+  const first = await prepared('tree-1');
+  await first.remove();
+  const group = dirname(first.projectDir);
+  const elsewhere = join(lab.home, 'elsewhere');
+  mkdirSync(elsewhere, { mode: 0o755 });
+  rmSync(group, { recursive: true });
+  symlinkSync(elsewhere, group);
+  const second = await prepared('tree-2');
+  expect(readdirSync(elsewhere)).toEqual([]);
+  expect(second.tree?.isLeft).toBe(false);
+  expect(lstatSync(group).isDirectory()).toBe(true);
+  expect(statSync(second.projectDir).uid).toBeGreaterThan(0);
+  await second.remove();
+  const third = await prepared('tree-3');
+  expect(third.tree?.isLeft).toBe(true);
+  expect(statSync(join(group, 'sample.tmp', 'SECRET'))).toMatchObject({ uid: statSync(third.projectDir).uid });
+  // Only its own user removes in it, and so not all: then none of it is kept.
+  mkdirSync(join(group, 'of-root', 'more'), { recursive: true, mode: 0o700 });
+  await third.remove();
+  expect(existsSync(group)).toBe(false);
 });
