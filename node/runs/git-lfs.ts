@@ -113,7 +113,8 @@ export async function bringLfs(wanted: LfsWanted): Promise<{ tar: Readable; sent
       const places = await lfsPlaces(wanted, some);
       await inTurns(
         some.filter((object) => missing.includes(object)),
-        (object) => bringOne(store, object, places.get(object.oid), wanted.signal),
+        (object, signal) => bringOne(store, object, places.get(object.oid), signal),
+        wanted.signal,
       );
     }
   } catch (error) {
@@ -130,12 +131,27 @@ export async function bringLfs(wanted: LfsWanted): Promise<{ tar: Readable; sent
   return { tar: Readable.from(writeTar(entriesOf(store, pointers)), { objectMode: false }), sentence };
 }
 
-async function inTurns(objects: LfsObject[], work: (object: LfsObject) => Promise<void>): Promise<void> {
+/** Throws the first error, when nothing of the others goes on: gigabytes may come of each, for a job that has failed. */
+async function inTurns(
+  objects: LfsObject[],
+  work: (object: LfsObject, signal: AbortSignal) => Promise<void>,
+  given: AbortSignal,
+): Promise<void> {
   const left = [...objects];
+  const stop = new AbortController();
+  const signal = AbortSignal.any([given, stop.signal]);
+  const errors: unknown[] = [];
   const worker = async (): Promise<void> => {
-    for (let object = left.shift(); object; object = left.shift()) await work(object);
+    try {
+      for (let object = left.shift(); object && !signal.aborted; object = left.shift()) await work(object, signal);
+    } catch (error) {
+      errors.push(error);
+      stop.abort();
+    }
   };
   await Promise.all(Array.from({ length: atOnce }, worker));
+  if (errors.length > 0) throw errors[0];
+  given.throwIfAborted();
 }
 
 const pathOf = (store: string, oid: string): string => join(store, oid.slice(0, 2), oid);

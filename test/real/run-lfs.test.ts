@@ -1,7 +1,11 @@
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, expect, it, vi } from 'vitest';
+import { bringLfs } from '../../node/runs/git-lfs.ts';
 import { plainText, RunLab } from './run-lab.ts';
 
 let lab: RunLab;
@@ -80,4 +84,50 @@ gone: { script: ['true'] }
   expect(existsSync(join(store, shaOf(big).slice(0, 2), shaOf(big)))).toBe(false);
   rmSync(object);
   expect(await traceOfNext('failed')).toMatch(/Object does not exist on the server.* \(big\.bin\); GIT_LFS_SKIP/);
+});
+
+it('nothing comes any more for a job that one of its objects has failed', async () => {
+  const [missing, ...others] = ['missing', ...Array.from({ length: 8 }, (_, n) => `other ${n}`)];
+  lab = await RunLab.start({
+    '.gitlab-ci.yml': 'a: { script: ["true"] }\n',
+    '.gitattributes': '*.bin filter=lfs -text\n',
+    ...Object.fromEntries(others.map((content, n) => [`b${n}.bin`, pointerOf(content)])),
+    'a.bin': pointerOf(missing as string),
+  });
+  const mirror = join(lab.folder, 'mirror.git');
+  await lab.git('clone', '-q', '--mirror', '.', mirror);
+  const sha = (await lab.git('rev-parse', 'HEAD')).stdout.trim();
+  let open = 0;
+  let asked = 0;
+  // The others come, and never end.
+  const server = createServer((request, response) => {
+    if (request.method === 'POST') {
+      const list = [missing as string, ...others].map((content) => ({
+        oid: shaOf(content),
+        actions: { download: { href: `http://${request.headers.host}/${shaOf(content)}` } },
+      }));
+      return void response.end(JSON.stringify({ objects: list }));
+    }
+    if (request.url === `/${shaOf(missing as string)}`)
+      return void setTimeout(() => response.writeHead(404).end(), 300);
+    asked += 1;
+    open += 1;
+    response.on('close', () => {
+      open -= 1;
+    });
+    response.writeHead(200);
+    response.flushHeaders();
+  });
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  const address = `http://127.0.0.1:${(server.address() as AddressInfo).port}/g/p.git`;
+  const { signal } = new AbortController();
+  try {
+    const bringing = bringLfs({ mirror, sha, address, named: address, token: 't', signal });
+    await expect(bringing).rejects.toThrow(/HTTP 404/);
+    await expect.poll(() => open).toBe(0);
+    expect(asked).toBeLessThan(4);
+  } finally {
+    server.closeAllConnections();
+    server.close();
+  }
 });
