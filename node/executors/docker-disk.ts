@@ -1,5 +1,7 @@
+import { statfs } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import type Docker from 'dockerode';
-import { deviceOf, usedBy } from '../disk-use.ts';
+import { type Disk, deviceOf, diskOf, usedBy } from '../disk-use.ts';
 import { withLimit } from './docker-engine.ts';
 import { idsBeside } from './docker-services.ts';
 import { groupOfContainer } from './run-cgroup.ts';
@@ -40,4 +42,27 @@ async function containerBytes(docker: Docker, handle: string, device: number): P
   } catch {
     return 0;
   }
+}
+
+/** Of a volume, as the agent sees it, or, where only root comes to it, as the engine says. Null: neither knows. */
+export async function volumeBytes(
+  docker: Docker,
+  name: string,
+  path: string,
+  timeoutMs: number,
+): Promise<number | null> {
+  const device = deviceOf(path);
+  if (device !== null) return usedBy(path, device, timeoutMs);
+  const asked = docker.df() as Promise<{ Volumes?: { Name: string; UsageData?: { Size?: number } | null }[] | null }>;
+  const said = await withLimit(asked, timeoutMs).catch(() => null);
+  const bytes = said?.Volumes?.find(({ Name }) => Name === name)?.UsageData?.Size ?? -1;
+  return bytes < 0 ? null : bytes;
+}
+
+/** Of a volume, or of the engine's folder that it lies in, which is there for all to ask of. */
+export async function diskOfVolume(path: string): Promise<Disk | null> {
+  const engines = dirname(dirname(dirname(path)));
+  return statfs(path)
+    .catch(() => statfs(engines))
+    .then(diskOf, () => null);
 }

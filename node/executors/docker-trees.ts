@@ -1,18 +1,18 @@
-import { statfs } from 'node:fs/promises';
 import { PassThrough, type Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type Docker from 'dockerode';
-import type { ContainerCreateOptions, HostConfig } from 'dockerode';
+import type { HostConfig } from 'dockerode';
 import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
-import { type Disk, deviceOf, diskOf, usedBy } from '../disk-use.ts';
+import type { Disk } from '../disk-use.ts';
 import type { Log } from '../log.ts';
 import type { ExecutorSpec, InTree, KeptTree, TreeWish } from '../ports.ts';
-import { containerName, jobLimits, labels } from './docker-container.ts';
+import { containerName, labels } from './docker-container.ts';
+import { diskOfVolume, volumeBytes } from './docker-disk.ts';
 import { removeContainer } from './docker-ending.ts';
 import { statusOf } from './docker-engine.ts';
 import { framesOf } from './docker-files.ts';
 import { removeContainers } from './docker-removal.ts';
-import { ensureGitImage } from './git-image.ts';
+import { ensureGitImage, gitLimits, gitSandbox } from './git-image.ts';
 import { lastOf } from './in-tree.ts';
 import { KeptTrees, type TreeLimits, treesThatGo } from './kept-trees.ts';
 
@@ -32,9 +32,6 @@ type User = { uid: number; gid: number };
 
 const waitMs = 10_000;
 const measureMs = 120_000;
-const leastGitBytes = 1 << 30;
-/** In its container. */
-const treeFolder = '/tree';
 
 const emptying = `rm -rf -- ./* ./.[!.]* ./..?*; chown "$1" .`;
 
@@ -155,10 +152,10 @@ export class DockerTrees {
       const tree = this.#trees.get(key);
       if (tree === null) await this.#isRemoved(key);
       else if (tree.bytes === null) {
-        const bytes = await usedBy(Mountpoint, deviceOf(Mountpoint) ?? -1, measureMs);
+        const bytes = await volumeBytes(engine, Name, Mountpoint, measureMs);
         if (this.#trees.get(key)?.usedAt === tree.usedAt) this.#trees.set(key, { ...tree, bytes });
       }
-      disk = await statfs(Mountpoint).then(diskOf, () => null);
+      disk = await diskOfVolume(Mountpoint);
     }
     const unused = this.#trees.all().filter(({ key }) => !this.#users.has(key));
     for (const { key, because } of treesThatGo(unused, limits, disk, wallMs())) {
@@ -214,10 +211,6 @@ interface TreeOf {
   /** Who owns what a job before left in it; null: it is empty. */
   left: User | null;
 }
-
-/** Those of its job, as what git reads there is the job's own; but git has more to hold than a small script. */
-const gitLimits = ({ cpuMillis, memoryBytes }: Pick<ExecutorSpec, 'cpuMillis' | 'memoryBytes'>): HostConfig =>
-  jobLimits({ cpuMillis, memoryBytes: memoryBytes === null ? null : Math.max(memoryBytes, leastGitBytes) });
 
 let counter = 0;
 
@@ -293,7 +286,7 @@ export class DockerTree implements KeptTree {
     signal.throwIfAborted();
     const { docker, image, volume, run, limits, store } = this.#of;
     const container = await docker.createContainer({
-      ...sandbox(image, volume, user, limits),
+      ...gitSandbox(image, volume, user, limits),
       name: `${containerName(run)}-git-${++counter}`,
       Cmd: ['-c', script, 'sh', ...args],
       Env: [...Object.entries({ ...environment, PATH: '/bin' })].map(([key, value]) => `${key}=${value}`),
@@ -352,27 +345,3 @@ const drained = (stream: NodeJS.EventEmitter, event = 'drain'): Promise<void> =>
   new Promise((resolve) => {
     stream.once(event, () => resolve());
   });
-
-/** A root that jobs are may do with its tree what a job's root may: what other users of its container left there, too. */
-const sandbox = (image: string, volume: string, { uid, gid }: User, limits: HostConfig): ContainerCreateOptions => ({
-  Image: image,
-  Entrypoint: ['/bin/sh'],
-  User: `${uid}:${gid}`,
-  WorkingDir: treeFolder,
-  AttachStdin: true,
-  AttachStdout: true,
-  AttachStderr: true,
-  OpenStdin: true,
-  StdinOnce: true,
-  HostConfig: {
-    ...limits,
-    CapDrop: ['ALL'],
-    ...(uid === 0 && { CapAdd: ['DAC_OVERRIDE', 'FOWNER', 'CHOWN'] }),
-    SecurityOpt: ['no-new-privileges'],
-    NetworkMode: 'none',
-    ReadonlyRootfs: true,
-    OomScoreAdj: 500,
-    Mounts: [{ Type: 'volume', Source: volume, Target: treeFolder, ReadOnly: false } as Docker.MountSettings],
-    LogConfig: { Type: 'none', Config: {} },
-  },
-});

@@ -2,9 +2,11 @@ import { createHash } from 'node:crypto';
 import { readFileSync, realpathSync, statSync } from 'node:fs';
 import type { Readable } from 'node:stream';
 import type Docker from 'dockerode';
+import type { ContainerCreateOptions, HostConfig } from 'dockerode';
 import { AutogitError } from '../../protocol/errors.ts';
 import { execCleanly, findProgram } from '../clean-spawn.ts';
-import { labels } from './docker-container.ts';
+import type { ExecutorSpec } from '../ports.ts';
+import { jobLimits, labels } from './docker-container.ts';
 import { statusOf } from './docker-engine.ts';
 import { packFiles, plainName } from './tar-names.ts';
 
@@ -16,6 +18,9 @@ import { packFiles, plainName } from './tar-names.ts';
 const programs = ['git', 'sh', 'cat', 'rm', 'mkdir', 'find', 'chmod', 'chown'] as const;
 const name = 'autogit-node-git';
 const mostBytes = 64 << 20;
+/** In its container. */
+const treeFolder = '/tree';
+const leastGitBytes = 1 << 30;
 
 const making = new Map<string, Promise<string>>();
 
@@ -77,3 +82,36 @@ async function make(docker: Docker, tag: string, found: { program: string; path:
       .catch(() => undefined);
   return `${name}:${tag}`;
 }
+
+/** Those of its job, as what git reads there is the job's own; but git has more to hold than a small script. */
+export const gitLimits = ({ cpuMillis, memoryBytes }: Pick<ExecutorSpec, 'cpuMillis' | 'memoryBytes'>): HostConfig =>
+  jobLimits({ cpuMillis, memoryBytes: memoryBytes === null ? null : Math.max(memoryBytes, leastGitBytes) });
+
+/** A root that jobs are may do with its tree what a job's root may: what other users of its container left there, too. */
+export const gitSandbox = (
+  image: string,
+  volume: string,
+  { uid, gid }: { uid: number; gid: number },
+  limits: HostConfig,
+): ContainerCreateOptions => ({
+  Image: image,
+  Entrypoint: ['/bin/sh'],
+  User: `${uid}:${gid}`,
+  WorkingDir: treeFolder,
+  AttachStdin: true,
+  AttachStdout: true,
+  AttachStderr: true,
+  OpenStdin: true,
+  StdinOnce: true,
+  HostConfig: {
+    ...limits,
+    CapDrop: ['ALL'],
+    ...(uid === 0 && { CapAdd: ['DAC_OVERRIDE', 'FOWNER', 'CHOWN'] }),
+    SecurityOpt: ['no-new-privileges'],
+    NetworkMode: 'none',
+    ReadonlyRootfs: true,
+    OomScoreAdj: 500,
+    Mounts: [{ Type: 'volume', Source: volume, Target: treeFolder, ReadOnly: false } as Docker.MountSettings],
+    LogConfig: { Type: 'none', Config: {} },
+  },
+});

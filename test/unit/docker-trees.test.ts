@@ -31,6 +31,7 @@ function engineOf(containers: Map<string, { labels: string[]; volume: string }>,
         Labels: { 'autogit.tree': Name.replace(/.*-tree-/, '') },
       })),
     }),
+    df: async () => ({ Volumes: [...volumes].map((Name) => ({ Name, UsageData: { Size: 600 } })) }),
     createVolume: async ({ Name }: { Name: string }) => void volumes.add(Name),
     getVolume: (name: string) => ({
       remove: async () => {
@@ -59,7 +60,7 @@ const git = (run: string, key: string) => ({
 
 function treesOf(docker: Docker, limitBytes: number): DockerTrees {
   const log = { info: () => undefined, warn: () => undefined };
-  const limits = { limitBytes, ageMs: 1e9, roomPercent: 0 };
+  const limits = { limitBytes, ageMs: Number.MAX_SAFE_INTEGER, roomPercent: 0 };
   return new DockerTrees({
     ...{ node: 'kang', home, isLocal: true, limits, log },
     docker: async () => docker,
@@ -107,4 +108,13 @@ it('git has no more of the machine than the job whose tree it reads, but for wha
       HostConfig: { Memory, MemorySwap: Memory, NanoCpus: 2e9, NetworkMode: 'none' },
     });
   }
+});
+
+it('the engine says how much trees have, where the agent may not look: without root they had no limit', async () => {
+  const kept = new KeptTrees(home, 'docker');
+  for (const [usedAt, key] of ['a', 'b', 'c'].entries())
+    kept.set(key, { project: 'p', uid: 0, gid: 0, usedAt, bytes: null });
+  const volumes = new Set(['a', 'b', 'c'].map(volumeOf));
+  await treesOf(engineOf(new Map(), volumes), 1000).tidy();
+  expect([...volumes]).toEqual([volumeOf('c')]);
 });
