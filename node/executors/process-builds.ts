@@ -39,7 +39,7 @@ const asideStart = 'left-';
 const measureMs = 120_000;
 const waitMs = 10_000;
 
-export const buildsPlaces = (workDir: string): string => join(workDir, name);
+const buildsPlaces = (workDir: string): string => join(workDir, name);
 export const isBuildsPlace = (folder: string): boolean => folder === name;
 
 /**
