@@ -69,8 +69,9 @@ it('older ones go by the ladder, and what a backup reads stays; half of one that
   expect(whole.length).toBeLessThan(15);
   expect(whole.length).toBeGreaterThanOrEqual(7);
   const source = history.source(of(), { ...about, at: nowMs }, join(rig.folder, 'tree'));
-  const { around } = await source.take();
+  const { around, folder, paths } = await source.take();
   const read = (await kept().list()).at(-1)!;
+  expect(paths?.filter((path) => !existsSync(join(folder, path)))).toEqual([]);
   expect(around?.join(' ')).toContain(read.snapshot);
   for (let at = 0; at < 10; at++) await later(60 * minute);
   expect(existsSync(read.snapshot)).toBe(true);

@@ -87,12 +87,13 @@ export function snapshotSource(parts: Parts, about: About): BackupSource {
 }
 
 /** The same from one that stays. */
-export function keptSource(
+export async function keptSource(
   { config, data, subvolume }: Pick<Parts, 'config' | 'data' | 'subvolume'>,
   one: KeptSnapshot,
   tree: string,
-): TakenSource {
+): Promise<TakenSource> {
   for (const name of ['live/config', 'live/data', 'bulk', 'empty']) makeFolder(join(tree, name), 0o700);
+  await systemTools.write(join(tree, aboutFile), JSON.stringify(one.about));
   const isWithin = config === subvolume || config.startsWith(`${subvolume}/`);
   const parts = { config: isWithin ? config : one.config, data, subvolume, snapshot: one.snapshot, tree };
   return {

@@ -1,3 +1,5 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { AutogitError, sentenceOf } from '../../../protocol/errors.ts';
 import type { LedgerVault } from '../../../protocol/ledger.ts';
 import { systemTools } from '../system-tools.ts';
@@ -54,6 +56,9 @@ export async function makeBackup(
   const mine = made.value.filter(({ tags }) => tags?.includes(`data=${about.data}`));
   const { folder, ...how } = await source.take();
   try {
+    // restic leaves out what is not there, and calls that a backup.
+    const missing = how.paths?.find((path) => !existsSync(join(folder, path)));
+    if (missing !== undefined) throw new AutogitError('backup', `${missing} is missing in what is to be backed up`);
     const named = (['mesh', 'data', 'epoch', 'version', 'image'] as const).map((name) => `${name}=${about[name]}`);
     const tags = about.way === undefined ? named : [...named, `way=${about.way}`];
     const onPercent = (done: number): void => say(`copies to ${vault.target}`, done);
