@@ -296,7 +296,7 @@ describe('a GitLab of the mesh, by its commands', () => {
         ...hosted('healthy', null),
         vault: { ...vault, doing: { what: 'backup', phase: 'copies', percent: 1 } },
       };
-      agent.onceAsked('backup', 1, () => Object.assign(agent.gitlab, { vault: { ...vault, problem } }));
+      agent.onceLookedAfter('backup', () => Object.assign(agent.gitlab, { vault: { ...vault, problem } }));
       const ill = await run('gitlab', 'backup');
       expect([ill.code, ill.stderr]).toEqual([
         1,

@@ -74,10 +74,21 @@ export class SmallAgent implements AgentApi {
       then();
     }, 20);
   }
+  /** What comes true only when whoever asked that has looked once at what is under way. */
+  onceLookedAfter(kind: string, then: () => void): void {
+    this.#onceLooked = { kind, then };
+  }
+  #onceLooked: { kind: string; then: () => void } | null = null;
   gitlab: Partial<StatusSnapshot['gitlab']> = {};
   status(): StatusSnapshot {
     const now = snapshot(this.queue);
-    return { ...now, gitlab: { ...now.gitlab, ...this.gitlab } };
+    const shown = { ...now, gitlab: { ...now.gitlab, ...this.gitlab } };
+    const due = this.#onceLooked;
+    if (due !== null && this.asked.includes(due.kind)) {
+      this.#onceLooked = null;
+      due.then();
+    }
+    return shown;
   }
   async jobs(all: boolean) {
     this.asked.push({ jobs: all });
