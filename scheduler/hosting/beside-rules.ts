@@ -3,7 +3,7 @@ import type { Ledger } from '../../protocol/ledger.ts';
 import { compareRounds, type RoundName, roundText } from '../../protocol/round-name.ts';
 import { span } from '../phrases.ts';
 import { hasQuorum } from '../raft/quorum.ts';
-import { nodeName, type ViewInput } from '../snapshot-view.ts';
+import { isHere, nodeName, type ViewInput } from '../snapshot-view.ts';
 import { failoversMost, fitAmong, graceOf, successorsOf, whyNoFailover } from './failover-rules.ts';
 import { epochAfter, type Hosting, hostedUrl, hostingOf } from './hosted-edits.ts';
 import { hostingTimings } from './hosting-timings.ts';
@@ -48,10 +48,8 @@ export function whyNotBeside({ jobs }: Pick<ViewInput, 'jobs'>, node: NodeId, da
   return standby.beside.waits;
 }
 
-const isHere = (view: ViewInput, node: NodeId): boolean => node === view.self || view.liveness(node).state === 'alive';
-
 /** `at` since when this machine hears nothing of GitLab's host; null while it does, or never has. */
-function silentSince(view: ViewInput, { host }: Hosting): number | null {
+export function hostSilentSince(view: ViewInput, { host }: Hosting): number | null {
   if (host === view.self) return null;
   const { state, since } = view.liveness(host);
   return state === 'alive' || !Number.isFinite(since) ? null : since;
@@ -89,7 +87,7 @@ function whyOwner(view: ViewInput, wish: BesideWish): string | null {
 export function besideTurn(view: ViewInput, wish: BesideWish): { because: string | null } | null {
   const { ledger, self, at } = view;
   const hosting = hostingOf(ledger);
-  const since = hosting && silentSince(view, hosting);
+  const since = hosting && hostSilentSince(view, hosting);
   if (ledger === null || hosting === null || since === null) return null;
   const isDecided = hosting.move?.unplanned?.failed !== undefined || whyNoFailover(ledger, hosting) !== null;
   if (isDecided || (hosting.failover?.count ?? 0) >= failoversMost) return null;
@@ -157,7 +155,7 @@ export function whyEndBeside(
     return why === null ? null : vain(why);
   }
   const name = nodeName(ledger, hosting.host);
-  const since = silentSince(view, hosting);
+  const since = hostSilentSince(view, hosting);
   if (since === null) return vain(`${name} is back`);
   const why = whyNoFailover(ledger, hosting) ?? whyOwner(view, wish);
   if (why !== null) return vain(why);

@@ -3,6 +3,7 @@ import type { Ledger } from '../../protocol/ledger.ts';
 import type { DrillSeen, DrillVerdict, Report } from '../../protocol/report.ts';
 import { unheardReason } from '../jobs/machines.ts';
 import { meshViewOf, nodeName, type ViewInput } from '../snapshot-view.ts';
+import { hostSilentSince } from './beside-rules.ts';
 import { hostingOf } from './hosted-edits.ts';
 import { hostingTimings } from './hosting-timings.ts';
 
@@ -93,20 +94,15 @@ export function mustYield(view: ViewInput): boolean {
 export const jobsWaiting = ({ jobs, leader }: ViewInput): number =>
   (leader && jobs.reports[leader.node]?.report.queue?.waiting) ?? 0;
 
-/** Long enough that this machine may be wanted, and has room for one GitLab beside what it does (beside-rules.ts). */
-function isHostSilent({ self, at, liveness }: ViewInput, host: NodeId): boolean {
-  if (host === self) return false;
-  const { state, since } = liveness(host);
-  return state !== 'alive' && Number.isFinite(since) && at - since >= hostingTimings.silentSaidMs;
-}
-
 /** Why one that is under way ends at once; null while it may go on. `waitedBefore`: jobs that waited when it began. */
 export function whyEndDrill(view: ViewInput, isAsked: boolean, waitedBefore: number): string | null {
-  const { ledger, self, jobs } = view;
+  const { ledger, self, jobs, at } = view;
   const hosting = hostingOf(ledger);
   if (hosting === null) return 'the mesh runs no GitLab any more';
   if (hosting.ending) return 'GitLab is being uninstalled';
-  if (isHostSilent(view, hosting.host))
+  const since = hostSilentSince(view, hosting);
+  // Long enough that this machine may be wanted, and it has room for one GitLab beside what it does (beside-rules.ts).
+  if (since !== null && at - since >= hostingTimings.silentSaidMs)
     return `${nodeName(ledger, hosting.host)}, which runs GitLab, is silent: this machine may go on with it`;
   const own = jobs.reports[self]?.report;
   if (own?.measured.paused === 'all') return own.measured.pausedBecause ?? 'this machine is paused by its owner';
