@@ -11,7 +11,7 @@ import { treeOf } from '../place-tree.ts';
 import { bulkBeside } from '../replica/bulk-beside.ts';
 import type { SystemTools } from '../system-tools.ts';
 import { keptRounds, roundFolder } from '../vault/kept-rounds.ts';
-import { dropFolder, parts } from '../vault/vault-tree.ts';
+import { dropFolder, missingIn, parts } from '../vault/vault-tree.ts';
 
 /*
  * GitLab's living data where its host changes (SAFETY H10). The machine that hosts from now on makes them of the base that the
@@ -27,9 +27,6 @@ interface Living {
   /** Whose they are, with the epoch that begins. */
   owner: DataOwner;
 }
-
-/** Without these it is no GitLab: its secrets open what is in the database. */
-const needed = ['config/gitlab-secrets.json', 'data/postgresql/data/PG_VERSION'];
 
 const basedFolder = (tree: string): string => join(tree, 'based');
 /** Data like these, by their folders' names. */
@@ -191,8 +188,8 @@ function refuseStrange(from: string, name: string, owner: DataOwner): void {
   const epoch = markedEpoch(join(from, 'data'), owner);
   if (epoch !== owner.epoch)
     throw placeProblem(`round ${name} holds ${epoch === null ? 'no marker of ours' : `data of epoch ${epoch}`}`, look);
-  const missing = needed.find((path) => !existsSync(join(from, path)));
-  if (missing !== undefined) throw placeProblem(`round ${name} is half of a GitLab: ${missing} is not in it`, look);
+  const missing = missingIn(from);
+  if (missing !== null) throw placeProblem(`round ${name} is half of a GitLab: ${missing} is not in it`, look);
 }
 
 interface GivenUp extends Living {

@@ -11,8 +11,7 @@ import { realFolder, treeOf } from '../place-tree.ts';
 import { bulkBeside } from '../replica/bulk-beside.ts';
 import { type SystemTools, systemTools } from '../system-tools.ts';
 import { keptRounds, roundFolder, versionIn } from '../vault/kept-rounds.ts';
-import { neededOf } from '../vault/restore-data.ts';
-import { readAbout, replacedEpochs, replacedFolder } from '../vault/vault-tree.ts';
+import { missingIn, readAbout, replacedEpochs, replacedFolder } from '../vault/vault-tree.ts';
 import { writtenAt } from '../written-at.ts';
 
 /** GitLab's data of a mesh that is gone, as they lie on this machine. */
@@ -152,7 +151,7 @@ function whatIsIn(
       'take another copy; or deploy a new GitLab, and restore a backup into it',
     );
   const marker = requireMarker(join(live, 'data'), claim, [claim.mesh, mesh]);
-  const missing = neededOf(live);
+  const missing = missingIn(live);
   if (missing !== null) throw placeProblem(`${path} is half of a GitLab: ${missing} is not in it`, folderHint);
   const replaced = isHost ? replacedEpochs(tree) : [];
   const epochs = [...rounds.hot, ...rounds.bulk].map(({ name }) => name.epoch);

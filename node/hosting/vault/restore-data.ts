@@ -1,4 +1,3 @@
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { ZodError } from 'zod';
 import { AutogitError, sentenceOf } from '../../../protocol/errors.ts';
@@ -17,6 +16,7 @@ import {
   About,
   aboutFile,
   dropFolder,
+  missingIn,
   parts,
   readAbout,
   replacedFolder,
@@ -47,12 +47,6 @@ interface Restorable {
   /** What was changed of them, and what to know, as ends of a sentence. */
   notes: string[];
 }
-
-/** Without these it is no GitLab: its secrets open what is in the database. */
-const needed = ['config/gitlab-secrets.json', 'data/postgresql/data/PG_VERSION'];
-
-/** What of it is not in these data; null where all of it is. */
-export const neededOf = (live: string): string | null => needed.find((path) => !existsSync(join(live, path))) ?? null;
 
 /**
  * The data of that backup beside the ones that serve, whole, read again, and of GitLab's exact version. Nothing of what is now
@@ -155,7 +149,7 @@ async function roundBeside(what: Restoring, name: RoundName): Promise<Restorable
 
 /** It is whole, as after a power cut, made to answer a gate, and on the disk. */
 async function settled(source: string, { backup, place, tools, url }: Restoring): Promise<string[]> {
-  const missing = neededOf(join(source, 'live'));
+  const missing = missingIn(join(source, 'live'));
   if (missing !== null) throw refused(`${backup} is half of a GitLab: live/${missing} is not in it`);
   await asAfterPowerCut(join(source, 'live', 'data'), tools);
   // It may be of a GitLab that somebody ran without the mesh: its own gitlab.rb wins over all that the mesh says.

@@ -13,6 +13,12 @@ import type { SystemTools } from '../system-tools.ts';
 /** What GitLab is made of, each a subvolume of the data place. Logs are of no backup. */
 export const parts = ['live', 'bulk'] as const;
 
+/** Without these it is no GitLab: its secrets open what is in the database. */
+const needed = ['config/gitlab-secrets.json', 'data/postgresql/data/PG_VERSION'];
+
+/** What of that is not in these data; null where all of it is. */
+export const missingIn = (live: string): string | null => needed.find((path) => !existsSync(join(live, path))) ?? null;
+
 /** In each backup, and beside data that a restore has replaced: without it nobody knows which GitLab takes them. */
 export const About = z.looseObject({
   form: z.literal(1),
