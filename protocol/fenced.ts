@@ -7,6 +7,9 @@ export type FencedName = z.infer<typeof FencedName>;
 
 export const isFencedName = (text: string): boolean => FencedName.safeParse(text).success;
 
+/** In which epoch that was served. */
+export const fencedEpoch = (name: FencedName): number => Number(name.split('-')[1]);
+
 /** What a machine says of one that it keeps. */
 export const FencedSeen = z.looseObject({
   name: FencedName,

@@ -1,3 +1,4 @@
+import { fencedEpoch } from '../protocol/fenced.ts';
 import type { NodeId } from '../protocol/ids.ts';
 import type { Ledger } from '../protocol/ledger.ts';
 import type { Attention } from '../protocol/status.ts';
@@ -29,7 +30,7 @@ export function servedBeside(view: Pick<ViewInput, 'jobs'>, ledger: Ledger): Fen
   const first = firstOfEra(ledger);
   if (recovery === undefined || first === null) return [];
   return fencedThere(view, ledger).filter(({ seen: { name, at, looked } }) => {
-    const epoch = Number(/^fenced-(\d+)/.exec(name)?.[1]);
+    const epoch = fencedEpoch(name);
     return !looked && at > recovery.at && epoch < first && epoch >= first - epochsUnheard;
   });
 }

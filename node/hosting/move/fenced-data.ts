@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { GitlabProjects } from '../../../gitlab-bridge/gitlab-projects.ts';
 import type { Comparison } from '../../../protocol/differences.ts';
 import { AutogitError } from '../../../protocol/errors.ts';
-import { type FencedName, type FencedSeen, fencedMost } from '../../../protocol/fenced.ts';
+import { type FencedName, type FencedSeen, fencedEpoch, fencedMost } from '../../../protocol/fenced.ts';
 import { asSentence } from '../../../protocol/ids.ts';
 import { compareRounds, newestOf, roundText } from '../../../protocol/round-name.ts';
 import type { Hosting } from '../../../scheduler/hosting/hosted-edits.ts';
@@ -276,7 +276,7 @@ function newestHere(tree: string): { now: DataSide; note: string | null } {
 
 /** How long GitLab wrote to it after the round with which the next epoch began: the rows of that time are in it alone. */
 export function writtenWords(tree: string, name: FencedName, { copies }: Pick<Hosting, 'copies'>): string | null {
-  const epoch = Number(/^fenced-(\d+)/.exec(name)?.[1]);
+  const epoch = fencedEpoch(name);
   const next = Object.keys(copies?.bases ?? {})
     .map(Number)
     .filter((one) => one > epoch)

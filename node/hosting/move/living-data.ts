@@ -1,6 +1,7 @@
 import { chmodSync, existsSync, lstatSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { sentenceOf } from '../../../protocol/errors.ts';
+import { isFencedName } from '../../../protocol/fenced.ts';
 import { compareRounds, type RoundName, roundText } from '../../../protocol/round-name.ts';
 import { makeFolder } from '../../store/home.ts';
 import { asAfterPowerCut } from '../after-power-cut.ts';
@@ -30,8 +31,7 @@ interface Living {
 
 const basedFolder = (tree: string): string => join(tree, 'based');
 /** Data like these, by their folders' names. */
-export const fencedNames = (tree: string): string[] =>
-  readdirSync(tree).filter((name) => /^fenced-(?:0|[1-9]\d{0,15})(?:-[1-9]\d{0,3})?$/.test(name));
+export const fencedNames = (tree: string): string[] => readdirSync(tree).filter(isFencedName);
 
 /** Of epoch 0 what did not say whose it is. Part of it may lie there since an agent ended. */
 function fencedFolder(tree: string, epoch: number): string {
