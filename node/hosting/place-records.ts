@@ -100,12 +100,8 @@ export function markerIn(data: string): DataOwner | null {
 
 /** Of these data; null where there is no such marker. */
 export function markedEpoch(data: string, { mesh, data: id }: Pick<DataOwner, 'mesh' | 'data'>): number | null {
-  try {
-    const marker = Marker.parse(JSON.parse(readSmallFile(join(data, markerFile))));
-    return marker.mesh === mesh && marker.data === id ? marker.epoch : null;
-  } catch {
-    return null;
-  }
+  const marker = markerIn(data);
+  return marker?.mesh === mesh && marker.data === id ? marker.epoch : null;
 }
 
 /** Throws unless that folder carries exactly this marker. `where`: how the folder is called to a person. */
