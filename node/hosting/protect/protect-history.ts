@@ -13,7 +13,7 @@ import type { About } from '../vault/vault-tree.ts';
 import { withFix } from '../with-fix.ts';
 import { type KeptSnapshot, KeptSnapshots } from './kept-snapshots.ts';
 import { roomAt } from './protect-facts.ts';
-import { keptSource } from './snapshot-source.ts';
+import { isWithin, keptSource } from './snapshot-source.ts';
 
 /** A GitLab of a person's of which snapshots are kept. */
 export interface HistoryOf {
@@ -156,8 +156,7 @@ export class ProtectHistory {
       throw new Error(`${of.subvolume} has ${room}: ${this.#listed.length} snapshots are left there`);
     }
     const { config, subvolume } = of;
-    const isWithin = config === subvolume || config.startsWith(`${subvolume}/`);
-    const wanted = { config: isWithin ? null : config, subvolume };
+    const wanted = { config: isWithin(subvolume, config) ? null : config, subvolume };
     const taken = await kept.take(wanted, about, await this.#count(kept));
     await kept.thin(this.#pins, this.#pressure);
     this.#listed = await kept.list();

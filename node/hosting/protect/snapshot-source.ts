@@ -28,6 +28,10 @@ export const withMounts = (pairs: readonly (readonly [from: string, over: string
   '--',
 ];
 
+/** A snapshot of that subvolume has that path in it. */
+export const isWithin = (subvolume: string, path: string): boolean =>
+  path === subvolume || path.startsWith(subvolume === '/' ? '/' : `${subvolume}/`);
+
 /**
  * Which folder goes where, so that such a backup is as one of a GitLab that a mesh hosts and can be restored into one: artifacts
  * and the like lie in `bulk`. Files of GitLab's own backups are left out. `has`: whether a path is there.
@@ -36,17 +40,14 @@ export function treeMounts(
   { config, data, subvolume, snapshot, tree }: Parts,
   has: (path: string) => boolean,
 ): [from: string, over: string][] {
-  const within = (path: string): string | null =>
-    path === subvolume || path.startsWith(subvolume === '/' ? '/' : `${subvolume}/`)
-      ? join(snapshot, relative(subvolume, path))
-      : null;
-  const then = within(data) as string;
+  const within = (path: string): string => join(snapshot, relative(subvolume, path));
+  const then = within(data);
   const live = join(tree, 'live');
   const empty = join(tree, 'empty');
   const shared = 'gitlab-rails/shared';
   return [
     // Configuration elsewhere is read as it is: a file of it is replaced whole, or by a person.
-    [within(config) ?? config, join(live, 'config')],
+    [isWithin(subvolume, config) ? within(config) : config, join(live, 'config')],
     [then, join(live, 'data')],
     ...(has(join(then, shared))
       ? ([
@@ -66,39 +67,38 @@ export function isPlainIn(top: string, path: string): boolean {
 
 /** One instant of all of its data, read-only, gone again afterwards. */
 export function snapshotSource(parts: Parts, about: About): BackupSource {
-  const { subvolume, snapshot, tree } = parts;
+  const { subvolume, snapshot } = parts;
   return {
     async take() {
       await dropSnapshot(snapshot);
-      for (const name of ['live/config', 'live/data', 'bulk', 'empty']) makeFolder(join(tree, name), 0o700);
       makeFolder(dirname(snapshot), 0o700);
       // The owner's file system is mounted without `flushoncommit`: what was renamed a moment ago would be there without its bytes.
       await systemTools.run('sync', ['-f', subvolume]);
       await systemTools.run('btrfs', ['subvolume', 'snapshot', '-r', subvolume, snapshot]);
-      await systemTools.write(join(tree, aboutFile), JSON.stringify(about));
-      return {
-        folder: tree,
-        around: withMounts(treeMounts(parts, (path) => isPlainIn(snapshot, path))),
-        paths: ['live', 'bulk', aboutFile],
-      };
+      return takenTree(parts, about);
     },
     drop: () => dropSnapshot(snapshot),
   };
 }
 
 /** The same from one that stays. */
-export async function keptSource(
+export function keptSource(
   { config, data, subvolume }: Pick<Parts, 'config' | 'data' | 'subvolume'>,
-  one: KeptSnapshot,
+  { about, snapshot, config: copied }: KeptSnapshot,
   tree: string,
 ): Promise<TakenSource> {
+  const then = isWithin(subvolume, config) ? config : copied;
+  return takenTree({ config: then, data, subvolume, snapshot, tree }, about);
+}
+
+/** What restic reads: `tree`, with the folders of that snapshot over its own. */
+async function takenTree(parts: Parts, about: About): Promise<TakenSource> {
+  const { snapshot, tree } = parts;
   for (const name of ['live/config', 'live/data', 'bulk', 'empty']) makeFolder(join(tree, name), 0o700);
-  await systemTools.write(join(tree, aboutFile), JSON.stringify(one.about));
-  const isWithin = config === subvolume || config.startsWith(`${subvolume}/`);
-  const parts = { config: isWithin ? config : one.config, data, subvolume, snapshot: one.snapshot, tree };
+  await systemTools.write(join(tree, aboutFile), JSON.stringify(about));
   return {
     folder: tree,
-    around: withMounts(treeMounts(parts, (path) => isPlainIn(one.snapshot, path))),
+    around: withMounts(treeMounts(parts, (path) => isPlainIn(snapshot, path))),
     paths: ['live', 'bulk', aboutFile],
   };
 }
