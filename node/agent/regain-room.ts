@@ -3,7 +3,7 @@ import { AutogitError } from '../../protocol/errors.ts';
 import { asSentence } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { roundText } from '../../protocol/round-name.ts';
-import { checkOf } from '../hosting/deploy-check.ts';
+import { asChecks, checkOf } from '../hosting/deploy-check.ts';
 import { deployFacts } from '../hosting/deploy-facts.ts';
 import { preflight } from '../hosting/deploy-preflight.ts';
 import { presets } from '../hosting/presets.ts';
@@ -59,9 +59,7 @@ export class RegainRoom {
     const facts = await deployFacts({ ...wish, image }, { home, mesh: left.mesh, dockerHost });
     const { leastMemoryBytes } = presets[wish.preset];
     const { checks } = preflight(facts, { ...wish, image, leastMemoryBytes, leastDiskBytes: 0 });
-    const lines = checks
-      .filter(({ what, state }) => what !== 'place' || state === 'fail')
-      .map(({ state, what, sentence, fix }) => checkOf(state, what, sentence, fix));
+    const lines = asChecks(checks.filter(({ what, state }) => what !== 'place' || state === 'fail'));
     const found: LeftFound = {
       ...{ path: left.path, mesh: left.mesh, data: left.data, what: left.what, epoch: left.epoch },
       ...{ at: left.at, round: left.round && roundText(left.round.name), version: left.version, image },
