@@ -16,8 +16,8 @@ import type { PlaceAt } from '../place-choice.ts';
 import { treeOf } from '../place-tree.ts';
 import { bulkBeside } from '../replica/bulk-beside.ts';
 import { replaceFile, type SystemTools, toolEnv } from '../system-tools.ts';
-import type { DataSide } from '../vault/compare-data.ts';
-import { compareWith, pageOf, type WholeComparison } from '../vault/gitlab-compare.ts';
+import { type DataSide, sideIn } from '../vault/compare-data.ts';
+import { ComparedPages, compareWith, type WholeComparison } from '../vault/gitlab-compare.ts';
 import { keptRounds, roundFolder } from '../vault/kept-rounds.ts';
 import { projectBeside } from '../vault/project-beside.ts';
 import type { GitDoor } from '../vault/project-push.ts';
@@ -41,7 +41,7 @@ interface FencedOptions {
 }
 
 /** ms */
-const timings = { compareMs: 50_000, apiMs: 10_000, measureMs: 600_000, measureAgainMs: 6 * 3_600_000 } as const;
+const timings = { apiMs: 10_000, measureMs: 600_000, measureAgainMs: 6 * 3_600_000 } as const;
 
 interface Known {
   at: number;
@@ -58,7 +58,7 @@ export class FencedData {
   readonly #known = new Map<string, Known>();
   readonly #brought = new Map<string, { isDone: boolean; because: string }>();
   #doing: { name: string; phase: string } | null = null;
-  #compared: { name: string; whole: WholeComparison } | null = null;
+  readonly #compared = new ComparedPages();
   #stopped = new AbortController();
   /** One thing at a time. */
   #acts: Promise<unknown> = Promise.resolve();
@@ -97,11 +97,8 @@ export class FencedData {
   /** One page, from that row on. */
   compare(name: FencedName, from: number): Promise<Comparison> {
     return this.#inTurn(async (signal) => {
-      if (from === 0 || this.#compared?.name !== name)
-        this.#compared = { name, whole: await this.#whole(name, signal) };
-      const page = pageOf(this.#compared.whole, from);
+      const page = await this.#compared.page({ id: name, from, stopped: signal }, (late) => this.#whole(name, late));
       await noteLookedAt(join(this.#open(name).tree, name), this.#options);
-      if (from + page.rows.length >= page.total) this.#compared = null;
       return page;
     });
   }
@@ -190,10 +187,9 @@ export class FencedData {
     return { tree, hosting: here.hosting, isHost: here.isHost };
   }
 
-  async #whole(name: FencedName, stopped: AbortSignal): Promise<WholeComparison> {
+  async #whole(name: FencedName, signal: AbortSignal): Promise<WholeComparison> {
     const { tree, hosting, isHost } = this.#open(name);
-    const signal = AbortSignal.any([stopped, AbortSignal.timeout(timings.compareMs)]);
-    const { now, note } = isHost ? { now: livingOf(tree), note: null } : newestHere(tree);
+    const { now, note } = isHost ? { now: sideIn(tree), note: null } : newestHere(tree);
     const wallMs = this.#options.clock.wallMs();
     const whole = await compareWith({
       ...{ tree, now, id: name, wallMs, signal },
@@ -202,9 +198,7 @@ export class FencedData {
         if (api === null) throw new AutogitError('gitlab-answer', 'this machine has no token of GitLab for that');
         return new GitlabProjects({ ...api, timeoutMs: timings.apiMs }).list();
       },
-      backup: async () => {
-        throw noRestic();
-      },
+      backup: async () => noRestic(),
     });
     const written = writtenWords(tree, name, hosting);
     const notes = [...(written === null ? [] : [written]), ...(note === null ? [] : [note])].map(asSentence);
@@ -257,8 +251,6 @@ const noRestic = (): never => {
 };
 
 const namesIn = (tree: string): string[] => (existsSync(tree) ? fencedNames(tree).sort() : []);
-
-const livingOf = (tree: string): DataSide => ({ live: join(tree, 'live'), bulk: join(tree, 'bulk') });
 
 /** What serves elsewhere is here as its newest round, seconds old. */
 function newestHere(tree: string): { now: DataSide; note: string | null } {

@@ -14,6 +14,9 @@ export interface DataSide {
   bulk: string;
 }
 
+/** Of the data place, or of a folder with data that went out of the way. */
+export const sideIn = (folder: string): DataSide => ({ live: join(folder, 'live'), bulk: join(folder, 'bulk') });
+
 export interface Compared {
   rows: Difference[];
   files: FileCounts[];

@@ -38,7 +38,29 @@ const notHere = (sentence: string): AutogitError =>
 /** What one answer between members has room for (node/network/ask-streams.ts). */
 const pageBytes = 40_000;
 
+/** ms: less than whoever asks waits. */
+const compareMs = 50_000;
+
 export type WholeComparison = Omit<Comparison, 'rows' | 'from'> & { rows: Difference[] };
+
+/** Of the last question, until its last page was read. */
+export class ComparedPages {
+  #known: { id: string; whole: WholeComparison } | null = null;
+
+  /** From that row on; its first page has `id` compared anew. `stopped`: with whoever has the data open. */
+  async page(
+    { id, from, stopped }: { id: string; from: number; stopped: AbortSignal },
+    compare: (signal: AbortSignal) => Promise<WholeComparison>,
+  ): Promise<Comparison> {
+    if (from === 0 || this.#known?.id !== id) {
+      const signal = AbortSignal.any([stopped, AbortSignal.timeout(compareMs)]);
+      this.#known = { id, whole: await compare(signal) };
+    }
+    const page = pageOf(this.#known.whole, from);
+    if (from + page.rows.length >= page.total) this.#known = null;
+    return page;
+  }
+}
 
 export async function compareWith({
   tree,

@@ -1,5 +1,4 @@
 import { existsSync } from 'node:fs';
-import { join } from 'node:path';
 import { GitlabProjects } from '../../../gitlab-bridge/gitlab-projects.ts';
 import type { Ask, BackupRow } from '../../../protocol/asks.ts';
 import type { Comparison } from '../../../protocol/differences.ts';
@@ -19,8 +18,9 @@ import { systemTools } from '../system-tools.ts';
 import { withFix } from '../with-fix.ts';
 import { fitting, type HeldElsewhere, type RoundHolder, replacedRows, roundRows, rowOf } from './backup-rows.ts';
 import { makeBackup, type Say, snapshotOf, thinAndCheck } from './backup-run.ts';
+import { sideIn } from './compare-data.ts';
 import type { DataReplacing } from './data-replacing.ts';
-import { backupOf, compareWith, pageOf, type WholeComparison } from './gitlab-compare.ts';
+import { backupOf, ComparedPages, compareWith } from './gitlab-compare.ts';
 import { projectBeside } from './project-beside.ts';
 import type { Restic } from './restic.ts';
 import { fitsRound, restoreBeside } from './restore-data.ts';
@@ -31,8 +31,7 @@ import { type About, dropHalves } from './vault-tree.ts';
 import { VaultWork } from './vault-work.ts';
 
 const lookMs = 2_000;
-/** ms: less than whoever asks waits. */
-const compareMs = 50_000;
+/** ms */
 const apiMs = 10_000;
 
 type Replacing = Pick<DataReplacing, 'outcome' | 'isUnderWay' | 'current' | 'ask'>;
@@ -61,8 +60,7 @@ export class GitlabVault {
   /** Of a restore that replaced nothing. */
   #told: VaultSeen['restored'] = null;
   #isAsked = false;
-  /** Of the last question, until its last page was read. */
-  #compared: { id: string; whole: WholeComparison } | null = null;
+  readonly #compared = new ComparedPages();
   #isTidy = false;
 
   constructor(options: VaultOptions) {
@@ -144,21 +142,14 @@ export class GitlabVault {
   async compare(id: string, from: number): Promise<Comparison> {
     const { hosting } = this.#kept();
     refuseElsewhere(treeOf(hosting.place), id, this.#options.holders());
-    if (from === 0 || this.#compared?.id !== id) {
-      const signal = AbortSignal.any([this.#work.signal, AbortSignal.timeout(compareMs)]);
+    return this.#compared.page({ id, from, stopped: this.#work.signal }, (signal) => {
       const tree = treeOf(hosting.place);
-      const now = { live: join(tree, 'live'), bulk: join(tree, 'bulk') };
-      const what = { tree, now, id, wallMs: this.#options.clock.wallMs(), signal };
-      const whole = await compareWith({
-        ...what,
+      return compareWith({
+        ...{ tree, now: sideIn(tree), id, wallMs: this.#options.clock.wallMs(), signal },
         projects: async () => this.#projects().list(),
         backup: () => backupOf(this.#openOwn(), id, signal),
       });
-      this.#compared = { id, whole };
-    }
-    const page = pageOf(this.#compared.whole, from);
-    if (from + page.rows.length >= page.total) this.#compared = null;
-    return page;
+    });
   }
 
   #projects(): GitlabProjects {

@@ -4,6 +4,7 @@ import { isFencedName } from '../../../protocol/fenced.ts';
 import { compareRounds } from '../../../protocol/round-name.ts';
 import { bulkBeside } from '../replica/bulk-beside.ts';
 import { writtenAt } from '../written-at.ts';
+import { sideIn } from './compare-data.ts';
 import { keptRounds, roundFolder, roundOf } from './kept-rounds.ts';
 import { parts, readAbout } from './vault-tree.ts';
 
@@ -24,11 +25,8 @@ export function thenSide(tree: string, id: string): ThenSide | null {
   if (isFencedName(id) || /^replaced-[1-9]\d{0,15}$/.test(id)) {
     const folder = join(tree, id);
     if (!parts.every((name) => existsSync(join(folder, name)))) return null;
-    return {
-      live: join(folder, 'live'),
-      bulk: join(folder, 'bulk'),
-      at: isFencedName(id) ? writtenAt(join(folder, 'live')) : (readAbout(folder)?.at ?? 0),
-    };
+    const side = sideIn(folder);
+    return { ...side, at: isFencedName(id) ? writtenAt(side.live) : (readAbout(folder)?.at ?? 0) };
   }
   const name = roundOf(id);
   const hot = name && keptRounds(tree, 'hot').find((one) => compareRounds(one.name, name) === 0);
