@@ -25,10 +25,9 @@ export const leavingOf = (ledger: Ledger | null): Leaving | null => {
   return leaving !== undefined && mode === 'connected' && leaving.of === markOf(token ?? null) ? leaving : null;
 };
 
-/** Any voter may have to go on with it; the leader of now may be one that does not know it. */
-export function whyNotDisconnect({ configuration, nodes, gitlab }: Ledger): string | null {
-  if (gitlab.mode === 'hosted') return 'this mesh hosts its own GitLab: autogit-node gitlab uninstall';
-  return whoIsOlder(nodes, rankedVoters(configuration), 'disconnect', 'cannot go on with this as leader');
+export function whyNotDisconnect(ledger: Ledger): string | null {
+  if (ledger.gitlab.mode === 'hosted') return 'this mesh hosts its own GitLab: autogit-node gitlab uninstall';
+  return whichVoterIsOlder(ledger, [], 'disconnect', 'cannot go on with this as leader');
 }
 
 /** Of these, the members whose version does not say that it can do it, in a sentence; null when there is none. */
@@ -44,6 +43,14 @@ export function whoIsOlder(
   const [runs, it] = older.length === 1 ? ['runs', 'it'] : ['run', 'them'];
   return `${names} ${runs} an earlier version, which ${what}: upgrade ${it} first`;
 }
+
+/** The same of all that vote, and of `besides`: any voter may have to go on with it; the leader of now may be one that does not know it. */
+export const whichVoterIsOlder = (
+  { configuration, nodes }: Pick<Ledger, 'configuration' | 'nodes'>,
+  besides: readonly NodeId[],
+  ability: (typeof abilities)[number],
+  what: string,
+): string | null => whoIsOlder(nodes, [...new Set([...rankedVoters(configuration), ...besides])], ability, what);
 
 /** Asked again, it may become more urgent, never less. */
 export function disconnect(

@@ -2,8 +2,7 @@ import type { NodeId } from '../../protocol/ids.ts';
 import type { HostedCopies, Ledger } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import type { RoundName } from '../../protocol/round-name.ts';
-import { whoIsOlder } from '../disconnecting.ts';
-import { rankedVoters } from '../raft/quorum.ts';
+import { whichVoterIsOlder } from '../disconnecting.ts';
 
 /*
  * What the ledger keeps of a hosted GitLab's copies, as values (SAFETY H10). Three circles, each within the one before: `agreed`
@@ -60,13 +59,13 @@ export const isNamedIn = ({ agreed, standbys, set }: HostedCopies, node: NodeId)
   agreed.includes(node) || set.members.includes(node) || standbys.some((one) => one.node === node);
 
 /** Why none of these can hold copies of what `host` runs; null when nothing in the ledger speaks against it. */
-export function whyNoCopies({ nodes, configuration }: Ledger, host: NodeId, wanted: readonly NodeId[]): string | null {
+export function whyNoCopies(ledger: Ledger, host: NodeId, wanted: readonly NodeId[]): string | null {
+  const { nodes } = ledger;
   const stranger = wanted.find((node) => !Object.hasOwn(nodes, node));
   if (stranger !== undefined) return `${stranger} is no machine of this mesh`;
   if (wanted.includes(host)) return `${nodes[host]?.name} runs GitLab itself: name another machine for copies of it`;
   // Any voter may have to write down who is in sync, and let the host go on by it.
-  const asked = new Set([...rankedVoters(configuration), host, ...wanted]);
-  return whoIsOlder(nodes, [...asked], 'copies', 'knows nothing of copies of a hosted GitLab');
+  return whichVoterIsOlder(ledger, [host, ...wanted], 'copies', 'knows nothing of copies of a hosted GitLab');
 }
 
 /**

@@ -2,11 +2,10 @@ import type { Change } from '../../protocol/changes.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { HostedGitlab, Ledger } from '../../protocol/ledger.ts';
 import { localNameOf } from '../../protocol/names.ts';
-import { whoIsOlder, withoutGitlab } from '../disconnecting.ts';
+import { whichVoterIsOlder, whoIsOlder, withoutGitlab } from '../disconnecting.ts';
 import type { LedgerEdit, Refusal } from '../ledger-edit.ts';
 import { tokenIsNew } from '../membership-secrets.ts';
 import { listed } from '../phrases.ts';
-import { rankedVoters } from '../raft/quorum.ts';
 import { unseenIn } from '../recovered.ts';
 import { firstCopies, whyNoCopies } from './copies-set.ts';
 
@@ -140,32 +139,21 @@ export function isDeployed(ledger: Ledger, host: NodeId, wish: Wished): boolean 
 }
 
 /** Null when all who serve it or name its address know of https and IPv6, where it has to do with them. */
-export function whyNoAddress(
-  { configuration, nodes }: Ledger,
+export const whyNoAddress = (
+  ledger: Ledger,
   host: NodeId,
   { https, ipv6 }: { https?: unknown; ipv6?: string | undefined },
-): string | null {
-  const all = [...new Set([...rankedVoters(configuration), host])];
-  return (
-    (https === undefined ? null : whoIsOlder(nodes, all, 'https', 'knows GitLab by http only')) ??
-    (ipv6 === undefined ? null : whoIsOlder(nodes, all, 'ipv6', 'knows GitLab by no address of IPv6'))
-  );
-}
+): string | null =>
+  (https === undefined ? null : whichVoterIsOlder(ledger, [host], 'https', 'knows GitLab by http only')) ??
+  (ipv6 === undefined ? null : whichVoterIsOlder(ledger, [host], 'ipv6', 'knows GitLab by no address of IPv6'));
 
-/** Any voter may have to renew its lease; the leader of now may be one that does not know such a change. */
-function whoCannotHost({ configuration, nodes }: Ledger, host: NodeId | null): string | null {
-  const asked = new Set([...rankedVoters(configuration), ...(host === null ? [] : [host])]);
-  return whoIsOlder(nodes, [...asked], 'hosting', 'knows nothing of a GitLab that the mesh hosts');
-}
+/** Any voter may have to renew its lease. */
+const whoCannotHost = (ledger: Ledger, host: NodeId | null): string | null =>
+  whichVoterIsOlder(ledger, host === null ? [] : [host], 'hosting', 'knows nothing of a GitLab that the mesh hosts');
 
 /** A voter of before, as leader, would begin with an epoch below that of the data, and nothing would be served. */
-export const whyNotAbove = ({ configuration, nodes }: Ledger, host: NodeId): string | null =>
-  whoIsOlder(
-    nodes,
-    [...new Set([...rankedVoters(configuration), host])],
-    'adopt-data',
-    'knows no data of another mesh',
-  );
+export const whyNotAbove = (ledger: Ledger, host: NodeId): string | null =>
+  whichVoterIsOlder(ledger, [host], 'adopt-data', 'knows no data of another mesh');
 
 /**
  * What a former era hosted without this ledger's knowledge had epochs of its own, which gates, hosts and markers remember as

@@ -4,7 +4,7 @@ import type { NodeId } from '../../protocol/ids.ts';
 import type { HostedCopies, HostedGitlab, Ledger } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import type { RoundName } from '../../protocol/round-name.ts';
-import { whoIsOlder } from '../disconnecting.ts';
+import { whichVoterIsOlder } from '../disconnecting.ts';
 import type { LedgerEdit, Refusal } from '../ledger-edit.ts';
 import { rankedVoters } from '../raft/quorum.ts';
 import { unseenIn } from '../recovered.ts';
@@ -49,13 +49,8 @@ export function whyNoMove(ledger: Ledger, to: NodeId): string | null {
 }
 
 /** Any voter may have to lead, and to take it back. */
-const whoCannot = ({ configuration, nodes }: Ledger, host: NodeId): string | null =>
-  whoIsOlder(
-    nodes,
-    [...new Set([...rankedVoters(configuration), host])],
-    'move',
-    'knows nothing of a GitLab that moves',
-  );
+const whoCannot = (ledger: Ledger, host: NodeId): string | null =>
+  whichVoterIsOlder(ledger, [host], 'move', 'knows nothing of a GitLab that moves');
 
 type MoveChange = Change & { kind: 'move-gitlab' | 'gitlab-moved' | 'gitlab-move-stands' | 'gitlab-move-ends' };
 

@@ -2,7 +2,7 @@ import type { Change } from '../../protocol/changes.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
-import { whoIsOlder } from '../disconnecting.ts';
+import { whichVoterIsOlder } from '../disconnecting.ts';
 import type { Refusal } from '../ledger-edit.ts';
 import { rankedVoters } from '../raft/quorum.ts';
 
@@ -10,7 +10,7 @@ type Wanted = NonNullable<(Change & { kind: 'protect-gitlab' })['protected']>;
 
 /** Why that GitLab cannot be protected; null when nothing in the ledger speaks against it. */
 export function whyNotProtect(ledger: Ledger, wanted: Pick<Wanted, 'node' | 'folder'>): string | null {
-  const { nodes, configuration, gitlab } = ledger;
+  const { nodes, gitlab } = ledger;
   const node = nodes[wanted.node];
   if (!node) return `${wanted.node} is no machine of this mesh`;
   if (gitlab.mode === 'hosted')
@@ -21,8 +21,7 @@ export function whyNotProtect(ledger: Ledger, wanted: Pick<Wanted, 'node' | 'fol
   const unable = whyNoVote(ledger, wanted.node);
   if (unable !== null) return unable;
   // Any voter may have to lead, and that machine has to do it.
-  const asked = new Set([...rankedVoters(configuration), wanted.node]);
-  return whoIsOlder(nodes, [...asked], 'protect', 'knows nothing of a GitLab that runs without the mesh');
+  return whichVoterIsOlder(ledger, [wanted.node], 'protect', 'knows nothing of a GitLab that runs without the mesh');
 }
 
 /** What opens the backups is sealed for those who vote. */

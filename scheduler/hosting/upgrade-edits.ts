@@ -2,9 +2,8 @@ import type { Change } from '../../protocol/changes.ts';
 import type { UpgradeWish } from '../../protocol/hosted-upgrade.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { HostedGitlab, Ledger } from '../../protocol/ledger.ts';
-import { whoIsOlder } from '../disconnecting.ts';
+import { whichVoterIsOlder } from '../disconnecting.ts';
 import type { Refusal } from '../ledger-edit.ts';
-import { rankedVoters } from '../raft/quorum.ts';
 import { emptied } from './copies-set.ts';
 import { epochOfMarked, isEpochAfter, whyNotOf } from './hosted-edits.ts';
 
@@ -15,13 +14,8 @@ import { epochOfMarked, isEpochAfter, whyNotOf } from './hosted-edits.ts';
  */
 
 /** Any voter may have to lead; the host does it. */
-const whoCannot = ({ configuration, nodes }: Ledger, host: NodeId): string | null =>
-  whoIsOlder(
-    nodes,
-    [...new Set([...rankedVoters(configuration), host])],
-    'upgrade',
-    'knows nothing of an upgrade of GitLab',
-  );
+const whoCannot = (ledger: Ledger, host: NodeId): string | null =>
+  whichVoterIsOlder(ledger, [host], 'upgrade', 'knows nothing of an upgrade of GitLab');
 
 /** Why none can be begun in that ledger; null when nothing in it speaks against one. */
 export function whyNoUpgrade(ledger: Ledger): string | null {

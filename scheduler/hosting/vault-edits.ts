@@ -1,7 +1,7 @@
 import type { Change } from '../../protocol/changes.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger, LedgerVault } from '../../protocol/ledger.ts';
-import { whoIsOlder } from '../disconnecting.ts';
+import { whichVoterIsOlder, whoIsOlder } from '../disconnecting.ts';
 import type { Refusal } from '../ledger-edit.ts';
 import { rankedVoters } from '../raft/quorum.ts';
 import { emptied } from './copies-set.ts';
@@ -10,12 +10,12 @@ import { withoutMove } from './move-edits.ts';
 import { withoutWish } from './upgrade-edits.ts';
 
 /** Any voter may have to lead, and to open what is sealed for the voters. */
-const whoCannot = ({ configuration, nodes }: Ledger): string | null =>
-  whoIsOlder(nodes, rankedVoters(configuration), 'vault', 'knows nothing of backups of GitLab');
+const whoCannot = (ledger: Ledger): string | null =>
+  whichVoterIsOlder(ledger, [], 'vault', 'knows nothing of backups of GitLab');
 
 /** A leader of then takes no notice of the image: the next epoch would begin with the one of now, on data of before. */
-const whoKeepsImage = ({ configuration, nodes }: Ledger): string | null =>
-  whoIsOlder(nodes, rankedVoters(configuration), 'upgrade', "cannot bring back GitLab's version of then with its data");
+const whoKeepsImage = (ledger: Ledger): string | null =>
+  whichVoterIsOlder(ledger, [], 'upgrade', "cannot bring back GitLab's version of then with its data");
 
 /** Also whoever makes the backups goes by it: an earlier one would look for a folder of that name. */
 export function whyNotKept({ configuration, nodes, gitlab }: Ledger, keeper: NodeId | undefined): string | null {
