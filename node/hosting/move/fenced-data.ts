@@ -106,19 +106,14 @@ export class FencedData {
   /** Begins it. Throws with why not. */
   bring(name: FencedName, project: string): string {
     const { tree } = this.#open(name);
-    const door = this.#options.api();
-    if (door === null)
-      throw new AutogitError('gitlab-answer', 'this machine has no token of GitLab for that', {
-        hint: 'machines that vote have it: autogit-node status -o wide',
-      });
+    const door = this.#door();
     this.#requireIdle();
     this.#brought.delete(name);
     const say = (phase: string): void => {
       this.#doing = { name, phase };
     };
     const { tools, log } = this.#options;
-    const projects = new GitlabProjects({ ...door, timeoutMs: timings.apiMs });
-    const wish = { tree, backup: name, project, projects, door, restic: noRestic, tools, say };
+    const wish = { tree, backup: name, project, projects: projectsBy(door), door, restic: noRestic, tools, say };
     const bringing = this.#inTurn((signal) => projectBeside({ ...wish, signal }));
     say(`looks for ${project}`);
     void bringing
@@ -177,6 +172,14 @@ export class FencedData {
     });
   }
 
+  #door(): GitDoor {
+    const door = this.#options.api();
+    if (door !== null) return door;
+    throw new AutogitError('gitlab-answer', 'this machine has no token of GitLab for that', {
+      hint: 'machines that vote have it: autogit-node status -o wide',
+    });
+  }
+
   /** Throws where that is not kept here, or its place is not open. */
   #open(name: FencedName): { tree: string; hosting: Hosting; isHost: boolean } {
     const here = this.#options.here();
@@ -193,11 +196,7 @@ export class FencedData {
     const wallMs = this.#options.clock.wallMs();
     const whole = await compareWith({
       ...{ tree, now, id: name, wallMs, signal },
-      projects: async () => {
-        const api = this.#options.api();
-        if (api === null) throw new AutogitError('gitlab-answer', 'this machine has no token of GitLab for that');
-        return new GitlabProjects({ ...api, timeoutMs: timings.apiMs }).list();
-      },
+      projects: async () => projectsBy(this.#door()).list(),
       backup: async () => noRestic(),
     });
     const written = writtenWords(tree, name, hosting);
@@ -243,6 +242,8 @@ const isLookedAt = (folder: string): boolean => existsSync(join(folder, lookedFi
 async function noteLookedAt(folder: string, { clock, tools }: Pick<FencedOptions, 'clock' | 'tools'>): Promise<void> {
   if (!isLookedAt(folder)) await replaceFile(join(folder, lookedFile), JSON.stringify({ at: clock.wallMs() }), tools);
 }
+
+const projectsBy = (door: GitDoor): GitlabProjects => new GitlabProjects({ ...door, timeoutMs: timings.apiMs });
 
 const listHint = 'which there are: autogit-node gitlab fenced';
 
