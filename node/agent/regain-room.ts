@@ -10,6 +10,7 @@ import { presets } from '../hosting/presets.ts';
 import { imageToRestore } from '../hosting/protect/protect-way.ts';
 import { isLeftPlace, type LeftPlace, leftWords, lookAtPlace, refuseNear } from '../hosting/regain/left-place.ts';
 import { takePlace } from '../hosting/regain/take-place.ts';
+import { InTurn } from '../in-turn.ts';
 import { reachedAt } from './hosting-answers.ts';
 
 interface RegainSources {
@@ -26,7 +27,7 @@ export const isOfRegaining = (ask: Ask): ask is RegainAsk => ask.kind === 'check
 export class RegainRoom {
   readonly #sources: RegainSources;
   /** One at a time: an image is mounted for it. */
-  #acts: Promise<unknown> = Promise.resolve();
+  readonly #acts = new InTurn();
 
   constructor(sources: RegainSources) {
     this.#sources = sources;
@@ -34,9 +35,7 @@ export class RegainRoom {
 
   /** Throws in words. */
   answer(ask: RegainAsk): Promise<Answer> {
-    const next = this.#acts.then(() => (ask.kind === 'check-left' ? this.#check(ask) : this.#take(ask)));
-    this.#acts = next.catch(() => undefined);
-    return next;
+    return this.#acts.do(() => (ask.kind === 'check-left' ? this.#check(ask) : this.#take(ask)));
   }
 
   async #check({ wish }: Ask & { kind: 'check-left' }): Promise<Answer> {

@@ -1,6 +1,7 @@
 import { statfs } from 'node:fs/promises';
 import type Docker from 'dockerode';
 import { diskOf } from '../disk-use.ts';
+import { InTurn } from '../in-turn.ts';
 import type { Log } from '../log.ts';
 import { showBytes, showDuration } from '../settings/quantities.ts';
 import { withLimit } from './docker-engine.ts';
@@ -44,7 +45,7 @@ export class DockerImages {
   readonly #options: ImageOptions;
   /** By run: images between the look at them and the container that is made of them. */
   readonly #held = new Map<string, Set<string>>();
-  #turn: Promise<unknown> = Promise.resolve();
+  readonly #turn = new InTurn();
   #tidying: Promise<void> | null = null;
   #tidiedAt = Number.NEGATIVE_INFINITY;
 
@@ -55,7 +56,7 @@ export class DockerImages {
 
   /** A look at an image; what it finds stays until `release`. Never in the middle of a removal. */
   find<T extends { id: string }>(run: string, look: () => Promise<T | null>): Promise<T | null> {
-    return this.#alone(async () => {
+    return this.#turn.do(async () => {
       const found = await look();
       if (found) this.#held.set(run, (this.#held.get(run) ?? new Set()).add(found.id));
       return found;
@@ -121,7 +122,7 @@ export class DockerImages {
 
   /** Its size; null when somebody needs it. By its names, without force: the engine itself refuses what a container uses. */
   #remove(docker: Docker, id: string, names: readonly string[]): Promise<number | null> {
-    return this.#alone(async () => {
+    return this.#turn.do(async () => {
       if ([...this.#held.values()].some((held) => held.has(id))) return null;
       const [containers, images] = await Promise.all([
         withLimit(docker.listContainers({ all: true }), callMs),
@@ -139,13 +140,6 @@ export class DockerImages {
         await withLimit(docker.getImage(name).remove({ force: false }), removeMs);
       return image.Size;
     });
-  }
-
-  /** One at a time. */
-  #alone<T>(work: () => Promise<T>): Promise<T> {
-    const mine = this.#turn.then(work);
-    this.#turn = mine.catch(() => undefined);
-    return mine;
   }
 
   async #disk(docker: Docker): Promise<ImageDisk | null> {

@@ -2,6 +2,7 @@ import { sentenceOf } from '../../../protocol/errors.ts';
 import { asSentence } from '../../../protocol/ids.ts';
 import type { VaultSeen } from '../../../protocol/report.ts';
 import type { Clock } from '../../clock.ts';
+import { InTurn } from '../../in-turn.ts';
 import type { Log } from '../../log.ts';
 import { withFix } from '../with-fix.ts';
 import type { Say } from './backup-run.ts';
@@ -19,7 +20,7 @@ export class VaultWork {
   #work: Promise<void> | null = null;
   #faults = 0;
   #notBefore = 0;
-  #naming: Promise<unknown> = Promise.resolve();
+  readonly #naming = new InTurn();
   doing: Doing | null = null;
   problem: string | null = null;
 
@@ -77,9 +78,7 @@ export class VaultWork {
 
   /** One after the other: of two people at once the second finds what the first has done. */
   inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const done = this.#naming.then(work);
-    this.#naming = done.catch(() => undefined);
-    return done;
+    return this.#naming.do(work);
   }
 
   /** Nobody is told of it: what an agent that was killed has left goes away. */

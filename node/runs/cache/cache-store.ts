@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { lstat, mkdir, open, readdir, rename, rm, statfs, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { diskOf } from '../../disk-use.ts';
+import { InTurn } from '../../in-turn.ts';
 import type { Log } from '../../log.ts';
 import { showBytes } from '../../settings/quantities.ts';
 import { places } from '../../store/home.ts';
@@ -59,7 +60,7 @@ export class CacheStore {
   readonly #folder: string;
   readonly #incoming: string;
   #looking: NodeJS.Timeout | null = null;
-  #turn: Promise<unknown> = Promise.resolve();
+  readonly #turn = new InTurn();
   #count = 0;
 
   constructor(options: CacheStoreOptions) {
@@ -170,7 +171,7 @@ export class CacheStore {
 
   /** Removes what nothing used for long, what is beyond the limit, and what the home's disk has no room for. */
   thin(): Promise<void> {
-    return this.#alone(async () => {
+    return this.#turn.do(async () => {
       const room = await roomIn(this.#options.home).catch(() => 0);
       const gone = await this.#remove(Math.max(0, -room));
       if (gone.length === 0) return;
@@ -183,7 +184,7 @@ export class CacheStore {
 
   /** The home's disk is full: at least so much is given back, the longest unused first. Bytes that came back. */
   giveBack(bytes: number): Promise<number> {
-    return this.#alone(async () => {
+    return this.#turn.do(async () => {
       const gone = await this.#remove(bytes);
       const back = gone.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
       if (gone.length > 0)
@@ -205,7 +206,7 @@ export class CacheStore {
 
   /** Of a project by its path at GitLab, null: of all. What runs reads on from what it has opened. */
   clear(project: string | null): Promise<{ count: number; bytes: number }> {
-    return this.#alone(async () => {
+    return this.#turn.do(async () => {
       let count = 0;
       let bytes = 0;
       for (const kept of await this.list()) {
@@ -234,13 +235,6 @@ export class CacheStore {
         if (stat?.isFile()) facts.push({ file, sizeBytes: stat.size, usedAt: stat.mtimeMs });
       }
     return facts;
-  }
-
-  /** One at a time. */
-  #alone<T>(work: () => Promise<T>): Promise<T> {
-    const mine = this.#turn.then(work);
-    this.#turn = mine.catch(() => undefined);
-    return mine;
   }
 }
 
