@@ -7,4 +7,9 @@ export class InTurn {
     this.#last = mine.catch(() => undefined);
     return mine;
   }
+
+  /** All that was asked for until now has ended. */
+  async over(): Promise<void> {
+    await this.#last;
+  }
 }

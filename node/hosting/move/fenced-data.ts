@@ -10,6 +10,7 @@ import type { Hosting } from '../../../scheduler/hosting/hosted-edits.ts';
 import { span } from '../../../scheduler/phrases.ts';
 import { execCleanly } from '../../clean-spawn.ts';
 import type { Clock } from '../../clock.ts';
+import { InTurn } from '../../in-turn.ts';
 import type { Log } from '../../log.ts';
 import { showBytes } from '../../settings/quantities.ts';
 import type { PlaceAt } from '../place-choice.ts';
@@ -61,7 +62,7 @@ export class FencedData {
   readonly #compared = new ComparedPages();
   #stopped = new AbortController();
   /** One thing at a time. */
-  #acts: Promise<unknown> = Promise.resolve();
+  readonly #acts = new InTurn();
   #measuring: Promise<void> | null = null;
 
   constructor(options: FencedOptions) {
@@ -71,7 +72,7 @@ export class FencedData {
   /** What lies there is about to be closed: what is under way ends. */
   async end(): Promise<void> {
     this.#stopped.abort();
-    await Promise.all([this.#acts, this.#measuring]);
+    await Promise.all([this.#acts.over(), this.#measuring]);
     this.#stopped = new AbortController();
   }
 
@@ -157,12 +158,10 @@ export class FencedData {
   #inTurn<T>(act: (signal: AbortSignal) => Promise<T>): Promise<T> {
     this.#requireIdle();
     const { signal } = this.#stopped;
-    const next = this.#acts.then(() => {
+    return this.#acts.do(() => {
       signal.throwIfAborted();
       return act(signal);
     });
-    this.#acts = next.catch(() => undefined);
-    return next;
   }
 
   #requireIdle(): void {

@@ -5,6 +5,7 @@ import type { ProtectedSeen } from '../../../protocol/report.ts';
 import { newestOf, roundText } from '../../../protocol/round-name.ts';
 import type { Pressure } from '../../../scheduler/hosting/copies/thinning.ts';
 import type { Clock } from '../../clock.ts';
+import { InTurn } from '../../in-turn.ts';
 import type { Log } from '../../log.ts';
 import { showBytes } from '../../settings/quantities.ts';
 import { ownersReserve } from '../place-choice.ts';
@@ -43,7 +44,7 @@ export class ProtectHistory {
   #problem: string | null = null;
   readonly #pins = new Set<string>();
   /** One thing at a time. */
-  #acts: Promise<unknown> = Promise.resolve();
+  readonly #acts = new InTurn();
   #isBusy = false;
 
   constructor({ clock, log }: { clock: Pick<Clock, 'bootMs'>; log: Pick<Log, 'info' | 'warn'> }) {
@@ -56,7 +57,8 @@ export class ProtectHistory {
     if (of === null || about === null || this.#isBusy || this.#clock.bootMs() < this.#dueMs) return;
     this.#isBusy = true;
     this.#dueMs = this.#clock.bootMs() + timings.everyMs;
-    void this.#act(() => this.#next(of, about))
+    void this.#acts
+      .do(() => this.#next(of, about))
       .then(
         () => {
           this.#problem = null;
@@ -74,8 +76,8 @@ export class ProtectHistory {
   }
 
   /** What is under way ends by itself: each step of it is short. */
-  async stop(): Promise<void> {
-    await this.#acts;
+  stop(): Promise<void> {
+    return this.#acts.over();
   }
 
   /** Whether the owner has room enough for one more. */
@@ -89,7 +91,7 @@ export class ProtectHistory {
     let pinned: string | null = null;
     return {
       take: () =>
-        this.#act(async () => {
+        this.#acts.do(async () => {
           const one = await this.#take(of, about);
           pinned = roundText(one.name);
           this.#pins.add(pinned);
@@ -119,12 +121,6 @@ export class ProtectHistory {
         problem,
       },
     };
-  }
-
-  #act<T>(act: () => Promise<T>): Promise<T> {
-    const next = this.#acts.then(act);
-    this.#acts = next.catch(() => undefined);
-    return next;
   }
 
   async #next(of: HistoryOf, about: About): Promise<void> {
