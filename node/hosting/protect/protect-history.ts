@@ -53,8 +53,8 @@ export class ProtectHistory {
   }
 
   /** Now and then. Never throws: what fails is told, and tried again. */
-  look(of: HistoryOf | null, about: About | null): void {
-    if (of === null || about === null || this.#isBusy || this.#clock.bootMs() < this.#dueMs) return;
+  look(of: HistoryOf, about: About): void {
+    if (this.#isBusy || this.#clock.bootMs() < this.#dueMs) return;
     this.#isBusy = true;
     this.#dueMs = this.#clock.bootMs() + timings.everyMs;
     void this.#acts
