@@ -10,6 +10,16 @@ export function heardGitVersion(text: string): void {
   isOldGit = major > 0 && (major < 2 || (major === 2 && minor < 37));
 }
 
+/** As git reads them from its environment: what stands among arguments everybody on the machine may read. */
+export const settingsInEnv = (settings: readonly (readonly [key: string, value: string])[]): Record<string, string> =>
+  Object.fromEntries([
+    ['GIT_CONFIG_COUNT', String(settings.length)],
+    ...settings.flatMap(([key, value], index) => [
+      [`GIT_CONFIG_KEY_${index}`, key],
+      [`GIT_CONFIG_VALUE_${index}`, value],
+    ]),
+  ]);
+
 interface GitWay {
   settings: [string, string][];
   env: NodeJS.ProcessEnv;

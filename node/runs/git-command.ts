@@ -1,6 +1,6 @@
 import { setPriority } from 'node:os';
 import { spawnClean } from '../clean-spawn.ts';
-import { gitWayTo } from '../git-way.ts';
+import { gitWayTo, settingsInEnv } from '../git-way.ts';
 import { spawnAside } from '../starter/starter.ts';
 
 /** One call of the machine's git: nobody's settings, no questions, an end that does not depend on git's good will. */
@@ -66,15 +66,11 @@ function withSettings(settings: readonly (readonly [string, string])[]): Record<
     GIT_CONFIG_NOSYSTEM: '1',
     GIT_TERMINAL_PROMPT: '0',
     GIT_ASKPASS: 'true',
-    GIT_CONFIG_COUNT: String(settings.length),
+    ...settingsInEnv(settings),
   };
   // Without a name of its own git asks DNS for one, and stands 20 s where no DNS answers.
   for (const who of ['AUTHOR', 'COMMITTER'])
     Object.assign(env, { [`GIT_${who}_NAME`]: 'autogit-node', [`GIT_${who}_EMAIL`]: 'autogit-node@localhost' });
-  for (const [index, [key, value]] of settings.entries()) {
-    env[`GIT_CONFIG_KEY_${index}`] = key;
-    env[`GIT_CONFIG_VALUE_${index}`] = value;
-  }
   return env;
 }
 

@@ -1,5 +1,5 @@
 import { AutogitError, sentenceOf } from '../../../protocol/errors.ts';
-import { gitWayTo } from '../../git-way.ts';
+import { gitWayTo, settingsInEnv } from '../../git-way.ts';
 import { BorrowedRepository } from './borrowed-repository.ts';
 import { isObjectId, isPushed, type RefMap, refChanges } from './ref-maps.ts';
 
@@ -45,24 +45,17 @@ export async function pushAll(
   }
 }
 
-/** By git's own environment: what stands among arguments everybody on the machine may read. Sent elsewhere it would be another's. */
+/** By git's own environment. Sent elsewhere it would be another's. */
 function opening({ url, token }: GitDoor): NodeJS.ProcessEnv {
   const way = gitWayTo(url);
-  const settings: [string, string][] = [
+  const settings = [
     ['http.extraHeader', `Authorization: Basic ${Buffer.from(`oauth2:${token}`).toString('base64')}`],
     ['http.followRedirects', 'false'],
     ['http.lowSpeedLimit', '1'],
     ['http.lowSpeedTime', String(stillSeconds)],
     ...way.settings,
-  ];
-  const called = Object.fromEntries([
-    ['GIT_CONFIG_COUNT', String(settings.length)],
-    ...settings.flatMap(([key, value], index) => [
-      [`GIT_CONFIG_KEY_${index}`, key],
-      [`GIT_CONFIG_VALUE_${index}`, value],
-    ]),
-  ]);
-  return { ...way.env, ...called };
+  ] as const;
+  return { ...way.env, ...settingsInEnv(settings) };
 }
 
 const remoteRefs = (said: string): RefMap =>
