@@ -3,7 +3,7 @@ import { AutogitError } from '../protocol/errors.ts';
 import { limits } from '../protocol/limits.ts';
 import type { QueuedJob } from '../protocol/queued-job.ts';
 import { apiOf, refusalOf } from './gitlab-runner.ts';
-import { type CallReply, call, headerOf, isHtml, reasonOf } from './http-call.ts';
+import { type CallReply, call, headerOf, isHtml, isMissing, jsonOf, mayWorkLater, reasonOf } from './http-call.ts';
 
 interface Queue {
   jobs: QueuedJob[];
@@ -200,8 +200,7 @@ export class AdminDoor {
       throw new AutogitError('gitlab-answer', `GitLab sends ${what} elsewhere (HTTP ${status})`, {
         hint: `connect with the address that it names: ${headerOf(headers, 'location') ?? 'unknown'}`,
       });
-    const isAway = status >= 500 || status === 429 || isHtml(headers);
-    throw new AutogitError(isAway ? 'gitlab-unreachable' : 'gitlab-answer', refusalOf(what, reply));
+    throw new AutogitError(mayWorkLater(reply) ? 'gitlab-unreachable' : 'gitlab-answer', refusalOf(what, reply));
   }
 }
 
@@ -237,7 +236,7 @@ export function createGitlabAdmin(options: GitlabAdminOptions): GitlabAdmin {
       }),
     deleteRunner: async (id) => {
       const reply = await door.raw('DELETE', `/runners/${id}`);
-      if (reply.status !== 404 || isHtml(reply.headers)) door.requireSuccess('the removal of a runner', reply);
+      if (!isMissing(reply)) door.requireSuccess('the removal of a runner', reply);
     },
     listOurRunners: (prefix) => listOurRunners(door, prefix),
     runningJobs: (runner, status = 'running') => runningJobs(door, runner, status),
@@ -283,7 +282,7 @@ async function readQueue(door: AdminDoor, limit: number, knows: { canceling: boo
     });
     const Errors = z.object({ errors: z.array(z.object({ message: z.string() })).min(1) });
     door.requireSuccess('the queue', reply);
-    const failed = Errors.safeParse(safeJson(reply.body));
+    const failed = Errors.safeParse(jsonOf(reply.body));
     if (failed.success && knows.canceling && /canceling/i.test(failed.data.errors[0]?.message ?? '')) {
       knows.canceling = false;
       return readQueue(door, limit, knows);
@@ -312,14 +311,6 @@ async function readQueue(door: AdminDoor, limit: number, knows: { canceling: boo
     before = info.startCursor;
   }
   return { jobs: [...jobs.values()], complete: false, canceling };
-}
-
-function safeJson(body: Buffer): unknown {
-  try {
-    return JSON.parse(body.toString('utf8'));
-  } catch {
-    return null;
-  }
 }
 
 async function listOurRunners(door: AdminDoor, prefix: string): Promise<OurRunner[]> {

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { AutogitError } from '../protocol/errors.ts';
 import { AdminDoor } from './gitlab-admin.ts';
-import { isHtml } from './http-call.ts';
+import { isHtml, isMissing } from './http-call.ts';
 
 const Listed = z.array(z.object({ id: z.int().positive(), url: z.string() }));
 const pageSize = 100;
@@ -31,7 +31,7 @@ export class GitlabHooks {
     for (let page = 1; page <= pagesMost; page++) {
       const path = `/projects/${project}/hooks?per_page=${pageSize}&page=${page}`;
       const reply = await this.#door.raw('GET', path);
-      if (reply.status === 404 && !isHtml(reply.headers)) return null;
+      if (isMissing(reply)) return null;
       const some = this.#door.parse(Listed, 'the hooks of a project', reply);
       found.push(...some);
       if (some.length < pageSize) break;
@@ -69,7 +69,7 @@ export class GitlabHooks {
   /** Gone already is fine. */
   async remove(project: number, hook: number): Promise<void> {
     const reply = await this.#door.raw('DELETE', `/projects/${project}/hooks/${hook}`);
-    if (reply.status !== 404 || isHtml(reply.headers)) this.#door.requireSuccess('the removal of a webhook', reply);
+    if (!isMissing(reply)) this.#door.requireSuccess('the removal of a webhook', reply);
   }
 
   /** Lets hooks go to that one place of the local network; all else that is allowed stays as it is. */

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { AdminDoor } from './gitlab-admin.ts';
-import { isHtml } from './http-call.ts';
+import { isMissing } from './http-call.ts';
 
 const Basic = z.object({ id: z.int().positive(), path_with_namespace: z.string().max(1024) });
 const Whole = Basic.extend({ path: z.string(), namespace: z.object({ id: z.int().positive() }) });
@@ -21,7 +21,7 @@ export class GitlabProjects {
   async find(name: number | string): Promise<Whole | null> {
     const path = `/projects/${encodeURIComponent(name)}`;
     const reply = await this.#door.raw('GET', path);
-    return reply.status === 404 && !isHtml(reply.headers) ? null : this.#door.parse(Whole, path, reply);
+    return isMissing(reply) ? null : this.#door.parse(Whole, path, reply);
   }
 
   /**

@@ -1,7 +1,17 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { z } from 'zod';
 import { AutogitError } from '../protocol/errors.ts';
-import { CallFailure, type CallReply, call, headerOf, isHtml, isJson, reasonOf, retryAfterMs } from './http-call.ts';
+import {
+  CallFailure,
+  type CallReply,
+  call,
+  headerOf,
+  isHtml,
+  isJson,
+  mayWorkLater,
+  reasonOf,
+  retryAfterMs,
+} from './http-call.ts';
 import { JobPayload } from './payload.ts';
 import type { TraceAnswer } from './trace.ts';
 
@@ -288,9 +298,8 @@ export async function verifyRunner(url: string, token: string, systemId: string,
     throw new AutogitError('gitlab-unreachable', `GitLab at ${url} does not answer: ${reasonOf(cause)}`, { cause });
   }
   if (reply.status === 200) return;
-  const isAway = isHtml(reply.headers) || reply.status >= 500 || reply.status === 429;
   const isRefused = reply.status === 403 || reply.status === 422;
-  const code = isAway ? 'gitlab-unreachable' : isRefused ? 'gitlab-refused' : 'gitlab-answer';
+  const code = mayWorkLater(reply) ? 'gitlab-unreachable' : isRefused ? 'gitlab-refused' : 'gitlab-answer';
   throw new AutogitError(code, refusalOf('the check of a runner token', reply));
 }
 

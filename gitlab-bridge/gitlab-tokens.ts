@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { AutogitError } from '../protocol/errors.ts';
 import { apiOf, refusalOf } from './gitlab-runner.ts';
-import { type CallReply, call, isHtml, reasonOf } from './http-call.ts';
+import { type CallReply, call, isHtml, jsonOf, mayWorkLater, reasonOf } from './http-call.ts';
 
 export interface TokenHolder {
   url: string;
@@ -66,19 +66,9 @@ async function ask<S extends z.ZodType>(
       cause,
     });
   }
-  if (reply.status < 200 || reply.status > 299 || isHtml(reply.headers)) {
-    const isAway = reply.status >= 500 || reply.status === 429 || isHtml(reply.headers);
-    throw new AutogitError(isAway ? 'gitlab-unreachable' : 'gitlab-refused', refusalOf(what, reply));
-  }
+  if (reply.status < 200 || reply.status > 299 || isHtml(reply.headers))
+    throw new AutogitError(mayWorkLater(reply) ? 'gitlab-unreachable' : 'gitlab-refused', refusalOf(what, reply));
   const parsed = schema.safeParse(jsonOf(reply.body));
   if (!parsed.success) throw new AutogitError('gitlab-answer', `GitLab answered ${what} in another form`);
   return parsed.data;
-}
-
-function jsonOf(body: Buffer): unknown {
-  try {
-    return JSON.parse(body.toString('utf8'));
-  } catch {
-    return null;
-  }
 }

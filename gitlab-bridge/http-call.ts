@@ -213,6 +213,23 @@ export function isHtml(headers: IncomingHttpHeaders): boolean {
   return /^text\/html\b/i.test(headerOf(headers, 'content-type') ?? '');
 }
 
+/** The same may work later: a GitLab that is overloaded or starts, or the page of a proxy in front of it. */
+export const mayWorkLater = ({ status, headers }: Pick<CallReply, 'status' | 'headers'>): boolean =>
+  status >= 500 || status === 429 || isHtml(headers);
+
+/** GitLab itself says that there is none of that, or none that the caller may see. */
+export const isMissing = ({ status, headers }: Pick<CallReply, 'status' | 'headers'>): boolean =>
+  status === 404 && !isHtml(headers);
+
+/** Null for what is no JSON. */
+export function jsonOf(body: Buffer): unknown {
+  try {
+    return JSON.parse(body.toString('utf8'));
+  } catch {
+    return null;
+  }
+}
+
 /** What `Retry-After` asks for, in seconds or as a date; null without one. At most an hour: nobody means more. */
 export function retryAfterMs(headers: IncomingHttpHeaders): number | null {
   const text = headerOf(headers, 'retry-after')?.trim() ?? '';

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { z } from 'zod';
-import { call, headerOf, isHtml, openCall, reasonOf } from './http-call.ts';
+import { call, headerOf, isHtml, jsonOf, mayWorkLater, openCall, reasonOf } from './http-call.ts';
 
 /** Git LFS as GitLab serves it: the batch API, and basic transfers (git-lfs, docs/api/batch.md). Only downloads. */
 export interface LfsObject {
@@ -50,7 +50,7 @@ export const lfsBatchSize = 100;
 const media = 'application/vnd.git-lfs+json';
 const timeoutMs = 60_000;
 
-/** Throws Error in words; `isAway` on it where the same may work later. */
+/** In words. `isAway`: the same may work later. */
 export class LfsFailure extends Error {
   override readonly name = 'LfsFailure';
   readonly isAway: boolean;
@@ -79,7 +79,7 @@ export async function lfsPlaces(
       status === 404 || status === 501
         ? 'GitLab has no LFS for this project (HTTP 404): switch it on in its settings, or on the instance'
         : `GitLab refuses the list of LFS files (HTTP ${status})`,
-      status >= 500 || status === 429 || isHtml(reply.headers),
+      mayWorkLater(reply),
     );
   const parsed = Batch.safeParse(jsonOf(reply.body));
   if (!parsed.success) throw new LfsFailure('GitLab answers about LFS files what is no list of them', false);
@@ -123,22 +123,11 @@ export async function openLfs({ href, headers }: LfsPlace, signal: AbortSignal):
     reply.body.destroy();
     const location = headerOf(reply.headers, 'location');
     if (![301, 302, 303, 307, 308].includes(reply.status) || !location || !URL.canParse(location, url))
-      throw new LfsFailure(
-        `HTTP ${reply.status}`,
-        reply.status >= 500 || reply.status === 429 || isHtml(reply.headers),
-      );
+      throw new LfsFailure(`HTTP ${reply.status}`, mayWorkLater(reply));
     const next = new URL(location, url);
     if (next.protocol !== 'http:' && next.protocol !== 'https:') break;
     if (next.origin !== new URL(url).origin) sent = {};
     url = next.href;
   }
   throw new LfsFailure('GitLab redirects in circles', false);
-}
-
-function jsonOf(body: Buffer): unknown {
-  try {
-    return JSON.parse(body.toString('utf8'));
-  } catch {
-    return null;
-  }
 }
