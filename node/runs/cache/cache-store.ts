@@ -100,8 +100,7 @@ export class CacheStore {
 
   /** Of a file of ours, without reading all of it; null when there is none that can be read. */
   async factsAt(path: string): Promise<{ savedAt: number; sizeBytes: number; method: CacheHead['method'] } | null> {
-    const found = await OpenCache.at(path).catch(() => null);
-    await found?.close();
+    const found = await glanceAt(path);
     return found && { savedAt: found.head.savedAt, sizeBytes: found.sizeBytes, method: found.head.method };
   }
 
@@ -123,8 +122,7 @@ export class CacheStore {
 
   /** Of what is kept under a key: what was packed, without reading it; null when there is none that can be read. */
   async contentOf(owner: CacheOwner, key: string): Promise<string | null> {
-    const found = await OpenCache.at(this.fileOf(owner, key)).catch(() => null);
-    await found?.close();
+    const found = await glanceAt(this.fileOf(owner, key));
     return found?.head.key === key ? found.tail.content : null;
   }
 
@@ -197,7 +195,7 @@ export class CacheStore {
   async list(): Promise<KeptCache[]> {
     const kept: KeptCache[] = [];
     for (const facts of await this.#facts()) {
-      const head = await headOf(facts.file);
+      const head = (await glanceAt(facts.file))?.head;
       if (head) kept.push({ ...facts, key: head.key, project: head.project, savedAt: head.savedAt });
       else kept.push({ ...facts, key: '', project: '', savedAt: facts.usedAt });
     }
@@ -238,10 +236,11 @@ export class CacheStore {
   }
 }
 
-async function headOf(path: string): Promise<CacheHead | null> {
+/** What it says of itself, closed again; null when there is none that can be read. */
+async function glanceAt(path: string): Promise<Pick<OpenCache, 'head' | 'tail' | 'sizeBytes'> | null> {
   const found = await OpenCache.at(path).catch(() => null);
   await found?.close();
-  return found?.head ?? null;
+  return found;
 }
 
 const names = (folder: string): Promise<string[]> =>
