@@ -3,7 +3,7 @@ import type { ArtifactUpload } from '../../gitlab-bridge/artifact-transfer.ts';
 import type { JobArtifact } from '../../gitlab-bridge/payload.ts';
 import type { Workspace } from '../ports.ts';
 import type { Packed } from './artifact-pack.ts';
-import { packAside } from './packing.ts';
+import { packAside, sourceOf } from './packing.ts';
 
 /** What was collected: null `upload` when nothing matched. `said`: lines for the trace. */
 interface Collected {
@@ -21,14 +21,10 @@ export async function collectArtifact(
   const asked = artifact.artifact_format;
   const format = asked === 'gzip' || asked === 'raw' ? asked : 'zip';
   const type = artifact.artifact_type || 'archive';
-  const source = {
-    list: (roots: string[]) => workspace.listFiles(roots),
-    read: (names: Uint8Array, roots: string[]) => workspace.readFiles(names, roots),
-  };
   const { paths, exclude } = artifact;
   const isUntracked = artifact.untracked === true;
   const request = { paths, exclude, isUntracked, format, projectDir: workspace.projectDir, file, limitBytes } as const;
-  const packed = await packAside(source, { ...request, paths: [...paths], exclude: [...exclude] }, signal);
+  const packed = await packAside(sourceOf(workspace), { ...request, paths: [...paths], exclude: [...exclude] }, signal);
   if (packed.count === 0) return { upload: null, said: packed.said };
   const name = artifact.name || (format === 'zip' ? 'artifacts' : type);
   const filename = format === 'zip' ? `${name}.zip` : format === 'gzip' ? `${name}.gz` : name;

@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
-import type { TreeRead } from '../ports.ts';
+import type { TreeRead, Workspace } from '../ports.ts';
 import { type FileSource, type Packed, type PackRequest, packArtifact } from './artifact-pack.ts';
 import type { FromThread, ToThread } from './pack-thread-messages.ts';
 import { PackProblem } from './spool-file.ts';
@@ -8,6 +8,12 @@ import { PackProblem } from './spool-file.ts';
 declare const __PACK_THREAD__: string | undefined;
 /** The thread's own program, as deploy/bundle.mjs built it; where the agent runs from its sources there is none. */
 const program: string | null = typeof __PACK_THREAD__ === 'string' ? __PACK_THREAD__ : null;
+
+/** The files of a job's place. */
+export const sourceOf = (workspace: Workspace): FileSource => ({
+  list: (roots) => workspace.listFiles(roots),
+  read: (names, roots) => workspace.readFiles(names, roots),
+});
 
 /** Packs in a thread of its own; ends it, and everything that it reads, when the signal says so. */
 export async function packAside(source: FileSource, request: PackRequest, signal: AbortSignal): Promise<Packed> {

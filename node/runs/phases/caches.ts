@@ -18,7 +18,7 @@ import type { OpenCache } from '../cache/cache-file.ts';
 import { type CacheOwner, cacheNames } from '../cache/cache-store.ts';
 import { methodOf } from '../cache/cache-writer.ts';
 import { good, warning } from '../job-script.ts';
-import { packAside } from '../packing.ts';
+import { packAside, sourceOf } from '../packing.ts';
 import { placeOf, type RunContext, section } from '../run-context.ts';
 import { abandonMs } from '../run-ending.ts';
 import { RunFailed } from '../run-errors.ts';
@@ -202,13 +202,8 @@ async function pack(
     project: run.record.run.project,
     ref: (git_info?.ref ?? job_info.name ?? '').slice(0, 1024),
   };
-  const source = {
-    list: (roots: string[]) => workspace.listFiles(roots),
-    read: (names: Uint8Array, roots: string[]) => workspace.readFiles(names, roots),
-  };
-  const request = { paths, exclude: [], isUntracked, format: 'cache', cache: { head, level } } as const;
-  const { projectDir } = workspace;
-  const packed = await packAside(source, { ...request, paths, exclude: [], projectDir, file, limitBytes }, signal);
+  const how = { format: 'cache', cache: { head, level }, projectDir: workspace.projectDir, file, limitBytes } as const;
+  const packed = await packAside(sourceOf(workspace), { paths, exclude: [], isUntracked, ...how }, signal);
   for (const { text, isWarning } of packed.said) trace.say(isWarning ? warning(text) : `${text}\n`);
   if (packed.tail === undefined || packed.count === 0) return trace.say(warning('No files to cache.'));
   if ((await caches.contentOf(owner, key)) === packed.tail.content) {
