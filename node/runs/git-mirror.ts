@@ -11,14 +11,21 @@ const damageShapes = /bad object|corrupt|loose object|not a git repository|unabl
 /** A repository with long names of commits is one of SHA-256. */
 export const objectFormat = (sha: string): string => `--object-format=${sha.length === 64 ? 'sha256' : 'sha1'}`;
 
-export const refspecsOf = ({ refspecs, ref }: SourcesSpec): string[] =>
+const refspecsOf = ({ refspecs, ref }: SourcesSpec): string[] =>
   refspecs.length > 0 ? refspecs : [`+refs/heads/${ref}:refs/remotes/origin/${ref}`];
 
 /** What a refspec writes. */
-export const targetOf = (refspec: string): string | null => {
+const targetOf = (refspec: string): string | null => {
   const target = refspec.replace(/^\+/, '').split(':')[1] ?? '';
   return target.startsWith('refs/') ? target : null;
 };
+
+/** What a tree fetches of a mirror beside its commit: what the mirror holds under the refspecs' right sides, under the same names. */
+export const treeRefspecs = (spec: SourcesSpec): string[] =>
+  refspecsOf(spec).flatMap((refspec) => {
+    const target = targetOf(refspec);
+    return target === null ? [] : [`+${target}:${target}`];
+  });
 
 async function createMirror(mirror: string, sha: string, signal: AbortSignal): Promise<void> {
   await mkdir(mirror, { recursive: true, mode: 0o700 });

@@ -1,7 +1,7 @@
 import { appendFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { git, SourcesFailure } from './git-command.ts';
-import { hasCommit, objectFormat, refspecsOf, targetOf } from './git-mirror.ts';
+import { hasCommit, objectFormat, treeRefspecs } from './git-mirror.ts';
 import type { SourcesSpec } from './sources-spec.ts';
 
 /** The trees that jobs get, each with a `.git` of its own, made from mirrors before any job sees them. */
@@ -57,11 +57,7 @@ export async function checkOut(
   signal: AbortSignal,
 ): Promise<void> {
   await initTree(folder, spec.sha, signal);
-  // What the mirror holds under the refspecs' right sides is fetched under the same names, with the commit itself.
-  const targets = refspecsOf(spec)
-    .map(targetOf)
-    .filter((target) => target !== null)
-    .map((target) => `+${target}:${target}`);
+  const targets = treeRefspecs(spec);
   const { depth, sha, tags = 'follow' } = spec;
   try {
     await takeFrom(folder, { mirror, depth, tags, wanted: [sha, ...targets] }, signal);

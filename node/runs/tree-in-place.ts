@@ -1,7 +1,7 @@
 import { pipeline } from 'node:stream/promises';
 import type { KeptTree } from '../ports.ts';
 import { plain, SourcesFailure, serveMirror, treeEnvironment } from './git-command.ts';
-import { objectFormat, refspecsOf, targetOf } from './git-mirror.ts';
+import { objectFormat, treeRefspecs } from './git-mirror.ts';
 import { remoteConfig, tagFlags } from './git-tree.ts';
 import type { SourcesSpec } from './sources-spec.ts';
 
@@ -97,12 +97,9 @@ interface InPlace {
 export async function updateInPlace(tree: KeptTree, how: InPlace, signal: AbortSignal): Promise<string[]> {
   const { mirror, address, spec, cleanFlags } = how;
   const { sha, depth, tags = 'follow' } = spec;
-  const targets = refspecsOf(spec)
-    .map(targetOf)
-    .flatMap((target) => (target === null ? [] : [`+${target}:${target}`]));
   const checkedOut = spec.isCheckedOut === false ? '' : sha;
   const clean = tree.isLeft ? (cleanFlags ?? []).join(' ') : '';
-  const words = [...tagFlags[tags], 'file:///mirror', sha, ...targets];
+  const words = [...tagFlags[tags], 'file:///mirror', sha, ...treeRefspecs(spec)];
   const args = [treeConfig(sha, address), objectFormat(sha), checkedOut, String(depth), clean, ...words];
   const server = serveMirror(mirror);
   const gone = new Promise<void>((resolve) => {
@@ -120,7 +117,7 @@ export async function updateInPlace(tree: KeptTree, how: InPlace, signal: AbortS
     signal.throwIfAborted();
     const lines = said.split(/[\r\n]+/).flatMap((line) => (line.trim() === '' ? [] : [plain(line)]));
     if (code === badFlags)
-      throw new BadCleanFlags(`GIT_CLEAN_FLAGS are none that git clean knows: ${lines.find(Boolean) ?? ''}`, false);
+      throw new BadCleanFlags(`GIT_CLEAN_FLAGS are none that git clean knows: ${lines[0] ?? ''}`, false);
     if (code !== 0) throw new SourcesFailure(lines.slice(-3).join('; ') || `exit ${code}`, false);
     return lines;
   } finally {
