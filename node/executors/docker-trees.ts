@@ -13,7 +13,7 @@ import { statusOf } from './docker-engine.ts';
 import { framesOf } from './docker-files.ts';
 import { removeContainers } from './docker-removal.ts';
 import { ensureGitImage, gitLimits, gitSandbox } from './git-image.ts';
-import { lastOf } from './in-tree.ts';
+import { emptied, lastOf } from './in-tree.ts';
 import { KeptTrees, type TreeLimits, treesThatGo } from './kept-trees.ts';
 
 interface TreesOptions {
@@ -257,11 +257,7 @@ export class DockerTree implements KeptTree {
   async empty(): Promise<void> {
     const { uid, gid } = this.#user;
     const { signal } = new AbortController();
-    const { input, output, ended } = await this.#run(emptying, [`${uid}:${gid}`], {}, { uid: 0, gid: 0 }, signal);
-    input.end();
-    output.resume();
-    const { code, said } = await ended;
-    if (code !== 0) throw new AutogitError('executor-failed', `a tree cannot be emptied: ${said.trim()}`);
+    await emptied(await this.#run(emptying, [`${uid}:${gid}`], {}, { uid: 0, gid: 0 }, signal));
   }
 
   async forget(): Promise<void> {

@@ -1,3 +1,6 @@
+import { AutogitError } from '../../protocol/errors.ts';
+import type { InTree } from '../ports.ts';
+
 const mostTalk = 64 << 10;
 
 /** What comes of a stream, its end at least: it is read as it comes. */
@@ -7,4 +10,12 @@ export function lastOf(stream: NodeJS.ReadableStream): () => string {
     text = (text + data.toString()).slice(-mostTalk);
   });
   return () => text;
+}
+
+/** The end of a script that empties a tree. Throws `executor-failed`. */
+export async function emptied({ input, output, ended }: InTree): Promise<void> {
+  input.end();
+  output.resume();
+  const { code, said } = await ended;
+  if (code !== 0) throw new AutogitError('executor-failed', `a tree cannot be emptied: ${said.trim()}`);
 }

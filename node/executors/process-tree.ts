@@ -1,10 +1,9 @@
 import { relative } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { AutogitError } from '../../protocol/errors.ts';
 import { spawnClean } from '../clean-spawn.ts';
 import type { InTree, KeptTree } from '../ports.ts';
 import { spawnAside } from '../starter/starter.ts';
-import { lastOf } from './in-tree.ts';
+import { emptied, lastOf } from './in-tree.ts';
 import type { JobEnvironment, JobPaths } from './job-shell.ts';
 import type { TakenBuilds } from './process-builds.ts';
 import { dropTo, type JobUser, type RunFile, readRunFile, writeRunFile } from './run-file.ts';
@@ -71,11 +70,7 @@ export class ProcessTree implements KeptTree {
 
   async empty(): Promise<void> {
     const { signal } = new AbortController();
-    const { input, output, ended } = await this.run(emptying, [], {}, signal);
-    input.end();
-    output.resume();
-    const { code, said } = await ended;
-    if (code !== 0) throw new AutogitError('executor-failed', `a tree cannot be emptied: ${said.trim()}`);
+    await emptied(await this.run(emptying, [], {}, signal));
   }
 
   async forget(): Promise<void> {
