@@ -1,5 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { cgroupProcesses, freezerOfProcess, isCgroupFrozen } from './run-cgroup.ts';
+import { signalAll } from './run-processes.ts';
 
 /*
  * A command that an engine begins in a container whose group was frozen by file a moment before stands still in there, as the runtime's own
@@ -26,13 +27,7 @@ export function endStuckExecs(id: string): boolean {
   const group = groupNamed(id);
   if (group === null || !isCgroupFrozen(group)) return false;
   const stuck = cgroupProcesses(group).filter(({ pid }) => runtimes.test(said(`/proc/${pid}/comm`)));
-  for (const { pid } of stuck)
-    try {
-      process.kill(pid, 'SIGKILL');
-    } catch {
-      // Gone, or not ours to end.
-    }
-  return stuck.length > 0;
+  return signalAll(stuck, 'SIGKILL') > 0;
 }
 
 function said(file: string): string {
