@@ -4,7 +4,7 @@ import { isSilent, statusOf, withLimit } from './docker-engine.ts';
 import { groupOfContainer } from './run-cgroup.ts';
 
 /** A container that stands still while the engine starts it keeps every call about it waiting. */
-const inspectMs = 3000;
+export const inspectMs = 3000;
 
 /** The control group of a container, and its id, which stands in the path. */
 export interface KnownGroup {

@@ -9,7 +9,7 @@ import { containerName, createContainer, jobLimits, labels, sharedLimits } from 
 import { isSilent, startErrorCode, statusOf, withLimit } from './docker-engine.ts';
 import { DockerFreezing } from './docker-freezing.ts';
 import { removeRunBridges } from './docker-network.ts';
-import { groupLike, type KnownGroup, removeContainers } from './docker-removal.ts';
+import { groupLike, inspectMs, type KnownGroup, removeContainers } from './docker-removal.ts';
 import { groupOfContainer } from './run-cgroup.ts';
 import { howEnded, lookOf, openPorts, type Readiness } from './service-health.ts';
 import { followLog, lastLines, serviceLog } from './service-log.ts';
@@ -23,9 +23,6 @@ const linesShown = 100;
 
 /** An engine that does not answer in it keeps no job, whose script has ended, from its end. */
 const endedLookMs = 5000;
-
-/** A container that stands still while the engine starts it keeps every call about it waiting. */
-const inspectMs = 3000;
 
 /** Between the name of a job's container and the number of a service. */
 const besideName = '-svc-';
