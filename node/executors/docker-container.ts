@@ -143,6 +143,10 @@ interface ContainerPlan {
   tree?: { mount: Docker.MountSettings; labels: Record<string, string> };
 }
 
+/** A volume, as a container has it at a path. */
+export const volumeAt = (volume: string, path: string): Docker.MountSettings =>
+  ({ Type: 'volume', Source: volume, Target: path, ReadOnly: false }) as Docker.MountSettings;
+
 /** What every container of a job may do and use: each for itself, as with gitlab-runner. */
 export const jobLimits = (spec: Pick<ExecutorSpec, 'cpuMillis' | 'memoryBytes'>): HostConfig => ({
   CapDrop: ['NET_RAW', 'MKNOD', 'AUDIT_WRITE'],

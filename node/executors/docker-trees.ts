@@ -6,7 +6,7 @@ import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import type { Disk } from '../disk-use.ts';
 import type { Log } from '../log.ts';
 import type { ExecutorSpec, InTree, KeptTree, TreeWish } from '../ports.ts';
-import { containerName, labels } from './docker-container.ts';
+import { containerName, labels, volumeAt } from './docker-container.ts';
 import { diskOfVolume, volumeBytes } from './docker-disk.ts';
 import { removeContainer } from './docker-ending.ts';
 import { statusOf } from './docker-engine.ts';
@@ -66,7 +66,7 @@ export class DockerTrees {
       const docker = await this.#options.docker();
       const image = await ensureGitImage(docker);
       // Of an agent that was killed while git worked in it: its name would be taken, and it may still write.
-      const filters = { label: [...Object.entries(this.gitLabels(run))].map(([key, value]) => `${key}=${value}`) };
+      const filters = { label: pairs(this.gitLabels(run)) };
       const before = await docker.listContainers({ all: true, filters });
       await removeContainers(
         docker,
@@ -232,7 +232,7 @@ export class DockerTree implements KeptTree {
   options(projectDir: string): { mount: Docker.MountSettings; labels: Record<string, string> } {
     const { volume, wish } = this.#of;
     return {
-      mount: { Type: 'volume', Source: volume, Target: projectDir, ReadOnly: false } as Docker.MountSettings,
+      mount: volumeAt(volume, projectDir),
       labels: { [labels.tree]: wish.key, [labels.treeProject]: wish.project },
     };
   }
@@ -285,7 +285,7 @@ export class DockerTree implements KeptTree {
       ...gitSandbox(image, volume, user, limits),
       name: `${containerName(run)}-git-${++counter}`,
       Cmd: ['-c', script, 'sh', ...args],
-      Env: [...Object.entries({ ...environment, PATH: '/bin' })].map(([key, value]) => `${key}=${value}`),
+      Env: pairs({ ...environment, PATH: '/bin' }),
       Labels: store.gitLabels(run),
     });
     let gone = (): void => undefined;
@@ -336,6 +336,9 @@ export class DockerTree implements KeptTree {
     }
   }
 }
+
+const pairs = (named: Record<string, string>): string[] =>
+  Object.entries(named).map(([key, value]) => `${key}=${value}`);
 
 const drained = (stream: NodeJS.EventEmitter, event = 'drain'): Promise<void> =>
   new Promise((resolve) => {

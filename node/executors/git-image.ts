@@ -6,7 +6,7 @@ import type { ContainerCreateOptions, HostConfig } from 'dockerode';
 import { AutogitError } from '../../protocol/errors.ts';
 import { execCleanly, findProgram } from '../clean-spawn.ts';
 import type { ExecutorSpec } from '../ports.ts';
-import { jobLimits, labels } from './docker-container.ts';
+import { jobLimits, labels, volumeAt } from './docker-container.ts';
 import { statusOf } from './docker-engine.ts';
 import { packFiles, plainName } from './tar-names.ts';
 
@@ -111,7 +111,7 @@ export const gitSandbox = (
     NetworkMode: 'none',
     ReadonlyRootfs: true,
     OomScoreAdj: 500,
-    Mounts: [{ Type: 'volume', Source: volume, Target: treeFolder, ReadOnly: false } as Docker.MountSettings],
+    Mounts: [volumeAt(volume, treeFolder)],
     LogConfig: { Type: 'none', Config: {} },
   },
 });
