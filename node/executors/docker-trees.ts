@@ -1,5 +1,4 @@
 import { PassThrough, type Readable } from 'node:stream';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type Docker from 'dockerode';
 import type { HostConfig } from 'dockerode';
 import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
@@ -14,7 +13,8 @@ import { framesOf } from './docker-files.ts';
 import { removeContainers } from './docker-removal.ts';
 import { ensureGitImage, gitLimits, gitSandbox } from './git-image.ts';
 import { emptied, lastOf } from './in-tree.ts';
-import { KeptTrees, type TreeLimits, treesThatGo } from './kept-trees.ts';
+import { KeptTrees, type TreeLimits } from './kept-trees.ts';
+import { TreeKeeper, untilFree } from './tree-keeper.ts';
 
 interface TreesOptions {
   node: string;
@@ -30,7 +30,6 @@ interface TreesOptions {
 
 type User = { uid: number; gid: number };
 
-const waitMs = 10_000;
 const measureMs = 120_000;
 
 const emptying = `rm -rf -- ./* ./.[!.]* ./..?*; chown "$1" .`;
@@ -41,13 +40,18 @@ export class DockerTrees {
   readonly #trees: KeptTrees;
   /** By key: the run that has it. */
   readonly #users = new Map<string, string>();
-  /** By key: a removal that goes on. */
-  readonly #removals = new Map<string, Promise<void>>();
+  readonly #keeper: TreeKeeper;
   #isTidying = false;
 
   constructor(options: TreesOptions) {
     this.#options = options;
     this.#trees = new KeptTrees(options.home, 'docker');
+    this.#keeper = new TreeKeeper({
+      ...options,
+      trees: this.#trees,
+      isTaken: (key) => this.#users.has(key),
+      remove: (key) => this.#removeVolume(key),
+    });
   }
 
   /** Null: the run's tree goes with its container. */
@@ -56,12 +60,10 @@ export class DockerTrees {
     const { home, isLocal, limits, log } = this.#options;
     if (!tree?.isKept || home === null || !isLocal || limits.limitBytes === 0) return null;
     if (tree.isOnlyLeft && this.#trees.get(tree.key) === null) return null;
-    // Jobs that run at once have each their own: who has this one has ended, and is about to give it back.
-    for (const until = performance.now() + waitMs; (this.#users.get(tree.key) ?? run) !== run; await sleep(10))
-      if (performance.now() > until || signal.aborted) return null;
+    if (!(await untilFree(() => (this.#users.get(tree.key) ?? run) !== run, signal))) return null;
+    // From here on nothing else removes it.
     this.#users.set(tree.key, run);
-    // From here on nothing else removes it; what had begun to before is waited for.
-    await this.#removals.get(tree.key)?.catch(() => undefined);
+    await this.#keeper.untilRemoved(tree.key);
     try {
       const docker = await this.#options.docker();
       const image = await ensureGitImage(docker);
@@ -74,7 +76,7 @@ export class DockerTrees {
       );
       const left = this.#trees.get(tree.key);
       const isLeft = left !== null && left.project === tree.project && !tree.isFresh;
-      if (!isLeft) await this.#remove(tree.key);
+      if (!isLeft) await this.#keeper.remove(tree.key);
       const [volume, Labels] = [this.#volume(tree.key), this.#labels(tree.key)];
       await docker.createVolume({ Name: volume, Labels });
       const limits = gitLimits(spec);
@@ -116,7 +118,7 @@ export class DockerTrees {
     // Given back already, by a try to remove the run that failed later: another run may have it by now.
     if (this.#users.get(key) !== run) return;
     if (owner) this.#trees.set(key, { project, ...owner, usedAt: this.#options.wallMs(), bytes: null });
-    else await this.#remove(key).catch(() => undefined);
+    else await this.#keeper.remove(key).catch(() => undefined);
     this.#users.delete(key);
     void this.tidy().catch(() => undefined);
   }
@@ -133,15 +135,12 @@ export class DockerTrees {
   }
 
   /** All that no run has now. False where there was none. */
-  async giveBack(): Promise<boolean> {
-    let count = 0;
-    for (const { key } of this.#trees.all()) if (!this.#users.has(key) && (await this.#isRemoved(key))) count++;
-    if (count > 0) this.#options.log.info(`removed the kept trees of ${count} projects`);
-    return count > 0;
+  giveBack(): Promise<boolean> {
+    return this.#keeper.giveBack();
   }
 
   async #tidy(): Promise<void> {
-    const { docker, node, limits, wallMs, log } = this.#options;
+    const { docker, node } = this.#options;
     const engine = await docker();
     const filters = { label: [`${labels.node}=${node}`, labels.tree] };
     const { Volumes } = await engine.listVolumes({ filters });
@@ -149,37 +148,11 @@ export class DockerTrees {
     for (const { Name, Mountpoint, Labels } of Volumes ?? []) {
       const key = Labels?.[labels.tree] ?? '';
       if (Name !== this.#volume(key) || this.#users.has(key)) continue;
-      const tree = this.#trees.get(key);
-      if (tree === null) await this.#isRemoved(key);
-      else if (tree.bytes === null) {
-        const bytes = await volumeBytes(engine, Name, Mountpoint, measureMs);
-        if (this.#trees.get(key)?.usedAt === tree.usedAt) this.#trees.set(key, { ...tree, bytes });
-      }
-      disk = await diskOfVolume(Mountpoint);
+      if (this.#trees.get(key) === null) await this.#keeper.isRemoved(key);
+      else await this.#keeper.measure(key, () => volumeBytes(engine, Name, Mountpoint, measureMs));
+      disk ??= await diskOfVolume(Mountpoint);
     }
-    const unused = this.#trees.all().filter(({ key }) => !this.#users.has(key));
-    for (const { key, because } of treesThatGo(unused, limits, disk, wallMs())) {
-      if (this.#users.has(key)) continue;
-      const project = this.#trees.get(key)?.project;
-      if (await this.#isRemoved(key)) log.info(`removed the kept tree of a project (${project}): ${because}`);
-    }
-  }
-
-  /** One that cannot be removed, such as one that a container of before still has, keeps none of the others. */
-  #isRemoved(key: string): Promise<boolean> {
-    return this.#remove(key).then(
-      () => true,
-      () => false,
-    );
-  }
-
-  #remove(key: string): Promise<void> {
-    this.#trees.delete(key);
-    const removal = this.#removeVolume(key).finally(() => {
-      if (this.#removals.get(key) === removal) this.#removals.delete(key);
-    });
-    this.#removals.set(key, removal);
-    return removal;
+    await this.#keeper.thin(disk);
   }
 
   async #removeVolume(key: string): Promise<void> {

@@ -1,14 +1,14 @@
 import { existsSync, lstatSync, rmSync, writeFileSync } from 'node:fs';
 import { chmod, mkdir, readdir, rename, statfs } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { type Disk, diskOf, usedBy } from '../disk-use.ts';
 import type { Log } from '../log.ts';
 import type { TreeWish } from '../ports.ts';
 import { spawnAside } from '../starter/starter.ts';
-import { KeptTrees, type TreeLimits, treeBytes, treesThatGo } from './kept-trees.ts';
+import { KeptTrees, type TreeLimits, treeBytes } from './kept-trees.ts';
 import { dropTo, type JobUser, ownerName, ownerOfBuilds as ownerOf } from './run-file.ts';
 import { runSlug } from './run-slug.ts';
+import { TreeKeeper, untilFree } from './tree-keeper.ts';
 import { exitOf, removeTree } from './tree-removal.ts';
 
 interface BuildsOptions {
@@ -37,7 +37,12 @@ const name = '.builds';
 const asideStart = 'left-';
 /** A tree of millions of files. */
 const measureMs = 120_000;
-const waitMs = 10_000;
+
+/** Null: the agent's own. */
+const idsOf = (user: JobUser | null): { uid: number; gid: number } => ({
+  uid: user?.uid ?? process.getuid?.() ?? 0,
+  gid: user?.gid ?? process.getgid?.() ?? 0,
+});
 
 const buildsPlaces = (workDir: string): string => join(workDir, name);
 export const isBuildsPlace = (folder: string): boolean => folder === name;
@@ -50,12 +55,17 @@ export const isBuildsPlace = (folder: string): boolean => folder === name;
 export class ProcessBuilds {
   readonly #options: BuildsOptions;
   readonly #trees: KeptTrees;
-  /** By key: a removal that goes on. */
-  readonly #removals = new Map<string, Promise<void>>();
+  readonly #keeper: TreeKeeper;
 
   constructor(options: BuildsOptions) {
     this.#options = options;
     this.#trees = new KeptTrees(options.home, 'process');
+    this.#keeper = new TreeKeeper({
+      ...options,
+      trees: this.#trees,
+      isTaken: (key) => this.#isTaken(key),
+      remove: (key) => this.#remove(join(this.#place(key), 'builds')),
+    });
   }
 
   /** Null: another run has it. `isLeft`: a job before left its tree there. */
@@ -68,16 +78,14 @@ export class ProcessBuilds {
     const { key, project } = wish;
     const place = this.#place(key);
     await mkdir(place, { recursive: true, mode: 0o700 });
-    const isOthers = (owner: string | null): boolean => owner !== null && owner !== runSlug(run) && this.#isRun(owner);
-    // Jobs that run at once have each their own: who has this one has ended, and is about to give it back.
-    for (const until = performance.now() + waitMs; isOthers(ownerOf(place)); await sleep(10))
-      if (performance.now() > until || signal.aborted) return null;
+    const isOthers = (): boolean => ownerOf(place) !== runSlug(run) && this.#isTaken(key);
+    if (!(await untilFree(isOthers, signal))) return null;
     const owner = ownerOf(place);
     // Of a run that nobody gave back: what it left half done may hold its variables.
     if (owner !== null) await this.#clear(key);
+    // From here on nothing else removes it.
     writeFileSync(join(place, ownerName), runSlug(run), { mode: 0o600 });
-    // From here on nothing else removes it; what had begun to before is waited for.
-    await this.#removals.get(key)?.catch(() => undefined);
+    await this.#keeper.untilRemoved(key);
     const folder = join(place, 'builds');
     const isLeft = await this.#isFor(wish, folder, user);
     if (!isLeft) await this.#clear(key);
@@ -93,8 +101,7 @@ export class ProcessBuilds {
   async #isFor({ key, project, isKept, isFresh }: TreeWish, folder: string, user: JobUser | null): Promise<boolean> {
     const tree = this.#trees.get(key);
     if (tree === null || !isKept || isFresh || tree.project !== project || !existsSync(folder)) return false;
-    const uid = user?.uid ?? process.getuid?.() ?? 0;
-    const gid = user?.gid ?? process.getgid?.() ?? 0;
+    const { uid, gid } = idsOf(user);
     if (tree.uid === uid && tree.gid === gid) return true;
     if (!user?.isAuto || tree.isAuto !== true) return false;
     // Only what was that uid's: a link to another's file, made where the kernel lets anybody, changes no owner.
@@ -116,12 +123,10 @@ export class ProcessBuilds {
     if (place !== this.#place(key)) return removeTree(place).catch(() => undefined);
     const isThere = isKept && (await onlyPath(folder, relative(folder, projectDir), user));
     await chmod(place, 0o700).catch(() => undefined);
-    if (!isThere) await this.#empty(key).catch(() => undefined);
+    if (!isThere) await this.#keeper.remove(key).catch(() => undefined);
     else {
-      const uid = user?.uid ?? process.getuid?.() ?? 0;
-      const gid = user?.gid ?? process.getgid?.() ?? 0;
       const usedAt = this.#options.wallMs();
-      this.#trees.set(key, { project, uid, gid, usedAt, bytes: null, ...(user?.isAuto && { isAuto: true }) });
+      this.#trees.set(key, { project, ...idsOf(user), usedAt, bytes: null, ...(user?.isAuto && { isAuto: true }) });
     }
     rmSync(join(place, ownerName), { force: true });
     void this.tidy().catch(() => undefined);
@@ -129,27 +134,18 @@ export class ProcessBuilds {
 
   /** Measures what is new, and removes what goes. */
   async tidy(): Promise<void> {
-    const { limits, wallMs, log, workDir } = this.#options;
-    for (const { key, bytes, ...tree } of this.#trees.all()) {
-      if (bytes !== null || this.#isTaken(key)) continue;
-      const device = lstatSync(workDir, { throwIfNoEntry: false })?.dev ?? 0;
-      const measured = await usedBy(this.#place(key), device, measureMs);
-      if (this.#trees.get(key)?.usedAt === tree.usedAt) this.#trees.set(key, { ...tree, bytes: measured });
-    }
-    const unused = this.#trees.all().filter(({ key }) => !this.#isTaken(key));
-    for (const { key, because } of treesThatGo(unused, limits, await this.#disk(), wallMs())) {
-      if (this.#isTaken(key)) continue;
-      const project = this.#trees.get(key)?.project;
-      if (await this.#isEmptied(key)) log.info(`removed the kept tree of a project (${project}): ${because}`);
-    }
+    const { workDir } = this.#options;
+    for (const { key } of this.#trees.all())
+      await this.#keeper.measure(key, () => {
+        const device = lstatSync(workDir, { throwIfNoEntry: false })?.dev ?? 0;
+        return usedBy(this.#place(key), device, measureMs);
+      });
+    await this.#keeper.thin(await this.#disk());
   }
 
   /** All that no run has now. False where there was none. */
-  async giveBack(): Promise<boolean> {
-    let count = 0;
-    for (const { key } of this.#trees.all()) if (!this.#isTaken(key) && (await this.#isEmptied(key))) count++;
-    if (count > 0) this.#options.log.info(`removed the kept trees of ${count} projects`);
-    return count > 0;
+  giveBack(): Promise<boolean> {
+    return this.#keeper.giveBack();
   }
 
   /** What runs of before left that nobody gave back; `isKept` says which runs go on. */
@@ -162,7 +158,7 @@ export class ProcessBuilds {
       const owner = ownerOf(place);
       if (owner === null && this.#trees.get(key) !== null) continue;
       if (owner !== null && isKept(owner)) continue;
-      await this.#empty(key).catch(() => undefined);
+      await this.#keeper.remove(key).catch(() => undefined);
       await this.#remove(place).catch(() => undefined);
     }
   }
@@ -173,7 +169,7 @@ export class ProcessBuilds {
    */
   async #clear(key: string): Promise<void> {
     try {
-      await this.#empty(key);
+      await this.#keeper.remove(key);
     } catch (cause) {
       const { log, wallMs } = this.#options;
       const aside = join(this.#place(key), `${asideStart}${Math.round(wallMs())}`);
@@ -182,23 +178,6 @@ export class ProcessBuilds {
       });
       log.info(`what a job left cannot be removed (${(cause as Error).message}): sudo rm -r ${aside}`);
     }
-  }
-
-  /** One that cannot be removed keeps none of the others. */
-  #isEmptied(key: string): Promise<boolean> {
-    return this.#empty(key).then(
-      () => true,
-      () => false,
-    );
-  }
-
-  #empty(key: string): Promise<void> {
-    this.#trees.delete(key);
-    const removal = this.#remove(join(this.#place(key), 'builds')).finally(() => {
-      if (this.#removals.get(key) === removal) this.#removals.delete(key);
-    });
-    this.#removals.set(key, removal);
-    return removal;
   }
 
   #remove(path: string): Promise<void> {
