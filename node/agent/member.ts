@@ -164,6 +164,7 @@ export class Member {
       running: () => this.runs.running(),
       endRun: (run, because) => this.runs.end(run, because),
       giveWay: (bytes) => this.runs.caches.giveBack(bytes),
+      giveBack: () => this.runs.giveBack(),
       onChange: () => void this.measure(),
     });
     this.#runWatch = new RunWatch({

@@ -23,16 +23,12 @@ interface DisksOptions {
 /** Both disks of a member: that of its home, and that of its runs. */
 export function disksOf(
   { home, clock, log, executors }: DisksOptions,
-  { onChange, ...runs }: Pick<DiskWatchOptions, 'running' | 'endRun' | 'giveWay'> & { onChange(): void },
+  { onChange, ...runs }: Pick<DiskWatchOptions, 'running' | 'endRun' | 'giveWay' | 'giveBack'> & { onChange(): void },
 ): [HomeDisk, WorkDisk] {
   const both: DiskWatchOptions = {
     ...runs,
     home,
     bootMs: clock.bootMs,
-    giveBack: async () => {
-      const given = await Promise.all(executors.map((executor) => executor.giveBack?.().catch(() => false)));
-      return given.includes(true);
-    },
     onFull: (because) => {
       if (because === null) log.info('its disk has room again');
       else log.error(because);

@@ -131,9 +131,10 @@ export class RunSupervisor {
       });
   }
 
-  /** Removes what executors keep for later jobs. */
-  async giveBack(): Promise<void> {
-    await Promise.allSettled(this.#options.executors.map(async (executor) => executor.giveBack?.()));
+  /** Removes what executors keep for later jobs; false where there was nothing of that. */
+  async giveBack(): Promise<boolean> {
+    const given = this.#options.executors.map((executor) => executor.giveBack?.().catch(() => false));
+    return (await Promise.all(given)).includes(true);
   }
 
   /** This machine cannot go on with it. */
