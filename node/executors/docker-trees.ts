@@ -281,11 +281,12 @@ export class DockerTree implements KeptTree {
       signal.throwIfAborted();
       const [output, errors] = [new PassThrough(), new PassThrough()];
       const said = lastOf(errors);
+      const closed = heard(stream, 'close');
       const code = (async (): Promise<number> => {
         try {
           for await (const { isError, payload } of framesOf(stream as unknown as Readable))
             if (!(isError ? errors : output).write(payload) && !isError)
-              await Promise.race([drained(output), drained(stream as unknown as Readable, 'close')]);
+              await Promise.race([heard(output, 'drain'), closed]);
         } catch {
           // Its end says how it went.
         }
@@ -313,7 +314,7 @@ export class DockerTree implements KeptTree {
 const pairs = (named: Record<string, string>): string[] =>
   Object.entries(named).map(([key, value]) => `${key}=${value}`);
 
-const drained = (stream: NodeJS.EventEmitter, event = 'drain'): Promise<void> =>
+const heard = (stream: NodeJS.EventEmitter, event: 'drain' | 'close'): Promise<void> =>
   new Promise((resolve) => {
     stream.once(event, () => resolve());
   });
