@@ -41,9 +41,8 @@ export function executorSpec(
       type === 'registry' && url && username && password ? [{ url, username, password }] : [],
     ),
     clonePathAt: (buildsDir) => {
-      const asked = variableOf(payload, 'GIT_CLONE_PATH') || null;
-      const known = lookUpIn(jobVariables(payload, factsAt({ projectDir: '', buildsDir })), '');
-      return asked === null ? null : expand(asked, known);
+      const asked = variableOf(payload, 'GIT_CLONE_PATH');
+      return asked ? expand(asked, lookUpIn(jobVariables(payload, factsAt({ projectDir: '', buildsDir })), '')) : null;
     },
     variables: payloadVariables(payload).variables,
     variablesAt: (place) => jobVariables(payload, factsAt(place)),
