@@ -49,3 +49,10 @@ export function plainName(name: string): string {
     .filter((part) => part !== '' && part !== '.')
     .join('/');
 }
+
+/** Somebody else's archive would write it elsewhere than into the tree, or at no name at all. */
+export const leadsOut = (name: string): boolean =>
+  name.startsWith('/') || name.includes('\0') || name.split('/').includes('..');
+
+/** The root of the tree, or Git's own in it: neither goes out with files of a job, nor comes in. `plain`: as plainName has it. */
+export const isRootOrGit = (plain: string): boolean => plain === '' || plain === '.git' || plain.startsWith('.git/');

@@ -8,7 +8,7 @@ import { type Entry, openPromise, type ZipFile } from 'yauzl';
 import { downloadArtifact, type TransferAnswer } from '../../gitlab-bridge/artifact-transfer.ts';
 import type { JobRef } from '../../gitlab-bridge/gitlab-runner.ts';
 import { reasonOf } from '../../gitlab-bridge/http-call.ts';
-import { type ByteName, plainName, shownName } from '../executors/byte-names.ts';
+import { type ByteName, isRootOrGit, leadsOut, plainName, shownName } from '../executors/byte-names.ts';
 import { noBody, type TarEntry, writeTar } from '../executors/tar-format.ts';
 import type { Workspace } from '../ports.ts';
 import { roomIn } from './spool-file.ts';
@@ -105,8 +105,8 @@ async function entryOf(zip: ZipFile, entry: Entry, leftOut: (sentence: string) =
   const unixMode = entry.externalFileAttributes >>> 16;
   const kind = unixMode & 0o170000;
   const name = plainName(raw);
-  if (name === '' || name === '.git' || name.startsWith('.git/')) return null;
-  if (raw.startsWith('/') || raw.split('/').includes('..') || raw.includes('\0')) {
+  if (isRootOrGit(name)) return null;
+  if (leadsOut(raw)) {
     leftOut(`${shownName(raw)}: leads out of the project's folder, left out`);
     return null;
   }

@@ -1,4 +1,4 @@
-import { type ByteName, byteName, plainName, shownName, textOf } from '../executors/byte-names.ts';
+import { type ByteName, byteName, isRootOrGit, plainName, shownName, textOf } from '../executors/byte-names.ts';
 import { readTar, type TarEntry } from '../executors/tar-format.ts';
 import type { TreeRead } from '../ports.ts';
 import type { CacheHead, CacheTail } from './cache/cache-file.ts';
@@ -108,7 +108,7 @@ class Patterns {
   }
 
   wants(name: ByteName): boolean {
-    if (name === '' || name === '.git' || name.startsWith('.git/')) return false;
+    if (isRootOrGit(name)) return false;
     // A listing names a folder before what is in it, and git tracks no folder.
     this.untracked.delete(name.slice(0, Math.max(0, name.lastIndexOf('/'))));
     const text = textOf(name);

@@ -4,7 +4,7 @@ import { Readable } from 'node:stream';
 import { promisify } from 'node:util';
 import { inflateRaw } from 'node:zlib';
 import { z } from 'zod';
-import { plainName } from '../../executors/byte-names.ts';
+import { isRootOrGit, leadsOut, plainName } from '../../executors/byte-names.ts';
 import { readTar } from '../../executors/tar-format.ts';
 import { blockBytes, blockHeadBytes, cacheMagic, methods } from './cache-layout.ts';
 import { zstd } from './zstd-here.ts';
@@ -119,10 +119,7 @@ export class OpenCache {
     try {
       for await (const { name, kind, linkname } of readTar(counted(this.#blocks()))) {
         const plain = plainName(name);
-        const leadsOut = [name, kind === 'link' ? linkname : ''].some(
-          (path) => path.startsWith('/') || path.split('/').includes('..'),
-        );
-        if (leadsOut || plain === '' || plain === '.git' || plain.startsWith('.git/'))
+        if (leadsOut(name) || (kind === 'link' && leadsOut(linkname)) || isRootOrGit(plain))
           throw new CacheDamaged('a name in it is none of a tree');
         // After a link nothing may be written that could go through it.
         if (hasLink && kind !== 'symlink') throw new CacheDamaged('a link in it stands before a file');

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { deflateRawSync } from 'node:zlib';
 import type { CachePacking } from '../../../gitlab-bridge/job-cache.ts';
-import { type ByteName, shownName } from '../../executors/byte-names.ts';
+import { type ByteName, leadsOut, shownName } from '../../executors/byte-names.ts';
 import { tarHead } from '../../executors/tar-format.ts';
 import { PackProblem, type SpoolFile } from '../spool-file.ts';
 import type { FileFacts } from '../zip-writer.ts';
@@ -120,8 +120,7 @@ export class CacheWriter {
 
   /** What a job's own tar says is no reason to write anywhere else later. */
   #noteName(name: ByteName): void {
-    if (name.startsWith('/') || name.includes('\0') || name.split('/').includes('..'))
-      throw new PackProblem(`${shownName(name)} leads out of the project's folder`, true);
+    if (leadsOut(name)) throw new PackProblem(`${shownName(name)} leads out of the project's folder`, true);
     for (let end = name.indexOf('/'); end >= 0; end = name.indexOf('/', end + 1)) this.#folders.add(name.slice(0, end));
   }
 
