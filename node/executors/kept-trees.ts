@@ -2,6 +2,7 @@ import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { Disk } from '../disk-use.ts';
+import { thinned } from '../thinning.ts';
 
 /** Trees of projects that stay for their next jobs: what is kept, and what goes. Where they lie is each executor's own. */
 
@@ -40,39 +41,23 @@ const mostUsualBytes = 50 * 2 ** 30;
 export const treeBytes = ({ limitBytes }: TreeLimits, disk: Disk | null): number =>
   limitBytes ?? Math.min(mostUsualBytes, Math.floor((disk?.totalBytes ?? Number.POSITIVE_INFINITY) / 10));
 
-/**
- * Which of them go now and why: unused for long, beyond the limit, or for want of room; the longest unused first, but before all
- * others what is beyond the limit alone, which would else drive them out. Pure.
- */
+const words = {
+  age: 'no job used it for long',
+  limit: 'kept trees have a limit',
+  room: 'its disk is short of room',
+} as const;
+
+/** Which of them go now and why. Pure. */
 export function treesThatGo(
   trees: readonly (KeptRecord & { key: string })[],
   limits: TreeLimits,
   disk: Disk | null,
   nowMs: number,
 ): { key: string; because: string }[] {
-  const most = treeBytes(limits, disk);
-  const wantedFree = disk === null ? 0 : (disk.totalBytes * limits.roomPercent) / 100;
-  let free = disk?.freeBytes ?? 0;
-  let sum = trees.reduce((bytes, tree) => bytes + (tree.bytes ?? 0), 0);
-  let count = trees.length;
-  const going: { key: string; because: string }[] = [];
-  const isAlone = ({ bytes }: KeptRecord): number => Number((bytes ?? 0) > most);
-  for (const { key, usedAt, bytes } of [...trees].sort((a, b) => isAlone(b) - isAlone(a) || a.usedAt - b.usedAt)) {
-    const because =
-      nowMs - usedAt > limits.ageMs
-        ? 'no job used it for long'
-        : sum > most || most === 0 || count > mostTrees
-          ? 'kept trees have a limit'
-          : disk !== null && free < wantedFree
-            ? 'its disk is short of room'
-            : null;
-    if (because === null) continue;
-    going.push({ key, because });
-    sum -= bytes ?? 0;
-    free += bytes ?? 0;
-    count -= 1;
-  }
-  return going;
+  const all = trees.map(({ key, usedAt, bytes }) => ({ key, usedAt, sizeBytes: bytes ?? 0 }));
+  const shortBytes = disk === null ? 0 : (disk.totalBytes * limits.roomPercent) / 100 - disk.freeBytes;
+  const room = { limitBytes: treeBytes(limits, disk), mostCount: mostTrees, shortBytes, ageMs: limits.ageMs };
+  return thinned(all, { ...room, wallMs: nowMs }).map(({ one, why }) => ({ key: one.key, because: words[why] }));
 }
 
 /** What trees an executor keeps, in a file of the home; without a home nothing is remembered. */

@@ -168,6 +168,9 @@ describe('which caches go', () => {
   it('as many as the disk is short of', () => {
     expect(gone([cache('b', 1500), cache('c', 1600), cache('d', 1700)], { shortBytes: 11 })).toEqual(['b', 'c']);
   });
+  it('one that is beyond the limit alone goes first: it would drive out all others', () => {
+    expect(gone([cache('b', 1500, 60), cache('huge', 1600, 200), cache('c', 1700, 30)])).toEqual(['huge']);
+  });
   it('by name where they were used at one moment', () => {
     expect(gone([cache('b', 1500, 60), cache('a', 1500, 60)])).toEqual(['a']);
   });
