@@ -1,4 +1,5 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
+import { readKernelFile } from '../machine/kernel-file.ts';
 import { cgroupProcesses, freezerOfProcess, isCgroupFrozen } from './run-cgroup.ts';
 import { signalAll } from './run-processes.ts';
 
@@ -32,7 +33,7 @@ export function endStuckExecs(id: string): boolean {
 
 function said(file: string): string {
   try {
-    return readFileSync(file, 'utf8');
+    return readKernelFile(file);
   } catch {
     return '';
   }
