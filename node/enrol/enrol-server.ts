@@ -6,7 +6,8 @@ import type { Ledger, OpenApproval, Sealed } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import type { EnrolChannel, EnrolDoor } from '../network/enrol-door.ts';
 import type { NetworkLog } from '../network/network-log.ts';
-import { enrolLimits, KnockRate } from './enrol-limits.ts';
+import { SourceRates } from '../source-rates.ts';
+import { enrolLimits } from './enrol-limits.ts';
 import { inviteProof, isSame, type Meeting, meetingWords, newNonce, opensCommitment } from './enrol-proofs.ts';
 import type { Farewell } from './membership-question.ts';
 
@@ -49,7 +50,7 @@ export class EnrolServer {
   #options: EnrolServerOptions;
   #ledger: Ledger | null = null;
   #sessions = new Map<NodeId, Session>();
-  #rate = new KnockRate();
+  #rate = new SourceRates(enrolLimits);
   #atOnce = new Map<string, number>();
   /** Words of entries that are being closed. */
   #closing = new Set<string>();
@@ -78,7 +79,7 @@ export class EnrolServer {
     const open = [...this.#atOnce.values()].reduce((sum, one) => sum + one, 0);
     const fromThere = this.#atOnce.get(channel.address) ?? 0;
     const isTooMuch = open >= enrolLimits.atOnce || fromThere >= enrolLimits.atOncePerAddress;
-    if (isTooMuch || !this.#rate.allows(channel.address, Date.now())) {
+    if (isTooMuch || !this.#rate.take(channel.address, Date.now())) {
       this.#options.log.debug({ event: 'knock-limited', node: channel.remote }, 'too many knocks');
       return this.#refuse(channel, 'too many machines knock here at the moment: try again in a minute');
     }

@@ -4,8 +4,8 @@ import type https from 'node:https';
 import type { BlockList, Socket } from 'node:net';
 import { AutogitError } from '../../protocol/errors.ts';
 import { ClientShare, clientOf } from '../hosting/gate/client-share.ts';
+import { SourceRates } from '../source-rates.ts';
 import { isAllowed } from './allowed-sources.ts';
-import { SourceRates } from './source-rates.ts';
 import {
   type BodyRead,
   deliveryLimits,
@@ -26,6 +26,8 @@ export const doorLimits = {
   wholeMs: 10_000,
   restMs: 5_000,
   connections: 64,
+  /** Deliveries of one source: 60 at once, and one more each second. */
+  rate: { burst: 60, refillMs: 1_000, sources: 1024 },
   headerBytes: 16_384,
   /** Of a refused body so much is read all the same, so that the reason is heard: GitLab sends no longer ones. */
   drainBytes: 25_000_000,
@@ -67,7 +69,7 @@ export class WebhookDoor {
   readonly #options: DoorOptions;
   readonly #server: Server;
   readonly #share = new ClientShare(doorLimits.connections);
-  readonly #rates = new SourceRates();
+  readonly #rates = new SourceRates(doorLimits.rate);
   #memory = newMemory();
   #memoryOf: string | null = null;
   readonly counts: DoorCounts = { lastAt: null, hints: 0, ignored: 0, refused: {}, lastRefusal: null };

@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
 import { describe, expect, it } from 'vitest';
+import { SourceRates } from '../../node/source-rates.ts';
 import { isAllowed, sourcesOf } from '../../node/webhook/allowed-sources.ts';
 import { hookPath, hookPlan, nodeOfHook } from '../../node/webhook/hook-plan.ts';
-import { rateLimits, SourceRates } from '../../node/webhook/source-rates.ts';
 import {
   type DeliveryMemory,
   deliveryLimits,
@@ -13,6 +13,7 @@ import {
   judgeToken,
   newMemory,
 } from '../../node/webhook/webhook-delivery.ts';
+import { doorLimits } from '../../node/webhook/webhook-door.ts';
 import { doorSecrets, signing, signingToken } from '../../node/webhook/webhook-secrets.ts';
 import { Chance } from '../sim/chance.ts';
 
@@ -169,12 +170,12 @@ describe('secrets of a door', () => {
 
 describe('sources', () => {
   it('60 at once, one more a second, and a bounded number of them is known', () => {
-    const rates = new SourceRates();
+    const rates = new SourceRates(doorLimits.rate);
     const taken = (at: number): number => Array.from({ length: 100 }, () => rates.take('a', at)).filter(Boolean).length;
     expect([taken(0), taken(0), taken(5_000), taken(10_000_000)]).toEqual([60, 0, 5, 60]);
     expect(rates.take('b', 0)).toBe(true);
     for (let source = 0; source < 3_000; source++) rates.take(`s${source}`, 0);
-    expect(rates.size).toBe(rateLimits.sources);
+    expect(rates.size).toBe(doorLimits.rate.sources);
   });
 
   it('addresses and subnets, of both kinds', () => {
