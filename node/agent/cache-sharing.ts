@@ -4,14 +4,15 @@ import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { TLSSocket } from 'node:tls';
 import type { Answer, Ask } from '../../protocol/asks.ts';
-import { asSentence, type NodeId } from '../../protocol/ids.ts';
+import type { NodeId } from '../../protocol/ids.ts';
 import { throughDoor } from '../hosting/wire/door-call.ts';
 import { openOnceDoor } from '../hosting/wire/once-door.ts';
 import { PoliteSender, RateLimit } from '../hosting/wire/polite-sender.ts';
-import { hostIn } from '../network/addresses.ts';
 import type { CacheStore } from '../runs/cache/cache-store.ts';
 import { type CachesElsewhere, type FoundElsewhere, newestOf } from '../runs/cache/caches-elsewhere.ts';
 import { zstd } from '../runs/cache/zstd-here.ts';
+import { doorAt } from './copy-door-at.ts';
+import { refused } from './hosting-answers.ts';
 
 interface CacheSharingOptions {
   /** False: its owner wants none given and none taken. */
@@ -36,7 +37,6 @@ type CacheAsk = Ask & { kind: 'find-cache' | 'open-cache-door' };
 export const sharingTimings = {
   /** A job waits no longer for all who are asked, before its script can begin. */
   askMs: 400,
-  doorMs: 5_000,
   /** Who says nothing for so long gives nothing more. */
   silentMs: 15_000,
   /** Who did not answer in time, or gave none, is not asked for so long. */
@@ -44,7 +44,6 @@ export const sharingTimings = {
 } as const;
 const askedMost = 32;
 const doorsMost = 4;
-const refused = (because: string): Answer => ({ kind: 'refused', because: asSentence(because) });
 
 /**
  * Caches of jobs, given to other members and taken from them: whoever needs one asks who has a newer one, and takes it over a
@@ -166,14 +165,9 @@ export class CacheSharing implements CachesElsewhere {
     file: string,
     given: AbortSignal,
   ): Promise<void> {
-    const { network } = this.#options;
-    const answer = await network.ask(node, { kind: 'open-cache-door', ...what }, sharingTimings.doorMs);
-    if (answer.kind !== 'copy-door')
-      throw new Error(answer.kind === 'refused' ? answer.because : `it answered with ${answer.kind}`);
-    const host = hostIn(network.addressOf(node));
-    if (host === undefined) throw new Error('it is not connected');
+    const door = await doorAt(node, { kind: 'open-cache-door', ...what }, this.#options.network);
     const signal = AbortSignal.any([given, this.#stopped.signal]);
-    const socket = await throughDoor({ host, port: answer.port, id: answer.id, key: answer.key }, signal);
+    const socket = await throughDoor(door, signal);
     socket.setTimeout(sharingTimings.silentMs, () =>
       socket.destroy(new Error(`nothing came for ${sharingTimings.silentMs / 1000} s`)),
     );

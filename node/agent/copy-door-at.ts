@@ -13,8 +13,12 @@ interface Network {
 const askMs = 5000;
 
 /** A door for rounds, opened on the machine that holds copies of that GitLab. Rejects with why there is none. */
-export async function copyDoorAt(node: NodeId, { data, epoch }: Hosting, network: Network): Promise<DoorAt> {
-  const answer = await network.ask(node, { kind: 'open-copy-door', data, epoch }, askMs);
+export const copyDoorAt = (node: NodeId, { data, epoch }: Hosting, network: Network): Promise<DoorAt> =>
+  doorAt(node, { kind: 'open-copy-door', data, epoch }, network);
+
+/** Of whatever a machine opens a door for one connection for. Rejects with why there is none. */
+export async function doorAt(node: NodeId, ask: Ask, network: Network): Promise<DoorAt> {
+  const answer = await network.ask(node, ask, askMs);
   if (answer.kind !== 'copy-door')
     throw new Error(answer.kind === 'refused' ? answer.because : `it answered with ${answer.kind}`);
   const host = hostIn(network.addressOf(node));
