@@ -110,26 +110,16 @@ export class CacheSharing implements CachesElsewhere {
       hasLeft = true;
     };
     // Nobody came: a door is shut after a time of its own.
-    const unused = new AbortController();
-    const watch = sleep(sharingTimings.silentMs, undefined, { signal: unused.signal, ref: false }).then(
-      leave,
-      () => {},
-    );
+    const unused = setTimeout(leave, sharingTimings.silentMs).unref();
+    const serve = async (socket: TLSSocket): Promise<void> => {
+      clearTimeout(unused);
+      // It took so long to prove itself that its place is another's.
+      if (!hasLeft) await this.#give(socket, file).finally(leave);
+    };
     try {
-      const serve = async (socket: TLSSocket): Promise<void> => {
-        unused.abort();
-        await watch;
-        // It took so long to prove itself that its place is another's.
-        if (hasLeft) return;
-        try {
-          await this.#give(socket, file);
-        } finally {
-          leave();
-        }
-      };
       return { kind: 'copy-door', ...(await openOnceDoor(serve, this.#stopped.signal)) };
     } catch (error) {
-      unused.abort();
+      clearTimeout(unused);
       leave();
       throw error;
     }
