@@ -76,10 +76,7 @@ export class LocalApi implements AgentApi {
       ledger: () => this.#ledger(),
       view: () => viewInput(this.#member().view()),
     });
-    const unseal = (sealed: string): string | null => {
-      const { box } = this.#member();
-      return box.canOpen(sealed) ? box.unseal(sealed) : null;
-    };
+    const unseal = (sealed: string): string | null => this.#member().box.opened(sealed);
     this.webhooks = new WebhookRequests(() => this.#ledger(), unseal, options.webhook);
     this.hosting = new HostingRequests({
       self: options.network.self,

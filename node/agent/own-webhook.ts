@@ -100,7 +100,7 @@ export const webhookHere = (
   settings,
   self: network.self,
   ledger: () => member.ledger(),
-  unseal: (sealed) => (member.box.canOpen(sealed) ? member.box.unseal(sealed) : null),
+  unseal: (sealed) => member.box.opened(sealed),
   leads: () => leaderOf(member.view().state)?.node === network.self,
   addresses: () => network.addresses(),
   hint: () => member.loop.feed({ kind: 'queue-hinted' }),

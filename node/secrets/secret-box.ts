@@ -65,13 +65,17 @@ export class SecretBox {
     throw failure;
   }
 
-  canOpen(sealed: string): boolean {
+  /** Null: not for this node. */
+  opened(sealed: string): string | null {
     try {
-      this.unseal(sealed);
-      return true;
+      return this.unseal(sealed);
     } catch {
-      return false;
+      return null;
     }
+  }
+
+  canOpen(sealed: string): boolean {
+    return this.opened(sealed) !== null;
   }
 
   /** Newest first. */
