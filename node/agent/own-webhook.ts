@@ -37,6 +37,7 @@ export class OwnWebhook {
 
   /** Only what concerns GitLab is looked at. */
   onLedger({ gitlab, nodes, configuration }: Ledger): void {
+    if (this.#room === null) return;
     const { url, epoch, token, mode, leaving, hosted } = gitlab;
     const of = JSON.stringify([
       url,
@@ -50,7 +51,7 @@ export class OwnWebhook {
     ]);
     if (of === this.#seenOf) return;
     this.#seenOf = of;
-    void this.#room?.look();
+    void this.#room.look();
   }
 
   /** Makes the hooks that are missing now, not within two minutes. */
