@@ -96,8 +96,9 @@ export function webhookSettings(settings: {
   text(key: string): string | null;
   list(key: string): string[];
 }): WebhookSettings | null {
-  const found = placeOf(settings.text('webhook') ?? 'off:0');
-  if (found === null || settings.text('webhook') === 'off') return null;
+  const text = settings.text('webhook') ?? 'off';
+  const found = text === 'off' ? null : placeOf(text);
+  if (found === null) return null;
   return {
     ...found,
     url: settings.text('webhookUrl')?.replace(/\/+$/, '') ?? null,

@@ -43,6 +43,16 @@ export interface HooksWanted {
   isOurs: boolean;
 }
 
+export interface Problem {
+  sentence: string;
+  hint: string | null;
+}
+
+export const problemOf = (error: unknown): Problem => ({
+  sentence: sentenceOf(error),
+  hint: error instanceof AutogitError ? error.hint : null,
+});
+
 interface KeeperOptions {
   /** `unclear`: this machine cannot tell yet, and changes nothing. */
   wanted(): HooksWanted | null | 'unclear';
@@ -71,7 +81,7 @@ export class HookKeeper {
   readonly #timer: NodeJS.Timeout;
   #hasEnded = false;
   /** What keeps GitLab from telling this machine anything. */
-  problem: { sentence: string; hint: string | null } | null = null;
+  problem: Problem | null = null;
 
   constructor(options: KeeperOptions) {
     this.#options = options;
@@ -121,10 +131,10 @@ export class HookKeeper {
       }
       this.#solved();
     } catch (error) {
-      const sentence = sentenceOf(error);
-      if (this.problem?.sentence !== sentence && !this.#hasEnded)
-        this.#options.warn(`webhooks: ${sentence}; until then the queue is looked at each second or three`);
-      this.problem = { sentence, hint: error instanceof AutogitError ? error.hint : null };
+      const problem = problemOf(error);
+      if (this.problem?.sentence !== problem.sentence && !this.#hasEnded)
+        this.#options.warn(`webhooks: ${problem.sentence}; until then the queue is looked at each second or three`);
+      this.problem = problem;
     }
   }
 

@@ -7,7 +7,7 @@ import type { Log } from '../log.ts';
 import type { Store } from '../ports.ts';
 import type { WebhookSettings } from '../settings/settings-webhook.ts';
 import { sourcesOf } from './allowed-sources.ts';
-import { HookKeeper, type HooksWanted } from './hook-keeper.ts';
+import { HookKeeper, type HooksWanted, type Problem, problemOf } from './hook-keeper.ts';
 import { type DoorCounts, WebhookDoor } from './webhook-door.ts';
 import { type DoorSecrets, doorSecrets } from './webhook-secrets.ts';
 
@@ -32,17 +32,11 @@ export interface WebhookHere {
   log: Pick<Log, 'info' | 'warn'>;
 }
 
-interface Problem {
-  sentence: string;
-  hint: string | null;
-}
-
 /** This machine's door for webhooks, and the hooks that lead to it. Life: `start` -> `ledgerChanged`s -> `stop`. */
 export class WebhookRoom {
   readonly #here: WebhookHere;
   readonly #keeper: HookKeeper;
   #door: WebhookDoor | null = null;
-  #counts: DoorCounts | null = null;
   #doorProblem: Problem | null = null;
   #opening: Promise<void> | null = null;
   #timers = new Set<NodeJS.Timeout>();
@@ -91,7 +85,7 @@ export class WebhookRoom {
   }
 
   seen(): { url: string | null; hooks: number; counts: DoorCounts | null } {
-    return { url: this.#url(), hooks: this.#keeper.hooks, counts: this.#counts };
+    return { url: this.#url(), hooks: this.#keeper.hooks, counts: this.#door?.counts ?? null };
   }
 
   #later(afterMs: number, act: () => void): void {
@@ -124,15 +118,14 @@ export class WebhookRoom {
         onRefused: (because, from) => this.#refused(because, from),
         wallMs,
       });
-      this.#counts = this.#door.counts;
       this.#doorProblem = null;
       log.info(`webhooks of GitLab are heard at ${settings.host}:${this.#door.port}`);
       if (settings.tlsFile !== null) this.#later(openAgainMs, () => this.#renew(settings));
       void this.#keeper.look();
     } catch (error) {
-      const sentence = sentenceOf(error);
-      if (this.#doorProblem?.sentence !== sentence) log.warn(sentence);
-      this.#doorProblem = { sentence, hint: error instanceof AutogitError ? error.hint : null };
+      const problem = problemOf(error);
+      if (this.#doorProblem?.sentence !== problem.sentence) log.warn(problem.sentence);
+      this.#doorProblem = problem;
       this.#later(openAgainMs, () => this.#open());
     }
   }
