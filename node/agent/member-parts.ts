@@ -14,7 +14,8 @@ import type { CoreLoop } from './core-loop.ts';
 import type { DeferredNetwork } from './deferred-network.ts';
 import { SecretKeeper } from './secret-keeper.ts';
 
-/** Parts of a member that are made of it and of what it was given. */
+/* Parts of a member that are made of it and of what it was given. */
+
 interface CacheOptions {
   clock: Clock;
   network: DeferredNetwork;

@@ -104,10 +104,12 @@ export class RunWatch {
   async covers(run: string, signal: AbortSignal, isNew = false): Promise<void> {
     const { clock } = this.#options;
     const until = clock.bootMs() + coverLimitMs;
-    // A beat that is being written may have looked at the place before.
-    if (isNew) await this.#beating;
-    if (isNew) this.#writtenIn.delete(run);
-    if (isNew) this.#unwatched.delete(run);
+    if (isNew) {
+      // A beat that is being written may have looked at the place before.
+      await this.#beating;
+      this.#writtenIn.delete(run);
+      this.#unwatched.delete(run);
+    }
     while (!signal.aborted && !this.#isCovered(run)) {
       if (clock.bootMs() > until)
         throw new Error(

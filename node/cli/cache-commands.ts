@@ -20,9 +20,8 @@ export async function show(context: Context): Promise<number> {
     age(usedAt),
     key === '' ? 'damaged, or of another version' : key,
   ]);
-  const form = { isTerminal: out.isTerminal, columns: out.columns };
   if (rows.length > 0)
-    out.data(printTable({ head: ['PROJECT', 'SIZE', 'KEPT', 'USED', 'KEY'], rows, spare: ['KEPT', 'USED'] }, form));
+    out.data(printTable({ head: ['PROJECT', 'SIZE', 'KEPT', 'USED', 'KEY'], rows, spare: ['KEPT', 'USED'] }, out));
   if (!out.isTerminal) return exit.ok;
   if (found.count > rows.length) out.data(`and ${found.count - rows.length} more`);
   const total = `${showBytes(found.bytes)} of at most ${showBytes(found.limitBytes)} (--cache-limit)`;

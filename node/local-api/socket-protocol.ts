@@ -253,6 +253,7 @@ export const AdoptPlan = z.object({
   found: AdoptFound.nullable(),
   lines: z.array(DeployCheck).max(64),
 });
+export type AdoptPlan = z.infer<typeof AdoptPlan>;
 
 /** `isPlace` false: nothing there was made by a mesh. `found` null: it cannot be taken over. */
 export const RegainPlan = z.object({
@@ -263,7 +264,6 @@ export const RegainPlan = z.object({
   lines: z.array(DeployCheck).max(64),
 });
 export type RegainPlan = z.infer<typeof RegainPlan>;
-export type AdoptPlan = z.infer<typeof AdoptPlan>;
 export const AdoptionAnswer = AdoptionState.extend({ host: z.string() });
 export type AdoptionSeen = z.infer<typeof AdoptionAnswer>;
 export const BackupsAnswer = z.object({ rows: z.array(BackupRow), problem: Sentence.nullable() });
