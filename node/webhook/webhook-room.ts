@@ -4,6 +4,7 @@ import type { Ledger } from '../../protocol/ledger.ts';
 import { leavingOf } from '../../scheduler/disconnecting.ts';
 import { rankedVoters } from '../../scheduler/raft/quorum.ts';
 import type { Log } from '../log.ts';
+import { hostPortOf, shownAddress } from '../network/addresses.ts';
 import type { Store } from '../ports.ts';
 import type { WebhookSettings } from '../settings/settings-webhook.ts';
 import { sourcesOf } from './allowed-sources.ts';
@@ -183,10 +184,10 @@ export class WebhookRoom {
     if (settings.url !== null) return settings.url;
     const { host, port, tlsFile } = settings;
     const isAny = host === '0.0.0.0' || host === '::';
-    const own = isAny ? addresses().flatMap((one) => /^\/ip[46]\/([^/]+)\/tcp\//.exec(one)?.[1] ?? []) : [host];
-    const [name] = own.filter((one) => !isAny || !/^(127\.|::1$)/.test(one));
-    const shown = name?.includes(':') ? `[${name}]` : name;
-    return shown === undefined ? null : `${tlsFile === null ? 'http' : 'https'}://${shown}:${port}`;
+    const own = addresses().flatMap((one) => hostPortOf(one)?.host ?? []);
+    const name = isAny ? own.find((one) => !/^(127\.|::1$)/.test(one)) : host;
+    if (name === undefined) return null;
+    return `${tlsFile === null ? 'http' : 'https'}://${shownAddress({ host: name, port })}`;
   }
 
   #wanted(): HooksWanted | null | 'unclear' {
