@@ -28,7 +28,7 @@ export class OwnWebhook {
 
   async #load(): Promise<void> {
     const { settings, store } = this.#here;
-    if (settings === null && (await store.get('webhook-hooks')) === null) return;
+    if (settings === null && !(await store.get('webhook-hooks'))) return;
     const { WebhookRoom } = await import('../webhook/webhook-room.ts');
     if (this.#hasEnded) return;
     this.#room = new WebhookRoom(this.#here);

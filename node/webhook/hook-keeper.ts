@@ -217,7 +217,8 @@ export class HookKeeper {
 
   async #keep(kept: z.infer<typeof Kept>): Promise<void> {
     this.#kept = kept;
-    await this.#options.store.put(storeKey, JSON.stringify(kept));
+    // Of no GitLab there is nothing to remove: the next agent without a door need not load this.
+    await this.#options.store.put(storeKey, kept.gitlab === '' ? '' : JSON.stringify(kept));
   }
 }
 

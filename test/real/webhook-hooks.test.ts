@@ -157,6 +157,12 @@ describe('told at once', () => {
     await again.stop();
     door(one, null, store);
     await until('no hook', async () => (await hooksOf(gitlab, id)).length === 0);
+    await until('nothing is kept', () => !/\[\d/.test(store.values.get('webhook-hooks') ?? ''));
+    // The next agent has none of it in memory: what keeps hooks would read of them once more.
+    let reads = 0;
+    const get = (key: string) => store.get(key).finally(() => (reads += 1));
+    await door(one, null, { ...store, get }).look();
+    expect(reads).toBe(1);
     expect(JSON.stringify([...store.values, said])).not.toContain(gitlab.adminToken);
     expect(JSON.stringify([...store.values, said])).not.toContain(
       doorSecrets(gitlab.adminToken, 'mesh-1', one.id).token,
