@@ -12,7 +12,7 @@ import { type CacheHead, OpenCache } from '../../node/runs/cache/cache-file.ts';
 import { cacheMagic } from '../../node/runs/cache/cache-layout.ts';
 import { type CacheOwner, CacheStore, cacheNames } from '../../node/runs/cache/cache-store.ts';
 import { Answer, Ask } from '../../protocol/asks.ts';
-import { plainText, RunLab } from './run-lab.ts';
+import { RunLab } from './run-lab.ts';
 
 /** Two machines' caches, over real TLS; the mesh's own line between them is a call. */
 const top = mkdtempSync(join(tmpdir(), 'autogit-shared-'));
@@ -242,16 +242,15 @@ again: { stage: three, cache: { key: k, paths: [w] }, script: ["cat w/f"] }
     const other = sharing(kept, async () => Promise.reject(new Error('nobody')));
     lab.more = { elsewhere: sharing(here, (ask) => other.answer(ask as never)) };
     await lab.agent();
-    const run = async (): Promise<string> => plainText(await lab.traceAt(await lab.ended(await lab.begin())));
-    await run();
+    await lab.traceOfNext();
     renameSync(join(lab.home, 'caches'), join(elsewhere, 'caches'));
-    const use = await run();
+    const use = await lab.traceOfNext();
     expect(use).toMatch(
       /Checking cache for k-protected\.\.\.\nFetching it from kang: \d+ B, kept .* ago\n2 files, .* kept by job 1 of main .* ago\nSuccessfully extracted cache\n/,
     );
     expect(use).toContain('\nfirst\n');
     // What is here is the newest now.
-    const again = await run();
+    const again = await lab.traceOfNext();
     expect(again).not.toContain('Fetching it');
     expect(again).toContain('\nsecond\n');
     expect((await kept.list()).map(({ key }) => key)).toEqual(['k-protected']);

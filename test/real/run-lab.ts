@@ -3,6 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
+import { expect } from 'vitest';
 import { createGitlabAdmin, type GitlabAdmin } from '../../gitlab-bridge/gitlab-admin.ts';
 import { requestJob } from '../../gitlab-bridge/gitlab-runner.ts';
 import type { JobPayload } from '../../gitlab-bridge/payload.ts';
@@ -181,6 +182,14 @@ export class RunLab {
       () => this.told(run),
       () => this.changes.findLast((other) => other.run === run.run && ['delivered', 'discarded'].includes(other.state)),
     );
+  }
+
+  /** Runs the next job to its end, which is that one. Answers its trace as people read it. */
+  async traceOfNext(state = 'success'): Promise<string> {
+    const ended = await this.ended(await this.begin());
+    const trace = plainText(await this.traceAt(ended));
+    expect(ended.result, trace).toMatchObject({ state });
+    return trace;
   }
 
   readonly notes: string[] = [];

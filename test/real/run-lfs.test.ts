@@ -6,7 +6,7 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, expect, it, vi } from 'vitest';
 import { bringLfs } from '../../node/runs/git-lfs.ts';
-import { plainText, RunLab } from './run-lab.ts';
+import { RunLab } from './run-lab.ts';
 
 let lab: RunLab;
 afterEach(() => lab.stop());
@@ -17,14 +17,6 @@ const shaOf = (content: string): string => createHash('sha256').update(content).
 const pointerOf = (content: string): string =>
   `version https://git-lfs.github.com/spec/v1\noid sha256:${shaOf(content)}\nsize ${Buffer.byteLength(content)}\n`;
 const big = 'large file of LFS\n'.repeat(100_000);
-
-async function traceOfNext(state = 'success'): Promise<string> {
-  const run = await lab.begin();
-  const ended = await lab.ended(run);
-  const trace = plainText(await lab.traceAt(run));
-  expect(ended.result, trace).toMatchObject({ state });
-  return trace;
-}
 
 /** As git-lfs does it: the batch call says where, the bytes go there. */
 async function upload(content: string): Promise<void> {
@@ -59,14 +51,14 @@ gone: { script: ['true'] }
   });
   for (const content of [big, 'small\n', 'echo runs\n']) await upload(content);
   await lab.agent();
-  const all = await traceOfNext();
+  const all = await lab.traceOfNext();
   expect(all).toContain(`Git LFS: 3 files, 3 objects (`);
   expect(all).toContain(`\n${big.length}\nsmall\nruns\nno pointer:`);
-  const pointers = await traceOfNext();
+  const pointers = await lab.traceOfNext();
   expect(pointers).toContain('$ head -n 1 big.bin\nversion https://git-lfs.github.com/spec/v1\n');
   expect(pointers).not.toContain('Git LFS');
   for (const _ of ['kept', 'again']) {
-    const trace = await traceOfNext();
+    const trace = await lab.traceOfNext();
     expect(trace).toContain('Git LFS: 3 files, 0 objects (0 B) fetched');
     expect(trace).toContain(`\n${big.length}\n`);
   }
@@ -77,13 +69,13 @@ gone: { script: ['true'] }
   const objects = readdirSync(join(lab.folder, 'gitlab'), { recursive: true, encoding: 'utf8' });
   const object = join(lab.folder, 'gitlab', objects.find((path) => path.endsWith(shaOf(big))) ?? '');
   writeFileSync(object, readFileSync(object, 'utf8').replace('large', 'LARGE'));
-  const changed = await traceOfNext('failed');
+  const changed = await lab.traceOfNext('failed');
   expect(changed).toContain(
     'what GitLab gave is something else (big.bin); GIT_LFS_SKIP_SMUDGE: "true" leaves the pointers',
   );
   expect(existsSync(join(store, shaOf(big).slice(0, 2), shaOf(big)))).toBe(false);
   rmSync(object);
-  expect(await traceOfNext('failed')).toMatch(/Object does not exist on the server.* \(big\.bin\); GIT_LFS_SKIP/);
+  expect(await lab.traceOfNext('failed')).toMatch(/Object does not exist on the server.* \(big\.bin\); GIT_LFS_SKIP/);
 });
 
 it('nothing comes any more for a job that one of its objects has failed', async () => {

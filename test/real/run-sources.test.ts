@@ -27,20 +27,12 @@ async function history(depth: number): Promise<void> {
   for (const { job } of jobs.slice(0, -2)) await lab.admin.cancelJob(lab.projectId, job);
 }
 
-async function traceOfNext(): Promise<string> {
-  const run = await lab.begin();
-  const ended = await lab.ended(run);
-  const trace = plainText(await lab.traceAt(run));
-  expect(ended.result, trace).toMatchObject({ state: 'success' });
-  return trace;
-}
-
 describe('sources', () => {
   it('are shallow as asked, and fetched once for the jobs of a pipeline', async () => {
     await history(2);
     await lab.agent();
-    expect(await traceOfNext()).toContain('cat file\nthree\ntwo\n  origin/main\nv1\nthree\n');
-    expect(await traceOfNext()).toContain('$ cat file\nthree\n');
+    expect(await lab.traceOfNext()).toContain('cat file\nthree\ntwo\n  origin/main\nv1\nthree\n');
+    expect(await lab.traceOfNext()).toContain('$ cat file\nthree\n');
     // Nothing of the token, nor of a tree, stays on the machine.
     const mirrors = join(lab.home, 'mirrors');
     expect(readdirSync(join(mirrors, 'trees'))).toEqual([]);
@@ -61,20 +53,20 @@ describe('sources', () => {
     await lab.git('push', '-q', lab.address, 'HEAD:main');
     for (const { job } of jobs) await lab.admin.cancelJob(lab.projectId, job);
     await lab.agent();
-    expect(await traceOfNext()).toContain('$ git status --short\n$ cat zz-last\nlast\n$ ls | wc -l\n2\n');
+    expect(await lab.traceOfNext()).toContain('$ git status --short\n$ cat zz-last\nlast\n$ ls | wc -l\n2\n');
   });
 
   it('are whole with depth 0: every commit, branch and tag', async () => {
     await history(0);
     await lab.agent();
-    const trace = await traceOfNext();
+    const trace = await lab.traceOfNext();
     expect(trace).toContain('cat file\nthree\ntwo\nfirst\n  origin/main\n  origin/other\nv1\nthree\n');
   });
 
   it('of a commit that is here are got while GitLab restarts, for a pipeline that is new (chaos C3)', async () => {
     lab = await RunLab.start({ '.gitlab-ci.yml': 'only: { script: ["cat file"] }\n', file: 'here\n' });
     await lab.agent();
-    expect(await traceOfNext()).toContain('$ cat file\nhere\n');
+    expect(await lab.traceOfNext()).toContain('$ cat file\nhere\n');
     // The same commit on another branch: a pipeline whose ref this machine never got.
     await lab.git('push', '-q', lab.address, 'HEAD:again');
     const run = await lab.begin();

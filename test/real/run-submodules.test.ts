@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, expect, it } from 'vitest';
 import { api } from '../practice/rig.ts';
-import { plainText, RunLab, until } from './run-lab.ts';
+import { RunLab, until } from './run-lab.ts';
 
 let lab: RunLab;
 afterEach(() => lab.stop());
@@ -48,14 +48,6 @@ async function fill(
   await git('commit', '-q', '-m', 'files');
 }
 
-/** Of the next job, which ends so. */
-async function traceOf(state: string): Promise<string> {
-  const ended = await lab.ended(await lab.begin());
-  const text = plainText(await lab.traceAt(ended));
-  expect(ended.result, text).toMatchObject({ state });
-  return text;
-}
-
 const nothing = { '.gitlab-ci.yml': 'old: { script: ["true"], rules: [{ when: never }] }\n' };
 const ci = `
 whole:
@@ -94,18 +86,18 @@ it('submodules come as git lays them: relative, nested, of a private project by 
   );
   await lab.git('push', '-q', lab.address, 'HEAD:main');
   await lab.agent();
-  const whole = await traceOf('success');
+  const whole = await lab.traceOfNext();
   expect(whole).toContain('Updating/initializing submodules recursively with git depth set to 20...\n');
   expect(whole).toContain(`Submodule path 'libs/one/in/deep': checked out '${deep.sha}'\n`);
   expect(whole).toMatch(/\nof one\nof deep\nof two\n/);
   expect(whole).toMatch(/\nlibs\/one\nlibs\/one\/in\/deep\nlibs\/two\n/);
   expect(whole).toMatch(/wc -l'\n1\n1\n\$ git status[^\n]*\n\$ !/);
   expect(whole).not.toMatch(/^a token lies/m);
-  const some = await traceOf('success');
+  const some = await lab.traceOfNext();
   expect(some).toMatch(/Updating\/initializing submodules with git depth/);
   expect(some).toMatch(/of one\n(?:.*\n)*.*\n/);
   expect(some).not.toContain("Submodule path 'libs/two'");
-  expect(await traceOf('success')).not.toContain('ubmodule');
+  expect(await lab.traceOfNext()).not.toContain('ubmodule');
 
   // Another project's job, on the machine that has all of them by now: GitLab is asked, and refuses.
   const secret = await project(
@@ -118,7 +110,7 @@ it('submodules come as git lays them: relative, nested, of a private project by 
   await api(lab.gitlab, 'PUT', `/projects/${secret.id}`, { builds_access_level: 'enabled' });
   await post(`/projects/${secret.id}/pipeline`, { ref: 'main' });
   lab.projectId = secret.id;
-  const stolen = await traceOf('failed');
+  const stolen = await lab.traceOfNext('failed');
   expect(stolen).toMatch(/submodule it \(http[^)]*\/root\/one\.git\): git ls-remote failed.*(?:403|allowlist)/s);
   expect(stolen).not.toContain('of one');
 });
@@ -138,7 +130,7 @@ second: *job
   await fill(join(lab.folder, 'tree'), lab.git, { '.gitlab-ci.yml': both }, links);
   await lab.git('push', '-q', lab.address, 'HEAD:main');
   await lab.agent();
-  expect(await traceOf('success')).toContain('of one\nof two\n');
+  expect(await lab.traceOfNext()).toContain('of one\nof two\n');
 
   const folder = join(lab.home, 'mirrors');
   const mirrors = readdirSync(folder).filter((name) => name.endsWith('.git'));
@@ -150,6 +142,6 @@ second: *job
     const ref = join(folder, name, 'refs', 'autogit', 'modules', one.sha);
     if (existsSync(ref)) writeFileSync(`${ref}.lock`, '');
   }
-  expect(await traceOf('success')).toContain('of one\nof two\n');
+  expect(await lab.traceOfNext()).toContain('of one\nof two\n');
   await until('all are tidied', () => stamps.every((stamp) => existsSync(stamp)));
 });

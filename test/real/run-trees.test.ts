@@ -9,18 +9,10 @@ import type { ProcessExecutor } from '../../node/executors/process-executor.ts';
 import { ProcessTree } from '../../node/executors/process-tree.ts';
 import { removeTree } from '../../node/executors/tree-removal.ts';
 import { never, specOf, step, textOf } from '../contract/executor-steps.ts';
-import { plainText, RunLab } from './run-lab.ts';
+import { RunLab } from './run-lab.ts';
 
 let lab: RunLab;
 afterEach(() => lab.stop());
-
-async function traceOfNext(state = 'success'): Promise<string> {
-  const run = await lab.begin();
-  const ended = await lab.ended(run);
-  const trace = plainText(await lab.traceAt(run));
-  expect(ended.result, trace).toMatchObject({ state });
-  return trace;
-}
 
 async function commit(files: Record<string, string>, ...how: string[]): Promise<string> {
   for (const [name, text] of Object.entries(files)) writeFileSync(join(lab.folder, 'tree', name), text);
@@ -69,11 +61,11 @@ describe('a tree that a job left', () => {
     const files = { '.gitignore': 'kept/\n', file: 'first\n', gone: 'gone\n', hostile };
     lab = await RunLab.start({ '.gitlab-ci.yml': ci, ...files });
     await lab.agent();
-    const first = await traceOfNext();
+    const first = await lab.traceOfNext();
     expect(first).toContain('into a tree that stays here');
     await lab.git('rm', '-q', 'gone');
     const sha = await commit({ file: 'second\n', more: 'more\n' });
-    const second = await traceOfNext();
+    const second = await lab.traceOfNext();
     expect(second).toContain(left);
     expect(second).toContain('Removing junk\n');
     const seen = second.slice(0, second.indexOf('$ mkdir'));
@@ -107,20 +99,20 @@ describe('a tree that a job left', () => {
     ];
     lab = await RunLab.start({ '.gitlab-ci.yml': all.join(''), file: 'of git\n' });
     await lab.agent();
-    const a = await traceOfNext();
-    const b = await traceOfNext();
+    const a = await lab.traceOfNext();
+    const b = await lab.traceOfNext();
     expect(b).toContain('Skipping Git repository setup: the tree is as the job before it left it here\n');
     expect(b).toContain(`${pathOf(a)}\na\nb\n`);
-    expect(await traceOfNext()).toContain('a\nof git\n');
+    expect(await lab.traceOfNext()).toContain('a\nof git\n');
     // HEAD was a link: the repository is made anew in the tree, whose other files stay.
-    expect(await traceOfNext()).toContain('file\nuntracked\nof git\n');
-    const e = await traceOfNext();
+    expect(await lab.traceOfNext()).toContain('file\nuntracked\nof git\n');
+    const e = await lab.traceOfNext();
     expect(e).toContain('The tree that was left here cannot be used, a new one is made: ');
     expect(e).toContain('$ ls; cat file; echo e >untracked\nfile\nof git\n');
-    const f = await traceOfNext('failed');
+    const f = await lab.traceOfNext('failed');
     expect(f).toMatch(/Job failed: .*GIT_CLEAN_FLAGS are none that git clean knows: error: unknown option/);
-    expect(await traceOfNext()).toContain('$ ls; cat file\nfile\nof git\n');
-    expect(await traceOfNext()).toContain(`$ pwd; ls\n${pathOf(a)}\nJob succeeded`);
+    expect(await lab.traceOfNext()).toContain('$ ls; cat file\nfile\nof git\n');
+    expect(await lab.traceOfNext()).toContain(`$ pwd; ls\n${pathOf(a)}\nJob succeeded`);
   });
 
   it('is made whole from the mirror where its history is damaged or shallow', async () => {
@@ -138,11 +130,11 @@ c: { script: ["git log --format=%s; git fsck --no-dangling"] }
     for (const { job } of jobs) await lab.admin.cancelJob(lab.projectId, job);
     await commit({ file: 'two\n' });
     await lab.agent();
-    expect(await traceOfNext()).toContain('git branch -r\nfile\n  origin/main\nJob');
-    const b = await traceOfNext();
+    expect(await lab.traceOfNext()).toContain('git branch -r\nfile\n  origin/main\nJob');
+    const b = await lab.traceOfNext();
     expect(b).toContain(left);
     expect(b).toContain('\nfile\nfirst\n  origin/main\n  origin/other\n');
-    const c = await traceOfNext();
+    const c = await lab.traceOfNext();
     expect(c).toContain('\nfile\nfirst\nJob succeeded');
   });
 });
@@ -153,11 +145,11 @@ it('GIT_CLONE_PATH is a place below CI_BUILDS_DIR, and no other', async () => {
   const paths = ['$CI_BUILDS_DIR/go/src/$CI_PROJECT_NAME', '$CI_BUILDS_DIR/../x', '/etc/x', 'relative'];
   lab = await RunLab.start({ '.gitlab-ci.yml': paths.map((path, n) => at(`j${n}`, path)).join(''), file: 'here\n' });
   await lab.agent();
-  const first = await traceOfNext();
+  const first = await lab.traceOfNext();
   expect(pathOf(first)).toMatch(/\/builds\/go\/src\/sample$/);
   expect(first).toContain(`here\n${pathOf(first)} in ${pathOf(first).slice(0, -'/go/src/sample'.length)}\n`);
   for (const _ of paths.slice(1))
-    expect(await traceOfNext('failed')).toContain('GIT_CLONE_PATH is no path below CI_BUILDS_DIR: ');
+    expect(await lab.traceOfNext('failed')).toContain('GIT_CLONE_PATH is no path below CI_BUILDS_DIR: ');
 });
 
 it('a place that is removed once more takes nothing from the run that has its tree by then', async () => {

@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, expect, it } from 'vitest';
 import { DockerExecutor } from '../../node/executors/docker-executor.ts';
-import { plainText, RunLab } from '../real/run-lab.ts';
+import { RunLab } from '../real/run-lab.ts';
 import { makeTestImages, removeNetwork, testImages } from './test-image.ts';
 
 const node = `tree-${process.pid}`;
@@ -27,14 +27,6 @@ afterEach(async () => {
   for (const volume of volumes()) execFileSync('docker', ['volume', 'rm', volume]);
 });
 
-async function traceOfNext(): Promise<string> {
-  const run = await lab.begin();
-  const ended = await lab.ended(run);
-  const trace = plainText(await lab.traceAt(run));
-  expect(ended.result, trace).toMatchObject({ state: 'success' });
-  return trace;
-}
-
 it('a tree stays in a volume for the next job, whose image needs no git; not for another user; and goes by its limit', async () => {
   makeTestImages();
   lab = await RunLab.start({
@@ -53,15 +45,15 @@ e: { image: "${testImages.sh}", variables: { GIT_STRATEGY: "none" }, script: ["l
   executor = newExecutor(null);
   lab.executor = () => executor;
   await lab.agent();
-  expect(await traceOfNext()).toContain('into a tree that stays here');
+  expect(await lab.traceOfNext()).toContain('into a tree that stays here');
   writeFileSync(join(lab.folder, 'tree', 'file'), 'two\n');
-  const b = await traceOfNext();
+  const b = await lab.traceOfNext();
   expect(b).toContain('into the tree that a job before left here\nRemoving junk\n');
   expect(b).toContain('file\nkept\nof-a\none\n');
-  const c = await traceOfNext();
+  const c = await lab.traceOfNext();
   expect(c).toContain('into a tree that stays here');
   expect(c).toMatch(/\n1234\nfile\none\n[^\n]* dev +dev /);
-  const d = await traceOfNext();
+  const d = await lab.traceOfNext();
   expect(d).toContain('into the tree that a job before left here\nRemoving c\n');
   expect(d).toMatch(/\nfile\nkept\none\n[^\n]* dev +dev /);
   expect(volumes()).toHaveLength(1);
@@ -69,7 +61,7 @@ e: { image: "${testImages.sh}", variables: { GIT_STRATEGY: "none" }, script: ["l
   await lab.stopAgent();
   executor = newExecutor(1);
   await lab.agent();
-  expect(await traceOfNext()).toContain('file\nkept\n');
+  expect(await lab.traceOfNext()).toContain('file\nkept\n');
   await expect.poll(volumes, { timeout: 10_000 }).toEqual([]);
   expect(said.join('\n')).toMatch(/removed the kept tree of a project \(http.*\): kept trees have a limit/);
 });

@@ -4,21 +4,13 @@ import { afterEach, expect, it } from 'vitest';
 import { ProcessExecutor, userWorkDir } from '../../node/executors/process-executor.ts';
 import { removeTree } from '../../node/executors/tree-removal.ts';
 import { never, specOf } from '../contract/executor-steps.ts';
-import { plainText, RunLab } from '../real/run-lab.ts';
+import { RunLab } from '../real/run-lab.ts';
 
 let lab: RunLab;
 afterEach(async () => {
   await lab.stop();
   await removeTree(userWorkDir(lab.home));
 });
-
-async function traceOfNext(): Promise<string> {
-  const run = await lab.begin();
-  const ended = await lab.ended(run);
-  const trace = plainText(await lab.traceAt(run));
-  expect(ended.result, trace).toMatchObject({ state: 'success' });
-  return trace;
-}
 
 it('a tree goes from one run’s own uid to the next one’s; what a job put beside it, or in its way, does not', async () => {
   lab = await RunLab.start({
@@ -31,16 +23,16 @@ c: { script: ['pwd; ls'] }
   });
   lab.executor = () => new ProcessExecutor({ home: lab.home, user: 'auto' });
   await lab.agent();
-  const a = await traceOfNext();
+  const a = await lab.traceOfNext();
   const [, path = '', first] = /\$ pwd.*\n(\/\S+)\n(\d+)\n/.exec(a) ?? [];
-  const b = await traceOfNext();
+  const b = await lab.traceOfNext();
   const second = /\$ id.*\n(\d+)\nof-a\n/.exec(b)?.[1];
   expect(b).toContain('into the tree that a job before left here');
   expect(second).not.toBe(first);
   expect(b).toContain(`of-a\n${second}\n${second}\n${second}\n`);
   expect(b).not.toMatch(/beside\n|^etc$/m);
   // Where the tree should be was a link: nothing of it was kept, and nothing done at its other end.
-  const c = await traceOfNext();
+  const c = await lab.traceOfNext();
   expect(c).toContain(`into a tree that stays here`);
   expect(c).toContain(`$ pwd; ls\n${path}\nJob succeeded`);
   expect(statSync('/etc').uid).toBe(0);
