@@ -10,6 +10,7 @@ import type { Door } from '../../node/hosting/gate/gate-files.ts';
 import { writeLease } from '../../node/hosting/gate/gate-lease.ts';
 import { readMemberSecret, writeMemberSecret } from '../../node/hosting/gate/member-door.ts';
 import { ServiceGate } from '../../node/hosting/gate/service-gate.ts';
+import { freePort } from '../fixtures/free-port.ts';
 
 /** Gate and forwarder in this process, at two addresses of the loopback as two machines; sockets are real. */
 const clock = systemClock();
@@ -31,14 +32,6 @@ async function listen(): Promise<Server> {
   return server;
 }
 const portOf = (server: Server): number => (server.address() as AddressInfo).port;
-
-async function freePort(): Promise<number> {
-  const free = await listen();
-  const port = portOf(free);
-  free.close();
-  await once(free, 'close');
-  return port;
-}
 
 const serve = (more: object = {}): Promise<void> =>
   writeLease(gateHome as string, {

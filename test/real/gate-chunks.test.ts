@@ -8,6 +8,7 @@ import { writeLease } from '../../node/hosting/gate/gate-lease.ts';
 import { holdLimits } from '../../node/hosting/gate/push-hold.ts';
 import { ServiceGate } from '../../node/hosting/gate/service-gate.ts';
 import { HookDoor } from '../../node/hosting/push/hook-door.ts';
+import { freePort } from '../fixtures/free-port.ts';
 
 /** SAFETY H1. The gate in this process, with a clock that can be set ahead; sockets are real. */
 const clock = systemClock();
@@ -18,22 +19,14 @@ let client: Socket;
 let inner: Socket;
 let aheadMs: number;
 
-async function listen(): Promise<Server> {
-  const server = createServer();
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  return server;
-}
 const portOf = (server: Server): number => (server.address() as AddressInfo).port;
 
 beforeEach(async () => {
   aheadMs = 0;
   home = mkdtempSync('/var/tmp/t-gate-chunks-');
-  gitlab = await listen();
-  const free = await listen();
-  const port = portOf(free);
-  free.close();
-  await once(free, 'close');
+  gitlab = createServer().listen(0, '127.0.0.1');
+  await once(gitlab, 'listening');
+  const port = await freePort();
   const [bootId, until] = [clock.bootId(), clock.bootMs() + 60_000];
   await writeLease(home, { id: '1', bootId, epoch: 1, until, upstream: '127.0.0.1', isServing: true, because: '' });
   const ahead = { ...clock, bootMs: () => clock.bootMs() + aheadMs };
@@ -58,10 +51,7 @@ describe('GitLab is told who the client is', () => {
     [true, undefined, /^GET \/$/],
     [false, true, /^GET \/$/],
   ])('door %s, lease %s', async (proxy, tellsClient, sees) => {
-    const free = await listen();
-    const port = portOf(free);
-    free.close();
-    await once(free, 'close');
+    const port = await freePort();
     const lease = { epoch: 1, until: clock.bootMs() + 60_000, upstream: '127.0.0.1', isServing: true, because: '' };
     await writeLease(home, { id: '2', bootId: clock.bootId(), ...lease, ...(tellsClient && { tellsClient }) });
     const other = new ServiceGate(home, clock, { say: () => undefined, heard: () => undefined });
@@ -241,10 +231,7 @@ describe('a push that begins while another one waits for its copy', () => {
 
 describe('whoever asks the gate and says nothing whole', () => {
   it.each(['http', 'ssh'] as const)('is gone after ten seconds, at a door for %s', async (kind) => {
-    const free = await listen();
-    const port = portOf(free);
-    free.close();
-    await once(free, 'close');
+    const port = await freePort();
     const [bootId, until] = [clock.bootId(), clock.bootMs() + 60_000];
     const boots = { id: '2', bootId, epoch: 1, until, upstream: null, isServing: false, because: 'GitLab boots' };
     await writeLease(home, boots);

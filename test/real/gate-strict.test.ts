@@ -8,6 +8,7 @@ import { pushSocketIn } from '../../node/hosting/gate/gate-files.ts';
 import { type GateLease, writeLease } from '../../node/hosting/gate/gate-lease.ts';
 import { ServiceGate } from '../../node/hosting/gate/service-gate.ts';
 import { HookDoor } from '../../node/hosting/push/hook-door.ts';
+import { freePort } from '../fixtures/free-port.ts';
 
 /** SAFETY H9. The gate in this process, with a clock that stands still unless it is set; sockets are real. */
 const bootId = systemClock().bootId();
@@ -18,14 +19,6 @@ let gitlab: Server;
 let gate: ServiceGate;
 let written = 0;
 const sockets: Socket[] = [];
-
-async function listen(): Promise<Server> {
-  const server = createServer();
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  return server;
-}
-const portOf = (server: Server): number => (server.address() as AddressInfo).port;
 
 /** As an agent whose host asked then, of a lease of 4 s. */
 const lease = (confirmedAt: number | undefined, over: Partial<GateLease> = {}): Promise<void> => {
@@ -48,13 +41,12 @@ afterEach(() => {
 });
 
 async function connected(kind: 'http' | 'ssh' = 'http') {
-  gitlab = await listen();
-  const free = await listen();
-  const port = portOf(free);
-  free.close();
-  await once(free, 'close');
+  gitlab = createServer().listen(0, '127.0.0.1');
+  await once(gitlab, 'listening');
+  const behind = (gitlab.address() as AddressInfo).port;
+  const port = await freePort();
   gate = new ServiceGate(home, clock, { say: () => undefined, heard: () => undefined });
-  await gate.listen([{ kind, port, behind: portOf(gitlab), proxy: false }], { host: '127.0.0.1' });
+  await gate.listen([{ kind, port, behind, proxy: false }], { host: '127.0.0.1' });
   const client = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
   const [inner] = (await once(gitlab, 'connection')) as [Socket];
   sockets.push(client, inner);

@@ -10,6 +10,7 @@ import { systemClock } from '../../node/clock.ts';
 import { writeLease } from '../../node/hosting/gate/gate-lease.ts';
 import { ServiceGate } from '../../node/hosting/gate/service-gate.ts';
 import { secureContext } from '../../node/hosting/gate/tls-door.ts';
+import { freePort } from '../fixtures/free-port.ts';
 import { testCertificate } from '../hosting/test-certificate.ts';
 
 /** SAFETY H1 at a door where the gate itself speaks TLS: all that holds of a door in the clear. */
@@ -34,11 +35,8 @@ beforeEach(async () => {
   aheadMs = 0;
   home = mkdtempSync('/var/tmp/t-gate-tls-');
   gitlab = createServer({ allowHalfOpen: true }).listen(0, '127.0.0.1');
-  const free = createServer().listen(0, '127.0.0.1');
-  await Promise.all([once(gitlab, 'listening'), once(free, 'listening')]);
-  port = portOf(free);
-  free.close();
-  await once(free, 'close');
+  await once(gitlab, 'listening');
+  port = await freePort();
   await lease();
   const ahead = { ...clock, bootMs: () => clock.bootMs() + aheadMs };
   gate = new ServiceGate(home, ahead, { say: () => undefined, heard: () => undefined });
@@ -148,11 +146,7 @@ it('who asks by http is led to the same by https; who says anything else, or not
 });
 
 it('a port of http beside it leads there too, whatever GitLab does', async () => {
-  const free = createServer().listen(0, '127.0.0.1');
-  await once(free, 'listening');
-  const plain = portOf(free);
-  free.close();
-  await once(free, 'close');
+  const plain = await freePort();
   await lease({ until: 0 });
   const other = new ServiceGate(home, clock, { say: () => undefined, heard: () => undefined });
   await other.listen([{ kind: 'redirect', port: plain, behind: 443, proxy: false }], { host: '127.0.0.1' });

@@ -1,21 +1,12 @@
 import { execFileSync } from 'node:child_process';
-import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
-import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { formMesh, pipelineEnd } from '../e2e/mesh.ts';
 import { asRoot, Rig, type TestMachine, until } from '../e2e/rig.ts';
+import { freePort } from '../fixtures/free-port.ts';
 
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
 /** What people do to jobs, on a machine that does not vote and holds no token: it is drained. */
@@ -161,11 +152,8 @@ describe('cancel, retry and logs from a plain machine', () => {
     const blocked = await kang.cli('webhook', 'test');
     expect([blocked.code, blocked.stdout]).toEqual([1, expect.stringContaining('kang\t-\tGitLab has no hook to it')]);
     expect((await kang.cli('gitlab')).stdout).toContain(`webhook\t${address}, GitLab sends no webhooks to 127.0.0.1:`);
-    await fetch(`${gitlab.url}/api/v4/application/settings`, {
-      method: 'PUT',
-      headers: { 'PRIVATE-TOKEN': gitlab.token, 'Content-Type': 'application/json' },
-      body: JSON.stringify({ allow_local_requests_from_web_hooks_and_services: true }),
-    });
+    const body = JSON.stringify({ allow_local_requests_from_web_hooks_and_services: true });
+    await gitlab.api('/application/settings', { method: 'PUT', body });
     const rows = (await done(kang, 'webhook', 'test')).trim().split('\n');
     expect(rows).toEqual([
       expect.stringMatching(/^desktop-1\t-\tGitLab has no hook to it/),

@@ -1,5 +1,3 @@
-import { once } from 'node:events';
-import { type AddressInfo, createServer } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { PracticeGitlab } from '../../gitlab-bridge/practice/practice-gitlab.ts';
 import { OwnWebhook, webhookHere } from '../../node/agent/own-webhook.ts';
@@ -8,6 +6,7 @@ import type { Network, Store } from '../../node/ports.ts';
 import type { WebhookSettings } from '../../node/settings/settings-webhook.ts';
 import { HookKeeper } from '../../node/webhook/hook-keeper.ts';
 import { doorSecrets } from '../../node/webhook/webhook-secrets.ts';
+import { freePort } from '../fixtures/free-port.ts';
 import { api, practice, project } from '../practice/rig.ts';
 import { endMembers, type LabMember, labMesh } from './member-lab.ts';
 import { until } from './run-lab.ts';
@@ -30,14 +29,6 @@ const kept = (): Pick<Store, 'get' | 'put'> & { values: Map<string, string> } =>
 const said: string[] = [];
 const log = { info: (line: string) => said.push(line), warn: (line: string) => said.push(line) } as never;
 
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}
 const settingsOf = (port: number): WebhookSettings => ({
   host: '127.0.0.1',
   port,
