@@ -45,13 +45,29 @@ const wish = (one: HostedMove | undefined = move): void => {
   rig.ledger.gitlab.hosted = { ...(rig.ledger.gitlab.hosted as HostedGitlab), ...(one && { move: one }) };
 };
 const lets = (): boolean => rig.behind?.isServing === true;
+const mine = () => hostingOf(rig.ledger as unknown as Ledger)!;
+const phaseHas = (words: string) => (): boolean => rig.seen.at(-1)?.move?.phase.includes(words) === true;
+
+/** Serving, with a wish that waits for the other machine. */
+async function waiting(): Promise<GitlabKeeper> {
+  const keeper = await serving();
+  rig.target = { waits: 'it pulls the image', percent: 40, fails: null };
+  wish();
+  await rig.until(keeper, phaseHas('pulls the image'));
+  return keeper;
+}
+
+/** The same, taken back by a person, of which the mesh has not heard. */
+async function takenBack(): Promise<GitlabKeeper> {
+  const keeper = await waiting();
+  rig.isHeard = false;
+  expect(keeper.move.cancel(mine(), 'a person wants it no more')).toBeNull();
+  return keeper;
+}
 
 describe('from here', () => {
   it('serves while the other machine is not ready; then gate, end, one more round, and the mesh is told what arrived', async () => {
-    const keeper = await serving();
-    rig.target = { waits: 'it pulls the image', percent: 40, fails: null };
-    wish();
-    await rig.until(keeper, () => rig.seen.at(-1)?.move?.phase.includes('pulls the image') === true);
+    const keeper = await waiting();
     expect([rig.seen.at(-1)?.move?.percent, lets(), rig.order]).toEqual([40, true, []]);
 
     const atRound: unknown[] = [];
@@ -87,13 +103,7 @@ describe('from here', () => {
   });
 
   it('a person takes the wish back while GitLab serves, and it is begun no more, though the mesh hears of it late', async () => {
-    const keeper = await serving();
-    rig.target = { waits: 'it pulls the image', percent: 40, fails: null };
-    wish();
-    await rig.until(keeper, () => rig.seen.at(-1)?.move?.phase.includes('pulls the image') === true);
-    rig.isHeard = false;
-    const mine = () => hostingOf(rig.ledger as unknown as Ledger)!;
-    expect(keeper.move.cancel(mine(), 'a person wants it no more')).toBeNull();
+    const keeper = await takenBack();
     rig.target = { waits: null, percent: null, fails: null };
     await rig.until(keeper, () => keeper.problems().length > 0);
     expect([rig.order, lets()]).toEqual([[], true]);
@@ -108,13 +118,7 @@ describe('from here', () => {
   });
 
   it('a wish that was taken back is begun by no agent that comes next either, however ready the other machine is', async () => {
-    const keeper = await serving();
-    rig.target = { waits: 'it pulls the image', percent: 40, fails: null };
-    wish();
-    await rig.until(keeper, () => rig.seen.at(-1)?.move?.phase.includes('pulls the image') === true);
-    rig.isHeard = false;
-    const mine = () => hostingOf(rig.ledger as unknown as Ledger)!;
-    expect(keeper.move.cancel(mine(), 'a person wants it no more')).toBeNull();
+    const keeper = await takenBack();
     // Killed before the mesh has heard of it.
     await keeper.stop();
     rig.order = [];
@@ -132,8 +136,7 @@ describe('from here', () => {
     rig.moved = { ...rig.moved, arrived: () => null };
     wish();
     await rig.until(keeper, () => rig.order.includes('gate of 3 closed'));
-    const mine = hostingOf(rig.ledger as unknown as Ledger)!;
-    expect(keeper.move.cancel(mine, 'a person wants it no more')).toContain('its gate is shut for it already');
+    expect(keeper.move.cancel(mine(), 'a person wants it no more')).toContain('its gate is shut for it already');
     rig.moved = { ...rig.moved, arrived: (_node, from) => from };
     await rig.until(keeper, () => rig.ledger.gitlab.epoch === 4);
   });
@@ -142,7 +145,7 @@ describe('from here', () => {
     const keeper = await serving();
     rig.moved = { ...rig.moved, arrived: () => null };
     wish();
-    await rig.until(keeper, () => rig.seen.at(-1)?.move?.phase.includes('the last round goes to') === true);
+    await rig.until(keeper, phaseHas('the last round goes to'));
     rig.isHeard = false;
     rig.skewMs += 200_000;
     await rig.until(keeper, () => markerOf() === 4);
@@ -157,7 +160,7 @@ describe('from here', () => {
     const keeper = await serving();
     rig.moved = { ...rig.moved, arrived: () => null };
     wish();
-    await rig.until(keeper, () => rig.seen.at(-1)?.move?.phase.includes('the last round goes to') === true);
+    await rig.until(keeper, phaseHas('the last round goes to'));
     await keeper.stop();
     rig.order = [];
     rig.moved = { ...rig.moved, arrived: (_node, from) => from };
@@ -201,7 +204,7 @@ describe('to here', () => {
     const hosted = rig.ledger.gitlab.hosted as HostedGitlab;
     const copies = { ...hosted.copies!, standbys: [{ node: 'desktop-2', because: 'it is there' }] };
     rig.ledger.gitlab.hosted = { ...hosted, copies, move: { ...move, to: 'desktop-2' } };
-    await rig.until(keeper, () => rig.seen.at(-1)?.move?.phase.includes('pulls the image') === true);
+    await rig.until(keeper, phaseHas('pulls the image'));
     expect([lets(), rig.order, rig.told]).toEqual([true, [], []]);
     rig.target = { waits: null, percent: null, fails: null };
     await rig.until(keeper, () => rig.ledger.gitlab.epoch === 5);
@@ -250,7 +253,7 @@ describe('to here', () => {
     await rig.until(keeper, () => journal()?.isSaid === true);
     rig.engine.endsWith = 1;
     rig.engine.running.clear();
-    await rig.until(keeper, () => rig.seen.at(-1)?.move?.phase.includes('does not any more') === true);
+    await rig.until(keeper, phaseHas('does not any more'));
     rig.engine.isAway = true;
     await rig.until(keeper, () => keeper.problems().length > 0);
     rig.skewMs += 130_000;
