@@ -1,6 +1,8 @@
 import { expect, it } from 'vitest';
+import type { StatusSnapshot } from '../../protocol/status.ts';
 import { scheduleOf } from '../lab/hosting/probe-schedule.ts';
 import { type Ack, whatTwoDid } from '../lab/hosting/probe-writers.ts';
+import { agreed } from '../lab/hosting/well.ts';
 import { Chance } from '../sim/chance.ts';
 
 const doors = ['http://10.0.0.1:8080', 'http://10.0.0.2:8080'];
@@ -32,4 +34,21 @@ it('a seed is one row of schedules, and its cuts, stops and kills aim at host an
   expect(faults.filter(({ of }) => of.includes('kang')).length).toBeGreaterThan(faults.length / 2);
   expect(faults.filter(({ kind, forMs }) => kind === 'stop machine' && forMs > 4000).length).toBeGreaterThan(20);
   for (const { kind, of } of faults) expect(new Set(of).size).toBe(kind === 'one way' || kind === 'both ways' ? 2 : 1);
+});
+
+it('machines agree on who hosts also once GitLab has moved, and not while it does', () => {
+  const ended = { from: 'kang', to: 'desktop-1', isDone: true, because: 'kang was silent', at: '2026-11-29T23:52:52Z' };
+  const of = (more: object) => ({ host: 'desktop-1', epoch: 2, ...more }) as StatusSnapshot['gitlab'];
+  const after = of({ move: { wish: null, doing: null, ended } });
+  expect([agreed([of({}), of({})])?.host, agreed([after, after])?.host]).toEqual(['desktop-1', 'desktop-1']);
+  const moves = of({ move: { wish: { from: 'kang', to: 'desktop-1' }, doing: null, ended: null } });
+  for (const told of [
+    [moves, moves],
+    [after, moves],
+    [after, of({ epoch: 1 })],
+    [after, of({ host: 'kang' })],
+    [of({ host: null })],
+    [],
+  ])
+    expect(agreed(told)).toBeNull();
 });

@@ -4,19 +4,13 @@ import { promisify } from 'node:util';
 import { sleep, until } from '../../e2e/rig.ts';
 import { cutPower, start } from '../../lab/faults.ts';
 import { HostedLab, lastLine } from '../../lab/hosting/hosted-lab.ts';
+import { well } from '../../lab/hosting/well.ts';
 import { buildLab } from '../../lab/lab.ts';
 import { labNames } from '../../lab/lab-file.ts';
 import type { LabMachine } from '../../lab/lab-machine.ts';
 import { removeLabs } from '../../lab/lab-removal.ts';
 
 const run = promisify(execFile);
-const limitMs = 150_000;
-
-/** When something was asked for, and when it was answered; ms of performance.now(). */
-export interface Answered {
-  start: number;
-  end: number;
-}
 
 /**
  * Three machines of the lab, each with an engine of its own. GitLab (the stand-in, as quick as it can be) is hosted on kang and
@@ -36,13 +30,12 @@ export class MoveStage {
     const stage = new MoveStage(hosted);
     await hosted.bringImage();
     await hosted.bringImageToAll();
-    const { code, stderr } = await hosted.deploy(hosted.kang, [
-      ...['--hostname', lab.lan.address(1), '--copies', 'desktop-1'],
-    ]);
+    const words = ['--hostname', lab.lan.address(1), '--copies', 'desktop-1'];
+    const { code, stderr } = await hosted.deploy(hosted.kang, words);
     if (code !== 0) throw new Error(`gitlab deploy: ${lastLine(stderr)}`);
     await hosted.signIn();
     await hosted.gitlab.push('rounds', { 'readme.md': 'each push is a round' });
-    Object.assign(hosted.gitlab, { url: hosted.doors[2] });
+    hosted.gitlab.url = hosted.doors[2] as string;
     await stage.well();
     return stage;
   }
@@ -61,21 +54,7 @@ export class MoveStage {
 
   /** Who hosts, once all machines say so, it serves by that address, and the other one is in sync. */
   async well(): Promise<LabMachine> {
-    const { hosted } = this;
-    const name = await until(
-      'GitLab serves, and the other machine is in sync',
-      async () => {
-        const told = await Promise.all(hosted.lab.machines.map((machine) => hosted.status(machine)));
-        const [first] = told;
-        const isOne = told.every((one) => one.host === first?.host && one.epoch === first?.epoch);
-        if (!isOne || first?.host == null || first.move || !(await hosted.isServed())) return null;
-        if (first.standbys?.some((row) => row.inSync)) return first.host;
-        await hosted.push('rounds', 'desktop-2', 20);
-        return null;
-      },
-      limitMs,
-    );
-    return hosted.lab.machine(name);
+    return this.hosted.lab.machine(await well(this.hosted));
   }
 
   /** Off at once, as by its plug. `at` when. */
@@ -107,14 +86,8 @@ export class MoveStage {
 
   /** ms of GitLab's start from the newest round on that machine, by its own drill: container and boot, nothing of a move. */
   async startAlone(machine: LabMachine): Promise<number> {
-    const { code, stdout, stderr } = await this.hosted.cli(
-      this.user,
-      '--json',
-      'gitlab',
-      'drill',
-      '--on',
-      machine.name,
-    );
+    const words = ['--json', 'gitlab', 'drill', '--on', machine.name];
+    const { code, stdout, stderr } = await this.hosted.cli(this.user, ...words);
     if (code !== 0) throw new Error(`gitlab drill on ${machine.name}: ${lastLine(stderr)}`);
     const { steps } = JSON.parse(stdout) as { steps: { step: string; ms: number }[] };
     const found = ['clone', 'boot'].map((name) => steps.find(({ step }) => step === name)?.ms);
@@ -132,7 +105,8 @@ export class MoveStage {
 export class Pusher {
   readonly #stage: MoveStage;
   readonly #tree = mkdtempSync('/var/tmp/t-move-bench-');
-  readonly acknowledged: (Answered & { commit: string })[] = [];
+  /** When each was begun, and acknowledged; ms of performance.now(). */
+  readonly acknowledged: { start: number; end: number; commit: string }[] = [];
   #isOver = false;
   #work: Promise<void> = Promise.resolve();
 

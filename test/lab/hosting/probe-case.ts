@@ -1,12 +1,13 @@
-import { sleep, until } from '../../e2e/rig.ts';
+import { sleep } from '../../e2e/rig.ts';
 import { Chance } from '../../sim/chance.ts';
 import type { Lab } from '../lab.ts';
 import type { LabMachine } from '../lab-machine.ts';
 import { continueAll, signalTo, stopAll } from '../machine-processes.ts';
-import { demand, type HostedLab, seconds, WrongHere } from './hosted-lab.ts';
+import { demand, type HostedLab, seconds } from './hosted-lab.ts';
 import type { LabCase } from './machine-cases.ts';
 import { type ProbeFault, scheduleOf, wordsOf } from './probe-schedule.ts';
 import { isTimed, ProbeWriters, whatTwoDid } from './probe-writers.ts';
+import { well } from './well.ts';
 
 export interface ProbeWish {
   /** So long schedules are begun. */
@@ -17,7 +18,6 @@ export interface ProbeWish {
 
 /** The least that a mesh takes, W_t. */
 const graceMs = 5000;
-const wellMs = 150_000;
 
 type Deed = (lab: Lab, one: LabMachine, other: LabMachine) => unknown;
 
@@ -47,37 +47,6 @@ async function happen({ lab }: HostedLab, { kind, of, fromMs, forMs }: ProbeFaul
   await does(lab, one, other);
   await sleep(forMs);
   await undoes(lab, one, other);
-}
-
-/** Who hosts, as most machines say; it serves, and some other machine is in sync: whatever comes next, it can go on there. */
-async function isWell(hosted: HostedLab): Promise<string | null> {
-  const told = await Promise.all(hosted.lab.machines.map((machine) => hosted.status(machine)));
-  const [first] = told;
-  const isOne = told.every((one) => one.host === first?.host && one.epoch === first?.epoch);
-  if (!isOne || first?.host == null || first.move || !(await hosted.isServed())) return null;
-  if (first.standbys?.some((row) => row.inSync)) return first.host;
-  // Out three times within an hour: pushes wait for none of them again until then, but by the word of another agent.
-  if (first.standbys?.every(({ state }) => state === 'behind')) {
-    const machine = hosted.lab.machine(first.host);
-    await machine.killAgent();
-    await hosted.lab.start(machine);
-  }
-  await hosted.push('rounds', 'desktop-2', 20).catch(() => undefined);
-  return null;
-}
-
-/** What each machine says, where that is not so in time. */
-async function well(hosted: HostedLab): Promise<string> {
-  const name = 'GitLab serves, and another machine is in sync';
-  const found = await until(name, () => isWell(hosted).catch(() => null), wellMs).catch(() => null);
-  if (found !== null) return found;
-  const told = hosted.lab.machines.map(async (machine) => {
-    const { host, epoch, hosted: here, standbys = [] } = await hosted.status(machine);
-    const rows = standbys.map((row) => `${row.node} ${row.state}: ${row.because}`).join('; ');
-    return `${machine.name}: ${host} in epoch ${epoch}, ${here?.because}; ${rows}`;
-  });
-  const said = await Promise.all(told.map((one) => one.catch((error: Error) => error.message)));
-  throw new WrongHere(`not within ${seconds(wellMs)}: ${name} (${await hosted.isServed()}). ${said.join(' | ')}`);
 }
 
 async function probe(hosted: HostedLab, { forMs, seed, say }: ProbeWish): Promise<string> {
