@@ -1,16 +1,14 @@
-import { execFileSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { request as secureRequest } from 'node:https';
 import { connect, type Socket } from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import type { TLSSocket } from 'node:tls';
 import { afterEach, describe, expect, it } from 'vitest';
 import { sourcesOf } from '../../node/webhook/allowed-sources.ts';
 import { doorLimits, WebhookDoor } from '../../node/webhook/webhook-door.ts';
 import { doorSecrets, signing } from '../../node/webhook/webhook-secrets.ts';
+import { testCertificate } from '../hosting/test-certificate.ts';
 import { Chance } from '../sim/chance.ts';
 
 /** The door for webhooks on a socket, and whoever comes to it. */
@@ -18,14 +16,12 @@ const secrets = doorSecrets('glpat-admin', 'mesh-1', 'kang');
 const whole = { ...doorLimits };
 const doors: WebhookDoor[] = [];
 const sockets: Socket[] = [];
-const folders: string[] = [];
 let hints = 0;
 
 afterEach(async () => {
   Object.assign(doorLimits, whole);
   for (const socket of sockets.splice(0)) socket.destroy();
   for (const door of doors.splice(0)) await door.close();
-  for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
 });
 
 async function opened(more: Partial<Parameters<typeof WebhookDoor.open>[0]> = {}): Promise<WebhookDoor> {
@@ -220,34 +216,18 @@ describe("the door for GitLab's webhooks", () => {
   });
 
   it('with a certificate, and with a new one without an end', async () => {
-    const folder = mkdtempSync(join(tmpdir(), 'autogit-webhook-'));
-    folders.push(folder);
     const made = (name: string): string => {
-      const at = (what: string): string => join(folder, `${name}.${what}`);
-      const how = ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2'];
-      execFileSync('openssl', [...how, '-subj', `/CN=${name}`, '-keyout', at('key'), '-out', at('crt')], {
-        stdio: 'pipe',
-      });
-      writeFileSync(at('pem'), readFileSync(at('crt'), 'utf8') + readFileSync(at('key'), 'utf8'), { mode: 0o600 });
-      return readFileSync(at('pem'), 'utf8');
+      const { certificate, key } = testCertificate([name]);
+      return certificate + key;
     };
     await expect(opened({ pem: 'no certificate' })).rejects.toMatchObject({ code: 'bad-config' });
     const door = await opened({ pem: made('first') });
     const served = (): Promise<string> =>
       new Promise((resolve, reject) => {
-        const options = {
-          host: '127.0.0.1',
-          port: door.port,
-          method: 'POST',
-          headers: plain,
-          rejectUnauthorized: false,
-        };
-        const call = secureRequest({ ...options, agent: false }, (response) => {
+        const options = { host: '127.0.0.1', port: door.port, method: 'POST', headers: plain, agent: false };
+        const call = secureRequest({ ...options, rejectUnauthorized: false }, (response) => {
           response.resume();
-          const { subject } = (
-            response.socket as unknown as { getPeerCertificate(): { subject: { CN: string } } }
-          ).getPeerCertificate();
-          resolve(`${response.statusCode} ${subject.CN}`);
+          resolve(`${response.statusCode} ${(response.socket as TLSSocket).getPeerCertificate().subject.CN}`);
         });
         call.on('error', reject);
         call.end(pending);
