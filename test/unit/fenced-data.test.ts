@@ -38,6 +38,15 @@ function round(wallMs: number): void {
   writeFileSync(join(tree, 'copies/hot/markers', `${text}.json`), JSON.stringify(note));
 }
 
+const open = () => ({
+  ...{ hosting: { data: 'd' } as never, place: { kind: 'subvolume' as const, path: tree }, isHost: false },
+});
+const kept = (more: Partial<ConstructorParameters<typeof FencedData>[0]> = {}): FencedData =>
+  new FencedData({
+    ...{ clock: { bootMs: () => 0, wallMs: () => 0 }, log: { info: () => undefined }, tools: systemTools },
+    ...{ api: () => null, dropped: () => undefined, exclusive: async () => null, here: open, ...more },
+  });
+
 describe('what a machine served until another one took over', () => {
   it('has names of its own', () => {
     const names = [
@@ -71,19 +80,7 @@ describe('what a machine served until another one took over', () => {
   });
 
   it('is no part of what this machine says while its place is not open, and nothing of it can be asked then', async () => {
-    const data = new FencedData({
-      ...{
-        clock: { bootMs: () => 0, wallMs: () => 0 },
-        log: { info: () => undefined },
-        tools: systemTools,
-        exclusive: async () => null,
-      },
-      ...{
-        here: () => ({ problem: 'its place for copies is not open yet' }),
-        api: () => null,
-        dropped: () => undefined,
-      },
-    });
+    const data = kept({ here: () => ({ problem: 'its place for copies is not open yet' }) });
     expect(data.seen()).toEqual({});
     await expect(data.drop('fenced-1')).rejects.toThrow('its place for copies is not open yet');
     await expect(data.compare('fenced-1', 0)).rejects.toThrow('its place for copies is not open yet');
@@ -100,9 +97,7 @@ describe('what a machine served until another one took over', () => {
   it('nothing that looks at it outlives the opening of its place', async () => {
     fenced('fenced-1', 1000);
     let wasEnded = false;
-    const data = new FencedData({
-      ...{ clock: { bootMs: () => 0, wallMs: () => 0 }, log: { info: () => undefined }, tools: systemTools },
-      ...{ api: () => null, dropped: () => undefined },
+    const data = kept({
       exclusive: (_folder, signal) =>
         new Promise((_, reject) => {
           signal.addEventListener('abort', () => {
@@ -110,7 +105,6 @@ describe('what a machine served until another one took over', () => {
             reject(signal.reason as Error);
           });
         }),
-      here: () => ({ hosting: { data: 'd' } as never, place: { kind: 'subvolume', path: tree }, isHost: false }),
     });
     expect(data.seen()).toEqual({ fenced: [{ name: 'fenced-1', at: 1_000_000, bytes: null }] });
     await data.end();
@@ -120,11 +114,8 @@ describe('what a machine served until another one took over', () => {
   it('says at once when each was written to, while the first is measured yet: pushes are refused by that', async () => {
     fenced('fenced-1', 1000);
     fenced('fenced-2', 2000);
-    const data = new FencedData({
-      ...{ clock: { bootMs: () => 0, wallMs: () => 0 }, log: { info: () => undefined }, tools: systemTools },
-      ...{ api: () => null, dropped: () => undefined },
+    const data = kept({
       exclusive: (_folder, signal) => new Promise((_, reject) => signal.addEventListener('abort', reject)),
-      here: () => ({ hosting: { data: 'd' } as never, place: { kind: 'subvolume', path: tree }, isHost: false }),
     });
     expect(data.seen().fenced?.map(({ at }) => at)).toEqual([1_000_000, 2_000_000]);
     // Another one comes meanwhile.
@@ -136,21 +127,14 @@ describe('what a machine served until another one took over', () => {
   it('is looked at once somebody had it compared, for whichever agent comes next', async () => {
     fenced('fenced-1', 1000);
     for (const part of ['live', 'bulk']) mkdirSync(join(tree, part), { recursive: true });
-    const here = () => ({
-      ...{ hosting: { data: 'd' } as never, place: { kind: 'subvolume' as const, path: tree }, isHost: true },
-    });
-    const begun = (): FencedData =>
-      new FencedData({
-        ...{ clock: { bootMs: () => 0, wallMs: () => 7 }, log: { info: () => undefined }, tools: systemTools },
-        ...{ api: () => null, dropped: () => undefined, exclusive: async () => null, here },
-      });
-    const data = begun();
+    const here = () => ({ ...open(), isHost: true });
+    const data = kept({ here });
     expect(data.seen().fenced).toMatchObject([{ name: 'fenced-1' }]);
     expect(data.seen().fenced?.[0]).not.toHaveProperty('looked');
     expect(await data.compare('fenced-1', 0)).toMatchObject({ total: 0 });
     expect(data.seen().fenced).toMatchObject([{ name: 'fenced-1', looked: true }]);
     await data.end();
-    expect(begun().seen().fenced).toMatchObject([{ name: 'fenced-1', looked: true }]);
+    expect(kept({ here }).seen().fenced).toMatchObject([{ name: 'fenced-1', looked: true }]);
   });
 
   it('of two of the same name that one is meant of which a person was told, or on whose machine it is typed', async () => {
