@@ -19,6 +19,9 @@ export const specOf = (run: string, image: string | null, more: Partial<Executor
   ...more,
 });
 
+/** To a run's spec: a tree of that key, which stays for the next job that has it. */
+export const keptTree = (key = 'k') => ({ key, project: 'p', isKept: true, isFresh: false, isOnlyLeft: false });
+
 export const step = (...script: string[]) => ({ name: 'script', script, timeoutMs: null });
 
 export async function textOf(workspace: Workspace, index: number, offset = 0): Promise<string> {

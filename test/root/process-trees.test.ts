@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path';
 import { afterEach, expect, it } from 'vitest';
 import { ProcessExecutor, userWorkDir } from '../../node/executors/process-executor.ts';
 import { removeTree } from '../../node/executors/tree-removal.ts';
-import { never, specOf } from '../contract/executor-steps.ts';
+import { keptTree, never, specOf } from '../contract/executor-steps.ts';
 import { RunLab } from '../real/run-lab.ts';
 
 let lab: RunLab;
@@ -50,8 +50,7 @@ it('who still works in it while no run has it leads root nowhere by a link', asy
     { key: 'CI_PROJECT_PATH', value: 'group/sample', file: false },
     { key: 'SECRET', value: 'a secret', file: true },
   ];
-  const tree = { key: 'k', project: 'p', isKept: true, isFresh: false, isOnlyLeft: false };
-  const prepared = (run: string) => executor.prepare(specOf(run, null, { tree, variables }), never);
+  const prepared = (run: string) => executor.prepare(specOf(run, null, { tree: keptTree(), variables }), never);
   const first = await prepared('tree-1');
   await first.remove();
   const group = dirname(first.projectDir);

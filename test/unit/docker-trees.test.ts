@@ -5,7 +5,7 @@ import type Docker from 'dockerode';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { DockerTrees } from '../../node/executors/docker-trees.ts';
 import { KeptTrees } from '../../node/executors/kept-trees.ts';
-import { specOf } from '../contract/executor-steps.ts';
+import { keptTree, specOf } from '../contract/executor-steps.ts';
 
 /** What an engine says that has these containers and volumes; a volume that one has cannot be removed. */
 function engineOf(containers: Map<string, { labels: string[]; volume: string }>, volumes: Set<string>): Docker {
@@ -52,7 +52,6 @@ beforeEach(() => {
 afterEach(() => rmSync(home, { recursive: true }));
 
 const volumeOf = (key: string): string => `autogit-kang-tree-${key}`;
-const tree = (key: string) => ({ key, project: 'p', isKept: true, isFresh: false, isOnlyLeft: false });
 const git = (run: string, key: string) => ({
   labels: ['autogit.node=kang', `autogit.run=${run}`, 'autogit.helper=git'],
   volume: volumeOf(key),
@@ -91,7 +90,7 @@ it('what an agent that was killed had git do in a tree is ended before the run h
   ]);
   const trees = treesOf(engineOf(containers, new Set([volumeOf('a')])), 1e9);
   const signal = new AbortController().signal;
-  expect(await trees.take(specOf('r', null, { tree: tree('a') }), signal)).not.toBe(null);
+  expect(await trees.take(specOf('r', null, { tree: keptTree('a') }), signal)).not.toBe(null);
   expect([...containers.keys()]).toEqual(['2']);
 });
 
@@ -102,7 +101,7 @@ it('git has no more of the machine than the job whose tree it reads, but for wha
     ['small', 64 << 20, 1 << 30],
     ['large', 8 * 2 ** 30, 8 * 2 ** 30],
   ] as const) {
-    const spec = specOf(run, null, { tree: tree(run), cpuMillis: 2000, memoryBytes });
+    const spec = specOf(run, null, { tree: keptTree(run), cpuMillis: 2000, memoryBytes });
     await expect((await trees.take(spec, signal))?.run('true', [], {}, signal)).rejects.toThrow(/HTTP 500/);
     expect(made.pop()).toMatchObject({
       HostConfig: { Memory, MemorySwap: Memory, NanoCpus: 2e9, NetworkMode: 'none' },

@@ -1,0 +1,154 @@
+import { once } from 'node:events';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { usualTreeLimits } from '../../node/executors/kept-trees.ts';
+import { ProcessBuilds } from '../../node/executors/process-builds.ts';
+import { ProcessExecutor } from '../../node/executors/process-executor.ts';
+import { ProcessTree } from '../../node/executors/process-tree.ts';
+import { removeTree } from '../../node/executors/tree-removal.ts';
+import { keptTree, never, specOf, step, textOf } from '../contract/executor-steps.ts';
+
+/** The places of runs, as the process executor keeps them; what jobs find in their trees is in run-trees.test.ts. */
+let home: string;
+beforeEach(() => {
+  home = mkdtempSync(join(tmpdir(), 'autogit-places-'));
+});
+afterEach(async () => {
+  // What a test left running outlives it.
+  await newExecutor().sweep(new Set());
+  rmSync(home, { recursive: true, force: true });
+});
+const newExecutor = (): ProcessExecutor => new ProcessExecutor({ home, cgroups: false });
+const prepared = (executor: ProcessExecutor, run: string) =>
+  executor.prepare(specOf(run, null, { tree: keptTree() }), never);
+
+it('a place that is removed once more takes nothing from the run that has its tree by then', async () => {
+  const executor = newExecutor();
+  const first = await prepared(executor, 'tree-1');
+  writeFileSync(join(first.projectDir, 'left'), 'of the first');
+  await first.remove();
+  const second = await prepared(executor, 'tree-2');
+  expect(second.projectDir).toBe(first.projectDir);
+  expect(second.tree?.isLeft).toBe(true);
+  // Its first try may have failed after the tree was given back: the place of a run is removed until that works.
+  await first.tree?.forget();
+  await first.remove();
+  expect(readFileSync(join(second.projectDir, 'left'), 'utf8')).toBe('of the first');
+  await second.remove();
+  await executor.giveBack();
+  expect(existsSync(first.projectDir)).toBe(false);
+});
+
+describe('a place that many runs have in turn', () => {
+  it('is the next run’s alone: what is left to do for one of before ends nothing of it', async () => {
+    const executor = newExecutor();
+    const first = await prepared(executor, 'tree-1');
+    const file = readFileSync(join(first.handle, 'run.json'));
+    await first.remove();
+    const second = await prepared(executor, 'tree-2');
+    // By its script's own environment alone.
+    await second.start(step('echo begun; exec sleep 60'), 0);
+    const seen = second.output(0, 0, never)[Symbol.asyncIterator]();
+    expect(String((await seen.next()).value)).toBe('begun\n');
+    await first.remove();
+    // Of an agent that was killed when the tree was given back, and the run's own folder not yet removed.
+    mkdirSync(first.handle);
+    writeFileSync(join(first.handle, 'run.json'), file);
+    const next = newExecutor();
+    expect(await next.sweep(new Set(['tree-2']))).toEqual(['tree-1']);
+    expect(existsSync(second.projectDir)).toBe(true);
+    const end = second.ended(0);
+    expect(await Promise.race([end, sleep(500, 'it goes on')])).toBe('it goes on');
+    await second.remove();
+    await seen.return?.(undefined);
+  });
+
+  it('is left by what git does in it for a run, also where its agent was killed meanwhile', async () => {
+    const first = await prepared(newExecutor(), 'tree-1');
+    const git = await first.tree?.run('echo begun; sleep 60', [], { HOME: '/nonexistent' }, never);
+    await once(git?.output as NodeJS.ReadableStream, 'data');
+    const ended = git?.ended.then(({ code }) => code);
+    const found = await newExecutor().adopt(specOf('tree-1', null, { tree: keptTree() }), first.handle);
+    await found?.remove();
+    expect(await Promise.race([ended, sleep(5000, 'it goes on')])).toBe(128);
+  });
+
+  it('holds the disk for no run that could not be prepared, and none after it', async () => {
+    const executor = newExecutor();
+    const first = await prepared(executor, 'tree-1');
+    writeFileSync(join(first.projectDir, 'left'), 'of the first');
+    await first.remove();
+    const place = dirname(dirname(first.projectDir));
+    // A name that no file system takes stands for a disk that takes none.
+    const variables = [{ key: 'N'.repeat(300), value: 'x', file: true }];
+    await expect(executor.prepare(specOf('tree-2', null, { tree: keptTree(), variables }), never)).rejects.toThrow(
+      /ENAMETOOLONG/,
+    );
+    expect(existsSync(join(dirname(first.handle), 'tree-2'))).toBe(false);
+    // A full disk takes the file of who has it, and not the name in it.
+    writeFileSync(join(place, 'run'), '');
+    expect(await executor.giveBack()).toBe(true);
+    expect(existsSync(first.projectDir)).toBe(false);
+    const begun = performance.now();
+    const third = await prepared(executor, 'tree-3');
+    expect(third.projectDir).toBe(first.projectDir);
+    expect(performance.now() - begun).toBeLessThan(5000);
+    await third.remove();
+  });
+
+  it('is there for the next job where what one left cannot be removed', async () => {
+    const workDir = join(home, 'work');
+    mkdirSync(workDir, { recursive: true });
+    let isStuck = true;
+    const said: string[] = [];
+    const builds = new ProcessBuilds({
+      ...{ workDir, home, limits: usualTreeLimits, wallMs: Date.now },
+      log: { info: (sentence) => said.push(sentence) },
+      remove: async (path) => {
+        if (isStuck && existsSync(join(path, 'of-root'))) throw new Error('EACCES: permission denied');
+        await removeTree(path);
+      },
+    });
+    const first = await builds.take({ ...keptTree(), isKept: false }, 'run-1', null, never);
+    mkdirSync(join(first?.folder ?? '', 'of-root'));
+    await builds.give('run-1', first as NonNullable<typeof first>, join(first?.folder ?? '', 'p'), null);
+    const second = await builds.take({ ...keptTree(), isKept: false }, 'run-2', null, never);
+    expect(readdirSync(second?.folder ?? '')).toEqual([]);
+    expect(said).toHaveLength(1);
+    expect(said[0]).toMatch(/cannot be removed \(EACCES.*\): sudo rm -r .*left-\d+$/);
+    const place = dirname(second?.folder ?? '');
+    expect(readdirSync(place)).toHaveLength(3);
+    isStuck = false;
+    await builds.sweep((slug) => slug === 'run-2');
+    expect(readdirSync(place).sort()).toEqual(['builds', 'run']);
+  });
+
+  it('has an empty tree for a job where one of before has what another user owns', async () => {
+    const place = await prepared(newExecutor(), 'tree-1');
+    writeFileSync(join(place.projectDir, 'of-root'), '');
+    const bin = join(home, 'bin');
+    mkdirSync(bin);
+    // What rm says of a folder that a container's root has made.
+    writeFileSync(join(bin, 'rm'), '#!/bin/sh\nexit 1\n', { mode: 0o755 });
+    const { PATH } = process.env;
+    const stuck = new ProcessTree(
+      { taken: { key: 'k', folder: '', project: 'p', isKept: true }, isLeft: true },
+      { folder: place.handle, tmp: home, projectDir: place.projectDir, user: null, path: `${bin}:${PATH}` },
+    );
+    await stuck.empty();
+    expect(readdirSync(place.projectDir)).toEqual([]);
+    await place.remove();
+  });
+});
+
+it('a step that was begun by an agent which was killed at once has no output, and no error', async () => {
+  const executor = newExecutor();
+  const place = await executor.prepare(specOf('killed-1', null), never);
+  writeFileSync(join(place.handle, 'step-0.status'), 'begun 1 0\n');
+  expect(await textOf(place, 0)).toBe('');
+  expect(await place.ended(0)).toMatchObject({ kind: 'lost' });
+  await place.remove();
+});
