@@ -23,6 +23,7 @@ import { applyChange } from '../../scheduler/membership.ts';
 import { install } from '../bench/debian.ts';
 import { foundedMesh } from '../fixtures/founded-mesh.ts';
 import { hostedGitlab } from '../fixtures/hosted-gitlab.ts';
+import { nothingBeside } from '../fixtures/nothing-beside.ts';
 import { hostingPrograms } from '../hosting/stand/programs.ts';
 
 /**
@@ -89,10 +90,7 @@ class TestAgent {
         },
         addressOf: () => '127.0.0.1:1',
       },
-      clones: { sweepLeft: async () => undefined, isKept: false },
-      besides: () => ({}),
-      whyNoPush: () => null,
-      endUse: async () => undefined,
+      ...nothingBeside,
       isHosted: () => false,
       ledger: () => mesh.ledger,
       change: async (change) => mesh.change(change),

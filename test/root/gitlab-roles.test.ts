@@ -25,6 +25,7 @@ import { applyChange } from '../../scheduler/membership.ts';
 import { install } from '../bench/debian.ts';
 import { foundedMesh } from '../fixtures/founded-mesh.ts';
 import { hostedGitlab } from '../fixtures/hosted-gitlab.ts';
+import { nothingBeside } from '../fixtures/nothing-beside.ts';
 import { hostingPrograms } from '../hosting/stand/programs.ts';
 import { PlayedEngine } from '../real/played-engine.ts';
 
@@ -126,10 +127,7 @@ class TestMachine {
         },
         addressOf: () => '127.0.0.1:1',
       },
-      clones: { sweepLeft: async () => undefined, isKept: false },
-      besides: () => ({}),
-      whyNoPush: () => null,
-      endUse: async () => undefined,
+      ...nothingBeside,
       isHosted: (of) => this.keeper.holds(of),
       feed: (happened) => {
         if (happened.kind === 'standby-seen') this.standby = happened.report;

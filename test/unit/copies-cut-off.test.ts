@@ -15,6 +15,7 @@ import { RoundHost } from '../../node/hosting/replica/round-host.ts';
 import type { Change } from '../../protocol/changes.ts';
 import type { HostedCopies, Ledger } from '../../protocol/ledger.ts';
 import { compareRounds, type RoundName } from '../../protocol/round-name.ts';
+import { nothingBeside } from '../fixtures/nothing-beside.ts';
 
 const name = (number: number): RoundName => ({ era: 1, epoch: 1, number });
 let folder: string;
@@ -284,10 +285,7 @@ it('where no round can be made the members leave the in-sync set before a push i
       return { state: 'done' } as never;
     },
     feed: () => undefined,
-    clones: { sweepLeft: async () => undefined, isKept: false },
-    besides: () => ({}),
-    whyNoPush: () => null,
-    endUse: async () => undefined,
+    ...nothingBeside,
     isHosted: () => false,
   });
   room.opened({ data: 'd', epoch: 1 } as never, { kind: 'folder', path: folder } as DataPlace);
@@ -344,10 +342,7 @@ it('a push at a host of before, by a ledger that names another one, is answered 
     ...{
       change: async () => ({}) as never,
       feed: () => undefined,
-      clones: { sweepLeft: async () => undefined, isKept: false },
-      besides: () => ({}),
-      whyNoPush: () => null,
-      endUse: async () => undefined,
+      ...nothingBeside,
       isHosted: () => false,
     },
   });
