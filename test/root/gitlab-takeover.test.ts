@@ -10,7 +10,7 @@ import { formMesh } from '../e2e/mesh.ts';
 import { Lan } from '../e2e/namespaces.ts';
 import { asRoot, Rig, sleep, type TestMachine, until } from '../e2e/rig.ts';
 import { hand, standInImage } from '../gitlab-image/stand-in-image.ts';
-import { ProbeWriters, whatTwoDid } from '../lab/hosting/probe-writers.ts';
+import { addressesIn, ProbeWriters, whatTwoDid } from '../lab/hosting/probe-writers.ts';
 import { detachBelow, unmountBelow } from '../lab/lab-engine.ts';
 import { OwnEngine } from './own-engine.ts';
 
@@ -120,24 +120,16 @@ class Watch {
 /** Writes at every machine to every door, and to each container's own address, while something happens (SAFETY H1, H7). */
 class Probe {
   readonly #writers = new ProbeWriters({
-    machines: [1, 2, 3].map((at) => ({ name: `machine ${at}`, net: `--net=/var/run/netns/${lan.namespace(at)}`, at })),
+    machines: [1, 2, 3].map((at) => ({
+      ...{ name: `machine ${at}`, net: `--net=/var/run/netns/${lan.namespace(at)}`, engine: engines[at - 1] },
+    })),
     ...{ doors: this.#doors, token, project: 'root/pushed', isNamed: true },
-    addressesOn: ({ at }) => this.#containersOf(engines[at - 1]),
+    addressesOn: async ({ engine }) => (engine ? addressesIn(engine.host, image) : []),
   });
   readonly #looks = setInterval(() => this.#writers.look(), 2000);
 
   get #doors(): string[] {
     return [...urls, 'http://10.77.0.3:8080'];
-  }
-
-  async #containersOf(engine: OwnEngine | undefined): Promise<string[]> {
-    const lines = (...words: string[]): string[] =>
-      engine
-        ?.docker(...words)
-        .split('\n')
-        .filter(Boolean) ?? [];
-    const form = '{{range .NetworkSettings.Networks}}{{println .IPAddress}}{{end}}';
-    return lines('ps', '-q', '--filter', `ancestor=${image}`).flatMap((id) => lines('inspect', '-f', form, id));
   }
 
   /** Since the last time. `by`: by how many it was acknowledged. */

@@ -87,16 +87,6 @@ export class HostedLab {
     return this.lab.machines.map((machine) => `http://${this.lab.lan.address(this.lab.number(machine))}:${port}`);
   }
 
-  /** Own addresses of the containers of GitLab that run on a machine. Rejects where its engine does not say, as of a machine that stands still. */
-  async addressesOn({ engine }: LabMachine): Promise<string[]> {
-    const env = { ...process.env, DOCKER_HOST: engine.host };
-    const ask = async (...args: string[]): Promise<string[]> =>
-      (await run('docker', args, { env, timeout: 3000 })).stdout.split('\n').filter(Boolean);
-    const running = await ask('ps', '-q', '--filter', `ancestor=${image}`);
-    const form = '{{range .NetworkSettings.Networks}}{{println .IPAddress}}{{end}}';
-    return running.length === 0 ? [] : ask('inspect', '-f', form, ...running);
-  }
-
   get place(): string {
     return this.#place ?? join(diskOf(this.kang), 'gitlab');
   }

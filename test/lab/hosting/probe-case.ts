@@ -3,10 +3,10 @@ import { Chance } from '../../sim/chance.ts';
 import type { Lab } from '../lab.ts';
 import type { LabMachine } from '../lab-machine.ts';
 import { continueAll, signalTo, stopAll } from '../machine-processes.ts';
-import { demand, type HostedLab, seconds } from './hosted-lab.ts';
+import { demand, type HostedLab, image, seconds } from './hosted-lab.ts';
 import type { LabCase } from './machine-cases.ts';
 import { type ProbeFault, scheduleOf, wordsOf } from './probe-schedule.ts';
-import { isTimed, ProbeWriters, whatTwoDid } from './probe-writers.ts';
+import { addressesIn, isTimed, ProbeWriters, whatTwoDid } from './probe-writers.ts';
 import { well } from './well.ts';
 
 export interface ProbeWish {
@@ -57,7 +57,7 @@ async function probe(hosted: HostedLab, { forMs, seed, say }: ProbeWish): Promis
   const chance = new Chance(seed);
   const writers = new ProbeWriters({
     ...{ machines: lab.machines, doors: hosted.doors, token: hosted.gitlab.token, project: 'root/rounds' },
-    addressesOn: (machine) => hosted.addressesOn(machine),
+    addressesOn: ({ engine }) => addressesIn(engine.host, image),
   });
   let [schedules, moves, acks, unsure] = [0, 0, 0, 0];
   const began = performance.now();

@@ -1,5 +1,6 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
+import { promisify } from 'node:util';
 
 /** One write that was acknowledged. Times are ms of the kernel's monotonic clock, which all machines of a lab share. */
 export interface Ack {
@@ -63,6 +64,16 @@ process.stdin.on('data', (data) => {
 });
 process.stdin.on('end', () => process.exit(0));
 `;
+
+/** Own addresses of the containers of an image that run in the engine at `host`. Rejects where that does not say, as of a machine that stands still. */
+export async function addressesIn(host: string, image: string): Promise<string[]> {
+  const env = { ...process.env, DOCKER_HOST: host };
+  const ask = async (...args: string[]): Promise<string[]> =>
+    (await promisify(execFile)('docker', args, { env, timeout: 3000 })).stdout.split('\n').filter(Boolean);
+  const running = await ask('ps', '-q', '--filter', `ancestor=${image}`);
+  const form = '{{range .NetworkSettings.Networks}}{{println .IPAddress}}{{end}}';
+  return running.length === 0 ? [] : ask('inspect', '-f', form, ...running);
+}
 
 /** Writers at every machine, to every machine's door, and to the own address of each container of GitLab that runs there. */
 export class ProbeWriters<Machine extends { name: string; net: string }> {
