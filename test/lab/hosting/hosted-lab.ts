@@ -28,6 +28,11 @@ export interface Pushed extends Said {
   ms: number;
 }
 
+/** What GitLab of the lab is, wherever it is asked for. */
+export const asLab = (at = port): string[] => [
+  ...['--image', image, '--preset', 'minimal', '--port', String(at), '--ssh-port', '0'],
+];
+
 /** What a case finds that has to be otherwise. */
 export class WrongHere extends Error {}
 
@@ -125,9 +130,8 @@ export class HostedLab {
     words = ['--hostname', this.lab.lan.address(1), '--copies', 'desktop-1,desktop-2'],
     at = port,
   ): Promise<Said> {
-    const what = ['--image', image, '--preset', 'minimal', '--port', String(at), '--ssh-port', '0'];
     const where = ['--data', this.place, '--on', 'kang'];
-    return this.cli(machine, '--yes', '--json', 'gitlab', 'deploy', ...what, ...where, ...words);
+    return this.cli(machine, '--yes', '--json', 'gitlab', 'deploy', ...asLab(at), ...where, ...words);
   }
 
   /** An administrator's token for who pushes, as GitLab's manual makes one. */

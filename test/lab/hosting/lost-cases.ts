@@ -5,7 +5,7 @@ import { cutPower } from '../faults.ts';
 import { formMesh } from '../lab.ts';
 import { detachBelow, unmountBelow } from '../lab-engine.ts';
 import type { LabMachine } from '../lab-machine.ts';
-import { demand, type HostedLab, image, lastLine, seconds } from './hosted-lab.ts';
+import { asLab, demand, type HostedLab, lastLine, seconds } from './hosted-lab.ts';
 import { diskOf, mountDisk } from './lab-disks.ts';
 import type { LabCase } from './machine-cases.ts';
 
@@ -39,10 +39,9 @@ async function newMesh({ lab }: HostedLab, machines: readonly LabMachine[]): Pro
 }
 
 async function regained(hosted: HostedLab, host: LabMachine, place: string): Promise<string> {
-  const options = ['--image', image, '--preset', 'minimal', '--port', '8080', '--ssh-port', '0'];
   const from = performance.now();
   hosted.runsOn(host, place);
-  const said = await hosted.cli(host, '--yes', 'gitlab', 'adopt', '--data', place, ...options);
+  const said = await hosted.cli(host, '--yes', 'gitlab', 'adopt', '--data', place, ...asLab());
   demand(said.code === 0, `adopt --data: ${lastLine(said.stderr)}\n${said.stdout}${said.stderr}`);
   await hosted.served();
   const took = seconds(performance.now() - from);
