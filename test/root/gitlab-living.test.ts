@@ -5,13 +5,10 @@ import type { DataPlace } from '../../node/hosting/data-place.ts';
 import { areOf, fencedNames, giveUpLiving, makeOfBase } from '../../node/hosting/move/living-data.ts';
 import { markedEpoch } from '../../node/hosting/place-records.ts';
 import { treeOf } from '../../node/hosting/place-tree.ts';
-import { BtrfsReplica } from '../../node/hosting/replica/btrfs-replica.ts';
-import type { Round } from '../../node/hosting/replica/replica-ports.ts';
-import { replicaTools } from '../../node/hosting/replica/replica-tools.ts';
-import { RoundDisk } from '../../node/hosting/replica/round-disk.ts';
 import { systemTools } from '../../node/hosting/system-tools.ts';
 import type { RoundName } from '../../protocol/round-name.ts';
 import { cutAfter, MiB, PlaceRig, refusal, sh } from './data-place-rig.ts';
+import { brought, type Side, sideOf, taken } from './round-sides.ts';
 import { owner, written } from './vault-rig.ts';
 
 const rig = new PlaceRig();
@@ -19,30 +16,6 @@ const next = { ...owner, epoch: 4 };
 const base: RoundName = { era: 1, epoch: 3, number: 7 };
 const roomy = { bytes: 320 * MiB, reserveBytes: 0 };
 
-interface Side {
-  tree: string;
-  hot: BtrfsReplica;
-  bulk: BtrfsReplica;
-}
-async function sideOf(place: DataPlace): Promise<Side> {
-  const tree = treeOf(place);
-  const parts = { owner, disk: new RoundDisk(tree, replicaTools), tools: replicaTools };
-  const [hot, bulk] = [new BtrfsReplica('hot', tree, parts), new BtrfsReplica('bulk', tree, parts)];
-  for (const part of [hot, bulk]) await part.open();
-  return { tree, hot, bulk };
-}
-async function taken({ hot, bulk }: Side, name: RoundName): Promise<{ hot: Round; bulk: Round }> {
-  return { hot: await hot.snapshot(name, 5), bulk: await bulk.snapshot(name, 5) };
-}
-/** As the wire does it; of what both have where `parent` says so. */
-async function brought(from: Side, to: Side, rounds: { hot: Round; bulk: Round }, parent: RoundName | null = null) {
-  for (const part of ['hot', 'bulk'] as const) {
-    const round = rounds[part];
-    const basis = from[part].parentsFor(round).find(({ name }) => name.number === parent?.number) ?? null;
-    await to[part].receive({ ...round, parent: basis?.name ?? null }, from[part].send(round, basis));
-    if (parent !== null) expect(basis?.name).toEqual(parent);
-  }
-}
 const image = (name: string) => ({ kind: 'image' as const, path: join(rig.folder, name) });
 const standing = async (name: string, epoch = 3): Promise<DataPlace> =>
   rig.opened(image(name), { ...owner, epoch, create: roomy, role: 'standby' });

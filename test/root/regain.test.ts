@@ -13,7 +13,9 @@ import { replicaTools } from '../../node/hosting/replica/replica-tools.ts';
 import { RoundDisk } from '../../node/hosting/replica/round-disk.ts';
 import { systemTools } from '../../node/hosting/system-tools.ts';
 import { keptRounds } from '../../node/hosting/vault/kept-rounds.ts';
+import type { RoundName } from '../../protocol/round-name.ts';
 import { MiB, PlaceRig, sh } from './data-place-rig.ts';
+import { brought, sideOf, taken } from './round-sides.ts';
 import { owner, written } from './vault-rig.ts';
 
 /** A standby's copies of a mesh that is gone become the data of a GitLab of another one; real btrfs in loop images. */
@@ -23,32 +25,21 @@ const create = { bytes: 200 * MiB, reserveBytes: 0 };
 
 /** Two rounds on a standby, in an era of before a recovery by force. */
 async function copies(): Promise<string> {
-  const { place, tree } = await written(rig);
+  const { place } = await written(rig);
   mkdirSync(join(place.folders.data, 'gitlab-rails'));
   writeFileSync(join(place.folders.data, 'gitlab-rails/VERSION'), '19.4.1');
-  const standby = await rig.opened({ kind: 'image', path: join(rig.folder, 'copies') }, {
-    ...owner,
-    create,
-    role: 'standby',
-  } as never);
-  const parts = (at: string) => ({ owner, tools: replicaTools, disk: new RoundDisk(at, replicaTools) });
-  for (const part of ['hot', 'bulk'] as const) {
-    const [from, to] = [
-      new BtrfsReplica(part, tree, parts(tree)),
-      new BtrfsReplica(part, treeOf(standby), parts(treeOf(standby))),
-    ];
-    await from.open();
-    await to.open();
-    let parent = null;
-    for (const number of [1, 2]) {
-      writeFileSync(join(place.folders.data, 'row'), `of round ${number}`);
-      const round = await from.snapshot({ era: 2, epoch: owner.epoch, number }, number);
-      await to.receive({ ...round, parent: parent && (parent as typeof round).name }, from.send(round, parent));
-      parent = round as never;
-    }
+  const image = { kind: 'image' as const, path: join(rig.folder, 'copies') };
+  const standby = await sideOf(await rig.opened(image, { ...owner, create, role: 'standby' }));
+  const host = await sideOf(place);
+  let parent: RoundName | null = null;
+  for (const number of [1, 2]) {
+    writeFileSync(join(place.folders.data, 'row'), `of round ${number}`);
+    const name = { era: 2, epoch: owner.epoch, number };
+    await brought(host, standby, await taken(host, name), parent);
+    parent = name;
   }
   for (const one of rig.open.splice(0).reverse()) await one.close();
-  return join(rig.folder, 'copies');
+  return image.path;
 }
 
 it('begins with the newest round, cut anywhere it is taken by the next try, and its rounds are history of this mesh', {
