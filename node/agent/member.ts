@@ -131,8 +131,7 @@ export class Member {
     this.box = new SecretBox({ self: nodeId, seed, meshKey, ledger: () => this.ledger() });
     const identity = {
       ...{ node: nodeId, name: options.name, store: store.id },
-      boot: clock.bootId(),
-      startedAtWallMs: clock.wallMs(),
+      ...{ boot: clock.bootId(), startedAtWallMs: clock.wallMs() },
       seed: randomInt(2 ** 31),
       version: options.version,
     };

@@ -314,7 +314,7 @@ export class DockerTree implements KeptTree {
 const pairs = (named: Record<string, string>): string[] =>
   Object.entries(named).map(([key, value]) => `${key}=${value}`);
 
-const heard = (stream: NodeJS.EventEmitter, event: 'drain' | 'close'): Promise<void> =>
+const heard = (stream: NodeJS.EventEmitter, what: 'drain' | 'close'): Promise<void> =>
   new Promise((resolve) => {
-    stream.once(event, () => resolve());
+    stream.once(what, () => resolve());
   });

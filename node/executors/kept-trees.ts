@@ -2,7 +2,7 @@ import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { Disk } from '../disk-use.ts';
-import { thinned } from '../thinning.ts';
+import { thinned } from '../least-used.ts';
 
 /** Trees of projects that stay for their next jobs: what is kept, and what goes. Where they lie is each executor's own. */
 

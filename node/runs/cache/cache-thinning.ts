@@ -1,4 +1,4 @@
-import { type Room, thinned } from '../../thinning.ts';
+import { type KeptRoom, thinned } from '../../least-used.ts';
 
 export interface CacheFacts {
   file: string;
@@ -8,7 +8,7 @@ export interface CacheFacts {
 }
 
 /** Which caches of jobs go; of the same moment, by name, so that it is always the same ones. Pure. */
-export const outgrown = <T extends CacheFacts>(caches: readonly T[], room: Room): T[] =>
+export const outgrown = <T extends CacheFacts>(caches: readonly T[], room: KeptRoom): T[] =>
   thinned(
     [...caches].sort((a, b) => (a.file < b.file ? -1 : 1)),
     room,

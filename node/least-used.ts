@@ -6,7 +6,7 @@ interface Kept {
   usedAt: number;
 }
 
-export interface Room {
+export interface KeptRoom {
   /** All of it together; 0: nothing is kept. */
   limitBytes: number;
   /** Left out: as many as there are. */
@@ -27,7 +27,7 @@ interface Gone<T> {
  * Which of it goes now and why: unused for long, beyond the limit, or for want of room; the longest unused first, of one moment in the
  * order given, but before all others what is beyond the limit alone, which would else drive them out.
  */
-export function thinned<T extends Kept>(all: readonly T[], room: Room): Gone<T>[] {
+export function thinned<T extends Kept>(all: readonly T[], room: KeptRoom): Gone<T>[] {
   const { limitBytes, mostCount = Number.POSITIVE_INFINITY, shortBytes, ageMs, wallMs } = room;
   let heldBytes = all.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
   let backBytes = 0;
