@@ -14,8 +14,10 @@ const self = readJson('package.json');
 const lock = readJson('package-lock.json');
 const { version, dependencies, engines } = self;
 
-const small = (file, minify) =>
+const small = (file, minify, plugins = []) =>
   build({
+    plugins,
+    legalComments: 'none',
     absWorkingDir: root,
     entryPoints: [file],
     bundle: true,
@@ -37,6 +39,18 @@ const watchdog = await small('node/watchdog/watchdog-process.ts', false);
 const gate = await small('node/hosting/gate/gate-process.ts', false);
 // What hands on to it on every other machine, likewise.
 const forward = await small('node/hosting/forward/forward-process.ts', false);
+
+// The practice GitLab, with GraphQL and RE2: read only when somebody starts one, and in no agent's memory.
+const practice = await small('gitlab-bridge/practice/cli-entry.ts', true, [leftOut]);
+/** Our own import() of it becomes one of the file beside the agent. */
+const practiceBeside = {
+  name: 'practice-beside',
+  setup: (esbuild) =>
+    esbuild.onResolve({ filter: /gitlab-bridge\/practice\/cli-entry\.ts$/ }, () => ({
+      path: './practice.cjs',
+      external: true,
+    })),
+};
 
 mkdirSync(join(root, 'dist'), { recursive: true });
 const agent = await build({
@@ -67,7 +81,7 @@ const agent = await build({
     'import.meta.url': '__here',
   },
   banner: { js: "const __here = require('node:url').pathToFileURL(__filename).href;" },
-  plugins: [leftOut],
+  plugins: [leftOut, practiceBeside],
   logLevel: 'warning',
 });
 
@@ -79,12 +93,13 @@ function write(name, text) {
 }
 
 const output = (end) => agent.outputFiles.find(({ path }) => path.endsWith(end)).text;
-const parts = [agent.metafile, thread.metafile, starter.metafile, watchdog.metafile, gate.metafile, forward.metafile];
+const parts = [agent, thread, starter, watchdog, gate, forward, practice].map(({ metafile }) => metafile);
 const bundled = bundledPackages(root, parts, lock);
 write('agent.cjs', output('.cjs'));
 write('watchdog.cjs', watchdog.outputFiles[0].text);
 write('gate.cjs', gate.outputFiles[0].text);
 write('forward.cjs', forward.outputFiles[0].text);
+write('practice.cjs', practice.outputFiles[0].text);
 write(
   'agent.cjs.map',
   JSON.stringify(trimmedMap(JSON.parse(output('.map')), (source) => source.includes('node_modules/'))),

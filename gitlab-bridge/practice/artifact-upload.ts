@@ -4,11 +4,13 @@ import { pipeline } from 'node:stream/promises';
 import busboy from 'busboy';
 import type { Answer, Call } from './api-call.ts';
 import { durationSeconds } from './ci/duration.ts';
+import { reportKinds } from './ci/reports.ts';
+import { dotenvVariables } from './job-reports.ts';
 import { artifactLimit, type PracticeContext } from './practice-context.ts';
 import { finished, type Job } from './records.ts';
 import { badParameter, refuse } from './refusal.ts';
 
-const types = ['archive', 'metadata', 'trace', 'junit'] as const;
+const types: ReadonlySet<string> = new Set(['archive', 'metadata', 'trace', ...reportKinds.keys()]);
 const formats = ['zip', 'gzip', 'raw'] as const;
 
 interface Received {
@@ -79,7 +81,7 @@ export const receiveArtifact = async (context: PracticeContext, call: Call, job:
     rmSync(path, { force: true });
     throw badParameter(message);
   };
-  if (!types.some((known) => known === type)) wrong('artifact_type does not have a valid value');
+  if (!types.has(type)) wrong('artifact_type does not have a valid value');
   if (!formats.some((known) => known === format)) wrong('artifact_format does not have a valid value');
   const seconds = expireIn === null || expireIn === '' || expireIn === 'never' ? null : durationSeconds(expireIn);
   if (finished(job.status)) {
@@ -93,6 +95,13 @@ export const receiveArtifact = async (context: PracticeContext, call: Call, job:
     if (same) return { status: 201, text: '201' };
     throw refuse(400, 'another artifact of the same type already exists');
   }
+  if (type === 'dotenv')
+    try {
+      job.dotenv = dotenvVariables(path);
+    } catch (error) {
+      rmSync(path, { force: true });
+      throw error;
+    }
   job.artifacts.push({
     type,
     format,

@@ -183,6 +183,9 @@ export const followRefs = async (
       variables: [],
     };
     const outcome = await createPipeline(context, request, base);
+    const because = outcome.kind === 'refused' ? (outcome.errors[0] ?? 'refused') : null;
+    project.noPipeline = because === null ? null : { ref, sha, because };
+    context.state.saveProject(project);
     if (outcome.kind === 'refused') context.state.log(`no pipeline for ${project.path}@${ref}: ${outcome.errors[0]}`);
   }
 };

@@ -110,6 +110,23 @@ export const blobsAt = async (folder: string, sha: string): Promise<Map<string, 
   return blobs;
 };
 
+/** Paths that differ between two commits, or since where they parted (`sinceParting`). Null: one of them is not there. */
+export const changedPaths = async (
+  folder: string,
+  from: string,
+  to: string,
+  sinceParting = false,
+): Promise<string[] | null> => {
+  try {
+    const range = sinceParting ? [`${from}...${to}`] : [from, to];
+    const listed = await git(folder, ['diff', '--name-only', '--no-renames', '-z', ...range, '--']);
+    return listed.toString('utf8').split('\0').filter(Boolean);
+  } catch (error) {
+    if (error instanceof GitFailed) return null;
+    throw error;
+  }
+};
+
 /** The last commit that changed a path; empty when there is none. */
 export const lastChangeOf = async (folder: string, sha: string, path: string): Promise<string> =>
   (await git(folder, ['log', '-1', '--format=%H', sha, '--', path])).toString('utf8').trim();

@@ -187,6 +187,8 @@ export class JobLifecycle {
       retried: false,
       artifacts: [],
       traceCheck: 'none',
+      coverage: null,
+      dotenv: [],
     };
     this.state.saveJob(fresh);
     return fresh;

@@ -1,8 +1,11 @@
 import { type CiVariable, expandAll } from './ci/ci-variables.ts';
-import type { PlannedCache, PlannedImage } from './ci/pipeline-plan.ts';
+import type { PlannedArtifacts, PlannedCache, PlannedImage } from './ci/pipeline-plan.ts';
+import { reportKinds } from './ci/reports.ts';
+import { environmentVariables } from './environments.ts';
 import { isProtected } from './job-queue.ts';
 import type { State } from './practice-state.ts';
 import { jobVariables, maskedKeys, pipelineVariables } from './predefined-variables.ts';
+import { projectVariables } from './project-variables.ts';
 import { fullPath, type Job, type Pipeline, type Project, type Runner } from './records.ts';
 
 /** The body of a 201 to POST /jobs/request (contract §1.3), as GitLab 19 sends it. */
@@ -61,7 +64,7 @@ const service = (planned: PlannedImage): object => ({
   variables: plain(planned.variables),
 });
 
-/** All variables of a job, the later of a key winning: predefined, then the file's, the job's, and the pipeline's own. */
+/** All variables of a job, the later of a key winning, in GitLab's order: predefined, the file's, the job's, dotenv, the project's, the pipeline's. */
 const variablesOf = (state: State, job: Job, pipeline: Pipeline, project: Project, runner: Runner, base: string) => {
   const inherit = job.spec.inheritVariables;
   const file = pipeline.fileVariables.filter(
@@ -70,17 +73,25 @@ const variablesOf = (state: State, job: Job, pipeline: Pipeline, project: Projec
   const predefined = [
     ...pipelineVariables(pipeline, project, state.user(pipeline.userId), base),
     ...jobVariables(job, project, runner, base),
+    ...environmentVariables(job),
   ];
-  const all = [...predefined, ...file, ...job.spec.variables, ...pipeline.variables];
+  const all = [
+    ...predefined,
+    ...file,
+    ...job.spec.variables,
+    ...dependenciesOf(job, state.latestOf(pipeline.id)).flatMap((other) => other.dotenv ?? []),
+    ...projectVariables(project, pipeline, job.spec.environment?.name ?? null),
+    ...pipeline.variables,
+  ];
   const values = expandAll(all);
-  const rawKeys = new Map(all.map((entry) => [entry.key, entry.raw]));
+  const last = new Map(all.map((entry) => [entry.key, entry]));
   const list = Object.entries(values).map(([key, value]) => ({
     key,
     value,
-    public: !maskedKeys.has(key),
-    file: false,
-    masked: maskedKeys.has(key),
-    raw: rawKeys.get(key) ?? false,
+    public: !maskedKeys.has(key) && last.get(key)?.secret === undefined,
+    file: last.get(key)?.file ?? false,
+    masked: maskedKeys.has(key) || last.get(key)?.secret === 'masked',
+    raw: last.get(key)?.raw ?? false,
   }));
   return { list, values };
 };
@@ -93,6 +104,10 @@ const refspecs = (pipeline: Pipeline, depth: number): string[] => {
     : `+refs/heads/${pipeline.ref}:refs/remotes/origin/${pipeline.ref}`;
   return [persistent, own];
 };
+
+/** Of a job that an earlier practice GitLab planned, junit alone. */
+export const reportsOf = ({ reports, junit }: PlannedArtifacts): { type: string; paths: string[] }[] =>
+  reports ?? (junit === undefined || junit.length === 0 ? [] : [{ type: 'junit', paths: junit }]);
 
 const artifacts = (job: Job): object[] | null => {
   const planned = job.spec.artifacts;
@@ -109,15 +124,17 @@ const artifacts = (job: Job): object[] | null => {
       artifact_type: 'archive',
       artifact_format: 'zip',
     });
-  if (planned.junit.length > 0)
+  for (const { type, paths } of reportsOf(planned)) {
+    const kind = reportKinds.get(type);
     list.push({
-      name: 'junit.xml',
-      paths: planned.junit,
+      name: kind?.name ?? null,
+      paths,
       when: 'always',
       expire_in: planned.expireIn,
-      artifact_type: 'junit',
-      artifact_format: 'gzip',
+      artifact_type: type,
+      artifact_format: kind?.format ?? 'gzip',
     });
+  }
   return list;
 };
 
@@ -138,15 +155,18 @@ const steps = (job: Job, timeout: number): object[] => [
     : [{ name: 'after_script', script: job.spec.afterScript, timeout, when: 'always', allow_failure: true }]),
 ];
 
-const cache = (planned: PlannedCache, guarded: boolean): object => {
-  const suffix = guarded && !planned.unprotect ? 'protected' : 'non_protected';
+const cache = (planned: PlannedCache, project: Project, guarded: boolean): object => {
+  const own = guarded && !planned.unprotect ? 'protected' : 'non_protected';
+  // "Clear runner caches" is a number before it: what was kept under another one is not found again.
+  const suffix = [project.cacheIndex ?? '', project.separatedCaches === false ? '' : own].filter((part) => part !== '');
+  const whole = (key: string): string => [key, ...suffix].join('-');
   return {
-    key: `${planned.key}-${suffix}`,
+    key: whole(planned.key),
     untracked: planned.untracked,
     policy: planned.policy,
     paths: planned.paths,
     when: planned.when,
-    fallback_keys: planned.fallbackKeys.map((key) => `${key}-${suffix}`),
+    fallback_keys: planned.fallbackKeys.map(whole),
   };
 };
 
@@ -205,7 +225,7 @@ export const jobPayload = (state: State, job: Job, runner: Runner, base: string,
     image: job.spec.image === null ? null : image(job.spec.image),
     services: job.spec.services.map(service),
     artifacts: artifacts(job),
-    cache: job.spec.cache.map((entry) => cache(entry, guarded)),
+    cache: job.spec.cache.map((entry) => cache(entry, project, guarded)),
     credentials: [],
     dependencies: dependenciesOf(job, state.latestOf(pipeline.id))
       .map((other) => ({ other, archive: other.artifacts.find((artifact) => artifact.type === 'archive') }))

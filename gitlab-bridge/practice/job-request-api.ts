@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { type Answer, type Call, empty, type Route, read, route } from './api-call.ts';
-import { dependenciesOf, jobPayload } from './job-payload.ts';
+import { dependenciesOf, jobPayload, reportsOf } from './job-payload.ts';
 import { queueFor } from './job-queue.ts';
 import type { PracticeContext } from './practice-context.ts';
 import type { Job, Runner } from './records.ts';
@@ -23,7 +23,7 @@ const requestBody = z.object({
 const neededFeatures = (job: Job): string[] => {
   const { artifacts, allowFailureExitCodes, retry, cache } = job.spec;
   return [
-    ...(artifacts !== null && artifacts.junit.length > 0 ? ['upload_multiple_artifacts'] : []),
+    ...(artifacts !== null && reportsOf(artifacts).length > 0 ? ['upload_multiple_artifacts'] : []),
     ...(artifacts !== null && artifacts.exclude.length > 0 ? ['artifacts_exclude'] : []),
     ...(allowFailureExitCodes.length > 0 || retry.exitCodes.length > 0 ? ['return_exit_code'] : []),
     ...(cache.some((entry) => entry.fallbackKeys.length > 0) ? ['fallback_cache_keys'] : []),

@@ -24,6 +24,12 @@ export const pipelineBasic = (state: State, pipeline: Pipeline, base: string): R
   };
 };
 
+/** The mean of its jobs', two places; null where none has any. */
+const pipelineCoverage = (state: State, pipeline: Pipeline): string | null => {
+  const found = state.latestOf(pipeline.id).flatMap(({ coverage }) => (coverage == null ? [] : [coverage]));
+  return found.length === 0 ? null : (found.reduce((sum, one) => sum + one, 0) / found.length).toFixed(2);
+};
+
 /** API::Entities::Ci::Pipeline. */
 export const pipelineShape = (state: State, pipeline: Pipeline, base: string): Record<string, unknown> => {
   const user = state.user(pipeline.userId);
@@ -42,7 +48,7 @@ export const pipelineShape = (state: State, pipeline: Pipeline, base: string): R
     committed_at: null,
     duration: duration === null ? null : Math.round(duration),
     queued_duration: queued === null ? null : Math.round(queued),
-    coverage: null,
+    coverage: pipelineCoverage(state, pipeline),
     detailed_status: {
       icon: `status_${status}`,
       text: status === 'success' ? 'passed' : status,
@@ -89,7 +95,7 @@ export const jobBasic = (state: State, job: Job, base: string): Record<string, u
     name: job.name,
     ref: pipeline.ref,
     tag: pipeline.tag,
-    coverage: null,
+    coverage: job.coverage ?? null,
     allow_failure: job.allowFailure,
     created_at: iso(job.createdAt),
     started_at: isoOrNull(job.startedAt),

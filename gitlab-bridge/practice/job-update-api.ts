@@ -3,6 +3,7 @@ import { callerOf, maySee } from './access.ts';
 import { type Answer, type Call, idOf, ok, type Route, read, readBody, route } from './api-call.ts';
 import { receiveArtifact } from './artifact-upload.ts';
 import { knownFailures } from './job-payload.ts';
+import { coverageOf } from './job-reports.ts';
 import { jobShape } from './job-shapes.ts';
 import type { PracticeContext } from './practice-context.ts';
 import type { Job } from './records.ts';
@@ -68,10 +69,12 @@ const updateJob = (context: PracticeContext, call: Call): Answer => {
   context.rate.count(`update ${job.id}`, context.limits.jobUpdates);
   if (body.state === 'running') touch(context, job);
   else if (body.state === 'success') {
+    job.coverage = coverageOf(context.state, job);
     checkTrace(context, job, body);
     job.exitCode = body.exit_code ?? null;
     context.life.succeed(job);
   } else if (body.state === 'failed') {
+    job.coverage = coverageOf(context.state, job);
     checkTrace(context, job, body);
     const reason = body.failure_reason ?? 'unknown_failure';
     context.life.fail(job, knownFailures.has(reason) ? reason : 'unknown_failure', body.exit_code ?? null);

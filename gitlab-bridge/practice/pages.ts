@@ -61,7 +61,10 @@ const pipelinePage = (context: PracticeContext, project: Project, pipeline: Pipe
       escapeHtml(job.spec.tags.join(', ')),
       escapeHtml(context.state.manager(job.managerId ?? 0)?.systemId ?? ''),
     ]);
-  const errors = pipeline.yamlErrors === null ? '' : `<pre>${escapeHtml(pipeline.yamlErrors)}</pre>`;
+  const errors =
+    pipeline.yamlErrors === null
+      ? ''
+      : `<p>This pipeline is empty: .gitlab-ci.yml of ${pipeline.sha.slice(0, 8)} is not valid.</p><pre>${escapeHtml(pipeline.yamlErrors)}</pre>`;
   const list = table(['Job', 'Name', 'Stage', 'Status', 'Tags', 'Runs on'], rows);
   return html(`Pipeline ${pipeline.id} of ${fullPath(project)}: ${pipeline.status}`, errors + list);
 };
@@ -111,10 +114,15 @@ const content = (
     const pipeline = context.state.pipeline(id);
     return pipeline?.projectId === project.id ? pipelinePage(context, project, pipeline) : null;
   }
+  const { noPipeline } = project;
+  const none =
+    noPipeline == null
+      ? ''
+      : `<p class="note">No pipeline for ${escapeHtml(noPipeline.ref)} at ${noPipeline.sha.slice(0, 8)}: ${escapeHtml(noPipeline.because)}</p>`;
   const clone = `<p>git clone ${escapeHtml(`${call.base}/${fullPath(project)}.git`)}</p>`;
   return html(
     fullPath(project),
-    clone + table(['Pipeline', 'Status', 'Ref', 'Commit', 'Title'], pipelineRows(context, project)),
+    clone + none + table(['Pipeline', 'Status', 'Ref', 'Commit', 'Title'], pipelineRows(context, project)),
   );
 };
 

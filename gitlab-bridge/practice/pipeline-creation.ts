@@ -1,10 +1,11 @@
 import { withCacheKeys } from './cache-keys.ts';
 import type { CiVariable } from './ci/ci-variables.ts';
 import type { PlannedJob } from './ci/pipeline-plan.ts';
-import { planPipeline } from './ci/pipeline-planner.ts';
 import { keepForPipeline, readCommit, readFileAt } from './git-repository.ts';
+import { planOf } from './pipeline-config.ts';
 import type { PracticeContext } from './practice-context.ts';
 import { pipelineVariables } from './predefined-variables.ts';
+import { projectVariables } from './project-variables.ts';
 import type { Job, Pipeline, Project, User } from './records.ts';
 import { newJobToken } from './secrets.ts';
 
@@ -91,8 +92,12 @@ export const createPipeline = async (
     startedAt: null,
     finishedAt: null,
   };
-  const known = [...pipelineVariables(pipeline, project, user, base), ...request.variables];
-  const result = planPipeline(text, known);
+  const known = [
+    ...pipelineVariables(pipeline, project, user, base),
+    ...projectVariables(project, pipeline, null),
+    ...request.variables,
+  ];
+  const result = await planOf(context, request, text, known);
   if (result.kind === 'filtered') return { kind: 'refused', errors: [result.because] };
   if (result.kind === 'invalid' && request.source === 'api') return { kind: 'refused', errors: result.errors };
   await keepForPipeline(folder, pipeline.id, request.sha);

@@ -17,7 +17,7 @@ const variableList = z
     z.object({
       key: z.string().regex(/^\w+$/).max(255),
       value: z.string(),
-      variable_type: z.literal('env_var').optional(),
+      variable_type: z.enum(['env_var', 'file']).optional(),
     }),
   )
   .max(1000);
@@ -66,7 +66,10 @@ const startPipeline = async (context: PracticeContext, call: Call): Promise<Pipe
   const body = read(startBody, call.body);
   const found = await resolveRef(context.state.repositoryPath(project.id), body.ref);
   if (found === null) throw refuseWith(400, { base: ['Reference not found'] });
-  const variables = (body.variables ?? []).map((entry) => variable(entry.key, entry.value));
+  const variables = (body.variables ?? []).map((entry) => ({
+    ...variable(entry.key, entry.value),
+    ...(entry.variable_type === 'file' ? { file: true } : {}),
+  }));
   const outcome = await createPipeline(
     context,
     { project, user: caller.user, ...found, beforeSha: '0'.repeat(40), source: 'api', variables },

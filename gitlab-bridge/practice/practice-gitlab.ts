@@ -4,6 +4,8 @@ import type { AddressInfo } from 'node:net';
 import { AutogitError } from '../../protocol/errors.ts';
 import type { Route } from './api-call.ts';
 import { bootPage } from './boot-page.ts';
+import { ciLintRoutes } from './ci-lint-api.ts';
+import { environmentRoutes, followEnvironments } from './environments.ts';
 import { followRefs, gitHttp } from './git-http.ts';
 import { graphqlRoutes } from './graphql-api.ts';
 import { hookRoutes } from './hooks-api.ts';
@@ -20,6 +22,7 @@ import { type PracticeClock, practiceClock } from './practice-clock.ts';
 import { defaultLimits, type Faults, type Limits, type PracticeContext } from './practice-context.ts';
 import { practiceVersion, standInSentence } from './practice-identity.ts';
 import { State } from './practice-state.ts';
+import { projectVariableRoutes } from './project-variables.ts';
 import { projectRoutes } from './projects-api.ts';
 import { RateLimit } from './rate-limit.ts';
 import type { Job, Project } from './records.ts';
@@ -125,6 +128,7 @@ class Practice implements PracticeGitlab {
       leased: new Set(),
     };
     new Webhooks(this.state, () => this.url, this.stopping.signal);
+    followEnvironments(this.state, () => this.base(null));
     this.handler = this.makeHandler(real);
   }
 
@@ -237,6 +241,9 @@ class Practice implements PracticeGitlab {
       ...pipelineRoutes(context),
       ...jobRoutes(context, (job) => this.looked.set(job.id, performance.now())),
       ...hookRoutes(context),
+      ...projectVariableRoutes(context),
+      ...environmentRoutes(context),
+      ...ciLintRoutes(context),
       ...instanceRoutes(context, monitors),
       ...peopleRoutes(context),
       ...graphqlRoutes(context),

@@ -3,7 +3,19 @@ import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { Journal } from './journal.ts';
 import type { PracticeClock } from './practice-clock.ts';
-import type { Group, Hook, Instance, Job, Manager, Pipeline, Project, Runner, TableName, User } from './records.ts';
+import type {
+  Environment,
+  Group,
+  Hook,
+  Instance,
+  Job,
+  Manager,
+  Pipeline,
+  Project,
+  Runner,
+  TableName,
+  User,
+} from './records.ts';
 import { fullPath } from './records.ts';
 import { newPersonalToken, newQueueValue, newRegistrationToken } from './secrets.ts';
 
@@ -14,7 +26,10 @@ export class State {
   readonly log: (line: string) => void;
   /** Heard whenever a job record is saved with another status than before: webhooks and long polls live on it. */
   readonly jobChanged: ((job: Job) => void)[] = [];
+  /** The same for pipelines; a new one has no status before it goes on. */
+  readonly pipelineChanged: ((pipeline: Pipeline) => void)[] = [];
   private readonly journal: Journal;
+  private readonly statusByPipeline = new Map<number, string>();
   private readonly jobsByPipeline = new Map<number, number[]>();
   private readonly statusByJob = new Map<number, string>();
   private readonly pendingIds = new Set<number>();
@@ -31,6 +46,8 @@ export class State {
     for (const name of ['traces', 'artifacts', 'repositories'])
       mkdirSync(join(folder, name), { recursive: true, mode: 0o700 });
     for (const job of this.journal.table('job').values()) this.indexJob(job);
+    for (const pipeline of this.journal.table('pipeline').values())
+      this.statusByPipeline.set(pipeline.id, pipeline.status);
     for (const runner of this.journal.table('runner').values()) this.runnerByToken.set(runner.token, runner.id);
     for (const user of this.journal.table('user').values()) this.indexUser(user);
     if (this.journal.table('instance').size === 0) this.seed();
@@ -93,13 +110,22 @@ export class State {
   newId = (table: TableName): number => this.journal.newId(table);
   saveInstance = (instance: Instance): void => this.journal.put('instance', instance);
   saveProject = (project: Project): void => this.journal.put('project', project);
-  savePipeline = (pipeline: Pipeline): void => this.journal.put('pipeline', pipeline);
   saveManager = (manager: Manager): void => this.journal.put('manager', manager);
   saveGroup = (group: Group): void => this.journal.put('group', group);
   saveHook = (hook: Hook): void => this.journal.put('hook', hook);
   dropHook = (id: number): void => this.journal.drop('hook', id);
   dropManager = (id: number): void => this.journal.drop('manager', id);
 
+  environments = (): Iterable<Environment> => this.journal.table('environment').values();
+  saveEnvironment = (environment: Environment): void => this.journal.put('environment', environment);
+
+  savePipeline(pipeline: Pipeline): void {
+    const before = this.statusByPipeline.get(pipeline.id);
+    this.journal.put('pipeline', pipeline);
+    this.statusByPipeline.set(pipeline.id, pipeline.status);
+    if (before !== pipeline.status && pipeline.status !== 'created')
+      for (const listener of this.pipelineChanged) listener(pipeline);
+  }
   saveUser(user: User): void {
     this.journal.put('user', user);
     this.indexUser(user);
@@ -133,7 +159,10 @@ export class State {
       if (pipeline.projectId === project.id) {
         this.journal.drop('pipeline', pipeline.id);
         this.jobsByPipeline.delete(pipeline.id);
+        this.statusByPipeline.delete(pipeline.id);
       }
+    for (const one of [...this.environments()])
+      if (one.projectId === project.id) this.journal.drop('environment', one.id);
     for (const hook of [...this.hooks()]) if (hook.projectId === project.id) this.dropHook(hook.id);
     this.journal.drop('project', project.id);
     return jobs;

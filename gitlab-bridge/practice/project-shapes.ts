@@ -83,6 +83,7 @@ export const projectShape = (state: State, project: Project, base: string): Reco
     builds_access_level: project.buildsDisabled ? 'disabled' : 'enabled',
     shared_runners_enabled: project.sharedRunners,
     build_timeout: project.buildTimeout,
+    ci_separated_caches: project.separatedCaches !== false,
     ci_default_git_depth: 20,
     ci_config_path: null,
     open_issues_count: 0,

@@ -15,6 +15,7 @@ const settings = {
   visibility: z.enum(['private', 'internal', 'public']).optional(),
   default_branch: z.string().min(1).max(255).optional(),
   shared_runners_enabled: flag.optional(),
+  ci_separated_caches: flag.optional(),
   build_timeout: z.number().int().min(600).max(2_592_000).optional(),
   builds_access_level: z.enum(['disabled', 'private', 'enabled']).optional(),
 };
@@ -37,6 +38,7 @@ const apply = (project: Project, body: z.infer<typeof editBody>): void => {
   if (body.visibility !== undefined) project.visibility = body.visibility;
   if (body.default_branch !== undefined) project.defaultBranch = body.default_branch;
   if (body.shared_runners_enabled !== undefined) project.sharedRunners = body.shared_runners_enabled;
+  if (body.ci_separated_caches !== undefined) project.separatedCaches = body.ci_separated_caches;
   if (body.build_timeout !== undefined) project.buildTimeout = body.build_timeout;
   if (body.builds_access_level !== undefined) project.buildsDisabled = body.builds_access_level === 'disabled';
 };

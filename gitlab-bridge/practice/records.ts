@@ -55,8 +55,42 @@ export interface Project {
   sharedRunners: boolean;
   /** Its CI/CD is off: a push makes no pipeline. Absent in records of before. */
   buildsDisabled?: boolean;
+  /** CI variables by the project's settings. */
+  variables?: ProjectVariable[];
+  /** Counts how often the runners' caches were cleared: a number behind each key, as GitLab does it. */
+  cacheIndex?: number;
+  /** Whether protected branches have caches of their own; absent: yes, as with GitLab. */
+  separatedCaches?: boolean;
+  /** Why the newest push made no pipeline; shown on the project's page. */
+  noPipeline?: { ref: string; sha: string; because: string } | null;
   /** Projects whose job tokens may read this one. Absent: its own alone. */
   jobTokensOf?: number[];
+}
+
+export interface ProjectVariable {
+  key: string;
+  value: string;
+  raw: boolean;
+  file: boolean;
+  protected: boolean;
+  masked: boolean;
+  /** Never told again. */
+  hidden: boolean;
+  /** Of environments: `*`, `review/*`, `production`. */
+  scope: string;
+  description: string | null;
+}
+
+/** What jobs deploy to. */
+export interface Environment {
+  id: number;
+  projectId: number;
+  name: string;
+  externalUrl: string | null;
+  tier: string;
+  state: 'available' | 'stopped';
+  createdAt: number;
+  updatedAt: number;
 }
 
 export type CiStatus =
@@ -134,6 +168,10 @@ export interface Job {
   artifacts: Artifact[];
   /** How the final `output` compared with the stored trace; GitLab itself only counts mismatches. */
   traceCheck: 'none' | 'match' | 'mismatch';
+  /** Per cent, found in the trace by the job's `coverage`. */
+  coverage?: number | null;
+  /** Variables of its dotenv report: the jobs that take its artifacts have them. */
+  dotenv?: CiVariable[];
 }
 
 export type RunnerType = 'instance_type' | 'group_type' | 'project_type';
@@ -205,6 +243,7 @@ export interface Tables {
   runner: Runner;
   manager: Manager;
   hook: Hook;
+  environment: Environment;
 }
 export type TableName = keyof Tables;
 

@@ -70,6 +70,13 @@ export async function demo({ settings }: Context): Promise<number> {
   return runDemo({ keep: settings.isOn('demo.keep') });
 }
 
+/** The practice GitLab is a file of its own, with its own class of the same error. */
+function ofPractice(error: unknown): unknown {
+  if (!(error instanceof Error) || error.name !== 'AutogitError' || error instanceof AutogitError) return error;
+  const { code, message, hint } = error as AutogitError;
+  return new AutogitError(code, message, { hint, cause: error });
+}
+
 export async function practiceGitlab({ settings, out, signal }: Context): Promise<number> {
   const { practiceCommand } = await import('../../gitlab-bridge/practice/cli-entry.ts');
   const data = settings.text('practice.data');
@@ -84,7 +91,9 @@ export async function practiceGitlab({ settings, out, signal }: Context): Promis
     { write: (text) => process.stdout.write(text) },
     signal,
     settings.isOn('verbose') ? (line) => out.talk(withSourcePositions(line)) : undefined,
-  );
+  ).catch((error: unknown) => {
+    throw ofPractice(error);
+  });
   // Ctrl-C is how it is meant to end.
   return exit.ok;
 }

@@ -174,17 +174,20 @@ describe('git over HTTP', () => {
 
   it('a wrong CI file makes a failed pipeline that says why; by API it is refused', async () => {
     const gitlab = await practice();
-    const id = await project(gitlab, 'job: {script: x, only: [main]}\n');
+    const id = await project(gitlab, 'job: {script: x, resource_group: one}\n');
     const [failed] = (await api(gitlab, 'GET', `/projects/${id}/pipelines`)).json;
     const pipeline = (await api(gitlab, 'GET', `/projects/${id}/pipelines/${failed.id}`)).json;
     expect(pipeline.status).toBe('failed');
-    expect(pipeline.yaml_errors).toContain('jobs:job:only is a keyword that the practice GitLab lacks');
+    expect(pipeline.yaml_errors).toContain('jobs:job:resource_group is a keyword that the practice GitLab lacks');
     const refused = await api(gitlab, 'POST', `/projects/${id}/pipeline`, { ref: 'main' });
     expect([refused.status, refused.json.message.base[0]]).toEqual([400, pipeline.yaml_errors]);
     expect((await api(gitlab, 'POST', `/projects/${id}/pipeline`, { ref: 'gone' })).json.message.base).toEqual([
       'Reference not found',
     ]);
     expect(await statuses(gitlab, id)).toEqual({ pipeline: 'failed' });
+    const page = await call(gitlab, 'GET', `/root/lab/-/pipelines/${failed.id}`);
+    expect(page.text).toContain('is not valid');
+    expect(page.text).toContain('jobs:job:resource_group is a keyword');
   });
 
   it('deleting a project removes its repository, traces and jobs; its job token dies with it', async () => {

@@ -135,7 +135,11 @@ a: {stage: build, script: x, allow_failure: {exit_codes: [3, 4]}, artifacts: {re
 b: {script: x, needs: [{job: a, artifacts: false}, {job: gone, optional: true}], cache: {key: k, paths: [c], policy: pull}}
 `);
     expect(found.a).toMatchObject({ allowFailure: false, allowFailureExitCodes: [3, 4] });
-    expect(found.a?.artifacts).toMatchObject({ junit: ['out.xml'], exclude: ['tmp'], expireIn: '1 week' });
+    expect(found.a?.artifacts).toMatchObject({
+      reports: [{ type: 'junit', paths: ['out.xml'] }],
+      exclude: ['tmp'],
+      expireIn: '1 week',
+    });
     expect(found.b?.needs).toEqual([{ job: 'a', artifacts: false }]);
     expect(found.b?.cache).toMatchObject([{ key: 'k', policy: 'pull', untracked: false }]);
   });
@@ -143,19 +147,20 @@ b: {script: x, needs: [{job: a, artifacts: false}, {job: gone, optional: true}],
 
 describe('what is wrong or lacking fails by name', () => {
   it.each([
-    ['a: {script: x, only: [main]}', 'jobs:a:only'],
-    ['a: {script: x, except: [main]}', 'jobs:a:except'],
     ['a: {script: x, resource_group: r}', 'jobs:a:resource_group'],
-    ['a: {script: x, environment: prod}', 'jobs:a:environment'],
     ['a: {trigger: other/project}', 'jobs:a:trigger'],
     ['a: {script: x, when: delayed, start_in: 1h}', 'jobs:a:when:delayed'],
-    ['a: {script: x, rules: [{changes: [x]}]}', 'jobs:a:rules:changes'],
-    ['a: {script: x, rules: [{exists: [x]}]}', 'jobs:a:rules:exists'],
     ['a: {script: x, id_tokens: {T: {aud: x}}}', 'jobs:a:id_tokens'],
-    ['a: {script: x, artifacts: {reports: {coverage_report: x}}}', 'jobs:a:artifacts:reports:coverage_report'],
+    ['a: {script: x, artifacts: {access: none}}', 'jobs:a:artifacts:access'],
+    ['a: {script: x, environment: {name: x, kubernetes: {agent: x}}}', 'jobs:a:environment:kubernetes'],
+    ['a: {script: x, only: {kubernetes: active}}', 'jobs:a:only:kubernetes'],
     ['a: {script: x, needs: [{pipeline: $P, job: b}]}', 'jobs:a:needs:pipeline'],
-    ['include: other.yml\na: {script: x}', 'include'],
-    ['a: {script: !reference [.b, script]}', '!reference'],
+    ['include: https://example.org/ci.yml\na: {script: x}', 'include:remote'],
+    ['include: {template: Go.gitlab-ci.yml}\na: {script: x}', 'include:template'],
+    ['include: [{component: x/y/z@1}]\na: {script: x}', 'include:component'],
+    ['include: [{local: x.yml, inputs: {a: b}}]\na: {script: x}', 'include:inputs'],
+    ['spec: {inputs: {a: {}}}\n---\na: {script: x}', 'spec (a header before `---`)'],
+    ['a: {script: !vault x}', '!vault'],
   ])('%s', (text, name) => {
     expect(errors(text)).toContain(`${name} is a`);
     expect(errors(text)).toContain('practice GitLab lacks');

@@ -3,6 +3,10 @@ export interface CiVariable {
   key: string;
   value: string;
   raw: boolean;
+  /** Its value is the content of a file, its name then stands for the file's path: the runner's to put in. */
+  file?: boolean;
+  /** Absent: no secret, and anybody may see it. */
+  secret?: 'hidden' | 'masked';
 }
 
 type VariableMap = Record<string, CiVariable>;
@@ -38,7 +42,8 @@ export const expand = (
 /** The values of a list, later keys winning, each expanded against all of them. */
 export const expandAll = (list: readonly CiVariable[]): Record<string, string> => {
   const last = asMap(list);
-  const values = Object.fromEntries(Object.values(last).map((entry) => [entry.key, entry.value]));
+  const plain = Object.values(last).filter((entry) => entry.file !== true);
+  const values = Object.fromEntries(plain.map((entry) => [entry.key, entry.value]));
   return Object.fromEntries(
     Object.values(last).map((entry) => [entry.key, entry.raw ? entry.value : expand(entry.value, values, [entry.key])]),
   );

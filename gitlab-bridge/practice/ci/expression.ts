@@ -1,3 +1,5 @@
+import { type Pattern, pattern } from './re2.ts';
+
 /**
  * The language of `rules: if`: `$NAME`, strings, null, /patterns/, == != =~ !~, && before ||, parentheses. Written as a
  * small recursive-descent reader; `&&` binds tighter than `||`, as in GitLab.
@@ -9,7 +11,7 @@ type Token =
   | { kind: 'null' }
   | { kind: 'operator'; text: string };
 
-type Value = string | null | RegExp | boolean;
+type Value = string | null | Pattern | boolean;
 
 type ExpressionResult = { ok: true; value: boolean } | { ok: false; because: string };
 
@@ -48,16 +50,14 @@ const tokens = (text: string): Token[] => {
   return found;
 };
 
-const regex = (source: string, flags: string): RegExp => {
-  try {
-    return new RegExp(source, flags.replaceAll('U', ''));
-  } catch {
-    throw new ExpressionError('invalid regular expression');
-  }
+const regex = (source: string, flags: string): Pattern => {
+  const found = pattern(source, flags);
+  if (found === null) throw new ExpressionError('invalid regular expression (GitLab runs them by RE2)');
+  return found;
 };
 
-const asPattern = (value: Value): RegExp => {
-  if (value instanceof RegExp) return value;
+const asPattern = (value: Value): Pattern => {
+  if (typeof value === 'object' && value !== null) return value;
   const written = typeof value === 'string' ? /^\/(.+)\/([ismU]*)$/s.exec(value) : null;
   if (written === null) throw new ExpressionError('the right side of =~ is no pattern');
   return regex(written[1] as string, written[2] as string);
@@ -68,7 +68,8 @@ const truthy = (value: Value): boolean => (typeof value === 'boolean' ? value : 
 const compare = (operator: string, left: Value, right: Value): boolean => {
   if (operator === '==') return left === right;
   if (operator === '!=') return left !== right;
-  const matches = typeof left === 'string' && asPattern(right).test(left.slice(0, 4096));
+  // A variable that is not there is an empty text to the left, and as a pattern nothing fits it.
+  const matches = right !== null && asPattern(right).matches((typeof left === 'string' ? left : '').slice(0, 4096));
   return operator === '=~' ? matches : !matches;
 };
 

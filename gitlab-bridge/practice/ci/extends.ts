@@ -1,14 +1,4 @@
-import { type Hash, isHash } from './config-file.ts';
-
-/** Deep merge of `extends`: hashes are merged, everything else is replaced by the later one. */
-const merge = (below: Hash, above: Hash): Hash => {
-  const out: Hash = { ...below };
-  for (const [key, value] of Object.entries(above)) {
-    const old = out[key];
-    out[key] = isHash(old) && isHash(value) ? merge(old, value) : value;
-  }
-  return out;
-};
+import { type Hash, merge } from './config-file.ts';
 
 const maxLevels = 10;
 

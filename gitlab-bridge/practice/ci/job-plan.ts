@@ -1,6 +1,14 @@
 import { asMap, type CiVariable, expand, variable } from './ci-variables.ts';
+import { tierOf } from './environment.ts';
 import type { JobConfig } from './job-schema.ts';
-import type { PlannedArtifacts, PlannedCache, PlannedImage, PlannedJob, RuleOutcome } from './pipeline-plan.ts';
+import type {
+  PlannedArtifacts,
+  PlannedCache,
+  PlannedEnvironment,
+  PlannedImage,
+  PlannedJob,
+  RuleOutcome,
+} from './pipeline-plan.ts';
 
 type Listed = Record<string, { value: string; raw: boolean }>;
 
@@ -44,22 +52,44 @@ const plannedArtifacts = (config: NonNullable<JobConfig['artifacts']>): PlannedA
   exclude: config.exclude ?? [],
   when: config.when ?? 'on_success',
   expireIn: config.expire_in ?? null,
-  junit: config.reports?.junit ?? [],
+  reports: (config.reports ?? []).flatMap(({ type, paths }) => (paths === undefined ? [] : [{ type, paths }])),
 });
 
-/** GitLab puts a cache's number before a key by files that names no prefix. */
+/** What a job of pages publishes is among its artifacts, whether it says so or not. */
+const artifactsOf = (config: JobConfig, group: string): PlannedArtifacts | null => {
+  const isPages = config.pages === undefined ? group === 'pages' : config.pages !== false;
+  if (!isPages) return config.artifacts === undefined ? null : plannedArtifacts(config.artifacts);
+  const published = (typeof config.pages === 'object' ? config.pages.publish : undefined) ?? config.publish ?? 'public';
+  const planned = plannedArtifacts(config.artifacts ?? {});
+  return planned.paths.includes(published) ? planned : { ...planned, paths: [...planned.paths, published] };
+};
+
+const plannedEnvironment = (
+  config: NonNullable<JobConfig['environment']>,
+  values: Record<string, string>,
+): PlannedEnvironment => {
+  const name = expand(config.name, values);
+  return { ...config, name, tier: config.tier ?? tierOf(name) };
+};
+
+/** GitLab puts a cache's number, and the names of its files, before a key by files that names no prefix. */
 const cacheKey = (key: NonNullable<JobConfig['cache']>[number]['key'], index: number) => {
   if (key === undefined || typeof key === 'string') return { key: key ?? 'default', keyFiles: null };
   const { files, files_commits: commits, prefix } = key;
   const by = files === undefined ? 'commits' : 'contents';
-  return { key: prefix ?? String(index), keyFiles: { paths: files ?? commits ?? [], by } } as const;
+  const named = files === undefined ? '' : `_${files.map((file) => file.split('.')[0]).join('_')}`;
+  return { key: prefix ?? `${index}${named}`, keyFiles: { paths: files ?? commits ?? [], by } } as const;
 };
 
-const plannedCache = (config: NonNullable<JobConfig['cache']>[number], index: number): PlannedCache => ({
+const plannedCache = (
+  config: NonNullable<JobConfig['cache']>[number],
+  index: number,
+  values: Record<string, string>,
+): PlannedCache => ({
   ...cacheKey(config.key, index),
   unprotect: config.unprotect ?? false,
   untracked: config.untracked ?? false,
-  policy: config.policy ?? 'pull-push',
+  policy: expand(config.policy ?? 'pull-push', values),
   paths: config.paths ?? [],
   when: config.when ?? 'on_success',
   fallbackKeys: config.fallback_keys ?? [],
@@ -101,8 +131,8 @@ export const plannedJob = (
     afterScript: config.after_script ?? [],
     preGetSources: config.hooks?.pre_get_sources_script ?? [],
     variables,
-    artifacts: config.artifacts === undefined ? null : plannedArtifacts(config.artifacts),
-    cache: (config.cache ?? []).map(plannedCache),
+    artifacts: artifactsOf(config, place.group),
+    cache: (config.cache ?? []).map((one, index) => plannedCache(one, index, values)),
     retry: config.retry ?? { max: 0, when: [], exitCodes: [] },
     timeout: config.timeout ?? null,
     allowFailure: failureAllowed(config, outcome),
@@ -112,5 +142,7 @@ export const plannedJob = (
     dependencies: config.dependencies ?? null,
     interruptible: config.interruptible ?? false,
     inheritVariables: config.inherit?.variables ?? true,
+    environment: config.environment === undefined ? null : plannedEnvironment(config.environment, values),
+    coverage: config.coverage ?? null,
   };
 };

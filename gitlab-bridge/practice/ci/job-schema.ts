@@ -1,13 +1,18 @@
 import { z } from 'zod';
 import { durationSeconds } from './duration.ts';
+import { environment } from './environment.ts';
+import { matrixName, matrixRows } from './matrix.ts';
+import { policy } from './policy.ts';
+import { writtenPattern } from './re2.ts';
+import { reportKinds } from './reports.ts';
 
 /** The shape of one job of `.gitlab-ci.yml`, as far as the practice GitLab has it. Unknown keys are refused. */
 
 const maxNesting = 10;
+/** Numbers and booleans are no script to GitLab either: YAML reads `true` and `5` as such. */
 const flat = (value: unknown, level = 0): string[] | null => {
   if (typeof value === 'string') return [value];
-  if (typeof value === 'number' || typeof value === 'boolean') return [String(value)];
-  if (!Array.isArray(value) || level > maxNesting) return null;
+  if (!Array.isArray(value) || level >= maxNesting) return null;
   const out: string[] = [];
   for (const inner of value as unknown[]) {
     const lines = flat(inner, level + 1);
@@ -32,23 +37,23 @@ const duration = z.union([z.string(), z.number()]).transform((value, context) =>
   return z.NEVER;
 });
 
-const scalar = z.union([z.string(), z.number(), z.boolean()]).transform(String);
+const scalar = z
+  .union([z.string(), z.number().int()], 'variable definition must be either a string or a hash')
+  .transform(String);
 const variableValue = z.union([
+  z.null().transform(() => ({ value: '', raw: false })),
   scalar.transform((value) => ({ value, raw: false })),
   z
     .strictObject({
-      value: scalar.optional(),
+      value: scalar.nullish(),
       description: z.string().optional(),
       options: z.array(scalar).optional(),
       expand: z.boolean().optional(),
     })
     .transform((entry) => ({ value: entry.value ?? '', raw: entry.expand === false })),
 ]);
-export const variables = z.record(
-  z.string().regex(/^[A-Za-z_]\w*$/, 'should be a variable name'),
-  variableValue,
-  'should be a hash of key value pairs',
-);
+/** Any name, as with GitLab; what no shell can export is the runner's to say. */
+export const variables = z.record(z.string().min(1).max(255), variableValue, 'should be a hash of key value pairs');
 
 const names = (max: number) => z.array(z.string().min(1)).max(max);
 const port = z.union([
@@ -85,6 +90,19 @@ const service = z.union([
 export const services = z.array(service).max(50);
 
 const globs = names(1000);
+const reportPaths = z.union([z.string().transform((path) => [path]), globs]);
+const kinds = [...reportKinds.keys()].filter((kind) => kind !== 'cobertura' && kind !== 'jacoco');
+const reports = z
+  .strictObject({
+    ...Object.fromEntries(kinds.map((kind) => [kind, reportPaths.optional()])),
+    coverage_report: z
+      .strictObject({ coverage_format: z.enum(['cobertura', 'jacoco']), path: z.string().min(1) })
+      .optional(),
+  })
+  .transform(({ coverage_report: coverage, ...others }) => [
+    ...Object.entries(others as Record<string, string[] | undefined>).map(([type, paths]) => ({ type, paths })),
+    ...(coverage === undefined ? [] : [{ type: coverage.coverage_format as string, paths: [coverage.path] }]),
+  ]);
 const whenUpload = z.enum(['on_success', 'on_failure', 'always']);
 export const artifacts = z.strictObject({
   paths: globs.optional(),
@@ -93,12 +111,13 @@ export const artifacts = z.strictObject({
   untracked: z.boolean().optional(),
   when: whenUpload.optional(),
   expire_in: z
-    .string()
+    .union([z.string(), z.number()])
+    .transform(String)
     .refine((text) => text === 'never' || durationSeconds(text) !== null, 'should be a duration')
     .optional(),
   expose_as: z.string().optional(),
   public: z.boolean().optional(),
-  reports: z.strictObject({ junit: z.union([z.string().transform((path) => [path]), globs]).optional() }).optional(),
+  reports: reports.optional(),
 });
 
 const cacheOne = z.strictObject({
@@ -179,13 +198,51 @@ export const retry = z.union([
 ]);
 
 const allowFailure = z.union([z.boolean(), z.strictObject({ exit_codes: exitCodes })]);
+const matrixValue = z.union([scalar.transform((one) => [one]), z.array(scalar).min(1)]);
+const matrix = z.array(z.record(z.string(), matrixValue)).min(1).max(200);
 const need = z.union([
-  name.transform((job) => ({ job, artifacts: true, optional: false })),
-  z.strictObject({ job: name, artifacts: z.boolean().default(true), optional: z.boolean().default(false) }),
+  name.transform((job) => ({ job, artifacts: true, optional: false, parallel: undefined })),
+  z.strictObject({
+    job: name,
+    artifacts: z.boolean().default(true),
+    optional: z.boolean().default(false),
+    parallel: z.strictObject({ matrix }).optional(),
+  }),
 ]);
+/** `needs:parallel:matrix` names some of a matrix' jobs. */
+const needs = z
+  .array(need)
+  .max(50)
+  .transform((list) =>
+    list.flatMap(({ parallel, ...one }) =>
+      parallel === undefined
+        ? [one]
+        : matrixRows(parallel.matrix).map((row) => ({ ...one, job: matrixName(one.job, row) })),
+    ),
+  );
 const when = z.enum(['on_success', 'on_failure', 'always', 'manual', 'never']);
 const rule = z.strictObject({
   if: z.string().optional(),
+  changes: z
+    .union([
+      globs.transform((paths) => ({ paths: paths as string[], compare_to: undefined as string | undefined })),
+      z
+        .strictObject({ paths: globs, compare_to: z.string().min(1).optional() })
+        .transform((one) => ({ ...one, compare_to: one.compare_to })),
+    ])
+    .optional(),
+  exists: z
+    .union([
+      globs.transform((paths) => ({
+        paths: paths as string[],
+        project: undefined as string | undefined,
+        ref: undefined as string | undefined,
+      })),
+      z
+        .strictObject({ paths: globs, project: z.string().min(1).optional(), ref: z.string().min(1).optional() })
+        .transform(({ paths, project, ref }) => ({ paths, project, ref })),
+    ])
+    .optional(),
   when: when.optional(),
   allow_failure: z.boolean().optional(),
   variables: variables.optional(),
@@ -196,10 +253,10 @@ export const rules = z
   .max(250)
   .transform((list) => list.flat(10))
   .pipe(z.array(rule));
-const matrixValue = z.union([scalar.transform((one) => [one]), z.array(scalar).min(1)]);
-const parallel = z.union([
-  z.number().int().min(1).max(200),
-  z.strictObject({ matrix: z.array(z.record(z.string(), matrixValue)).min(1).max(200) }),
+const parallel = z.union([z.number().int().min(1).max(200), z.strictObject({ matrix })]);
+const pages = z.union([
+  z.boolean(),
+  z.strictObject({ publish: z.string().min(1).optional(), expire_in: z.union([z.string(), z.number()]).optional() }),
 ]);
 
 export const jobSchema = z.strictObject({
@@ -217,7 +274,16 @@ export const jobSchema = z.strictObject({
   timeout: duration.optional(),
   allow_failure: allowFailure.optional(),
   when: when.optional(),
-  needs: z.array(need).max(50).optional(),
+  needs: needs.optional(),
+  only: policy.optional(),
+  except: policy.optional(),
+  environment: environment.optional(),
+  coverage: z
+    .string()
+    .refine((text) => writtenPattern(text) !== null, 'config must be a regular expression')
+    .optional(),
+  pages: pages.optional(),
+  publish: z.string().min(1).optional(),
   dependencies: z.array(name).optional(),
   rules: rules.optional(),
   parallel: parallel.optional(),
@@ -234,12 +300,39 @@ export const jobSchema = z.strictObject({
 export type JobConfig = z.infer<typeof jobSchema>;
 export type RuleConfig = z.infer<typeof rule>;
 
+/** Of what each way of a union says, that of the way which the value was meant for: the one that came furthest. */
+const specific = (issue: z.core.$ZodIssue): z.core.$ZodIssue[] => {
+  if (issue.code !== 'invalid_union' || issue.errors.length === 0) return [issue];
+  const ways = issue.errors.map((way) => way.flatMap(specific));
+  const own = ways.filter((way) => way.every((one) => !(one.code === 'invalid_type' && one.path.length === 0)));
+  const [best] = own.length > 0 ? own : ways;
+  if (own.length === 0)
+    return [{ ...issue, code: 'custom', message: issue.message === 'Invalid input' ? expected(ways) : issue.message }];
+  return (best ?? []).map((one) => ({ ...one, path: [...issue.path, ...one.path] }));
+};
+
+/** `should be a string or an array`: of a value that no way takes. */
+const expected = (ways: z.core.$ZodIssue[][]): string => {
+  const names = {
+    string: 'a string',
+    array: 'an array',
+    object: 'a hash',
+    record: 'a hash',
+    number: 'a number',
+    boolean: 'a boolean',
+  };
+  const kinds = ways.flat().map((one) => (one.code === 'invalid_type' ? one.expected : ''));
+  const named = [...new Set(kinds.map((kind) => names[kind as keyof typeof names]).filter(Boolean))];
+  return named.length === 0 ? 'config is not valid' : `should be ${named.join(' or ')}`;
+};
+
 /** GitLab's wording of what is wrong: `jobs:build:retry ...`. Only the first few, so that a broken file stays readable. */
 export const wording = (where: string, error: z.ZodError): string[] =>
-  error.issues.slice(0, 5).map((issue) => {
-    if (issue.code === 'unrecognized_keys' && issue.path.length === 0)
-      return `${where} config contains unknown keys: ${issue.keys.join(', ')}`;
-    const path = [where, ...issue.path.map(String)].join(':');
-    if (issue.code === 'unrecognized_keys') return `${path} config contains unknown keys: ${issue.keys.join(', ')}`;
-    return `${path} ${issue.code === 'custom' ? issue.message : `config is not valid: ${issue.message}`}`;
-  });
+  error.issues
+    .flatMap(specific)
+    .slice(0, 5)
+    .map((issue) => {
+      const path = [where, ...issue.path.map(String)].join(':');
+      if (issue.code === 'unrecognized_keys') return `${path} config contains unknown keys: ${issue.keys.join(', ')}`;
+      return `${path} ${/^(?:Invalid|Too )/.test(issue.message) ? `config is not valid: ${issue.message}` : issue.message}`;
+    });

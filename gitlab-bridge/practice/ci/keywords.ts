@@ -1,17 +1,14 @@
+export const lacking = (where: string, keyword: string): string =>
+  `${where}${keyword} is a keyword that the practice GitLab lacks (it is not GitLab)`;
+
 /** What GitLab knows and we lack: such a keyword fails the pipeline by its name, it is never ignored. */
 export const lackingJobKeywords = [
-  'only',
-  'except',
   'resource_group',
-  'environment',
   'release',
   'trigger',
   'secrets',
   'id_tokens',
   'identity',
-  'pages',
-  'publish',
-  'coverage',
   'start_in',
   'run',
   'inputs',
@@ -19,7 +16,7 @@ export const lackingJobKeywords = [
   'manual_confirmation',
 ] as const;
 
-export const lackingTopKeywords = ['include', 'spec', 'pages'] as const;
+export const lackingTopKeywords = ['spec'] as const;
 
 export const topKeywords = [
   'default',

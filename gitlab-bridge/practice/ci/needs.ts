@@ -6,6 +6,10 @@ export interface Drafted {
   config: JobConfig;
 }
 
+/** Of a job of a matrix, `needs:parallel` names parts; `dependencies` may name the whole. */
+const needsIt = (needs: readonly { job: string }[], dependency: string): boolean =>
+  needs.some((need) => need.job === dependency || need.job.startsWith(`${dependency}: [`));
+
 /** Errors of `needs` and `dependencies` against the whole file, rules aside. `stageOf` knows every visible job. */
 export const checkReferences = (
   configs: ReadonlyMap<string, JobConfig>,
@@ -25,7 +29,7 @@ export const checkReferences = (
       if (stage === null) errors.push(`${name} job: undefined dependency: ${dependency}`);
       else if (stage > own || (stage === own && config.needs === undefined))
         errors.push(`${name} job: dependency ${dependency} is not defined in current or prior stages`);
-      else if (config.needs !== undefined && !config.needs.some((need) => need.job === dependency))
+      else if (config.needs !== undefined && config.needs.length > 0 && !needsIt(config.needs, dependency))
         errors.push(`${name} job: dependency ${dependency} should be part of needs`);
     }
   }
@@ -33,6 +37,21 @@ export const checkReferences = (
   if (circle !== null) errors.push(`The pipeline has circular dependencies: ${circle.join(' -> ')}`);
   return errors;
 };
+
+/** Errors of `environment:on_stop`: it names a job that stops the same environment. */
+export const checkStops = (configs: ReadonlyMap<string, JobConfig>): string[] =>
+  [...configs].flatMap(([name, { environment }]) => {
+    const stop = environment?.onStop ?? null;
+    if (stop === null) return [];
+    const other = configs.get(stop);
+    if (other === undefined) return [`${name} job: on_stop job ${stop} is not defined`];
+    if (other.environment === undefined) return [`${name} job: on_stop job ${stop} does not have environment defined`];
+    if (other.environment.name !== environment?.name)
+      return [`${name} job: on_stop job ${stop} have different environment name`];
+    return other.environment.action === 'stop'
+      ? []
+      : [`${name} job: on_stop job ${stop} needs to have action stop defined`];
+  });
 
 const findCircle = (configs: ReadonlyMap<string, JobConfig>): string[] | null => {
   const done = new Set<string>();

@@ -1,19 +1,11 @@
 import { type CiVariable, variable } from './ci-variables.ts';
 import type { JobConfig } from './job-schema.ts';
+import { matrixName, matrixRows } from './matrix.ts';
 
 interface Part {
   name: string;
   extra: CiVariable[];
 }
-
-const product = (axes: Record<string, string[]>): Record<string, string>[] => {
-  let rows: Record<string, string>[] = [{}];
-  for (const [key, values] of Object.entries(axes)) {
-    rows = rows.flatMap((row) => values.map((value) => ({ ...row, [key]: value })));
-    if (rows.length > 200) return rows;
-  }
-  return rows;
-};
 
 /** The jobs that `parallel` makes of one: `name 1/3`, or `name: [a, b]` for a matrix. Null when they are over 200. */
 export const partsOf = (name: string, parallel: JobConfig['parallel']): Part[] | null => {
@@ -27,10 +19,10 @@ export const partsOf = (name: string, parallel: JobConfig['parallel']): Part[] |
       name: `${name} ${index + 1}/${parallel}`,
       extra: numbered(index, parallel),
     }));
-  const rows = parallel.matrix.flatMap(product);
+  const rows = matrixRows(parallel.matrix);
   if (rows.length > 200) return null;
   return rows.map((row, index) => ({
-    name: `${name}: [${Object.values(row).join(', ')}]`,
+    name: matrixName(name, row),
     extra: [...numbered(index, rows.length), ...Object.entries(row).map(([key, value]) => variable(key, value))],
   }));
 };

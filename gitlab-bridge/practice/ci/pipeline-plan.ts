@@ -1,4 +1,5 @@
 import type { CiVariable } from './ci-variables.ts';
+import type { Want } from './repository-view.ts';
 
 /** One image or service as the payload carries it. */
 export interface PlannedImage {
@@ -19,7 +20,19 @@ export interface PlannedArtifacts {
   exclude: string[];
   when: string;
   expireIn: string | null;
-  junit: string[];
+  /** Type of the report → its files. A job of an earlier practice GitLab has `junit` alone. */
+  reports?: { type: string; paths: string[] }[];
+  junit?: string[];
+}
+
+/** What a job deploys to; variables in its name are put in already. */
+export interface PlannedEnvironment {
+  name: string;
+  url: string | null;
+  action: string;
+  onStop: string | null;
+  autoStopIn: string | null;
+  tier: string;
 }
 
 export interface PlannedCache {
@@ -65,6 +78,9 @@ export interface PlannedJob {
   dependencies: string[] | null;
   interruptible: boolean;
   inheritVariables: boolean | string[];
+  environment?: PlannedEnvironment | null;
+  /** A pattern, as it is written: the last match in the trace is the coverage. */
+  coverage?: string | null;
 }
 
 export interface PipelinePlan {
@@ -76,7 +92,9 @@ export interface PipelinePlan {
 export type PlanResult =
   | { kind: 'plan'; plan: PipelinePlan }
   | { kind: 'invalid'; errors: string[] }
-  | { kind: 'filtered'; because: string };
+  | { kind: 'filtered'; because: string }
+  /** Something of the repository must be known first: tell the view, and plan again. */
+  | { kind: 'wants'; want: Want };
 
 /** How the rule that matched puts a job into a pipeline. */
 export interface RuleOutcome {

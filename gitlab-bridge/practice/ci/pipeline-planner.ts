@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { type CiVariable, expandAll } from './ci-variables.ts';
 import { type Hash, isHash, readConfig } from './config-file.ts';
 import { resolveExtends } from './extends.ts';
+import { withIncludes } from './include.ts';
 import { listed, plannedJob } from './job-plan.ts';
 import {
   artifacts,
@@ -16,20 +17,20 @@ import {
   variables,
   wording,
 } from './job-schema.ts';
-import { defaultKeywords, defaultStages, lackingJobKeywords, lackingTopKeywords, topKeywords } from './keywords.ts';
-import { checkReferences, type Drafted, linkNeeds } from './needs.ts';
+import { defaultKeywords, defaultStages, lackingTopKeywords, topKeywords } from './keywords.ts';
+import { namedLacks } from './lacks.ts';
+import { checkReferences, checkStops, type Drafted, linkNeeds } from './needs.ts';
 import { partsOf } from './parallel.ts';
 import type { PlanResult } from './pipeline-plan.ts';
+import { resolveReferences } from './reference.ts';
+import { RepositoryView, Wanted } from './repository-view.ts';
 import { applyRules, matchingRule } from './rules.ts';
 
 /**
- * From the text of `.gitlab-ci.yml` to a plan: read → extends → default → shape → rules → parallel → needs. Pure. Every
+ * From the text of `.gitlab-ci.yml` to a plan: read → include → extends → !reference → default → shape → rules → parallel → needs. Pure. Every
  * wrong thing is an error in GitLab's words; a keyword that exists in GitLab but not here is refused by its name.
  */
 const maxJobs = 500;
-
-const lacking = (where: string, keyword: string): string =>
-  `${where}${keyword} is a keyword that the practice GitLab lacks (it is not GitLab)`;
 
 const globals = z.object({
   stages: z.array(z.string().min(1).max(255)).optional(),
@@ -58,41 +59,6 @@ const globals = z.object({
 });
 type Globals = z.infer<typeof globals>;
 
-const namedLacks = (config: Hash, entries: Record<string, Hash>): string[] => {
-  const errors = lackingTopKeywords.filter((key) => Object.hasOwn(config, key)).map((key) => lacking('', key));
-  const inside = (where: string, hash: unknown, keys: readonly string[]): void => {
-    if (isHash(hash)) errors.push(...keys.filter((key) => Object.hasOwn(hash, key)).map((key) => lacking(where, key)));
-  };
-  inside('default:', config.default, ['id_tokens', 'identity']);
-  inside('workflow:', config.workflow, ['auto_cancel']);
-  const inRules = (where: string, list: unknown): void => {
-    if (Array.isArray(list))
-      for (const rule of list) inside(`${where}rules:`, rule, ['changes', 'exists', 'needs', 'auto_cancel']);
-  };
-  if (isHash(config.workflow)) inRules('workflow:', config.workflow.rules);
-  for (const [name, job] of Object.entries(entries)) {
-    const where = `jobs:${name}:`;
-    inside(where, job, lackingJobKeywords);
-    if (job.when === 'delayed') errors.push(lacking(where, 'when:delayed'));
-    inRules(where, job.rules);
-    if (Array.isArray(job.rules) && job.rules.some((rule) => isHash(rule) && rule.when === 'delayed'))
-      errors.push(lacking(where, 'rules:when:delayed'));
-    if (Array.isArray(job.needs))
-      for (const need of job.needs) inside(`${where}needs:`, need, ['pipeline', 'project', 'ref', 'parallel']);
-    if (isHash(job.artifacts)) {
-      inside(`${where}artifacts:`, job.artifacts, ['access']);
-      const reports = job.artifacts.reports;
-      if (isHash(reports))
-        inside(
-          `${where}artifacts:reports:`,
-          reports,
-          Object.keys(reports).filter((key) => key !== 'junit'),
-        );
-    }
-  }
-  return [...new Set(errors)];
-};
-
 /** default (and the old global keywords) into a job that does not say it itself; `inherit:default` limits it. */
 const withDefaults = (job: JobConfig, common: Globals): JobConfig => {
   const allowed = job.inherit?.default ?? true;
@@ -107,6 +73,16 @@ const withDefaults = (job: JobConfig, common: Globals): JobConfig => {
   return out as JobConfig;
 };
 
+/** A key without a value is not there, at any depth; a variable without one is an empty text. */
+const withoutNulls = (hash: Hash, isVariables = false): Hash =>
+  Object.fromEntries(
+    Object.entries(hash)
+      .filter(([, value]) => value !== null || isVariables)
+      .map(([key, value]) => [key, isHash(value) ? withoutNulls(value, key === 'variables') : listWithoutNulls(value)]),
+  );
+const listWithoutNulls = (value: unknown): unknown =>
+  Array.isArray(value) ? (value as unknown[]).map((one) => (isHash(one) ? withoutNulls(one) : one)) : value;
+
 interface Checked {
   common: Globals;
   stages: string[];
@@ -118,7 +94,7 @@ const checkJobs = (raw: Record<string, Hash>, common: Globals, stages: string[])
   const errors: string[] = [];
   for (const [name, entry] of Object.entries(raw)) {
     if (name.startsWith('.')) continue;
-    const read = jobSchema.safeParse(Object.fromEntries(Object.entries(entry).filter(([, value]) => value !== null)));
+    const read = jobSchema.safeParse(withoutNulls(entry));
     if (!read.success) {
       errors.push(...wording(`jobs:${name}`, read.error));
       continue;
@@ -129,40 +105,58 @@ const checkJobs = (raw: Record<string, Hash>, common: Globals, stages: string[])
     const stage = read.data.stage ?? 'test';
     if (!stages.includes(stage))
       errors.push(`${name} job: chosen stage ${stage} does not exist; available stages are ${stages.join(', ')}`);
+    if (read.data.rules !== undefined)
+      for (const key of ['only', 'except'] as const)
+        if (read.data[key] !== undefined) errors.push(`jobs:${name} config key may not be used with \`rules\`: ${key}`);
     jobs.set(name, withDefaults(read.data, common));
   }
   if (errors.length === 0 && jobs.size === 0) errors.push('jobs config should contain at least one visible job');
   return errors.length > 0 ? { errors } : { common, stages, jobs };
 };
 
-/** Reads and checks the file without any pipeline's variables (what GitLab's linter does). */
-const checkConfig = (text: string): Checked | { errors: string[] } => {
+/** The file with all that it includes, refers to and extends. */
+const wholeConfig = (text: string, known: readonly CiVariable[], view: RepositoryView) => {
   const read = readConfig(text);
   if ('errors' in read) return read;
-  const config = read.config;
+  const included = withIncludes(read.config, expandAll(known), view);
+  if ('errors' in included) return included;
+  const tops: readonly string[] = [...topKeywords, ...lackingTopKeywords];
   const entries: Record<string, Hash> = {};
   const errors: string[] = [];
-  const tops: readonly string[] = [...topKeywords, ...lackingTopKeywords];
-  for (const [name, value] of Object.entries(config)) {
+  for (const [name, value] of Object.entries(included.config)) {
     if (tops.includes(name)) continue;
     if (isHash(value)) entries[name] = value;
     else if (!name.startsWith('.')) errors.push(`jobs:${name} config should be a hash`);
   }
-  const resolved = resolveExtends(entries);
-  errors.push(...resolved.errors, ...namedLacks(config, resolved.jobs));
-  if (errors.length > 0) return { errors };
-  const common = globals.safeParse(config);
+  const extended = resolveExtends(entries);
+  errors.push(...extended.errors);
+  const referred = resolveReferences({ ...included.config, ...extended.jobs });
+  errors.push(...referred.errors);
+  const jobs = Object.fromEntries(Object.keys(entries).map((name) => [name, referred.config[name] as Hash]));
+  errors.push(...namedLacks(referred.config, jobs));
+  return errors.length > 0 ? { errors } : { config: withoutNulls(referred.config), jobs };
+};
+
+/** Reads and checks the file, rules aside (what GitLab's linter does). */
+const checkConfig = (
+  text: string,
+  known: readonly CiVariable[],
+  view: RepositoryView,
+): Checked | { errors: string[] } => {
+  const whole = wholeConfig(text, known, view);
+  if ('errors' in whole) return whole;
+  const common = globals.safeParse(whole.config);
   if (!common.success) return { errors: wording('root', common.error).map((line) => line.replace(/^root:/, '')) };
   const named = common.data.stages ?? [...defaultStages];
   const stages = ['.pre', ...named.filter((stage) => stage !== '.pre' && stage !== '.post'), '.post'];
-  const checked = checkJobs(resolved.jobs, common.data, stages);
+  const checked = checkJobs(whole.jobs, common.data, stages);
   if ('errors' in checked) return checked;
   const stageByName = new Map<string, number>();
   for (const [name, job] of checked.jobs)
     for (const known of [name, ...(partsOf(name, job.parallel) ?? []).map((part) => part.name)])
       stageByName.set(known, stages.indexOf(job.stage ?? 'test'));
   const stageOf = (name: string): number | null => stageByName.get(name) ?? null;
-  const wrong = checkReferences(checked.jobs, stageOf);
+  const wrong = [...checkReferences(checked.jobs, stageOf), ...checkStops(checked.jobs)];
   return wrong.length > 0 ? { errors: wrong } : checked;
 };
 
@@ -174,15 +168,24 @@ const inherited = (config: JobConfig, globalVariables: readonly CiVariable[]): C
 
 /**
  * The plan of one pipeline. `known` are the pipeline's own variables (predefined, and those given when it was started,
- * which win over the file's).
+ * which win over the file's). What it must know of the repository it asks of `view`.
  */
-export const planPipeline = (text: string, known: readonly CiVariable[]): PlanResult => {
-  const checked = checkConfig(text);
+export const planPipeline = (text: string, known: readonly CiVariable[], view = new RepositoryView()): PlanResult => {
+  try {
+    return planned(text, known, view);
+  } catch (error) {
+    if (error instanceof Wanted) return { kind: 'wants', want: error.want };
+    throw error;
+  }
+};
+
+const planned = (text: string, known: readonly CiVariable[], view: RepositoryView): PlanResult => {
+  const checked = checkConfig(text, known, view);
   if ('errors' in checked) return { kind: 'invalid', errors: checked.errors };
   const fileVariables = listed(checked.common.variables);
   const workflow = checked.common.workflow?.rules;
   if (workflow !== undefined) {
-    const found = matchingRule(workflow, expandAll([...fileVariables, ...known]));
+    const found = matchingRule(workflow, expandAll([...fileVariables, ...known]), view);
     if ('because' in found) return { kind: 'invalid', errors: [`workflow:rules ${found.because}`] };
     if (found.rule === null || found.rule.when === 'never')
       return { kind: 'filtered', because: 'Pipeline filtered out by workflow rules.' };
@@ -192,8 +195,9 @@ export const planPipeline = (text: string, known: readonly CiVariable[]): PlanRe
   const errors: string[] = [];
   for (const [group, config] of checked.jobs) {
     const values = expandAll([...inherited(config, fileVariables), ...known]);
-    const result = applyRules(config, values);
-    if (result.kind === 'wrong') errors.push(`jobs:${group}:rules ${result.because}`);
+    const result = applyRules(config, values, view);
+    if (result.kind === 'wrong')
+      errors.push(`jobs:${group}:${config.rules === undefined ? 'only' : 'rules'} ${result.because}`);
     if (result.kind !== 'in') continue;
     const parts = partsOf(group, config.parallel);
     if (parts === null) errors.push(`jobs:${group}:parallel generates too many jobs (maximum is 200)`);

@@ -1,0 +1,16 @@
+/** The rows of a `matrix`, in its order, and the name of the job that a row makes: `build: [amd64, fast]`. */
+const maxRows = 200;
+
+const product = (axes: Record<string, string[]>): Record<string, string>[] => {
+  let rows: Record<string, string>[] = [{}];
+  for (const [key, values] of Object.entries(axes)) {
+    rows = rows.flatMap((row) => values.map((value) => ({ ...row, [key]: value })));
+    if (rows.length > maxRows) return rows;
+  }
+  return rows;
+};
+
+export const matrixRows = (matrix: readonly Record<string, string[]>[]): Record<string, string>[] =>
+  matrix.flatMap(product);
+export const matrixName = (job: string, row: Record<string, string>): string =>
+  `${job}: [${Object.values(row).join(', ')}]`;
