@@ -194,7 +194,8 @@ export class Agent {
       member: () => this.#member,
       words: () => this.#enrolWords,
       leave: () => this.#leave(),
-      warn: (sentence) => this.#log.warn(sentence),
+      giveWay: this.#options.giveWay,
+      log: this.#log,
       others: () => this.#neighbours?.list() ?? [],
       webhook: () => this.#webhook,
     });
@@ -289,6 +290,8 @@ export class Agent {
     this.#ledgerReaders = [enrolServer, questions, removalWatch, this.#neighbours, webhook];
     deferred.fill(network);
     member.start();
+    api.givingWay.start();
+    this.#closers.push(() => api.givingWay.stop());
     await rememberPorts(store, network);
     await this.#sayJoined(member);
     const { signal } = this.#stopping;

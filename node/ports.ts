@@ -273,6 +273,24 @@ export interface Workspace {
   remove(): Promise<void>;
 }
 
+/** A process that has something in GPU memory; `bytes` null where the driver does not tell. */
+export interface GpuUse {
+  pid: number;
+  bytes: number | null;
+}
+
+/** Moves what processes have in GPU memory into main memory, and back. The processes must run, not be frozen. */
+export interface GpuSuspender {
+  /** Which of these processes have something there, as far as the driver names them. Never throws. */
+  usesOf(pids: ReadonlySet<number>): Promise<GpuUse[]>;
+  /** Why it cannot be done with these, in words, before anything is touched; null when it can be tried. */
+  refusal(uses: readonly GpuUse[]): Promise<string | null>;
+  /** Throws AutogitError with the driver's words; what was moved by then is back. */
+  suspend(uses: readonly GpuUse[]): Promise<void>;
+  /** Leaves those alone that are not suspended, as far as the driver tells. Throws AutogitError with the driver's words. */
+  resume(pids: readonly number[]): Promise<void>;
+}
+
 /** The machine: capacity, load, GPUs, clocks. */
 export interface Machine {
   measure(): Promise<Measured>;

@@ -170,6 +170,8 @@ export const Run = z.looseObject({
   failedAtGitlab: z.boolean().optional(),
   /** Set by the leader when the job is being canceled at GitLab. The run's node then asks GitLab at once. */
   canceling: z.boolean().optional(),
+  /** That it stands still for the owner of its machine, since when and what that frees; absent: it does not. */
+  held: Sentence.optional(),
 });
 export type Run = z.infer<typeof Run>;
 

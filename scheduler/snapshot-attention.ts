@@ -10,7 +10,7 @@ import type { MachineView } from './jobs/machine-fit.ts';
 import { machinesOf } from './jobs/machines.ts';
 import { place } from './jobs/placement.ts';
 import { waitingJobs } from './jobs/queue.ts';
-import { listed, span } from './phrases.ts';
+import { cut, listed, span } from './phrases.ts';
 import { hasUnseen, mayLiveUnseen, unseenIn } from './recovered.ts';
 import { secretsDue } from './secrets-due.ts';
 import { copyLines } from './snapshot-copies.ts';
@@ -47,6 +47,7 @@ export function attentionOf(view: ViewInput, nodes: readonly NodeRow[], quorum: 
     ...actLines(view, ledger),
     ...secretLines(ledger),
     ...frozenLines(view),
+    ...heldLines(view),
     ...leavingLines(view, ledger),
     ...gitlabLines(view, ledger),
     ...copyLines(view, ledger),
@@ -150,6 +151,19 @@ const frozenLines = ({ jobs, ledger }: ViewInput): Attention[] =>
       sentence: `job ${job} (${name}) is frozen here, until ${ledger !== null && hasUnseen(ledger) ? 'GitLab answers' : 'this machine hears a leader again'}`,
       fix: null,
     }));
+
+/** Runs of any machine that stand still for its owner. */
+const heldLines = ({ ledger }: ViewInput): Attention[] =>
+  Object.values(ledger?.runs ?? {}).flatMap((run) =>
+    run.held === undefined || !isBusy(run)
+      ? []
+      : {
+          code: 'run-held',
+          severity: 'info' as const,
+          sentence: cut(`job ${run.job} (${run.name}) on ${nodeName(ledger as Ledger, run.node)}: ${run.held}`),
+          fix: null,
+        },
+  );
 
 /** A GitLab was connected, a machine removed: whoever looks in the next hour should know. */
 function actLines(view: ViewInput, { acts = [], gitlab }: Ledger): Attention[] {

@@ -115,6 +115,7 @@ function awayBecause({ jobs, at, self, liveness }: ViewInput, ledger: Ledger, ru
 
 const runBecause = (run: Run): string => {
   if (run.canceling && isBusy(run)) return 'it is being canceled at GitLab';
+  if (run.held !== undefined && isBusy(run)) return run.held;
   if (run.state === 'lost' || run.result === null) return run.frozen ? `frozen: ${run.because}` : run.because;
   return run.state === 'finished' ? `${run.result.because}; GitLab does not know yet` : run.result.because;
 };

@@ -3,7 +3,7 @@ import { verifyRunner } from '../../gitlab-bridge/gitlab-runner.ts';
 import type { Answer, Ask, JobWish } from '../../protocol/asks.ts';
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import { AutogitError } from '../../protocol/errors.ts';
-import type { NodeId } from '../../protocol/ids.ts';
+import { asSentence, type NodeId } from '../../protocol/ids.ts';
 import {
   type defaultSettings,
   inSyncGraceMs,
@@ -20,11 +20,15 @@ import { fencedThere } from '../../scheduler/snapshot-fenced.ts';
 import { leaderOf, recoveryOf } from '../../scheduler/views.ts';
 import { newInviteCode, writeInviteCode } from '../enrol/invite-code.ts';
 import type { AgentApi } from '../local-api/agent-api.ts';
+import type { PausePlan } from '../local-api/socket-protocol.ts';
+import type { Log } from '../log.ts';
 import { notApproved } from '../not-approved.ts';
 import type { Network } from '../ports.ts';
+import type { GiveWay, Way } from '../settings/give-way.ts';
 import { CacheRequests } from './cache-requests.ts';
 import { jobRowsOf, statusOf, viewInput, whyOf } from './core-views.ts';
 import type { TracePiece } from './ended-traces.ts';
+import { GivingWay } from './giving-way.ts';
 import { HostingRequests } from './hosting-requests.ts';
 import { LeadersMisfits, misfitsAskMs } from './leaders-misfits.ts';
 import { ownLog, trace } from './logs.ts';
@@ -33,7 +37,6 @@ import { type OtherMesh, otherMeshLines } from './other-meshes.ts';
 import { givenUpLines, slowGitlabLines, withOwnAttention } from './own-attention.ts';
 import type { OwnWebhook } from './own-webhook.ts';
 import type { PauseSwitch } from './pause.ts';
-import { endForOwner } from './pause-now.ts';
 import { RehearsalRequests } from './rehearsal-requests.ts';
 import { askHolders } from './token-holders.ts';
 import { WebhookRequests } from './webhook-requests.ts';
@@ -51,7 +54,9 @@ interface ApiOptions {
   words(): { words: string | null; mesh: string | null };
   /** Hands over and ends the agent; the sentence is for the caller. */
   leave(): Promise<string>;
-  warn(sentence: string): void;
+  /** What becomes of jobs that are in this machine's owner's way. */
+  giveWay: GiveWay;
+  log: Pick<Log, 'info' | 'warn'>;
   /** Other meshes of this LAN. */
   others(): readonly OtherMesh[];
   webhook(): OwnWebhook | null;
@@ -66,6 +71,8 @@ export class LocalApi implements AgentApi {
   readonly caches = new CacheRequests(() => this.#member().runs.caches);
   readonly rehearsals: RehearsalRequests;
   readonly webhooks: WebhookRequests;
+  /** To be started with the member. */
+  readonly givingWay: GivingWay;
 
   constructor(options: ApiOptions) {
     this.#options = options;
@@ -90,6 +97,17 @@ export class LocalApi implements AgentApi {
       fenced: () => fencedThere(viewInput(this.#member().view()), this.#ledger()),
       unseal,
       sealFor: (node, text) => this.#member().box.sealForVoters(text, node),
+    });
+    this.givingWay = new GivingWay({
+      rules: options.giveWay,
+      pause: () => options.pause.state(),
+      measured: () => options.member()?.measured ?? null,
+      runs: () => options.member()?.runs.runs() ?? [],
+      holdOf: (run) => options.member()?.runs.ownerHoldOf(run),
+      end: (run, because) => options.member()?.runs.end(run, because),
+      retry: (job) => this.wish({ wish: 'retry', job, force: false }),
+      warn: (sentence) => options.log.warn(sentence),
+      info: (sentence) => options.log.info(sentence),
     });
     this.#misfits = new LeadersMisfits(
       (ask) => this.#askLeader(ask, misfitsAskMs),
@@ -220,29 +238,21 @@ export class LocalApi implements AgentApi {
     else throw new AutogitError('timed-out', `${request.node} did not show its log`);
   }
 
-  async pause(what: 'gpu' | 'all', forMs: number | null, now: boolean): Promise<string> {
-    const sentence = await this.#options.pause.pause(what, forMs);
+  async pause(what: 'gpu' | 'all', forMs: number | null, now: true | Way | null): Promise<string> {
+    const sentence = await this.#options.pause.pause(what, forMs, now);
     await this.#options.member()?.measure();
-    const jobs = now ? this.#endForOwner(what) : [];
-    return jobs.length === 0 ? sentence : `${sentence}; ${listedJobs(jobs)}`;
+    const done = now === null ? [] : await this.givingWay.look();
+    return asSentence([sentence, ...done].join('; '));
   }
 
-  #endForOwner(what: 'gpu' | 'all'): number[] {
-    const member = this.#options.member();
-    if (!member) return [];
-    return endForOwner(what, {
-      runs: () => member.runs.runs(),
-      end: (run, because) => member.runs.end(run, because),
-      retry: (job) => this.wish({ wish: 'retry', job, force: false }),
-      warn: (sentence) => this.#options.warn(sentence),
-      isMine: () => this.#options.member() === member,
-      isPaused: () => this.#options.pause.isOn(what),
-    });
+  pausePlan(what: 'gpu' | 'all', now: true | Way): PausePlan {
+    return { jobs: this.givingWay.plan(what, now === true ? null : now) };
   }
 
   async resume(what: 'gpu' | 'all'): Promise<string> {
     const sentence = await this.#options.pause.resume(what);
     await this.#options.member()?.measure();
+    await this.givingWay.look();
     return sentence;
   }
 
@@ -323,11 +333,6 @@ export class LocalApi implements AgentApi {
     return entry[0];
   }
 }
-
-const listedJobs = (jobs: readonly number[]): string =>
-  jobs.length === 1
-    ? `job ${jobs[0]} ends now, and runs again elsewhere`
-    : `jobs ${jobs.join(', ')} end now, and run again elsewhere`;
 
 /** host:port that others can use to reach this node. */
 function ownAddress(addresses: readonly string[]): string | null {

@@ -13,6 +13,7 @@ import { restoredState } from '../../scheduler/state.ts';
 import { committedLedger, runContactAt } from '../../scheduler/views.ts';
 import type { Clock } from '../clock.ts';
 import type { Log } from '../log.ts';
+import { CudaCheckpoint } from '../machine/cuda-checkpoint.ts';
 import type { Executor, Machine, Store } from '../ports.ts';
 import { gitlabProblem, returnOf } from '../runs/gitlab-return.ts';
 import { jobMemory } from '../runs/job-memory.ts';
@@ -234,6 +235,10 @@ export class Member {
     return { state: this.loop.state, at: clock.bootMs(), wallMs: clock.wallMs() };
   }
 
+  get measured(): Measured | null {
+    return this.#measured;
+  }
+
   /** Runs of before a restart go on before anything else is loaded. */
   async resume(): Promise<void> {
     await this.runs.resume();
@@ -348,6 +353,7 @@ export class Member {
       elsewhere: this.#caches,
       diskWasFull: (since) => [this.#homeDisk, this.#workDisk].some((disk) => disk.wasFullSince(since)),
       noRoom: () => this.#workDisk.problem,
+      gpuSuspender: new CudaCheckpoint(),
       onGivenUp: (sentence) => void this.givenUp.push(sentence),
       watched: (...asked) => this.#runWatch.covers(...asked),
       onRunChanged: (run: Run) => this.loop.feed({ kind: 'run-changed', run }),

@@ -1,14 +1,13 @@
-import type { Measured } from '../../protocol/report.ts';
 import type { Store } from '../ports.ts';
+import type { Way } from '../settings/give-way.ts';
+import type { PauseState } from './owner-wishes.ts';
 
-interface Paused {
-  paused: Measured['paused'];
-  because: string | null;
-}
 interface Switch {
   what: 'gpu' | 'all';
   /** ms since the Unix epoch; null = until `resume`. */
   until: number | null;
+  /** What runs here makes way too: as the owner has set it, or as it was said. Absent: it runs to its end. */
+  now?: true | Way | undefined;
 }
 
 const key = 'pause';
@@ -42,9 +41,12 @@ export class PauseSwitch {
     }
   }
 
-  async pause(what: 'gpu' | 'all', forMs: number | null): Promise<string> {
+  /** A pause that is made longer goes on as it was: what makes way already does so until its end. */
+  async pause(what: 'gpu' | 'all', forMs: number | null, now: true | Way | null = null): Promise<string> {
     const until = forMs === null ? null : this.#now() + forMs;
-    await this.#set([...this.#on.filter((one) => one.what !== what), { what, until }]);
+    const before = this.#active().find((one) => one.what === what)?.now;
+    const next: Switch = { what, until, now: now ?? before };
+    await this.#set([...this.#on.filter((one) => one.what !== what), next]);
     return this.state().because ?? 'paused';
   }
 
@@ -54,19 +56,20 @@ export class PauseSwitch {
     return this.state().because ?? 'takes new work again';
   }
 
-  /** Is the GPU kept from jobs, or the whole machine? */
-  isOn(what: 'gpu' | 'all'): boolean {
-    const { paused } = this.state();
-    return paused === 'all' || (what === 'gpu' && paused === 'gpu');
+  #active(): Switch[] {
+    return this.#on.filter((one) => one.until === null || one.until > this.#now());
   }
 
-  state(): Paused {
-    const on = this.#on.filter((one) => one.until === null || one.until > this.#now());
+  state(): PauseState {
+    const on = this.#active();
     const strongest = on.find((one) => one.what === 'all') ?? on[0];
-    if (!strongest) return { paused: 'no', because: null };
+    if (!strongest) return { paused: 'no', because: null, now: null };
+    const makesWay = on.filter(({ now }) => now !== undefined);
+    const first = makesWay.find((one) => one.what === 'all') ?? makesWay[0];
+    const now = first?.now ? { what: first.what, way: first.now === true ? null : first.now } : null;
     const end = strongest.until === null ? '' : ` until ${clockOf(strongest.until, this.#now())}`;
     const what = strongest.what === 'all' ? 'no new work' : 'no new GPU work';
-    return { paused: strongest.what, because: `paused by its owner${end}: ${what}` };
+    return { paused: strongest.what, because: `paused by its owner${end}: ${what}`, now };
   }
 
   async #set(on: Switch[]): Promise<void> {

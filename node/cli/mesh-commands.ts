@@ -7,6 +7,7 @@ import { demandOf } from '../../scheduler/jobs/demand.ts';
 import { whatCopiesTell } from '../../scheduler/membership-sentence.ts';
 import { shown } from '../foreign-text.ts';
 import type { AgentClient } from '../local-api/socket-client.ts';
+import { isWay, type Way, ways } from '../settings/give-way.ts';
 import { parseDuration, showDuration } from '../settings/quantities.ts';
 import { agentOf, type Context, nodeArgument } from './context.ts';
 import { exit } from './failure.ts';
@@ -199,21 +200,34 @@ export async function pause(context: Context): Promise<number> {
     throw new AutogitError('bad-flag', `--for: ${showDuration(forMs)} is no pause worth having; write 5m, 2h or 1d`, {
       hint: 'autogit-node pause --for 2h',
     });
+  const now = wantedNow(context);
   const agent = await agentOf(context);
   const isGpu = settings.isOn('pause.gpu');
-  const now = settings.isOn('pause.now');
-  const running = settings.isOn('json') && !now ? [] : await runningHere(agent);
+  const running = settings.isOn('json') && now === null ? [] : await runningHere(agent);
   const usesGpu = ({ tags }: JobRow): boolean => demandOf(tags, 'amd64').gpus > 0;
-  const busy = isGpu ? running.filter(usesGpu) : running;
-  if (now) {
-    for (const row of running) context.out.talk(endWords(row, busy.includes(row)));
+  if (now !== null) {
+    const { jobs } = running.length === 0 ? { jobs: [] } : await agent.pausePlan(isGpu ? 'gpu' : 'all', now);
+    const wayOf = (row: JobRow): Way | null => jobs.find(({ job }) => job === row.job)?.way ?? null;
+    for (const row of running) context.out.talk(wayWords(row, wayOf(row)));
+    const ending = running.filter((row) => wayOf(row) === 'end');
     const prompt = promptOf(context);
-    const question = `End ${busy.length === 1 ? 'this job' : `these ${busy.length} jobs`} now?`;
-    if (busy.length > 0 && hasTerminal(prompt) && !(await confirm(question, true, prompt))) return exit.failed;
+    const question = `End ${ending.length === 1 ? 'this job' : `these ${ending.length} jobs`} now?`;
+    if (ending.length > 0 && hasTerminal(prompt) && !(await confirm(question, true, prompt))) return exit.failed;
   }
   const code = await said(context, agent.pause(isGpu ? 'gpu' : 'all', forMs, now));
-  if (!now) for (const row of busy) context.out.talk(goesOnWords(row, isGpu));
+  const busy = isGpu ? running.filter(usesGpu) : running;
+  if (now === null) for (const row of busy) context.out.talk(goesOnWords(row, isGpu));
   return code;
+}
+
+/** `--now`, and how where it was said. Throws `bad-flag`. */
+function wantedNow({ settings }: Context): true | Way | null {
+  const now = settings.get('pause.now');
+  if (typeof now !== 'string') return now === true ? true : null;
+  if (isWay(now)) return now;
+  throw new AutogitError('bad-flag', `--now ${now}: it is one of ${ways.join(', ')}, or nothing`, {
+    hint: 'autogit-node pause --gpu --now',
+  });
 }
 
 /** Jobs that this machine has now. */
@@ -227,11 +241,21 @@ async function runningHere(agent: AgentClient): Promise<JobRow[]> {
 const goesOnWords = ({ job, name }: JobRow, isGpu: boolean): string =>
   `# job ${job} (${shown(name)}) still ${isGpu ? 'uses a GPU' : 'runs'} here, and goes on to its end   -> autogit-node pause${isGpu ? ' --gpu' : ''} --now`;
 
-function endWords({ job, name, startedAt }: JobRow, ends: boolean): string {
+const doing: Record<Exclude<Way, 'end'>, string> = {
+  finish: 'goes on to its end',
+  freeze: 'stands still until resume, and keeps its memory; its time at GitLab goes on',
+  suspend:
+    'stands still until resume, what it has in GPU memory moves into main memory where it can; its time at GitLab goes on',
+  'suspend/end':
+    'stands still until resume where what it has in GPU memory can move into main memory, else it ends; its time at GitLab goes on',
+};
+
+/** Null: it is in nobody's way. */
+function wayWords({ job, name, startedAt }: JobRow, way: Way | null): string {
+  if (way === null) return `# job ${job} (${shown(name)}) needs no GPU and goes on`;
+  if (way !== 'end') return `# job ${job} (${shown(name)}) ${doing[way]}`;
   const age = startedAt === null ? '' : ` after ${showDuration(Math.max(0, Date.now() - Date.parse(startedAt)))}`;
-  return ends
-    ? `# job ${job} (${shown(name)}) ends${age}, its after_script still runs; then it runs again, elsewhere where it can, else here after resume`
-    : `# job ${job} (${shown(name)}) needs no GPU and goes on`;
+  return `# job ${job} (${shown(name)}) ends${age}, its after_script still runs; then it runs again, elsewhere where it can, else here after resume`;
 }
 
 export const resume = async (context: Context): Promise<number> =>

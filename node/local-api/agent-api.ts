@@ -4,6 +4,7 @@ import type { Comparison } from '../../protocol/differences.ts';
 import type { MeshSettings } from '../../protocol/ledger.ts';
 import type { LeaderLossSeen } from '../../protocol/loss-seen.ts';
 import type { JobRow, StatusSnapshot, WhyAnswer } from '../../protocol/status.ts';
+import type { Way } from '../settings/give-way.ts';
 import type {
   AdoptionSeen,
   AdoptPlan,
@@ -16,6 +17,7 @@ import type {
   DeployRequest,
   FencedRequest,
   MovePlan,
+  PausePlan,
   ProtectionRequest,
   ProtectPlan,
   RegainPlan,
@@ -148,8 +150,10 @@ export interface HostingApi {
 
 /** What the owner of this very machine may ask of its agent. */
 export interface OwnerApi {
-  /** `now`: what runs here (of `gpu`: on a GPU) ends too, and is run again elsewhere. */
-  pause(what: 'gpu' | 'all', forMs: number | null, now: boolean): Promise<string>;
+  /** `now`: what runs here (of `gpu`: on a GPU) makes way too, as the owner has set it or, where it is said, so. */
+  pause(what: 'gpu' | 'all', forMs: number | null, now: true | Way | null): Promise<string>;
+  /** What such a pause would make of the jobs that run here. */
+  pausePlan(what: 'gpu' | 'all', now: true | Way): PausePlan;
   resume(what: 'gpu' | 'all'): Promise<string>;
   leave(): Promise<string>;
   /** What `recover` would ask a person: who must be switched off; `refused`: why it would do nothing. */

@@ -203,9 +203,10 @@ const hostingRoutes = (api: HostingApi): Routes => ({
 });
 
 const ownerRoutes = (api: OwnerApi): Routes => ({
-  '/v1/pause': post(bodies.pause, async ({ what, forMs, now = false }) => ({
+  '/v1/pause': post(bodies.pause, async ({ what, forMs, now = null }) => ({
     said: await api.pause(what, forMs, now),
   })),
+  '/v1/pause/plan': post(bodies.pausePlan, async ({ what, now }) => api.pausePlan(what, now)),
   '/v1/resume': post(bodies.resume, async ({ what }) => ({ said: await api.resume(what) })),
   '/v1/leave': early(post(bodies.leave, async () => ({ said: await api.leave() }))),
   '/v1/recovery': get(queries.recovery, () => api.recovery()),

@@ -9,6 +9,7 @@ import { MeshSettings } from '../../protocol/ledger.ts';
 import type { LeaderLossSeen } from '../../protocol/loss-seen.ts';
 import { JobRow, StatusSnapshot, WhyAnswer } from '../../protocol/status.ts';
 import { agentProcess, silentAgent } from '../agent-process.ts';
+import type { Way } from '../settings/give-way.ts';
 import { places } from '../store/home.ts';
 import { readRemoval, removedSentence } from '../store/removal.ts';
 import {
@@ -31,6 +32,7 @@ import {
   InviteAnswer,
   MovePlan,
   PasswordAnswer,
+  PausePlan,
   PhaseAnswer,
   type ProtectionRequest,
   ProtectPlan,
@@ -112,7 +114,8 @@ export interface AgentClient {
   gitlabRecoveryKey(): Promise<{ key: string }>;
   reconcile(): Promise<{ said: string }>;
   wish(wish: JobWish): Promise<{ said: string; next: number | null }>;
-  pause(what: 'gpu' | 'all', forMs: number | null, now?: boolean): Promise<string>;
+  pause(what: 'gpu' | 'all', forMs: number | null, now?: true | Way | null): Promise<string>;
+  pausePlan(what: 'gpu' | 'all', now: true | Way): Promise<PausePlan>;
   resume(what: 'gpu' | 'all'): Promise<string>;
   recovery(): Promise<RecoveryAnswer>;
   recover(off: string[]): Promise<ChangeOutcome>;
@@ -255,8 +258,9 @@ export function createClient(home: string): AgentClient {
     gitlabRecoveryKey: () => post(RecoveryKeyAnswer, '/v1/gitlab/recovery-key', {}),
     reconcile: () => post(SaidAnswer, '/v1/reconcile', {}),
     wish: (wish) => post(WishAnswer, '/v1/wish', wish),
-    pause: async (what, forMs, now = false) =>
+    pause: async (what, forMs, now = null) =>
       (await post(SaidAnswer, '/v1/pause', { what, forMs, ...(now ? { now } : {}) })).said,
+    pausePlan: (what, now) => post(PausePlan, '/v1/pause/plan', { what, now }),
     resume: async (what) => (await post(SaidAnswer, '/v1/resume', { what })).said,
     recovery: () => get(RecoveryAnswer, '/v1/recovery'),
     recover: (off) => post(ChangeOutcome, '/v1/recover', { off }),

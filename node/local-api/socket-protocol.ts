@@ -21,6 +21,7 @@ import { HostedGitlab, LedgerVault } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import { LeaderLossSeen } from '../../protocol/loss-seen.ts';
 import { ProtectedGitlab, ProtectedWay } from '../../protocol/protected-gitlab.ts';
+import { ways } from '../settings/give-way.ts';
 
 /** HTTP/1.1 with JSON over agent.sock. The version is in the path and in a header of every request and answer. */
 export const socketVersion = '1';
@@ -185,9 +186,10 @@ export const bodies = {
       .min(1000)
       .max(365 * dayMs)
       .nullable(),
-    /** What runs ends too. Absent where it does not: an agent of before refuses a word that it does not know. */
-    now: z.literal(true).optional(),
+    /** What runs makes way too, as its owner has set it or as it is said. Absent where it does not: an agent of before refuses a word that it does not know. */
+    now: z.union([z.literal(true), z.enum(ways)]).optional(),
   }),
+  pausePlan: z.strictObject({ what, now: z.union([z.literal(true), z.enum(ways)]) }),
   resume: z.strictObject({ what }),
   recover: z.strictObject({ off: z.array(z.string().min(1).max(64)).max(limits.nodes) }),
   wish: JobWish,
@@ -208,6 +210,12 @@ export const Failure = z.object({
   error: z.object({ code: z.string(), message: Sentence, hint: Sentence }),
 });
 export type Failure = z.infer<typeof Failure>;
+
+/** What becomes of each job that runs here. */
+export const PausePlan = z.object({
+  jobs: z.array(z.object({ job: JobId, way: z.enum(ways) })).max(limits.runsInFlight),
+});
+export type PausePlan = z.infer<typeof PausePlan>;
 
 export const RecoveryAnswer = z.object({ refused: Sentence.nullable(), off: z.array(z.string()) });
 export type RecoveryAnswer = z.infer<typeof RecoveryAnswer>;

@@ -22,7 +22,7 @@ interface NvidiaAnswer {
 /** A driver that hangs must not hang the agent, ms. */
 const timeoutMs = 8_000;
 /** WSL2 keeps it outside the usual path. */
-const places = ['nvidia-smi', '/usr/lib/wsl/lib/nvidia-smi'];
+export const nvidiaSmiPlaces = ['nvidia-smi', '/usr/lib/wsl/lib/nvidia-smi'];
 
 interface Answered {
   isThere: boolean;
@@ -69,7 +69,7 @@ export class NvidiaSmi {
 
   /** `isAsleep`: are all cards of this driver suspended? Then looking would wake them, and tell nothing new. */
   constructor(systemMemoryBytes: number, file?: string, isAsleep: () => Promise<boolean> = async () => false) {
-    this.#places = file === undefined ? places : [file];
+    this.#places = file === undefined ? nvidiaSmiPlaces : [file];
     this.#systemMemoryBytes = systemMemoryBytes;
     this.#isAsleep = isAsleep;
   }

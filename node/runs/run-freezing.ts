@@ -1,3 +1,4 @@
+import { InTurn } from '../in-turn.ts';
 import type { Workspace } from '../ports.ts';
 import type { JobReporter } from './job-reporter.ts';
 import { type LeaseView, leaseLimits, mayContinue, type Right } from './run-lease.ts';
@@ -8,7 +9,13 @@ interface Frozen {
   readonly line: JobReporter;
 }
 
-/** Freezes a run's place while the run has no right to go on, and thaws it when it has (SAFETY J1, J8). */
+/** What makes a run stand still beside J1: the owner of its machine. */
+interface StillForOwner {
+  /** The place may go on again as far as the owner is concerned: called with it thawed. */
+  onThawed: (() => Promise<void>) | null;
+}
+
+/** Freezes a run's place while the run has no right to go on, and thaws it when it has (SAFETY J1, J8), and for its machine's owner. */
 export class Freezing {
   readonly #life: Frozen;
   readonly #options: RunOptions;
@@ -18,6 +25,8 @@ export class Freezing {
   #verifyFromMs: number | null = null;
   #leaderBackAtMs = Number.POSITIVE_INFINITY;
   #isWorking = false;
+  readonly #turns = new InTurn();
+  #owner: StillForOwner | null = null;
   #waiting: (() => void)[] = [];
 
   constructor(life: Frozen, options: RunOptions, onChange: (frozen: boolean) => void) {
@@ -45,7 +54,48 @@ export class Freezing {
 
   /** True while this agent holds the run frozen: then nobody else may thaw it. */
   get isFrozen(): boolean {
-    return this.#frozenAtMs !== null;
+    return this.#frozenAtMs !== null || this.#owner !== null;
+  }
+
+  /**
+   * It stands still for its machine's owner, until `goOn`, whatever J1 says. `before`: while it still runs; where that throws, it
+   * goes on. Without `isPlaceToo` what is under way goes on, and nothing new of it begins: what brings its files would hang.
+   */
+  standStill(before: () => Promise<void>, isPlaceToo: boolean): Promise<void> {
+    return this.#turns.do(async () => {
+      const known = this.#owner;
+      this.#owner = { onThawed: null };
+      try {
+        await before();
+        if (isPlaceToo) await this.#life.workspace?.freeze();
+      } catch (error) {
+        this.#owner = known;
+        throw error;
+      }
+    });
+  }
+
+  /** `then`: once the place is thawed, before anything new of the run begins; that is later where J1 has it stand still. */
+  goOn(then: () => Promise<void>): Promise<void> {
+    return this.#turns.do(async () => {
+      if (this.#owner === null) return;
+      this.#owner = { onThawed: then };
+      if (this.#frozenAtMs !== null) return;
+      await this.#thaw();
+      this.#wake();
+    });
+  }
+
+  async #thaw(): Promise<void> {
+    if (this.#owner !== null && this.#owner.onThawed === null) return;
+    await this.#life.workspace?.thaw();
+    const { onThawed } = this.#owner ?? {};
+    this.#owner = null;
+    await onThawed?.();
+  }
+
+  #wake(): void {
+    if (!this.isFrozen) for (const go of this.#waiting.splice(0)) go();
   }
 
   /** An adopted run stands still until somebody has confirmed that it is still ours: the mesh may have given it up. */
@@ -79,7 +129,7 @@ export class Freezing {
 
   /** Resolves when the run may go on, or on abort. */
   untilThawed(signal: AbortSignal): Promise<void> {
-    if (this.#frozenAtMs === null || signal.aborted) return Promise.resolve();
+    if (!this.isFrozen || signal.aborted) return Promise.resolve();
     return new Promise((resolve) => {
       this.#waiting.push(resolve);
       signal.addEventListener('abort', () => resolve(), { once: true });
@@ -89,16 +139,14 @@ export class Freezing {
   async #turn(right: Right): Promise<void> {
     if (this.#isWorking) return;
     this.#isWorking = true;
-    const { workspace } = this.#life;
+    if (!right.mayGoOn) this.#frozenAtMs = this.#options.clock.bootMs();
     try {
-      if (right.mayGoOn) {
-        await workspace?.thaw();
+      await this.#turns.do(async () => {
+        if (!right.mayGoOn) return void (await this.#life.workspace?.freeze());
+        await this.#thaw();
         this.#frozenAtMs = null;
-        for (const go of this.#waiting.splice(0)) go();
-      } else {
-        this.#frozenAtMs = this.#options.clock.bootMs();
-        await workspace?.freeze();
-      }
+        this.#wake();
+      });
       const because = right.mayGoOn ? 'contact is back' : right.because;
       this.#options.log.warn(`${right.mayGoOn ? 'thawed' : 'frozen'} a run: ${because}`);
       this.#onChange(!right.mayGoOn);

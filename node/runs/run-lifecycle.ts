@@ -13,6 +13,7 @@ import { executorSpec, factsOf } from './executor-spec.ts';
 import type { GitSources } from './git-sources.ts';
 import { JobReporter } from './job-reporter.ts';
 import { failure, good, planSteps } from './job-script.ts';
+import { OwnerHold } from './owner-hold.ts';
 import { artifacts } from './phases/artifacts.ts';
 import type { Phase } from './phases/phase.ts';
 import { clearPlace, preparing } from './phases/preparing.ts';
@@ -56,6 +57,7 @@ export class RunLifecycle {
   readonly #isProgressLost: boolean;
   readonly trace: TraceLog;
   readonly line: JobReporter;
+  readonly owner: OwnerHold;
 
   /** `slots`: of a run that begins here; one that goes on has its own. */
   constructor(
@@ -111,6 +113,7 @@ export class RunLifecycle {
       late: (workspace) => lateVariables(payload, factsAt(workspace)),
       variables: (workspace) => jobVariables(payload, factsAt(workspace)),
     };
+    this.owner = new OwnerHold(this.#context, (because) => this.fail(because));
   }
 
   get run(): Run {
@@ -152,13 +155,8 @@ export class RunLifecycle {
       phase === 'artifacts'
         ? uploadTime.isOver(endMs, verdict.state === 'success')
         : this.#options.clock.bootMs() >= endMs && verdict.state === 'success';
-    if (isLate && !hasOwnTime && !this.#ending.signal.aborted)
-      this.#ending.end({
-        state: 'failed',
-        cause: 'timeout',
-        exitCode: null,
-        because: `execution took longer than ${Math.round(timeoutMs / 1000)} s`,
-      });
+    if (isLate && !hasOwnTime && !this.#ending.signal.aborted) this.#ending.end(this.owner.lateVerdict(timeoutMs));
+    this.owner.tick();
     this.#freezing.tick();
   }
 

@@ -3,7 +3,7 @@ import type { NodeId } from '../../protocol/ids.ts';
 import type { Run } from '../../protocol/ledger.ts';
 import type { Gpu } from '../../protocol/report.ts';
 import type { Log } from '../log.ts';
-import type { Executor, Store } from '../ports.ts';
+import type { Executor, GpuSuspender, Store } from '../ports.ts';
 import type { CachesElsewhere } from './cache/caches-elsewhere.ts';
 import type { GitlabReturn } from './gitlab-return.ts';
 
@@ -45,6 +45,8 @@ export interface RunOptions {
    * whatever was read before. Throws when none does.
    */
   watched?(run: string, signal: AbortSignal, isNew?: boolean): Promise<void>;
+  /** How a run's GPU memory is freed for the owner; absent: it is not. */
+  gpuSuspender?: GpuSuspender | undefined;
   log: Pick<Log, 'info' | 'warn' | 'error'>;
   /** Largest sum of the files of one artifact; a default when it is not set. */
   artifactLimitBytes?: number | undefined;

@@ -28,6 +28,13 @@ export const RunProgress = z.object({
   /** Boot ms at which the run began: its timeout counts from there, over restarts of the agent. */
   sinceBootMs: z.number(),
   verdict: Verdict,
+  /** While it stands still for its machine's owner: since when (boot ms), why, and whose GPU memory lies in main memory. */
+  held: z
+    .object({ sinceBootMs: z.number(), said: z.string(), suspended: z.array(z.int().positive()) })
+    .nullable()
+    .default(null),
+  /** ms that it stood still so before. */
+  heldMs: z.number().nonnegative().default(0),
   /** CI_CONCURRENT_ID and CI_CONCURRENT_PROJECT_ID: the run's as long as it lives, over restarts of the agent. */
   slots: z.object({ all: z.int().nonnegative(), project: z.int().nonnegative() }).default({ all: 0, project: 0 }),
 });
@@ -44,6 +51,8 @@ export function newProgress(sinceBootMs: number, slots = { all: 0, project: 0 })
     uploaded: 0,
     sinceBootMs,
     verdict: success,
+    held: null,
+    heldMs: 0,
     slots,
   };
 }

@@ -15,6 +15,7 @@ import { frozenBy } from '../executors/run-members.ts';
 import type { Executor, Freezer, LocalRun } from '../ports.ts';
 import { CacheStore } from './cache/cache-store.ts';
 import { GitSources } from './git-sources.ts';
+import type { OwnerHold } from './owner-hold.ts';
 import { RunLifecycle } from './run-lifecycle.ts';
 import { type RunOptions, runFolder } from './run-options.ts';
 import { wholeChars } from './whole-chars.ts';
@@ -143,6 +144,11 @@ export class RunSupervisor {
     this.#lives.get(run)?.fail(because);
   }
 
+  /** How it makes way for this machine's owner without ending; undefined when it is not here. */
+  ownerHoldOf(run: string): OwnerHold | undefined {
+    return this.#lives.get(run)?.owner;
+  }
+
   /** Somebody cancels it at GitLab: it asks there now. */
   hint(run: string): void {
     this.#lives.get(run)?.line.askNow();
@@ -157,15 +163,8 @@ export class RunSupervisor {
     return [...this.#lives.values()].map((life) => life.run);
   }
 
-  /** Pids of all that lives of runs with a GPU; those in an engine elsewhere are not known. */
-  async gpuProcesses(): Promise<ReadonlySet<number>> {
-    const pids = new Set<number>();
-    for (const { run, workspace } of this.#lives.values()) {
-      if (run.gpus.length === 0) continue;
-      const freezer = await workspace?.freezer?.().catch(() => null);
-      for (const { pid } of freezer ? frozenBy(freezer) : []) pids.add(pid);
-    }
-    return pids;
+  gpuProcesses(): Promise<ReadonlySet<number>> {
+    return gpuProcessesOf([...this.#lives.values()]);
   }
 
   async beats(): Promise<RunBeat[]> {
@@ -336,6 +335,17 @@ export class RunSupervisor {
     await this.#options.store.deleteRun(run);
     await rm(runFolder(this.#options.home, run), { recursive: true, force: true });
   }
+}
+
+/** Pids of all that lives of runs with a GPU; those in an engine elsewhere are not known. */
+async function gpuProcessesOf(lives: readonly RunLifecycle[]): Promise<ReadonlySet<number>> {
+  const pids = new Set<number>();
+  for (const { run, workspace } of lives) {
+    if (run.gpus.length === 0) continue;
+    const freezer = await workspace?.freezer?.().catch(() => null);
+    for (const { pid } of freezer ? frozenBy(freezer) : []) pids.add(pid);
+  }
+  return pids;
 }
 
 /** Folders of runs that are not known any more. */

@@ -7,6 +7,7 @@ import { limits } from '../../protocol/limits.ts';
 import { webhookPort } from '../../protocol/names.ts';
 import { readAddress } from '../network/addresses.ts';
 import type { Environment } from '../store/home.ts';
+import { readGiveWay, ways } from './give-way.ts';
 import { nameFromHost } from './node-name.ts';
 import { isPort, parseSize } from './quantities.ts';
 import { configOf, homeOf, type JoinOptions, type PlayedGpu, type Settings } from './settings.ts';
@@ -50,6 +51,14 @@ const isReadable =
   };
 const hasPort = (text: string): boolean => isPort(/:(\d+)\/?$/.exec(text)?.[1] ?? '0');
 
+const isGiveWay = (list: readonly string[]): boolean => {
+  try {
+    return readGiveWay(list) !== null;
+  } catch {
+    return false;
+  }
+};
+
 const meshNameSentence = `a mesh's name has 1 to ${limits.nameChars} printable characters, on one line`;
 const checks: Record<string, { schema: z.ZodType; sentence: string }> = {
   name: { schema: NodeName, sentence: 'a name is a-z, 0-9 and -, at most 63 characters' },
@@ -90,6 +99,10 @@ const checks: Record<string, { schema: z.ZodType; sentence: string }> = {
   user: {
     schema: z.string().regex(/^(auto:\d{1,10}-\d{1,10}|[a-z_][\w.-]{0,31})$/i),
     sentence: 'it is no user name, nor auto, nor auto:FIRST-LAST',
+  },
+  giveWay: {
+    schema: z.array(z.string()).refine((list) => isGiveWay(list)),
+    sentence: `each is one of ${ways.join(', ')}, or TAG=WAY, such as train=suspend; one for all jobs, and one a tag`,
   },
   ...webhookChecks,
   maxRuns: { schema: z.int().min(1).max(limits.runsInFlight), sentence: 'at least 1' },
@@ -145,6 +158,7 @@ export function joinOptions(settings: Settings, env: Environment = process.env):
     imageRoomPercent: settings.number('imageRoom') ?? 15,
     imageAgeMs: settings.number('imageAge') ?? 30 * 86_400_000,
     keepTreesBytes: settings.number('keepTrees'),
+    giveWay: readGiveWay(settings.list('giveWay')),
     labels: settings.list('labels'),
     listen: settings.list('listen'),
     dashboard: settings.text('dashboard'),

@@ -37,6 +37,14 @@ export const jobFlags: readonly Flag[] = [
     help: 'images that jobs pulled are removed when unused for so long; 0: never',
   },
   {
+    key: 'giveWay',
+    name: 'give-way',
+    kind: 'list',
+    value: 'WAY',
+    commands: ['join'],
+    help: "what becomes of running jobs that are in the owner's way: finish, freeze, suspend (GPU memory moves into main memory; else freeze), suspend/end, end (they run again elsewhere); of one tag: train=suspend",
+  },
+  {
     key: 'keepTrees',
     name: 'keep-trees',
     kind: 'size',

@@ -259,9 +259,10 @@ const others: Flag[] = [
   {
     key: 'pause.now',
     name: 'now',
-    kind: 'switch',
+    kind: 'optional',
+    value: 'WAY',
     commands: ['pause'],
-    help: 'end what runs here too; it runs again elsewhere',
+    help: 'what runs here makes way too: as --give-way of join says, else it ends, and runs again elsewhere; or finish, freeze, suspend, suspend/end, end',
   },
   { key: 'resume.gpu', name: 'gpu', kind: 'switch', commands: ['resume'], help: 'only GPU work' },
   {

@@ -1,5 +1,6 @@
 import { AutogitError } from '../../protocol/errors.ts';
 import { configFile, type Environment, systemHome, userHome } from '../store/home.ts';
+import type { GiveWay } from './give-way.ts';
 import type { Note, Place } from './settings-note.ts';
 import { type Flag, flags, flagsOf, spellingOf, variableOf } from './settings-table.ts';
 import { parseOne, parseText, type Value } from './settings-value.ts';
@@ -45,6 +46,8 @@ export interface JoinOptions {
   imageAgeMs: number;
   /** Bytes of all trees that are kept for later jobs; null: by the disk. */
   keepTreesBytes: number | null;
+  /** What becomes of running jobs that are in this machine's owner's way. */
+  giveWay: GiveWay;
   labels: string[];
   /** Multiaddrs; empty: the default port on all interfaces. */
   listen: string[];

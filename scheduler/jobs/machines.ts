@@ -69,7 +69,8 @@ function holders(view: MeshView, node: NodeId, runs: readonly Run[]): Record<str
     if (grant.node === node) for (const uuid of grant.claim.gpus) words[uuid] = 'a grant has it';
   for (const run of runs)
     for (const uuid of run.gpus)
-      words[uuid] = `run ${run.job} has had it for ${span(view.wallMs - (run.startedAt ?? run.takenAt))}`;
+      words[uuid] =
+        `run ${run.job} has had it for ${span(view.wallMs - (run.startedAt ?? run.takenAt))}${run.held === undefined ? '' : ', and stands still for the owner'}`;
   return words;
 }
 

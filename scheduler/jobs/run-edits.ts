@@ -23,7 +23,9 @@ function mergedRun(known: Run | undefined, said: Run, boot: string, wallMs: numb
   if (known.state === 'lost') return said.state === 'delivered' ? { ...said, boot: known.boot ?? boot } : known;
   if (said.state === 'lost') return known;
   if (known.boot !== undefined && known.boot !== boot && isBusy(said)) return known;
-  if (rank[said.state] < rank[known.state] || sameRun(known, said)) return known;
+  // A leader of before takes no news of `held`; so its node says it once, and does not repeat itself until the ledger agrees.
+  const isSame = sameRun(known, said) && known.held === said.held;
+  if (rank[said.state] < rank[known.state] || isSame) return known;
   if (rank[known.state] === 3) return known;
   return { ...said, boot: known.boot ?? boot, ...(known.canceling ? { canceling: true } : {}) };
 }

@@ -42,7 +42,8 @@ async function commandAt(one: LabMember): Promise<(...args: string[]) => ReturnT
     pause: new PauseSwitch({ get: async () => null, put: async () => {} }, () => clock.wallMs()),
     words: () => ({ words: null, mesh: null }),
     leave: async () => 'gone',
-    warn: () => {},
+    giveWay: { usual: null, byTag: [] },
+    log: { info: () => {}, warn: () => {} },
     others: () => [],
     webhook: () => null,
   });

@@ -158,15 +158,18 @@ export class RunLab {
   }
 
   grant = 0;
+  /** Of the runs that it takes. */
+  gpus: string[] = [];
+  tags: string[] = [];
   async take(): Promise<TakeOutcome> {
     const supervisor = this.supervisor as RunSupervisor;
     return supervisor.take({
       kind: 'take-job',
       grant: `g${++this.grant}`,
       class: '',
-      tags: [],
+      tags: this.tags,
       token: Buffer.from(this.runnerToken).toString('base64'),
-      gpus: [],
+      gpus: this.gpus,
     });
   }
 

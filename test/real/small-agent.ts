@@ -11,6 +11,7 @@ import type {
   RestoreRequest,
   UpgradePlan,
 } from '../../node/local-api/socket-protocol.ts';
+import type { Way } from '../../node/settings/give-way.ts';
 import type { BackupRow, JobWish } from '../../protocol/asks.ts';
 import type { Difference } from '../../protocol/differences.ts';
 import type { JobRow, StatusSnapshot } from '../../protocol/status.ts';
@@ -287,7 +288,11 @@ export class SmallAgent implements AgentApi {
     }
     this.endedLogs += 1;
   }
-  async pause(what: string, forMs: number | null, now: boolean) {
+  pausePlan() {
+    return { jobs: this.waysOfJobs };
+  }
+  waysOfJobs: { job: number; way: Way }[] = [];
+  async pause(what: string, forMs: number | null, now: true | Way | null) {
     this.asked.push({ pause: what, now });
     return `paused ${what} ${forMs}`;
   }

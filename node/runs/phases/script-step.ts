@@ -107,7 +107,7 @@ function raceHalt(ended: Promise<StepEnd>, halted: AbortSignal): Promise<StepEnd
   });
 }
 
-function verdictAfter({ ending, trace }: RunContext, step: StepRun, end: StepEnd): Verdict {
+function verdictAfter({ ending, trace, record }: RunContext, step: StepRun, end: StepEnd): Verdict {
   const { planned, verdict } = step;
   const ended = ending.verdict;
   if (planned.isAfterScript) {
@@ -138,6 +138,9 @@ function verdictAfter({ ending, trace }: RunContext, step: StepRun, end: StepEnd
   }
   if (planned.limitMs !== null && overLimit.test(end.because)) {
     const because = `${scriptTookLong}, which is ${Math.round(planned.limitMs / 1000)} s here`;
+    const { held, heldMs } = record.progress;
+    const stoodStill = held !== null || heldMs > 0;
+    if (stoodStill) throw new RunFailed('system', `${because}, and it stood still for the owner of its machine`);
     return verdict.state === 'success' ? { state: 'failed', cause: 'timeout', exitCode: null, because } : verdict;
   }
   // Nobody knows what became of the script: it is not done again, and nothing after it is done either.

@@ -1,0 +1,140 @@
+import { span } from '../../scheduler/phrases.ts';
+import { frozenBy } from '../executors/run-members.ts';
+import type { GpuUse } from '../ports.ts';
+import { showBytes } from '../settings/quantities.ts';
+import type { RunContext } from './run-context.ts';
+import type { Verdict } from './run-progress.ts';
+
+/** How a run makes way for its machine's owner without ending. `orEnds`: where `suspend` cannot be done it ends, else it is frozen. */
+export interface HoldWish {
+  how: 'freeze' | 'suspend';
+  orEnds: boolean;
+  /** Who wants what, as a part of a sentence: "its owner plays". */
+  because: string;
+}
+
+/** `held`: it stands still, and what that frees. `refused`: it must end instead. `none`: it is ending anyway, or over. */
+export type HoldOutcome = { kind: 'held' | 'refused'; said: string } | { kind: 'none' };
+
+const total = (uses: readonly GpuUse[]): number | null =>
+  uses.every(({ bytes }) => bytes !== null) ? uses.reduce((sum, { bytes }) => sum + (bytes ?? 0), 0) : null;
+
+/**
+ * A run that stands still for its machine's owner. It is written down before it is done, so that the next agent process finds it held.
+ * Its time at GitLab goes on: GitLab ends a job by its own clock, and the job's token with it.
+ */
+export class OwnerHold {
+  readonly #run: RunContext;
+  readonly #fail: (because: string) => void;
+  #isGoingOn = false;
+
+  constructor(run: RunContext, fail: (because: string) => void) {
+    this.#run = run;
+    this.#fail = fail;
+    const { held } = run.record.progress;
+    if (held !== null) void run.freezing.standStill(async () => undefined, false);
+  }
+
+  get isHeld(): boolean {
+    return this.#run.record.progress.held !== null;
+  }
+
+  /** Only a run that prepares, or is in its script: what comes behind it is short, needs no GPU, and would hang. */
+  get #isPossible(): boolean {
+    const { record, ending, freezing } = this.#run;
+    const { phase, verdict } = record.progress;
+    const isAtWork = (phase === 'preparing' || phase === 'steps') && verdict.state === 'success';
+    return isAtWork && ending.verdict === null && !ending.signal.aborted && !freezing.isFrozen;
+  }
+
+  async hold(wish: HoldWish): Promise<HoldOutcome> {
+    const { record, freezing, options } = this.#run;
+    if (this.isHeld || !this.#isPossible) return { kind: 'none' };
+    const isPlaceToo = record.progress.phase === 'steps';
+    const uses = isPlaceToo ? await this.#gpuUses() : [];
+    const refusal = wish.how === 'suspend' && uses.length > 0 ? await this.#refusal(uses) : null;
+    if (refusal !== null && wish.orEnds) return { kind: 'refused', said: refusal };
+    const isSuspended = wish.how === 'suspend' && uses.length > 0 && refusal === null;
+    const suspended = isSuspended ? uses.map(({ pid }) => pid) : [];
+    const freed = isPlaceToo ? this.#freed(uses, isSuspended, refusal) : 'its script has not begun, and waits';
+    const said = `stands still, ${wish.because}: ${freed}`;
+    await record.advance({ held: { sinceBootMs: options.clock.bootMs(), said, suspended } });
+    try {
+      await freezing.standStill(async () => {
+        if (isSuspended) await options.gpuSuspender?.suspend(uses);
+      }, isPlaceToo);
+    } catch (error) {
+      await record.advance({ held: null });
+      const because = (error as Error).message;
+      options.log.warn(`job ${record.run.job} does not stand still: ${because}`);
+      if (!isSuspended || wish.orEnds) return { kind: 'refused', said: because };
+      // What the driver said stays in the sentence: a process that it failed with may be broken.
+      return this.hold({ ...wish, how: 'freeze', because: `${wish.because} (not suspended: ${because})` });
+    }
+    record.tell({ held: said });
+    return { kind: 'held', said };
+  }
+
+  /** It goes on; also where another reason to stand still remains. */
+  async goOn(): Promise<void> {
+    const { record, freezing, options } = this.#run;
+    const { held } = record.progress;
+    if (held === null || this.#isGoingOn) return;
+    this.#isGoingOn = true;
+    try {
+      await freezing.goOn(async () => {
+        const heldMs = record.progress.heldMs + Math.max(0, options.clock.bootMs() - held.sinceBootMs);
+        await record.advance({ held: null, heldMs });
+        record.tell({ held: undefined });
+        if (held.suspended.length === 0) return;
+        await options.gpuSuspender
+          ?.resume(held.suspended)
+          .catch((error: Error) => this.#fail(`what it had in GPU memory cannot be put back: ${error.message}`));
+      });
+    } finally {
+      this.#isGoingOn = false;
+    }
+  }
+
+  /** A run that is ended does not stand still for its end; nor does one whose script is over. */
+  tick(): void {
+    if (this.isHeld && this.#run.ending.signal.aborted)
+      void this.goOn().catch((error: Error) => this.#run.options.log.warn(error.message));
+  }
+
+  /** Of one that has met its time: that is no fault of a job which could not use it. */
+  lateVerdict(timeoutMs: number): Verdict {
+    const { held, heldMs } = this.#run.record.progress;
+    const now = held === null ? 0 : this.#run.options.clock.bootMs() - held.sinceBootMs;
+    const limit = `${Math.round(timeoutMs / 1000)} s`;
+    const stood = heldMs + now;
+    return stood > 0
+      ? {
+          ...{ state: 'failed', cause: 'system', exitCode: null },
+          because: `it stood still for ${span(stood)} for the owner of its machine, and its time at GitLab, ${limit}, is over`,
+        }
+      : { state: 'failed', cause: 'timeout', exitCode: null, because: `execution took longer than ${limit}` };
+  }
+
+  async #gpuUses(): Promise<GpuUse[]> {
+    const { workspace, record, options } = this.#run;
+    if (record.run.gpus.length === 0 || !options.gpuSuspender) return [];
+    const freezer = await workspace?.freezer?.().catch(() => null);
+    const pids = new Set((freezer ? frozenBy(freezer) : []).map(({ pid }) => pid));
+    return pids.size === 0 ? [] : options.gpuSuspender.usesOf(pids);
+  }
+
+  async #refusal(uses: readonly GpuUse[]): Promise<string | null> {
+    return (await this.#run.options.gpuSuspender?.refusal(uses)) ?? null;
+  }
+
+  #freed(uses: readonly GpuUse[], isSuspended: boolean, refusal: string | null): string {
+    const bytes = total(uses);
+    const much = bytes === null ? 'what it has' : showBytes(bytes);
+    if (isSuspended) return `its processor and its GPU are free, ${much} moved from GPU memory into main memory`;
+    if (this.#run.record.run.gpus.length === 0) return 'its processor is free, its memory is not';
+    const keeps = uses.length > 0 && bytes !== null ? `it keeps ${much} of GPU memory` : 'it keeps its GPU memory';
+    const why = refusal === null ? '' : ` (not suspended: ${refusal})`;
+    return `its processor and its GPU's time are free, ${keeps}${why}`;
+  }
+}
