@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import type { StatusSnapshot } from '../../protocol/status.ts';
-import { scheduleOf } from '../lab/hosting/probe-schedule.ts';
+import { outlasts, scheduleOf } from '../lab/hosting/probe-schedule.ts';
 import { type Ack, whatTwoDid } from '../lab/hosting/probe-writers.ts';
 import { agreed } from '../lab/hosting/well.ts';
 import { Chance } from '../sim/chance.ts';
@@ -33,6 +33,12 @@ it('a seed is one row of schedules, and its cuts, stops and kills aim at host an
   expect(new Set(faults.map(({ kind }) => kind)).size).toBe(6);
   expect(faults.filter(({ of }) => of.includes('kang')).length).toBeGreaterThan(faults.length / 2);
   expect(faults.filter(({ kind, forMs }) => kind === 'stop machine' && forMs > 4000).length).toBeGreaterThan(20);
+  const stop = (forMs: number) => [{ kind: 'stop agent' as const, of: ['kang'], fromMs: 0, forMs }];
+  expect([outlasts(stop(4001), ['stop agent'], 4000), outlasts(stop(4000), ['stop agent'], 4000)]).toEqual([
+    true,
+    false,
+  ]);
+  expect(outlasts(stop(9000), ['one way'], 4000)).toBe(false);
   for (const { kind, of } of faults) expect(new Set(of).size).toBe(kind === 'one way' || kind === 'both ways' ? 2 : 1);
 });
 

@@ -1,3 +1,4 @@
+import { hostingTimings } from '../../../scheduler/hosting/hosting-timings.ts';
 import { sleep } from '../../e2e/rig.ts';
 import { Chance } from '../../sim/chance.ts';
 import type { Lab } from '../lab.ts';
@@ -5,7 +6,7 @@ import type { LabMachine } from '../lab-machine.ts';
 import { continueAll, signalTo, stopAll } from '../machine-processes.ts';
 import { demand, type HostedLab, image, seconds } from './hosted-lab.ts';
 import type { LabCase } from './machine-cases.ts';
-import { type ProbeFault, scheduleOf, wordsOf } from './probe-schedule.ts';
+import { outlasts, type ProbeFault, scheduleOf, wordsOf } from './probe-schedule.ts';
 import { addressesIn, isTimed, ProbeWriters, whatTwoDid } from './probe-writers.ts';
 import { well } from './well.ts';
 
@@ -18,6 +19,7 @@ export interface ProbeWish {
 
 /** The least that a mesh takes, W_t. */
 const graceMs = 5000;
+const { leaseMs } = hostingTimings;
 
 type Deed = (lab: Lab, one: LabMachine, other: LabMachine) => unknown;
 
@@ -59,7 +61,7 @@ async function probe(hosted: HostedLab, { forMs, seed, say }: ProbeWish): Promis
     ...{ machines: lab.machines, doors: hosted.doors, token: hosted.gitlab.token, project: 'root/rounds' },
     addressesOn: ({ engine }) => addressesIn(engine.host, image),
   });
-  let [schedules, moves, acks, unsure] = [0, 0, 0, 0];
+  let [schedules, moves, acks, unsure, cuts, stops] = [0, 0, 0, 0, 0, 0];
   const began = performance.now();
   const looks = setInterval(() => writers.look(), 2000);
   try {
@@ -78,6 +80,8 @@ async function probe(hosted: HostedLab, { forMs, seed, say }: ProbeWish): Promis
       const words = faults.map(wordsOf).join(', ');
       const through = new Set(seen.map(({ from, target }) => `${from} ${target}`)).size;
       schedules += 1;
+      cuts += Number(outlasts(faults, ['one way'], leaseMs));
+      stops += Number(outlasts(faults, ['stop machine', 'stop agent'], leaseMs));
       moves += epoch - before;
       acks += seen.length;
       unsure += seen.filter((ack) => !isTimed(ack)).length;
@@ -93,7 +97,10 @@ async function probe(hosted: HostedLab, { forMs, seed, say }: ProbeWish): Promis
     writers.end();
   }
   demand(acks > 0, 'nothing was acknowledged at all');
-  return `${schedules} schedules of seed ${seed} in ${seconds(performance.now() - began)}, ${moves} moves, ${acks} writes acknowledged (${unsure} too slow to say when): never by two, never by a container's own address`;
+  demand(writers.refusedAround > 0, "no container's own address was written to");
+  const kinds = `${cuts} with a cut one way and ${stops} with a SIGSTOP that outlast the lease`;
+  const refused = `${writers.refusedAround} to containers' own addresses refused`;
+  return `${schedules} schedules of seed ${seed} (${kinds}) in ${seconds(performance.now() - began)}, ${moves} moves, ${acks} writes acknowledged (${unsure} too slow to say when), ${refused}: never by two, never by a container's own address`;
 }
 
 /** Only where it is named: it takes as long as one lets it. */

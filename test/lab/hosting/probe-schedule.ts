@@ -32,5 +32,12 @@ export function scheduleOf(chance: Chance, machines: readonly string[], aimed: r
   });
 }
 
+/** Of what lasts longer than a lease: until then nothing has to end. */
+export const outlasts = (
+  faults: readonly ProbeFault[],
+  kinds: readonly ProbeFault['kind'][],
+  leaseMs: number,
+): boolean => faults.some(({ kind, forMs }) => kinds.includes(kind) && forMs > leaseMs);
+
 export const wordsOf = ({ kind, of, fromMs, forMs }: ProbeFault): string =>
   `${kind} ${of.join('>')} from ${(fromMs / 1000).toFixed(1)} for ${(forMs / 1000).toFixed(1)} s`;

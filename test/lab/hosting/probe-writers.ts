@@ -34,7 +34,7 @@ interface ProbePlace<Machine> {
   isNamed?: boolean;
 }
 
-/** Runs in a machine's network: writes to every target about once a second, and prints what was acknowledged. */
+/** Runs in a machine's network: writes to every target about once a second, and prints what was acknowledged, and what was not. */
 const script = `
 const { from, token, project, isNamed, answerMs } = JSON.parse(process.env.PROBE);
 const now = () => Number(process.hrtime.bigint() / 1000n) / 1000;
@@ -43,14 +43,16 @@ const live = new Set();
 async function write(target) {
   for (let number = 0; live.has(target); number += 1) {
     const start = now();
+    let told = { from, target, end: null };
     const init = { method: 'PUT', headers: { 'private-token': token, 'content-type': 'application/json' } };
     try {
       const body = JSON.stringify({ description: from + ' ' + number });
       const answer = await fetch(target + '/api/v4/projects/' + encodeURIComponent(project), { ...init, body, signal: AbortSignal.timeout(answerMs) });
       const { web_url: url } = answer.ok ? await answer.json() : {};
       const by = !answer.ok ? null : isNamed ? answer.headers.get('x-stand-in') : new URL(url).hostname;
-      if (by !== null) process.stdout.write(JSON.stringify({ from, target, start, end: now(), by }) + '\\n');
+      if (by !== null) told = { from, target, start, end: now(), by };
     } catch {}
+    process.stdout.write(JSON.stringify(told) + '\\n');
     await sleep(600 + Math.random() * 400);
   }
 }
@@ -81,6 +83,8 @@ export class ProbeWriters<Machine extends { name: string; net: string }> {
   readonly #children = new Map<string, ChildProcess>();
   readonly #asked = new Set<string>();
   #acks: Ack[] = [];
+  /** Writes to a container's own address that nobody acknowledged. */
+  refusedAround = 0;
 
   constructor(place: ProbePlace<Machine>) {
     this.#place = place;
@@ -89,10 +93,15 @@ export class ProbeWriters<Machine extends { name: string; net: string }> {
       const PROBE = JSON.stringify({ from: name, token, project, isNamed, answerMs });
       const words = [net, process.execPath, '--input-type=module', '-e', script];
       const child = spawn('nsenter', words, { env: { ...process.env, PROBE }, stdio: ['pipe', 'pipe', 'inherit'] });
-      createInterface({ input: child.stdout! }).on('line', (line) => this.#acks.push(JSON.parse(line) as Ack));
+      createInterface({ input: child.stdout! }).on('line', (line) => this.#told(JSON.parse(line)));
       child.stdin!.on('error', () => undefined);
       this.#children.set(name, child);
     }
+  }
+
+  #told(write: Ack | { target: string; end: null }): void {
+    if (write.end !== null) this.#acks.push(write);
+    else if (!this.#place.doors.includes(write.target)) this.refusedAround += 1;
   }
 
   /** What is written to follows the containers that run now; of a machine that does not say, those of before. */
