@@ -2,6 +2,9 @@ import { spawnSync } from 'node:child_process';
 import type { TableName, Tables } from '../../gitlab-bridge/practice/records.ts';
 import { hideSecrets, showSecrets } from './secrets-file.ts';
 
+/** Debian's own `psql` is a program in Perl that looks for this one, and takes three times its processor for each write. */
+const program = '/opt/gitlab/embedded/bin/psql';
+
 /**
  * Takes the place of the practice GitLab's journal in the image: the same records, as rows of the image's own PostgreSQL,
  * committed before a request is answered. Tokens are encrypted by the secrets file, as GitLab's are. Through psql, and
@@ -19,7 +22,7 @@ const psql = (sql: string): string => {
     '-d',
     'gitlabhq_production',
   ];
-  const { status, stdout, stderr, error } = spawnSync('psql', args, {
+  const { status, stdout, stderr, error } = spawnSync(program, args, {
     input: sql,
     encoding: 'utf8',
     maxBuffer: 1 << 30,
