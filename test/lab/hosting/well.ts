@@ -1,5 +1,5 @@
 import type { StatusSnapshot } from '../../../protocol/status.ts';
-import { until } from '../../e2e/rig.ts';
+import { sleep, until } from '../../e2e/rig.ts';
 import { type HostedLab, seconds, WrongHere } from './hosted-lab.ts';
 
 type Told = StatusSnapshot['gitlab'];
@@ -32,7 +32,13 @@ async function isWell(hosted: HostedLab): Promise<string | null> {
 /** Who hosts, once GitLab can go on elsewhere. What each machine says, where that is not so in time. */
 export async function well(hosted: HostedLab): Promise<string> {
   const name = 'GitLab serves, and another machine is in sync';
-  const found = await until(name, () => isWell(hosted).catch(() => null), wellMs).catch(() => null);
+  const look = async (): Promise<string | null> => {
+    const host = await isWell(hosted).catch(() => null);
+    // Each look is three questions, a program and mostly a push: as many as there is room for are what is waited for.
+    if (host === null) await sleep(500);
+    return host;
+  };
+  const found = await until(name, look, wellMs).catch(() => null);
   if (found !== null) return found;
   const told = hosted.lab.machines.map(async (machine) => {
     const { host, epoch, hosted: here, standbys = [] } = await hosted.status(machine);
