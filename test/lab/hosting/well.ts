@@ -34,7 +34,7 @@ export async function well(hosted: HostedLab): Promise<string> {
   const name = 'GitLab serves, and another machine is in sync';
   const look = async (): Promise<string | null> => {
     const host = await isWell(hosted).catch(() => null);
-    // Each look is three questions, a program and mostly a push: as many as there is room for are what is waited for.
+    // Each look is three questions, a program and mostly a push: what is waited for needs the processor more.
     if (host === null) await sleep(500);
     return host;
   };
