@@ -48,6 +48,9 @@ for (let at = 0; at < +count; at++) { const begun = performance.now();
   await new Promise((done, failed) => get(url, { agent: false }, (response) => response.resume().once('end', done)).once('error', failed)); ms.push(performance.now() - begun); }
 console.log(JSON.stringify(ms)); })();`;
 
+/** `gate`: at the host itself; `ours`: by another machine and the gate. */
+type Way = 'direct' | 'gate' | 'ours';
+
 /** Three machines of a LAN in miniature: GitLab's with its gate, one that hands on, and who asks. Each has a cable of its own. */
 class Forwarding {
   readonly #folders = ['gate', 'forward', 'git'].map((name) => mkdtempSync(`/var/tmp/t-forward-bench-${name}-`)) as [
@@ -65,7 +68,7 @@ class Forwarding {
     return child;
   }
 
-  #makeRepository(): void {
+  makeRepository(): void {
     const [, , folder] = this.#folders;
     const git = (...words: string[]): void =>
       void execFileSync('git', ['-C', join(folder, 'made'), '-c', 'core.compression=0', ...words], { stdio: 'ignore' });
@@ -83,7 +86,6 @@ class Forwarding {
 
   async begin(): Promise<void> {
     const [gateHome, home, folder] = this.#folders;
-    this.#makeRepository();
     const server = this.#start(1, '-e', serverText(folder));
     if (server.stdout) await once(server.stdout, 'data');
     const [gateFolder, clock] = [makeGateFolder(gateHome), systemClock()];
@@ -112,12 +114,13 @@ class Forwarding {
       else this.lan.run(machine, 'tc', 'qdisc', 'del', 'dev', 'eth0', 'root');
   }
 
-  urlOf(way: 'direct' | 'ours'): string {
-    return way === 'direct' ? `http://${this.lan.address(1)}:${behind}` : `http://${this.lan.address(2)}:${port}`;
+  urlOf(way: Way): string {
+    const machine = way === 'ours' ? 2 : 1;
+    return `http://${this.lan.address(machine)}:${way === 'direct' ? behind : port}`;
   }
 
   /** MiB/s of a clone, by its own time. */
-  clone(way: 'direct' | 'ours'): number {
+  clone(way: Way): number {
     const into = join(this.#folders[2], 'clone.git');
     const begun = performance.now();
     this.lan.run(3, 'git', 'clone', '-q', '--bare', `${this.urlOf(way)}/big.git`, into);
@@ -126,7 +129,7 @@ class Forwarding {
     return (mebibytes * 1000) / tookMs;
   }
 
-  smalls(way: 'direct' | 'ours'): number[] {
+  smalls(way: Way): number[] {
     const said = this.lan.run(3, process.execPath, '-e', smallText, `${this.urlOf(way)}/small`, String(smallsATrial));
     return JSON.parse(said) as number[];
   }
@@ -150,19 +153,15 @@ type Both = { ours: number[]; direct: number[] };
 /** What GitLab by another machine costs: `npm run bench -- prove --only forward`, as root (issue 10). */
 export async function forwardRows(trials: number, say: (line: string) => void): Promise<Row[]> {
   const stand = new Forwarding();
-  const [small, limited, free]: [Both, Both, Both] = [
-    { ours: [], direct: [] },
+  const [limited, free]: [Both, Both] = [
     { ours: [], direct: [] },
     { ours: [], direct: [] },
   ];
   try {
+    stand.makeRepository();
     await stand.begin();
-    for (const way of ['direct', 'ours'] as const) stand.smalls(way);
     for (let trial = 0; trial < trials; trial++)
-      for (const way of ['direct', 'ours'] as const) {
-        small[way].push(...stand.smalls(way));
-        free[way].push(stand.clone(way));
-      }
+      for (const way of ['direct', 'ours'] as const) free[way].push(stand.clone(way));
     say(`free: ${trials} clones of each, median ${figures(free.ours).median?.toFixed(0)} MiB/s`);
     stand.limit(true);
     for (let trial = 0; trial < trials; trial++)
@@ -179,10 +178,34 @@ export async function forwardRows(trials: number, say: (line: string) => void): 
         ...{ unit: 'MiB/s', ours: free.ours, against: { name: 'directly', values: free.direct } },
         ...{ targets: [ratioAtLeast(0.6)], note },
       }),
+    ];
+  } finally {
+    stand.end();
+  }
+}
+
+/** What forwarder and gate add to a small answer by a connection of its own: `npm run bench -- move --only latency`, as root. */
+export async function latencyRows(trials: number, say: (line: string) => void): Promise<Row[]> {
+  const stand = new Forwarding();
+  const small: Record<Way, number[]> = { direct: [], gate: [], ours: [] };
+  const ways = Object.keys(small) as Way[];
+  try {
+    await stand.begin();
+    for (const way of ways) stand.smalls(way);
+    for (let trial = 0; trial < 4 * trials; trial++) for (const way of ways) small[way].push(...stand.smalls(way));
+    say(`${small.ours.length} small answers of each way`);
+    const tenth = (values: readonly number[]): string =>
+      (values.toSorted((a, b) => a - b)[Math.floor(values.length / 10)] ?? Number.NaN).toFixed(2);
+    const note = `fastest tenth: directly ${tenth(small.direct)}, the gate ${tenth(small.gate)}, both ${tenth(small.ours)} ms; all of them share this computer`;
+    const against = { name: 'directly', values: small.direct };
+    return [
       row({
-        measure: 'a small answer by a connection of its own, by another machine',
-        ...{ unit: 'ms', ours: small.ours, against: { name: 'directly', values: small.direct } },
-        targets: [medianAbove(0.5)],
+        measure: 'a small answer by a connection of its own, by another machine and the gate',
+        ...{ unit: 'ms', ours: small.ours, against, targets: [medianAbove(0.5)], note },
+      }),
+      row({
+        measure: "the same at the host's own address, by the gate alone",
+        ...{ unit: 'ms', ours: small.gate, against, targets: [medianAbove(0.5)] },
       }),
     ];
   } finally {

@@ -4,7 +4,7 @@ import { type AddressInfo, connect, createServer, type Server, type Socket } fro
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { systemClock } from '../../node/clock.ts';
 import { type ForwardTarget, writeTarget } from '../../node/hosting/forward/forward-files.ts';
-import { memberKey } from '../../node/hosting/forward/hand-over.ts';
+import { greeting, heardFrom, memberIn, memberKey, newNonce } from '../../node/hosting/forward/hand-over.ts';
 import { ServiceForwarder } from '../../node/hosting/forward/service-forwarder.ts';
 import type { Door } from '../../node/hosting/gate/gate-files.ts';
 import { writeLease } from '../../node/hosting/gate/gate-lease.ts';
@@ -195,6 +195,25 @@ describe('GitLab by another machine of its mesh', () => {
     expect(seen.at(-1)).toBe('fine');
   });
 
+  it('where both know each other beforehand what a client says waits for no answer, and is not lost on the way', async () => {
+    await passing();
+    // Time for those that are made beforehand.
+    await new Promise((done) => setTimeout(done, 200));
+    const came = once(gitlab, 'connection') as Promise<[Socket]>;
+    const bytes = Buffer.alloc(3 << 20, 'abcdefg');
+    const client = call();
+    client.end(bytes);
+    const [inner] = await came;
+    sockets.push(inner);
+    const up = all(inner);
+    await once(inner, 'end');
+    expect(up.text.replace(/^PROXY [^\r]+\r\n/, '') === bytes.toString('latin1')).toBe(true);
+    const down = all(client);
+    inner.end('answer');
+    await once(client, 'end');
+    expect(down.text).toBe('answer');
+  });
+
   it('a lease that is out cuts what passes, and shows why from any machine', async () => {
     const { client } = await passing();
     const broken = once(client, 'error').catch((error) => [error]);
@@ -251,6 +270,57 @@ describe('while GitLab is not reached', () => {
     expect(await page('/?password=secret')).toMatch(/503[\s\S]*no gate of this mesh/);
     expect(heard.join('')).not.toContain('secret');
     stranger.close();
+  });
+
+  /** Says how often it was asked in which form, and does with each connection what it is told. */
+  async function gateThat(hears: (line: string, nonce: string, socket: Socket) => void): Promise<Server> {
+    const server = await listen();
+    server.on('connection', (socket) => {
+      const nonce = newNonce();
+      socket.write(greeting(nonce));
+      socket.on('data', (chunk) => hears(chunk.toString('latin1'), nonce, socket));
+    });
+    const key = memberKey(secretOf(), node).toString('base64');
+    await aim({ gate: { addresses: [hostAt], port: portOf(server), key } });
+    return server;
+  }
+  const secretOf = (): Buffer => readMemberSecret(gateHome as string) as Buffer;
+  const keyOf = (member: string): Buffer => memberKey(secretOf(), member);
+
+  it('a gate of before is asked as it knows it, and takes every client', async () => {
+    const asked: string[] = [];
+    const older = await gateThat((line, nonce, socket) => {
+      asked.push(line.slice(0, 17));
+      const heard = heardFrom(line.trimEnd(), nonce, keyOf);
+      if (heard === null) socket.end('no key\n');
+      else socket.end(`${heard.yes}HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n`);
+    });
+    for (let client = 0; client < 4; client++) {
+      expect(await page()).toMatch(/^HTTP\/1.1 200/);
+      await new Promise((done) => setTimeout(done, 100));
+    }
+    expect(asked.filter((line) => line === 'AUTOGIT-FORWARD 1')).toHaveLength(4);
+    // Those that were made behind the first client, and none since.
+    expect(asked.filter((line) => line === 'AUTOGIT-FORWARD 2')).toHaveLength(4);
+    expect(seen.at(-1)).toBe('fine');
+    older.close();
+  });
+
+  it('a gate that ends when it has heard of a client is told nothing twice, and the client reads why', async () => {
+    let said = '';
+    const dying = await gateThat((line, nonce, socket) => {
+      const member = memberIn(line.trimEnd(), nonce, keyOf);
+      const heard = heardFrom(line.trimEnd(), nonce, keyOf);
+      if (member !== null) return void socket.write(member.yes);
+      if (heard !== null) return void socket.end(`${heard.yes}HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n`);
+      said += line;
+      if (said.includes('GET /once')) socket.resetAndDestroy();
+    });
+    expect(await page()).toMatch(/^HTTP\/1.1 200/);
+    await new Promise((done) => setTimeout(done, 200));
+    expect(await page('/once')).toMatch(/^HTTP\/1.1 503[\s\S]*kang does not answer/);
+    expect(said.match(/GET \/once/g)).toHaveLength(1);
+    dying.close();
   });
 
   it('a second address is tried where the first is silent', async () => {

@@ -2,12 +2,16 @@ import { describe, expect, it } from 'vitest';
 import {
   answerIn,
   bareAddress,
+  clientIn,
+  clientLine,
   greeting,
   type HandOver,
   handOver,
   heardFrom,
   longestLine,
+  memberIn,
   memberKey,
+  memberLine,
   newNonce,
   noLine,
   nonceIn,
@@ -69,5 +73,48 @@ describe('what a forwarder says to the gate of the host', () => {
       'fe80::7',
       '10.0.0.1',
     ]);
+  });
+
+  describe('before it has a client', () => {
+    const key = keyOf(over.node);
+    const member = memberLine(over.node, key, nonces).trimEnd();
+    const client = clientLine(over, key, nonces).trimEnd();
+    const known = { key, own: nonces.own };
+
+    it('is known as a member, and then says who the client is', () => {
+      const heard = memberIn(member, nonces.gate, keyOf);
+      expect(heard).toMatchObject(known);
+      expect(answerIn(heard?.yes.trimEnd() ?? '', key, nonces)).toBe('ok');
+      expect(clientIn(client, nonces.gate, known)).toEqual({ door: over.door, client: over.client });
+    });
+
+    it.each([
+      ['said before', member, newNonce()],
+      ['of another member', member.replace(over.node, `${over.node.slice(0, -1)}9`), nonces.gate],
+      ['with a client already', line(), nonces.gate],
+      ['with a word too much', `${member} more`, nonces.gate],
+    ])('no member is one %s', (_, said, nonce) => {
+      expect(memberIn(said, nonce, keyOf)).toBeNull();
+    });
+
+    it.each([
+      ['that was said before', client, newNonce(), known],
+      ['that another member has signed', client, nonces.gate, { ...known, key: keyOf('another') }],
+      ['at another door', client.replace(/^80 /, '22 '), nonces.gate, known],
+      ['that was not signed', client.replace('192.168.1.40', '192.168.1.41'), nonces.gate, known],
+      ['with a word too much', `${client} more`, nonces.gate, known],
+      [
+        'with the answer as its sign',
+        client.replace(/[^ ]+$/, memberIn(member, nonces.gate, keyOf)?.yes.slice(3, -1) ?? ''),
+        nonces.gate,
+        known,
+      ],
+    ])('no client is one %s', (_, said, nonce, by) => {
+      expect(clientIn(said, nonce, by)).toBeNull();
+    });
+
+    it('a gate of before takes such a line for no hand-over, and ends it', () => {
+      expect(heardFrom(member, nonces.gate, keyOf)).toBeNull();
+    });
   });
 });

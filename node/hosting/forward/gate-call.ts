@@ -1,6 +1,16 @@
 import { connect, type Socket } from 'node:net';
 import type { ForwardTarget } from './forward-files.ts';
-import { answerIn, type HandOver, handOver, longestLine, newNonce, nonceIn } from './hand-over.ts';
+import {
+  answerIn,
+  clientLine,
+  type HandOver,
+  handOver,
+  inLine,
+  longestLine,
+  memberLine,
+  newNonce,
+  nonceIn,
+} from './hand-over.ts';
 
 const limits = {
   /** To one address of the host's, its answer included. */
@@ -14,16 +24,43 @@ const room = Buffer.allocUnsafeSlow(limits.chunkBytes);
 /** Nobody took it at that address, and why; another one may. Any other error is an answer. */
 export class NotReached extends Error {}
 
+/** An answer: another address would not help. */
+export class GateRefuses extends Error {
+  readonly word: keyof typeof noWords;
+
+  constructor(word: keyof typeof noWords) {
+    super(noWords[word]);
+    this.word = word;
+  }
+}
+
 interface Taking {
   over: HandOver;
   /** Nobody waits any more. */
   signal: AbortSignal;
+  /** The gate has shown who it is: what the client sends may be written at once. Not called where it shows that with its answer. */
+  proven(): void;
   /** What comes behind the gate's answer; valid until it returns. False: no more is read, for now. */
   read(bytes: Buffer, isWhole: boolean): boolean;
 }
 
+/** What each of its lines is the answer to. */
+type State =
+  | 'greeting'
+  /** It may be asked. */
+  | 'greeted'
+  /** Whether this is a member, before there is a client. */
+  | 'member'
+  | 'proven'
+  /** With all that it has to know. */
+  | 'asked'
+  /** As a member that it knows. */
+  | 'client'
+  | 'passing';
+
 /**
- * A connection to the host's gate: made, and then given to one client. `read` gets what follows the gate's answer, by hand as the gate
+ * A connection to the host's gate: made, and then given to one client. One that is made beforehand, `member` says by whom, is proven
+ * at both ends before that. `read` gets what follows the gate's answer, by hand as the gate
  * reads GitLab: `isWhole` is false for a short read, behind which a reset is told from an end only after a stop
  * (`../gate/service-gate.ts`).
  */
@@ -31,14 +68,16 @@ export class GateCall {
   readonly behind: Socket;
   readonly #key: Buffer;
   readonly #nonces = { gate: '', own: newNonce() };
-  #state: 'greeting' | 'greeted' | 'asked' | 'passing' = 'greeting';
+  readonly #member: string | null;
+  #state: State = 'greeting';
   #line = '';
   #taking: Taking | null = null;
   #done: () => void = () => undefined;
   #fails: (error: Error) => void;
   #failed: Error | null = null;
 
-  constructor(address: string, gate: NonNullable<ForwardTarget['gate']>) {
+  constructor(address: string, gate: NonNullable<ForwardTarget['gate']>, member: string | null = null) {
+    this.#member = member;
     this.#key = Buffer.from(gate.key, 'base64');
     this.#fails = (error) => {
       this.#failed ??= error;
@@ -50,6 +89,11 @@ export class GateCall {
     });
     this.behind.on('error', (error: NodeJS.ErrnoException) => this.#fails(new NotReached(error.code ?? error.message)));
     this.behind.on('end', () => this.#fails(new NotReached('it hung up')));
+  }
+
+  /** Why it was given up before anybody needed it. */
+  get failed(): Error | null {
+    return this.#failed;
   }
 
   /** It may still be given to a client. */
@@ -69,7 +113,7 @@ export class GateCall {
       await new Promise<void>((done, failed) => {
         this.#done = done;
         this.#fails = failed;
-        if (this.#state === 'greeted') this.#ask(taking);
+        if (this.#state === 'greeted' || this.#state === 'proven') this.#ask(taking);
       });
       // From then on both ends are looked after by who asked.
       this.#fails = () => undefined;
@@ -101,24 +145,30 @@ export class GateCall {
   }
 
   #heard(line: string): void {
-    if (this.#state !== 'asked') return this.#greeted(nonceIn(line));
-    const answer = answerIn(line, this.#key, this.#nonces);
+    const [state, key] = [this.#state, this.#key];
+    if (state === 'greeting') return this.#greeted(nonceIn(line));
+    if (state !== 'member' && state !== 'asked' && state !== 'client') return this.#fails(noGate());
+    const answer = state === 'client' && `${line}\n` === inLine ? 'ok' : answerIn(line, key, this.#nonces);
     if (answer === 'stranger') return this.#fails(noGate());
-    if (answer !== 'ok') return this.#fails(new Error(noWords[answer]));
-    this.#state = 'passing';
-    this.#done();
+    if (answer !== 'ok') return this.#fails(new GateRefuses(answer));
+    this.#state = state === 'member' ? 'proven' : 'passing';
+    if (state !== 'member') this.#done();
+    else if (this.#taking !== null) this.#ask(this.#taking);
   }
 
   #greeted(nonce: string | null): void {
-    if (nonce === null || this.#state !== 'greeting') return this.#fails(noGate());
+    if (nonce === null) return this.#fails(noGate());
     this.#nonces.gate = nonce;
-    this.#state = 'greeted';
-    if (this.#taking !== null) this.#ask(this.#taking);
+    this.#state = this.#member === null ? 'greeted' : 'member';
+    if (this.#member !== null) this.behind.write(memberLine(this.#member, this.#key, this.#nonces));
+    else if (this.#taking !== null) this.#ask(this.#taking);
   }
 
-  #ask({ over }: Taking): void {
-    this.#state = 'asked';
-    this.behind.write(handOver(over, this.#key, this.#nonces));
+  #ask({ over, proven }: Taking): void {
+    const isProven = this.#state === 'proven';
+    this.#state = isProven ? 'client' : 'asked';
+    this.behind.write((isProven ? clientLine : handOver)(over, this.#key, this.#nonces));
+    if (isProven) proven();
   }
 }
 

@@ -8,6 +8,14 @@ import { isIP } from 'node:net';
  *     forwarder  AUTOGIT-FORWARD 1 NODE NONCE DOOR FROM FROM-PORT TO TO-PORT MAC
  *     gate       ok MAC, or no WORD, and then it ends
  *
+ * On a connection that is made before there is a client, both prove themselves before, and the client's bytes wait for nobody:
+ *
+ *     gate       AUTOGIT-GATE 1 NONCE
+ *     forwarder  AUTOGIT-FORWARD 2 NODE NONCE MAC
+ *     gate       ok MAC, or no key, and then it ends: so does a gate of before
+ *     forwarder  DOOR FROM FROM-PORT TO TO-PORT MAC, and the client's bytes behind it
+ *     gate       in, or no door, and then it ends
+ *
  * NONCE: 32 hex digits, new for each connection. DOOR: the port of GitLab's that the client came to. FROM and TO: the two ends of the
  * client's connection, as a PROXY line of HAProxy's (version 1) has them. MAC: HMAC-SHA256 in hex by the member's key, over both
  * nonces and what is said; so nobody but a member says who a client is, nobody says it twice, and nobody but the gate is given
@@ -51,47 +59,85 @@ export const greeting = (nonce: string): string => `AUTOGIT-GATE 1 ${nonce}\n`;
 /** The gate's nonce; null for what is no greeting. */
 export const nonceIn = (line: string): string | null => /^AUTOGIT-GATE 1 ([\da-f]{32})$/.exec(line)?.[1] ?? null;
 
-const said = ({ node, door, client: { address, port, at, atPort } }: HandOver, own: string): string =>
-  `AUTOGIT-FORWARD 1 ${node} ${own} ${door} ${address} ${port} ${at} ${atPort}`;
+type Came = Pick<HandOver, 'door' | 'client'>;
+
+const cameAs = ({ door, client: { address, port, at, atPort } }: Came): string =>
+  `${door} ${address} ${port} ${at} ${atPort}`;
+
+const said = (over: HandOver, own: string): string => `AUTOGIT-FORWARD 1 ${over.node} ${own} ${cameAs(over)}`;
 
 export const handOver = (over: HandOver, key: Buffer, nonces: { gate: string; own: string }): string => {
   const line = said(over, nonces.own);
   return `${line} ${mac(key, nonces.gate, line)}\n`;
 };
 
+/** Before there is a client: who this is. */
+export function memberLine(node: string, key: Buffer, nonces: { gate: string; own: string }): string {
+  const line = `AUTOGIT-FORWARD 2 ${node} ${nonces.own}`;
+  return `${line} ${mac(key, nonces.gate, line)}\n`;
+}
+
+/** And then the client, once. */
+export const clientLine = (came: Came, key: Buffer, nonces: { gate: string; own: string }): string =>
+  `${cameAs(came)} ${mac(key, nonces.gate, nonces.own, cameAs(came))}\n`;
+
+/** The gate's answer to it, before whatever GitLab says. */
+export const inLine = 'in\n';
+
 interface Heard extends HandOver {
   /** For the gate's answer. */
   yes: string;
 }
 
+/** A member that has no client yet. */
+interface Member {
+  key: Buffer;
+  own: string;
+  yes: string;
+}
+
 const port = /^[1-9]\d{0,4}$/;
 const isPort = (text: string): boolean => port.test(text) && Number(text) <= 65_535;
+const isName = (node: string, own: string, sign: string): boolean =>
+  /^[A-Za-z0-9-]{1,64}$/.test(node) && /^[\da-f]{32}$/.test(own) && /^[\da-f]{64}$/.test(sign);
+
+/** Null for what no forwarder says. */
+function came([door = '', address = '', from = '', at = '', atPort = '']: readonly string[]): Came | null {
+  if (![door, from, atPort].every(isPort) || isIP(address) === 0 || isIP(address) !== isIP(at)) return null;
+  return { door: Number(door), client: { address, port: Number(from), at, atPort: Number(atPort) } };
+}
+
+const yesFor = (key: Buffer, gateNonce: string, own: string): string => `ok ${mac(key, gateNonce, own, 'ok')}\n`;
 
 /** What a forwarder says, by that member's key; null for what no member says. */
 export function heardFrom(line: string, gateNonce: string, keyOf: (node: string) => Buffer | null): Heard | null {
-  const [
-    word,
-    version,
-    node = '',
-    own = '',
-    door = '',
-    address = '',
-    from = '',
-    at = '',
-    atPort = '',
-    sign = '',
-    more,
-  ] = line.split(' ');
-  if (word !== 'AUTOGIT-FORWARD' || version !== '1' || more !== undefined) return null;
-  if (!/^[A-Za-z0-9-]{1,64}$/.test(node) || !/^[\da-f]{32}$/.test(own) || !/^[\da-f]{64}$/.test(sign)) return null;
-  if (![door, from, atPort].every(isPort) || isIP(address) === 0 || isIP(address) !== isIP(at)) return null;
+  const [word, version, node = '', own = '', ...rest] = line.split(' ');
+  const sign = rest.at(-1) ?? '';
+  if (word !== 'AUTOGIT-FORWARD' || version !== '1' || rest.length !== 6 || !isName(node, own, sign)) return null;
+  const client = came(rest);
   const key = keyOf(node);
-  if (key === null) return null;
-  const client = { address, port: Number(from), at, atPort: Number(atPort) };
-  const over: HandOver = { node, door: Number(door), client };
+  if (client === null || key === null) return null;
+  const over: HandOver = { node, ...client };
   const text = said(over, own);
   if (text !== line.slice(0, text.length) || !isSame(mac(key, gateNonce, text), sign)) return null;
-  return { ...over, yes: `ok ${mac(key, gateNonce, own, 'ok')}\n` };
+  return { ...over, yes: yesFor(key, gateNonce, own) };
+}
+
+/** A member, before it has a client; null for what no member says. */
+export function memberIn(line: string, gateNonce: string, keyOf: (node: string) => Buffer | null): Member | null {
+  const [word, version, node = '', own = '', sign = '', more] = line.split(' ');
+  if (word !== 'AUTOGIT-FORWARD' || version !== '2' || more !== undefined || !isName(node, own, sign)) return null;
+  const key = keyOf(node);
+  if (key === null || !isSame(mac(key, gateNonce, `${word} ${version} ${node} ${own}`), sign)) return null;
+  return { key, own, yes: yesFor(key, gateNonce, own) };
+}
+
+/** That member's client; null for what that member does not say. */
+export function clientIn(line: string, gateNonce: string, { key, own }: Pick<Member, 'key' | 'own'>): Came | null {
+  const words = line.split(' ');
+  const client = words.length === 6 ? came(words) : null;
+  const sign = words[5] ?? '';
+  return client !== null && isSame(mac(key, gateNonce, own, cameAs(client)), sign) ? client : null;
 }
 
 export const noLine = (word: NoWord): string => `no ${word}\n`;

@@ -4,6 +4,7 @@ import type { Clock } from '../../clock.ts';
 import { ClientShare, clientOf } from '../gate/client-share.ts';
 import { answerPage, answerSsh } from '../gate/gate-words.ts';
 import { whenInOrder } from '../gate/in-order.ts';
+import { EarlyBytes } from './early-bytes.ts';
 import {
   type ForwardDoor,
   type ForwardSeen,
@@ -29,6 +30,9 @@ const limits = {
 } as const;
 
 type Gate = NonNullable<ForwardTarget['gate']>;
+
+/** A gate did not say that it took a client of whom it has heard something: GitLab may have it, so that nobody is told it again. */
+class Unsure extends Error {}
 
 /**
  * Listens on GitLab's ports on a machine that does not host it, and hands on what comes, byte for byte, to the gate of the one that
@@ -159,6 +163,7 @@ export class ServiceForwarder {
         return;
       } catch (error) {
         if (client.destroyed) return;
+        if (error instanceof Unsure) return this.#turnAway(client, door, `${because} (${error.message})`);
         problem = `${because} (${(error as Error).message})`;
         this.#seen(target.id, error instanceof NotReached ? 'unreached' : 'refused');
       }
@@ -176,6 +181,7 @@ export class ServiceForwarder {
     const isGone = (): void => gone.abort();
     client.once('close', isGone);
     const over = { node: at.node, door: port, client: clientAt(client) };
+    const early = new EarlyBytes(client);
     const taken = async (call: GateCall): Promise<GateCall> => {
       const read = (bytes: Buffer, isWhole: boolean): boolean => {
         if (!client.write(Buffer.from(bytes))) return false;
@@ -183,15 +189,20 @@ export class ServiceForwarder {
         setImmediate(() => call.behind.destroyed || call.behind.resume());
         return false;
       };
-      await call.take({ over, signal: gone.signal, read });
+      await call.take({ over, signal: gone.signal, read, proven: () => early.passTo(call.behind) });
       return call;
     };
     try {
       const spare = this.#spares.take(at.address, at.gate);
       // The gate may have given it up at this moment.
-      const call = spare && (await taken(spare).catch(() => null));
+      const call = spare && (await taken(spare).catch((error: Error) => (early.isSaid ? error : null)));
+      if (call instanceof Error) {
+        early.giveBack();
+        throw new Unsure(call.message);
+      }
+      early.end();
       this.#carry(client, (call ?? (await taken(new GateCall(at.address, at.gate)))).behind);
-      this.#spares.prepare(at.address, at.gate);
+      this.#spares.prepare(at.address, at.gate, at.node);
     } finally {
       client.off('close', isGone);
     }
@@ -205,7 +216,9 @@ export class ServiceForwarder {
     client.on('data', (chunk: Buffer) => {
       if (!behind.write(chunk)) client.pause();
     });
-    client.on('end', () => whenInOrder(client, () => behind.end()));
+    const ended = (): void => whenInOrder(client, () => behind.end());
+    if (client.readableEnded) ended();
+    else client.on('end', ended);
     behind.on('end', () => client.end());
     for (const [from, to] of [
       [client, behind],

@@ -1,5 +1,5 @@
 import type { ForwardTarget } from './forward-files.ts';
-import { GateCall } from './gate-call.ts';
+import { GateCall, GateRefuses } from './gate-call.ts';
 
 type Gate = NonNullable<ForwardTarget['gate']>;
 
@@ -10,29 +10,42 @@ const limits = {
   keptMs: 4000,
 } as const;
 
+interface Kept {
+  way: string;
+  call: GateCall;
+  end: NodeJS.Timeout;
+  /** ms of performance.now(). */
+  untilMs: number;
+}
+
 /**
- * Connections to the gate that are made before anybody needs them, for the next clients: whoever comes waits for one answer of the
- * gate's, and not for three. None while nobody comes.
+ * Connections to the gate that are made before anybody needs them, and proven at both ends, for the next clients: whoever comes waits
+ * for no answer of the gate's. None while nobody comes.
  */
 export class SpareCalls {
-  #kept: { way: string; call: GateCall; end: NodeJS.Timeout }[] = [];
+  #kept: Kept[] = [];
+  /** The gate there is one of before, and knows nobody but with his client. */
+  #older: string | null = null;
   #hasEnded = false;
 
   take(address: string, gate: Gate): GateCall | null {
     const way = wayOf(address, gate);
-    this.#drop((one) => one.way !== way || !one.call.isThere);
+    // This process may have stood still.
+    const now = performance.now();
+    this.#drop((one) => one.way !== way || !one.call.isThere || now >= one.untilMs);
     const found = this.#kept.shift();
     clearTimeout(found?.end);
     return found?.call ?? null;
   }
 
-  prepare(address: string, gate: Gate): void {
+  /** `node`: this machine, as the gate knows it. */
+  prepare(address: string, gate: Gate, node: string): void {
     const way = wayOf(address, gate);
     this.#drop((one) => one.way !== way || !one.call.isThere);
     while (!this.#hasEnded && this.#kept.length < limits.kept) {
-      const call = new GateCall(address, gate);
+      const call = new GateCall(address, gate, this.#older === way ? null : node);
       const end = setTimeout(() => this.#drop((one) => one.call === call), limits.keptMs);
-      this.#kept.push({ way, call, end });
+      this.#kept.push({ way, call, end, untilMs: performance.now() + limits.keptMs });
     }
   }
 
@@ -41,8 +54,9 @@ export class SpareCalls {
     this.#drop(() => true);
   }
 
-  #drop(isOver: (one: { way: string; call: GateCall }) => boolean): void {
-    for (const { call, end } of this.#kept.filter(isOver)) {
+  #drop(isOver: (one: Kept) => boolean): void {
+    for (const { call, end, way } of this.#kept.filter(isOver)) {
+      if (call.failed instanceof GateRefuses) this.#older = way;
       clearTimeout(end);
       call.behind.destroy();
     }

@@ -3,7 +3,18 @@ import { chownSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { gateUser } from '../../executors/run-uids.ts';
-import { type Client, greeting, heardFrom, longestLine, memberKey, newNonce, noLine } from '../forward/hand-over.ts';
+import {
+  type Client,
+  clientIn,
+  greeting,
+  heardFrom,
+  inLine,
+  longestLine,
+  memberIn,
+  memberKey,
+  newNonce,
+  noLine,
+} from '../forward/hand-over.ts';
 import { listenForMembers } from '../wire/listen-for-members.ts';
 import { ClientShare, clientOf } from './client-share.ts';
 import { gateFolder, gateNow } from './gate-files.ts';
@@ -117,34 +128,63 @@ export class MemberDoor {
       if (this.#unproven.delete(socket)) this.#strangers.leave(who);
     };
     socket.once('close', over);
-    let line = '';
-    const more = (chunk: Buffer): void => {
-      line += chunk.toString('latin1');
-      const end = line.indexOf('\n');
+    // As a rule a first line is the last; a member that has no client yet says another one.
+    let member: ReturnType<typeof memberIn> = null;
+    const hears = (line: string, rest: Buffer): void => {
+      // By the key of before also where a member has gone meanwhile, whose key is none any more: for the seconds that `late` gives it.
+      if (member !== null) return this.#enter(socket, clientIn(line, nonce, member), { word: inLine, rest, over });
+      const keyOf = this.#keys();
       // Nobody sends a client's bytes before the answer.
-      if (line.length > longestLine || (end >= 0 && end !== line.length - 1)) return void socket.destroy();
-      if (end < 0) return;
-      socket.off('data', more).pause();
-      this.#answer(socket, line.slice(0, -1), nonce, over);
+      if (rest.length > 0) return void socket.destroy();
+      member = memberIn(line, nonce, keyOf);
+      if (member === null) {
+        const heard = heardFrom(line, nonce, keyOf);
+        return this.#enter(socket, heard, { word: heard?.yes ?? '', rest, over });
+      }
+      late.refresh();
+      readLine(socket, hears);
+      socket.resume().write(member.yes);
     };
-    socket.on('data', more).write(greeting(nonce));
+    readLine(socket, hears);
+    socket.write(greeting(nonce));
+  }
+
+  #keys(): (node: string) => Buffer | null {
+    const secret = readMemberSecret(this.#options.folder);
+    return (node) => secret && memberKey(secret, node);
   }
 
   /** `over`: it is no stranger any more. Who is refused stays one until he is gone, which is soon. */
-  #answer(socket: Socket, line: string, nonce: string, over: () => void): void {
-    const { folder, entrances } = this.#options;
-    const secret = readMemberSecret(folder);
-    const heard = heardFrom(line, nonce, (node) => secret && memberKey(secret, node));
-    const enter = heard === null ? undefined : entrances.get(heard.door);
-    if (heard === null || enter === undefined) {
-      socket.end(noLine(heard === null ? 'key' : 'door'));
+  #enter(
+    socket: Socket,
+    came: { door: number; client: Client } | null,
+    { word, rest, over }: { word: string; rest: Buffer; over(): void },
+  ): void {
+    const enter = came === null ? undefined : this.#options.entrances.get(came.door);
+    if (came === null || enter === undefined) {
+      socket.end(noLine(came === null ? 'key' : 'door'));
       return void socket.resume();
     }
     over();
-    socket.write(heard.yes);
+    socket.write(word);
+    if (rest.length > 0) socket.unshift(rest);
     // In this turn: nothing has come meanwhile.
-    enter(socket, heard.client);
+    enter(socket, came.client);
   }
+}
+
+/** Stops behind a line, and gives it without its end. Whoever sends none is gone. */
+function readLine(socket: Socket, then: (line: string, rest: Buffer) => void): void {
+  let had: Buffer = Buffer.alloc(0);
+  const more = (chunk: Buffer): void => {
+    had = had.length === 0 ? chunk : Buffer.concat([had, chunk]);
+    const end = had.indexOf(10);
+    if (end > longestLine || (end < 0 && had.length > longestLine)) return void socket.destroy();
+    if (end < 0) return;
+    socket.off('data', more).pause();
+    then(had.toString('latin1', 0, end), had.subarray(end + 1));
+  };
+  socket.on('data', more);
 }
 
 /** Of one that was handed on: as the member says. */

@@ -1,7 +1,7 @@
 import { hostingPrograms } from '../../hosting/stand/programs.ts';
 import { install } from '../debian.ts';
 import { addPart, maxUnder, medianUnder, type Row, row } from '../figures.ts';
-import { forwardRows } from '../forward-rows.ts';
+import { forwardRows, latencyRows } from '../forward-rows.ts';
 import { nameRows } from '../name-rows.ts';
 import type { BenchOptions } from '../options.ts';
 import { MoveStage, Pusher } from './move-stage.ts';
@@ -15,7 +15,7 @@ const leastGraceMs = 5000;
 const besideMs = 5000;
 const outageLimitMs = 180_000;
 
-export const moveKeys: readonly string[] = ['default', 'least', 'forward', 'name'];
+export const moveKeys: readonly string[] = ['default', 'least', 'forward', 'latency', 'name'];
 
 interface Cuts {
   outageMs: number[];
@@ -106,6 +106,7 @@ export async function moveRows({ only, trials }: BenchOptions, say: Say): Promis
     }
   }
   if (wants('forward')) await addPart(rows, 'forward', () => forwardRows(Math.min(trials, 10), say), say);
+  if (wants('latency')) await addPart(rows, 'latency', () => latencyRows(Math.min(trials, 10), say), say);
   if (wants('name')) await addPart(rows, 'name', () => nameRows(Math.min(trials, 10), say), say);
   return rows;
 }
