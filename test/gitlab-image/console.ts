@@ -71,8 +71,11 @@ function hasPassword(user: User, password: string): boolean {
 
 function put(user: User): void {
   rows(`update records set record = ${quoted(JSON.stringify(user))} where name = 'user' and id = ${user.id}`);
-  // Puma has its records in memory: it reads them again.
+  // Puma has its records in memory: it reads them again. GitLab's own console restarts nothing, so it is back before this one ends.
   spawnSync('gitlab-ctl', ['restart', 'puma'], { stdio: 'ignore' });
+  const back =
+    'for i in $(seq 300); do curl -s -o /dev/null -m 5 http://127.0.0.1:8080/users/sign_in && exit; sleep 0.1; done';
+  spawnSync('sh', ['-c', back], { stdio: 'ignore' });
 }
 
 /** All of that name but the newest. */
