@@ -17,6 +17,8 @@ import { figures, medianAbove, type Row, ratioAtLeast, row } from './figures.ts'
 const bin = fileURLToPath(new URL('../../dist/autogit-node.cjs', import.meta.url));
 const [behind, port, mebibytes] = [8080, 80, 1024];
 const smallsATrial = 40;
+/** Between two of them: how long one takes is asked here, not how many a second there may be. */
+const restMs = 20;
 
 /** git's own server of http, and a small page. */
 const serverText = (root: string): string => `const { spawn } = require('node:child_process');
@@ -45,7 +47,8 @@ require('node:http').createServer((request, response) => {
 const smallText = `const { get } = require('node:http');
 (async () => { const [url, count] = process.argv.slice(1); const ms = [];
 for (let at = 0; at < +count; at++) { const begun = performance.now();
-  await new Promise((done, failed) => get(url, { agent: false }, (response) => response.resume().once('end', done)).once('error', failed)); ms.push(performance.now() - begun); }
+  await new Promise((done, failed) => get(url, { agent: false }, (response) => response.resume().once('end', done)).once('error', failed)); ms.push(performance.now() - begun);
+  await new Promise((done) => setTimeout(done, ${restMs})); }
 console.log(JSON.stringify(ms)); })();`;
 
 /** `gate`: at the host itself; `ours`: by another machine and the gate. */

@@ -272,6 +272,16 @@ describe('while GitLab is not reached', () => {
     stranger.close();
   });
 
+  it('a key of before is none at once, also on a connection that was proven by it', async () => {
+    await passing();
+    await new Promise((done) => setTimeout(done, 200));
+    writeMemberSecret(gateHome as string, process.getuid?.() ?? 0);
+    expect(await page('/of-before')).toMatch(/503[\s\S]*does not know this machine yet/);
+    expect(seen.at(-1)).toBe('refused');
+    await aim();
+    expect((await passing()).proxy).toMatch(/^PROXY/);
+  });
+
   /** Says how often it was asked in which form, and does with each connection what it is told. */
   async function gateThat(hears: (line: string, nonce: string, socket: Socket) => void): Promise<Server> {
     const server = await listen();

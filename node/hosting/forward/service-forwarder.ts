@@ -12,7 +12,7 @@ import {
   type PortProblem,
   readTarget,
 } from './forward-files.ts';
-import { GateCall, NotReached } from './gate-call.ts';
+import { GateCall, GateRefuses, NotReached } from './gate-call.ts';
 import { bareAddress, type Client } from './hand-over.ts';
 import { SpareCalls } from './spare-calls.ts';
 
@@ -195,13 +195,15 @@ export class ServiceForwarder {
     try {
       const spare = this.#spares.take(at.address, at.gate);
       // The gate may have given it up at this moment.
-      const call = spare && (await taken(spare).catch((error: Error) => (early.isSaid ? error : null)));
+      const call = spare && (await taken(spare).catch((error: Error) => error));
       if (call instanceof Error) {
+        // Where the gate says no it has passed nothing on, and the client can be read again unless it has ended.
+        const isUnsure = early.isSaid && (client.readableEnded || !(call instanceof GateRefuses));
         early.giveBack();
-        throw new Unsure(call.message);
+        if (isUnsure) throw new Unsure(call.message);
       }
       early.end();
-      this.#carry(client, (call ?? (await taken(new GateCall(at.address, at.gate)))).behind);
+      this.#carry(client, (call instanceof GateCall ? call : await taken(new GateCall(at.address, at.gate))).behind);
       this.#spares.prepare(at.address, at.gate, at.node);
     } finally {
       client.off('close', isGone);

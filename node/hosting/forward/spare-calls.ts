@@ -6,6 +6,8 @@ type Gate = NonNullable<ForwardTarget['gate']>;
 const limits = {
   /** A browser opens some at once. */
   kept: 4,
+  /** They are work for both processes, which the client who has just come need not wait for. */
+  behindMs: 10,
   /** The gate shuts what shows nothing for 5 s. */
   keptMs: 4000,
 } as const;
@@ -26,6 +28,7 @@ export class SpareCalls {
   #kept: Kept[] = [];
   /** The gate there is one of before, and knows nobody but with his client. */
   #older: string | null = null;
+  #soon: NodeJS.Timeout | null = null;
   #hasEnded = false;
 
   take(address: string, gate: Gate): GateCall | null {
@@ -38,8 +41,15 @@ export class SpareCalls {
     return found?.call ?? null;
   }
 
-  /** `node`: this machine, as the gate knows it. */
+  /** Once the client who has just come has its answer, mostly. `node`: this machine, as the gate knows it. */
   prepare(address: string, gate: Gate, node: string): void {
+    this.#soon ??= setTimeout(() => {
+      this.#soon = null;
+      this.#make(address, gate, node);
+    }, limits.behindMs);
+  }
+
+  #make(address: string, gate: Gate, node: string): void {
     const way = wayOf(address, gate);
     this.#drop((one) => one.way !== way || !one.call.isThere);
     while (!this.#hasEnded && this.#kept.length < limits.kept) {
@@ -51,6 +61,7 @@ export class SpareCalls {
 
   end(): void {
     this.#hasEnded = true;
+    if (this.#soon !== null) clearTimeout(this.#soon);
     this.#drop(() => true);
   }
 

@@ -130,10 +130,15 @@ export class MemberDoor {
     socket.once('close', over);
     // As a rule a first line is the last; a member that has no client yet says another one.
     let member: ReturnType<typeof memberIn> = null;
+    let by: Buffer = Buffer.alloc(0);
     const hears = (line: string, rest: Buffer): void => {
-      // By the key of before also where a member has gone meanwhile, whose key is none any more: for the seconds that `late` gives it.
-      if (member !== null) return this.#enter(socket, clientIn(line, nonce, member), { word: inLine, rest, over });
-      const keyOf = this.#keys();
+      const secret = readMemberSecret(this.#options.folder);
+      if (member !== null) {
+        // A member may have gone meanwhile: whose key is none any more is none.
+        const came = secret?.equals(by) ? clientIn(line, nonce, member) : null;
+        return this.#enter(socket, came, { word: inLine, rest, over });
+      }
+      const keyOf = (node: string): Buffer | null => secret && memberKey(secret, node);
       // Nobody sends a client's bytes before the answer.
       if (rest.length > 0) return void socket.destroy();
       member = memberIn(line, nonce, keyOf);
@@ -141,17 +146,13 @@ export class MemberDoor {
         const heard = heardFrom(line, nonce, keyOf);
         return this.#enter(socket, heard, { word: heard?.yes ?? '', rest, over });
       }
+      by = secret ?? by;
       late.refresh();
       readLine(socket, hears);
       socket.resume().write(member.yes);
     };
     readLine(socket, hears);
     socket.write(greeting(nonce));
-  }
-
-  #keys(): (node: string) => Buffer | null {
-    const secret = readMemberSecret(this.#options.folder);
-    return (node) => secret && memberKey(secret, node);
   }
 
   /** `over`: it is no stranger any more. Who is refused stays one until he is gone, which is soon. */
