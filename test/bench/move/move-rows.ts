@@ -15,7 +15,7 @@ const leastGraceMs = 5000;
 const besideMs = 5000;
 const outageLimitMs = 180_000;
 
-export const moveKeys: readonly string[] = ['default', 'least', 'forward', 'latency', 'name'];
+export const moveKeys: readonly string[] = ['default', 'least', 'planned', 'forward', 'latency', 'name'];
 
 interface Cuts {
   outageMs: number[];
@@ -90,11 +90,49 @@ async function leastRows(stage: MoveStage, trials: number, say: Say): Promise<Ro
   ];
 }
 
+/** GitLab is moved by a person to and fro, while somebody pushes all the time. */
+async function plannedRows(stage: MoveStage, trials: number, say: Say): Promise<Row[]> {
+  const [awayMs, lost, startMs]: [number[], number[], number[]] = [[], [], []];
+  for (let trial = 0; trial < trials; trial++) {
+    const from = await stage.well();
+    const to = stage.other(from);
+    if (trial < 2) startMs.push(await stage.startAlone(to));
+    await stage.well();
+    const pusher = new Pusher(stage);
+    try {
+      await pusher.begin();
+      await pusher.firstSince(performance.now(), 30_000);
+      await stage.move(to);
+      await pusher.firstSince(performance.now(), outageLimitMs);
+      awayMs.push(pusher.longestMs());
+      lost.push(await pusher.lost());
+      const start = startMs.map((ms) => (ms / 1000).toFixed(1)).join(', ');
+      say(
+        `move ${trial + 1} of ${trials}, ${from.name} to ${to.name}: no push for ${((awayMs.at(-1) ?? Number.NaN) / 1000).toFixed(2)} s; ${lost.at(-1)} of ${pusher.acknowledged.length} lost; starts alone: ${start} s`,
+      );
+    } finally {
+      await pusher.end();
+    }
+  }
+  const start = Math.max(...startMs);
+  return [
+    row({
+      measure: 'planned move: from one acknowledged push to the next',
+      ...{ unit: 'ms', ours: awayMs, targets: [medianUnder(start + 2000)] },
+      note: `container and boot alone, by a drill: ${Math.round(start)} ms; ${rig.split(';')[0]}`,
+    }),
+    row({
+      measure: 'acknowledged refs lost by a planned move',
+      ...{ unit: 'refs', ours: lost, targets: [maxUnder(0)] },
+    }),
+  ];
+}
+
 /** `npm run bench -- move`: what issue 10 wants to be shown of a GitLab that goes on elsewhere. 20 trials are 20 power cuts of each kind. */
 export async function moveRows({ only, trials }: BenchOptions, say: Say): Promise<Row[]> {
   const wants = (part: string): boolean => only.length === 0 || only.includes(part);
   const rows: Row[] = [];
-  const staged = { default: defaultRows, least: leastRows };
+  const staged = { default: defaultRows, least: leastRows, planned: plannedRows };
   if (Object.keys(staged).some(wants)) {
     install({ ...hostingPrograms, nft: 'nftables', curl: 'curl' });
     const stage = await MoveStage.make(say);

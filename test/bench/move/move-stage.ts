@@ -57,6 +57,11 @@ export class MoveStage {
     return this.hosted.lab.machine(await well(this.hosted));
   }
 
+  /** As a person moves it; until the command has ended. */
+  move(to: LabMachine): Promise<unknown> {
+    return this.hosted.done(this.user, '--yes', 'gitlab', 'move', to.name);
+  }
+
   /** Off at once, as by its plug. `at` when. */
   async cut(machine: LabMachine): Promise<number> {
     const at = performance.now();
@@ -150,6 +155,11 @@ export class Pusher {
   firstSince(at: number, withinMs: number): Promise<number> {
     const found = () => this.acknowledged.find(({ start }) => start >= at)?.end;
     return until('a push is acknowledged', found, withinMs);
+  }
+
+  /** ms between two acknowledgements, of the two that are furthest apart. */
+  longestMs(): number {
+    return Math.max(...this.acknowledged.slice(1).map(({ end }, at) => end - (this.acknowledged[at]?.end ?? end)));
   }
 
   /** How many that were acknowledged GitLab does not have. */
