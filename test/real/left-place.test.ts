@@ -199,6 +199,22 @@ describe("a place of a mesh's that is gone", () => {
     expect(markedEpoch(data, old)).toBe(null);
   });
 
+  it('no folder of it may be a link: what is deleted or taken up there would be elsewhere', async () => {
+    mkdirSync(join(path, 'copies/hot/rounds'), { recursive: true });
+    mkdirSync(join(folder, 'elsewhere'));
+    for (const name of ['logs', 'brought', 'copies/bulk', 'copies/hot/rounds/0-9-1', 'copies/hot/markers']) {
+      const at = join(path, name);
+      rmSync(at, { recursive: true, force: true });
+      symlinkSync(join(folder, 'elsewhere'), at);
+      await expect(look(), name).rejects.toMatchObject({
+        message: `${at} is a link: no mesh made that`,
+        hint: `look where it leads: ls -la ${at}`,
+      });
+      rmSync(at);
+    }
+    await look();
+  });
+
   it('one that is another by now than it was when it was looked at is left alone', async () => {
     const left = await look();
     claimed({ data: 'data-2' });

@@ -1,4 +1,4 @@
-import { existsSync, readdirSync } from 'node:fs';
+import { type Dirent, existsSync, readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { newestOf, type RoundName, roundText } from '../../../protocol/round-name.ts';
 import type { DataPlace } from '../data-place.ts';
@@ -7,7 +7,7 @@ import { holdersBelow, sayHolder } from '../mount-table.ts';
 import { openPlace } from '../place-making.ts';
 import { placeProblem } from '../place-problem.ts';
 import { contentOf, type DataOwner, markerIn, type PlaceClaim, readClaim } from '../place-records.ts';
-import { realFolder, treeOf } from '../place-tree.ts';
+import { broughtOf, copiesOf, realFolder, treeOf } from '../place-tree.ts';
 import { bulkBeside } from '../replica/bulk-beside.ts';
 import { type SystemTools, systemTools } from '../system-tools.ts';
 import { keptRounds, roundFolder, versionIn } from '../vault/kept-rounds.ts';
@@ -140,6 +140,7 @@ function whatIsIn(
   { claim, path, mesh }: { claim: PlaceClaim; path: string; mesh: string },
 ): LeftPlace {
   const tree = treeOf(place);
+  refuseLinks(tree);
   const isHost = existsSync(join(tree, 'live'));
   const rounds = { hot: keptRounds(tree, 'hot'), bulk: keptRounds(tree, 'bulk') };
   const newest = newestOf(rounds.hot);
@@ -164,6 +165,27 @@ function whatIsIn(
     version: versionIn(live),
     image: about?.image ?? null,
   };
+}
+
+/** Throws where a folder of a place is a link: no mesh makes one, and what is done with the place would be done elsewhere. */
+function refuseLinks(tree: string): void {
+  const rounds = [copiesOf(tree), broughtOf(tree)];
+  const parts = rounds.flatMap((at) => [join(at, 'hot'), join(at, 'bulk')]);
+  for (const folder of [tree, ...rounds, ...parts, ...parts.map((at) => join(at, 'rounds'))]) {
+    const link = entriesOf(folder).find((entry) => entry.isSymbolicLink());
+    if (link === undefined) continue;
+    const at = join(folder, link.name);
+    throw placeProblem(`${at} is a link: no mesh made that`, `look where it leads: ls -la ${at}`);
+  }
+}
+
+function entriesOf(folder: string): Dirent[] {
+  try {
+    return readdirSync(folder, { withFileTypes: true });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw error;
+  }
 }
 
 /** Of this GitLab, by whichever of both meshes. */
