@@ -71,6 +71,57 @@ export function planSteps(payload: JobPayload): PlannedStep[] {
   });
 }
 
+const hookNames = ['pre_get_sources_script', 'post_get_sources_script'] as const;
+export type HookName = (typeof hookNames)[number];
+
+/** The lines of a job's hook; none where it has no sources, as with gitlab-runner. */
+export function hookLines(payload: JobPayload, name: HookName): string[] {
+  const strategy = treeUse(payload)?.strategy;
+  if (strategy === 'none' || strategy === 'empty') return [];
+  return payload.hooks.filter((hook) => hook.name === name).flatMap(({ script }) => script);
+}
+
+/** How often hooks and sources are tried, as with gitlab-runner; a GitLab that is away is waited for, and no try is over. */
+export function sourceAttempts(payload: JobPayload): number {
+  const asked = variableOf(payload, 'GET_SOURCES_ATTEMPTS') ?? '';
+  return /^\d{1,9}$/.test(asked) ? Math.min(10, Math.max(1, Number(asked))) : 1;
+}
+
+interface HookPlace {
+  name: HookName;
+  projectDir: string;
+  /** CI_BUILDS_DIR. */
+  buildsDir: string;
+  /** Beside the tree; null: the user's own is meant. */
+  homeDir: string | null;
+  /** What it leaves in the tree's folder goes: a new tree is put there. */
+  isEmptied: boolean;
+}
+
+/**
+ * The script of a hook. It runs in the job's own image, which may have no git, and it must not leave settings of git for the script,
+ * as gitlab-runner runs it in an image of its own.
+ */
+export function hookScript(payload: JobPayload, place: HookPlace, late: readonly RunVariable[]): string[] {
+  const { name, projectDir, buildsDir, homeDir, isEmptied } = place;
+  const inTree = shellQuoted(projectDir);
+  const emptying = `cd / && rm -rf -- ${inTree}/* ${inTree}/.[!.]* ${inTree}/..?* || :`;
+  const noGit =
+    'command -v git >/dev/null 2>&1 || git() { printf \'%s\\n\' "WARNING: the image has no git, so this is left out: git $*" >&2; }';
+  const planned = {
+    lines: hookLines(payload, name),
+    isTraced: isOn(payload, 'CI_DEBUG_TRACE'),
+    checksEachLine: isOn(payload, 'FF_ENABLE_BASH_EXIT_CODE_CHECK'),
+  };
+  const [isBefore, home] = [name === 'pre_get_sources_script', homeDir === null ? null : shellQuoted(homeDir)];
+  return [
+    ...(isEmptied ? [`trap ${shellQuoted(emptying)} EXIT`] : []),
+    ...(isBefore ? [`cd ${shellQuoted(buildsDir)}`] : []),
+    ...(home === null ? [] : [`mkdir -p ${home}`, `export HOME=${home}`, noGit]),
+    ...stepLines(planned, late, 'running'),
+  ];
+}
+
 /** after_script may take this long, as with gitlab-runner. */
 const afterScriptMs = 5 * 60_000;
 
@@ -95,7 +146,11 @@ fi`;
 const checkExitCode = 'case "$?" in 0) ;; *) exit "$?" ;; esac';
 
 /** The script of one step: what only the node knows, then each line, said before it is done. */
-export function stepLines(step: PlannedStep, late: readonly RunVariable[], jobStatus: string): string[] {
+export function stepLines(
+  step: Pick<PlannedStep, 'lines' | 'isTraced' | 'checksEachLine'>,
+  late: readonly RunVariable[],
+  jobStatus: string,
+): string[] {
   const lines = late.map(({ key, value }) => `export ${key}=${shellQuoted(value)}`);
   if (late.some(({ key }) => key === 'GITLAB_ENV')) lines.push(readGitlabEnv);
   lines.push(`export CI_JOB_STATUS=${shellQuoted(jobStatus)}`);
@@ -115,7 +170,8 @@ export function unsupported(payload: JobPayload, executor: Executor['kind']): st
     return 'services need the docker executor, and this node runs its jobs as processes: add the tag docker to the job, or start the node with --executor docker';
   const named: string[] = [];
   if (typeof payload.run === 'string' && payload.run !== '' && payload.run !== 'null') named.push('run (CI functions)');
-  for (const hook of payload.hooks) if (hook.script.length > 0) named.push(`hooks:${hook.name}`);
+  for (const { name, script } of payload.hooks)
+    if (script.length > 0 && !hookNames.includes(name as HookName)) named.push(`hooks:${name}`);
   if (Object.keys(payload.secrets ?? {}).length > 0) named.push('secrets');
   const modules = submoduleStrategy(payload);
   if (!['none', 'normal', 'recursive'].includes(modules))

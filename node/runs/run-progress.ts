@@ -22,6 +22,8 @@ export const RunProgress = z.object({
   phase: z.enum(['preparing', 'steps', 'artifacts', 'finished']),
   step: z.int().nonnegative(),
   begun: z.boolean(),
+  /** Hooks that have begun in the place; it counts its steps behind them. */
+  hooked: z.int().nonnegative().default(0),
   /** Of the caches that this end of the job keeps, those that are done with. */
   cached: z.int().nonnegative().default(0),
   uploaded: z.int().nonnegative(),
@@ -47,6 +49,7 @@ export function newProgress(sinceBootMs: number, slots = { all: 0, project: 0 })
     phase: 'preparing',
     step: 0,
     begun: false,
+    hooked: 0,
     cached: 0,
     uploaded: 0,
     sinceBootMs,

@@ -21,9 +21,11 @@ default: { image: "${testImages.bash}" }
 stages: [a, b]
 first:
   stage: a
+  hooks: { pre_get_sources_script: ['git config --global some.name "of the hook"; echo "hook in $PWD, $(git config some.name)"; touch $CI_PROJECT_DIR/planted'] }
   cache: { key: deps, paths: [deps/] }
   script:
     - mkdir -p deps/sub; echo dep > deps/f; chmod 711 deps/f; ln deps/f deps/hard; ln -s ../f deps/sub/soft
+    - git config some.name || echo no settings of the hook; [ ! -e planted ]
     - cat data.txt; git log --oneline | wc -l; pwd
     - for i in $(seq 1 30); do echo "line $i $CI_JOB_TOKEN"; sleep 0.1; done
     - mkdir out && echo made > out/a.txt
@@ -46,6 +48,8 @@ second:
     const ended = await lab.ended(first);
     const text = plainText(await lab.traceAt(first));
     expect(ended.result, text).toMatchObject({ state: 'success' });
+    expect(text).toContain('hook in /builds, of the hook\nFetching changes');
+    expect(text).toContain('no settings of the hook\n');
     expect(text).toContain('of the tree\n1\n/builds/root/sample\n');
     expect(text.match(/line \d+ \[MASKED\]\n/g)).toEqual(
       Array.from({ length: 30 }, (_, i) => `line ${i + 1} [MASKED]\n`),

@@ -227,6 +227,11 @@ describe('what GitLab sent', () => {
     expect(unsupported(payload({ variables }), 'docker')).toMatch(
       /GIT_STRATEGY: rebase \(there are clone, fetch, none and empty\)$/,
     );
+    const hooks = [
+      { name: 'pre_get_sources_script', script: ['true'] },
+      { name: 'post_everything', script: ['true'] },
+    ];
+    expect(unsupported(payload({ hooks }), 'docker')).toMatch(/support hooks:post_everything$/);
     const beside = payload({ services: [{ name: 'postgres' }] });
     expect(unsupported(beside, 'docker')).toBeNull();
     expect(unsupported(beside, 'process')).toMatch(/^services need the docker executor.*tag docker/);

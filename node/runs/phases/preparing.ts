@@ -16,9 +16,10 @@ import { untilMayBegin } from '../run-right.ts';
 import { BadCleanFlags } from '../tree-in-place.ts';
 import { treeKey, treeUse } from '../tree-plan.ts';
 import { restoreCaches } from './caches.ts';
+import { withHooks } from './hooks.ts';
 import type { Phase } from './phase.ts';
 
-/** From a job on disk to a tree in which its script can begin. Nothing of the job has run when this ends, or fails. */
+/** From a job on disk to a tree in which its script can begin. Nothing of the job but its hooks has run when this ends, or fails. */
 export const preparing: Phase = {
   name: 'preparing',
 
@@ -26,6 +27,7 @@ export const preparing: Phase = {
     if (run.record.run.startedAt === null) return;
     run.trace.say('The agent of this node was restarted: preparing again\n');
     await clearPlace(run);
+    await run.record.advance({ hooked: 0 });
   },
 
   async run(run) {
@@ -82,7 +84,9 @@ async function prepare(run: RunContext, onMade: (workspace: Workspace) => Promis
   });
   const made = workspace as Workspace | null;
   if (made === null) throw new RunFailed('system', 'the executor made no place');
-  await section(run, 'get_sources', 'Getting source from Git repository', () => getSources(run, made));
+  await section(run, 'get_sources', 'Getting source from Git repository', () =>
+    withHooks(run, made, () => getSources(run, made)),
+  );
   await restoreCaches(run, made);
   const dependencies = payload.dependencies.filter((dependency) => dependency.artifacts_file?.filename);
   if (dependencies.length > 0)

@@ -31,14 +31,22 @@ export async function runStep(run: RunContext, step: StepRun): Promise<Verdict> 
   trace.say(sectionStart(name, options.clock.wallMs()) + heading(title), `begin-${index}`);
   if (!step.begun) {
     const script = stepLines(planned, run.late(workspace), jobStatus(step));
-    await workspace.start({ name: planned.name, script, timeoutMs: planned.limitMs }, index);
+    await workspace.start({ name: planned.name, script, timeoutMs: planned.limitMs }, inPlace(run, index));
   }
-  const end = await follow(run, step);
+  const end = await follow(run, {
+    inTrace: index,
+    inPlace: inPlace(run, index),
+    from: trace.offsetOf(index),
+    graceMs: killGraceMs,
+  });
   if (run.ending.halted.aborted) return step.verdict;
   trace.endOutput(index);
   trace.say(sectionEnd(name, options.clock.wallMs()), `end-${index}`);
   return namingTheDisk(run, beganMs, verdictAfter(run, step, end));
 }
+
+/** Its number in the place, where hooks have run before it. */
+const inPlace = ({ record }: RunContext, index: number): number => record.progress.hooked + index;
 
 /** Persists that the step begins; from here on it is never begun again (SAFETY J4). */
 async function begin(run: RunContext, index: number): Promise<void> {
@@ -58,22 +66,33 @@ const jobStatus = (step: StepRun): string => {
   return verdict.because.startsWith(scriptTookLong) ? 'timedout' : verdict.state;
 };
 
-/** Reads the step's output until its end; terminates it when the run must end. */
-async function follow(run: RunContext, { index }: StepRun): Promise<StepEnd> {
+interface Followed {
+  /** By which the trace knows how much of its output it has. */
+  inTrace: number;
+  /** By which the place knows it. */
+  inPlace: number;
+  /** The byte of its output that comes next. */
+  from: number;
+  /** ms from SIGTERM to SIGKILL. */
+  graceMs: number;
+}
+
+/** Reads a step's output until its end; terminates it when the run must end. */
+export async function follow(run: RunContext, { inTrace, inPlace, from, graceMs }: Followed): Promise<StepEnd> {
   const { trace, line } = run;
   const { halted } = run.ending;
   const workspace = placeOf(run);
-  const stopKilling = killOnEnd(run, workspace);
+  const stopKilling = killOnEnd(run, workspace, graceMs);
   try {
     let isFirst = true;
-    for await (const bytes of workspace.output(index, trace.offsetOf(index), halted)) {
+    for await (const bytes of workspace.output(inPlace, from, halted)) {
       if (halted.aborted) break;
-      trace.output(index, bytes);
+      trace.output(inTrace, bytes);
       if (isFirst) line.hurry();
       isFirst = false;
       if (trace.failure !== null) throw new RunFailed('system', trace.failure);
     }
-    return await raceHalt(workspace.ended(index), halted);
+    return await raceHalt(workspace.ended(inPlace), halted);
   } catch (error) {
     if (!halted.aborted) await workspace.kill(0).catch(() => undefined);
     throw error;
@@ -82,14 +101,14 @@ async function follow(run: RunContext, { index }: StepRun): Promise<StepEnd> {
   }
 }
 
-function killOnEnd({ ending, options, payload }: RunContext, workspace: Workspace): () => void {
+function killOnEnd({ ending, options, payload }: RunContext, workspace: Workspace, graceMs: number): () => void {
   const { signal } = ending;
   const kill = (): void => {
     if (ending.halted.aborted) return;
     const isGraceful = ending.verdict !== null && !ending.isLeft;
     // Without grace a frozen run stays frozen: no longer ours, it must not do one more thing.
     void workspace
-      .kill(isGraceful ? killGraceMs : 0)
+      .kill(isGraceful ? graceMs : 0)
       .catch((error: Error) => options.log.warn(`ending job ${payload.id}: ${error.message}`));
   };
   if (signal.aborted) kill();
