@@ -141,6 +141,8 @@ interface ContainerPlan {
   extraHosts: string[];
   /** The project's tree, where it stays for later jobs. */
   tree?: { mount: Docker.MountSettings; labels: Record<string, string> };
+  /** CI_BUILDS_DIR, where services have it, too. */
+  builds?: Docker.MountSettings | undefined;
 }
 
 /** A volume, as a container has it at a path. */
@@ -169,6 +171,7 @@ export const sharedLimits = (count: number): HostConfig => ({
 
 export function containerOptions(plan: ContainerPlan): ContainerCreateOptions {
   const { spec } = plan;
+  const mounts = [plan.builds, plan.tree?.mount].filter((mount) => mount !== undefined);
   const gpus = gpuOptions(spec);
   return {
     name: containerName(spec.run),
@@ -197,7 +200,7 @@ export function containerOptions(plan: ContainerPlan): ContainerCreateOptions {
       ...jobLimits(spec),
       NetworkMode: plan.network,
       ExtraHosts: plan.extraHosts,
-      ...(plan.tree && { Mounts: [plan.tree.mount] }),
+      ...(mounts.length > 0 && { Mounts: mounts }),
       // Data loaders of training jobs share tensors by /dev/shm; 64 MiB, the engine's default, breaks them.
       ...(spec.gpus.length > 0 && { ShmSize: 1 << 30 }),
       ...(gpus.requests.length > 0 && { DeviceRequests: gpus.requests }),

@@ -19,14 +19,16 @@ export async function runBytes(docker: Docker, handle: string, device: number): 
     const { DockerRootDir } = (await withLimit(docker.info(), limitMs)) as { DockerRootDir?: string };
     if (!DockerRootDir || deviceOf(DockerRootDir) !== device) return 0;
     const beside = await withLimit(idsBeside(docker, handle), limitMs).catch(() => []);
-    const bytes = await Promise.all([handle, ...beside].map((one) => containerBytes(docker, one, device)));
+    const seen = new Set<string>();
+    const bytes = await Promise.all([handle, ...beside].map((one) => containerBytes(docker, one, device, seen)));
     return bytes.reduce((sum, one) => sum + one, 0);
   } catch {
     return 0;
   }
 }
 
-async function containerBytes(docker: Docker, handle: string, device: number): Promise<number> {
+/** `seen`: paths of volumes that are counted already, as others of the job have them too. */
+async function containerBytes(docker: Docker, handle: string, device: number, seen: Set<string>): Promise<number> {
   const abortSignal = AbortSignal.timeout(limitMs);
   try {
     const container = docker.getContainer(handle);
@@ -36,7 +38,8 @@ async function containerBytes(docker: Docker, handle: string, device: number): P
     };
     // The same path may well be on the machine where an engine elsewhere is asked from.
     if (groupOfContainer(Id, State.Pid) === null) return 0;
-    const volumes = (Mounts ?? []).filter((mount) => mount.Type === 'volume');
+    const volumes = (Mounts ?? []).filter(({ Type, Source }) => Type === 'volume' && !seen.has(Source));
+    for (const { Source } of volumes) seen.add(Source);
     const sizes = await Promise.all(volumes.map(({ Source }) => usedBy(Source, device)));
     return sizes.reduce((sum, bytes) => sum + bytes, SizeRw ?? 0);
   } catch {

@@ -17,7 +17,7 @@ import { JobsNetwork, runBridge } from './docker-network.ts';
 import { controlDir, type DockerRun, firstFiles } from './docker-run.ts';
 import { DockerServices, removeServices, type ServicesPlace } from './docker-services.ts';
 import { LeftRuns } from './docker-sweep.ts';
-import { DockerTrees } from './docker-trees.ts';
+import { type DockerTree, DockerTrees } from './docker-trees.ts';
 import { lookUpUser } from './docker-user.ts';
 import { DockerWorkspace } from './docker-workspace.ts';
 import { dockerFeatures } from './features.ts';
@@ -63,7 +63,9 @@ interface NewContainer {
   paths: JobPaths;
   signal: AbortSignal;
   beside: DockerServices | null;
+  tree: DockerTree | null;
   aliases?: string[];
+  builds?: Docker.MountSettings;
 }
 
 type OnMade = (place: Workspace) => Promise<void>;
@@ -175,7 +177,8 @@ export class DockerExecutor implements Executor {
     const place = await this.#placeOf(spec);
     if (planned.services.length === 0) {
       const [image, network] = await Promise.all([this.#image(known, name, signal), this.#network.ensure(spec.run)]);
-      const workspace = await this.#begin({ spec, name, image, network, paths, signal, beside: null });
+      const tree = await this.#trees.take(spec, signal);
+      const workspace = await this.#begin({ spec, name, image, network, paths, signal, beside: null, tree });
       await onMade(workspace);
       return workspace;
     }
@@ -183,6 +186,10 @@ export class DockerExecutor implements Executor {
       ...{ ...place, spec, signal, note, planned: planned.services },
       extraHosts: this.#hosts(),
       waitMs: this.#options.servicesWaitMs,
+      takeTree: async (either) => {
+        const tree = await this.#trees.take(spec, either);
+        return tree && { tree, mount: tree.options(paths.projectDir).mount };
+      },
       ownImage: (either) => this.#image(known, name, either),
       imageOf: (other, image, either) => this.#image({ ...other, variables: known.variables }, image, either),
       begin: (made) => this.#begin({ spec, name, paths, ...made }),
@@ -206,10 +213,10 @@ export class DockerExecutor implements Executor {
 
   /** The job's own container, made and started. */
   async #begin(how: NewContainer): Promise<Workspace> {
-    const { spec, name, image, network, paths, signal, beside, aliases } = how;
+    const { spec, name, image, network, paths, signal, beside, aliases, tree, builds } = how;
+    if (signal.aborted) await tree?.give();
     signal.throwIfAborted();
     const docker = await this.#docker();
-    const tree = await this.#trees.take(spec, signal);
     const nonce = randomBytes(16).toString('hex');
     const wantedUser = spec.imageUser ?? image.user;
     const numeric = /^(\d*)(?::(\d+))?$/.exec(wantedUser);
@@ -220,6 +227,7 @@ export class DockerExecutor implements Executor {
       controlDir: controlDir(paths),
       extraHosts: this.#hosts(),
       ...(aliases && { aliases }),
+      builds,
       ...(tree && { tree: tree.options(paths.projectDir) }),
     });
     const hasBridge = beside === null && network === runBridge(spec.run);

@@ -10,6 +10,7 @@ import { isSilent, startErrorCode, statusOf, withLimit } from './docker-engine.t
 import { DockerFreezing } from './docker-freezing.ts';
 import { removeRunBridges } from './docker-network.ts';
 import { groupLike, inspectMs, type KnownGroup, removeContainers } from './docker-removal.ts';
+import { removeRunVolumes } from './docker-volumes.ts';
 import { groupOfContainer } from './run-cgroup.ts';
 import { howEnded, lookOf, openPorts, type Readiness } from './service-health.ts';
 import { followLog, lastLines, serviceLog } from './service-log.ts';
@@ -37,6 +38,8 @@ interface NewServices extends ServicesPlace {
   spec: ExecutorSpec;
   network: string;
   extraHosts: string[];
+  /** What all containers of the job have: CI_BUILDS_DIR, and the tree that stays, if one does. */
+  mounts: Docker.MountSettings[];
   services: { planned: PlannedService; imageId: string }[];
 }
 
@@ -265,6 +268,7 @@ async function removeAll(
   const ids = containers.map(({ Id }) => Id);
   await removeContainers(docker, ids, { like });
   await removeRunBridges(docker, node, (other) => other === run);
+  await removeRunVolumes(docker, node, (other) => other === run);
 }
 
 const containersOf = (
@@ -300,9 +304,9 @@ async function createOne(how: NewServices, index: number): Promise<Service> {
   }
 }
 
-/** As a job's own container: never privileged, no socket of the engine, no path of the machine, no GPU. */
+/** As a job's own container: never privileged, no socket of the engine, no path of the machine, no GPU. It sees the job's tree, and no other's. */
 export function serviceOptions(
-  { spec, node, network, extraHosts, services }: Omit<NewServices, 'docker' | 'run'>,
+  { spec, node, network, extraHosts, mounts, services }: Omit<NewServices, 'docker' | 'run'>,
   index: number,
 ): ContainerCreateOptions {
   const { planned, imageId } = services[index] as NewServices['services'][number];
@@ -328,6 +332,7 @@ export function serviceOptions(
       ...sharedLimits(services.length),
       NetworkMode: network,
       ExtraHosts: extraHosts,
+      Mounts: mounts,
       OomScoreAdj: 500,
       LogConfig: serviceLog,
     },

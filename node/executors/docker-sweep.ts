@@ -4,6 +4,7 @@ import { labels } from './docker-container.ts';
 import { isEngineAway } from './docker-engine.ts';
 import { removeRunBridges } from './docker-network.ts';
 import { removeContainers } from './docker-removal.ts';
+import { removeRunVolumes } from './docker-volumes.ts';
 
 /** An agent that starts waits for it. */
 const endMs = 10_000;
@@ -56,7 +57,7 @@ export class LeftRuns {
   }
 }
 
-/** Containers and bridges of a node's runs that are not kept, found by their labels; answers whose they were. */
+/** Containers, bridges and volumes of a node's runs that are not kept, found by their labels; answers whose they were. */
 async function sweepRuns(docker: Docker, node: string, isKept: (run: string) => boolean): Promise<string[]> {
   const filters = { label: [`${labels.node}=${node}`] };
   const found = await docker.listContainers({ all: true, filters }).catch((cause: unknown) => {
@@ -69,5 +70,6 @@ async function sweepRuns(docker: Docker, node: string, isKept: (run: string) => 
     { limitMs: endMs },
   );
   await removeRunBridges(docker, node, (run) => !isKept(run));
+  await removeRunVolumes(docker, node, (run) => !isKept(run));
   return [...new Set(left.map(({ Labels }) => Labels[labels.run] ?? ''))];
 }

@@ -74,6 +74,10 @@ export class DockerTrees {
         docker,
         before.map(({ Id }) => Id),
       );
+      // A run that nobody could remove: what it has running beside it could still write there.
+      const having = await docker.listContainers({ all: true, filters: { volume: [this.#volume(tree.key)] } });
+      if (having.some(({ Labels }) => Labels[labels.run] !== run))
+        throw new AutogitError('executor-failed', 'containers of a job before it still have the tree');
       const left = this.#trees.get(tree.key);
       const isLeft = left !== null && left.project === tree.project && !tree.isFresh;
       if (!isLeft) await this.#keeper.remove(tree.key);

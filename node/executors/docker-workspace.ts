@@ -180,7 +180,9 @@ export class DockerWorkspace implements Workspace {
       // What is frozen by file takes its SIGKILL only when thawed, and dies before it does anything else.
       if (state?.Running) await killContainer(this.#container, this.#cgroup(state.Pid));
       await removeContainer(this.#container);
-      await Promise.all([removeBeside(this.#of, this.#group), this.tree?.give()]);
+      // What runs beside it has its tree, too.
+      await removeBeside(this.#of, this.#group);
+      await this.tree?.give();
       this.#of.onRemoved();
     } catch (cause) {
       await Promise.all([this.#group, ...this.#groupsBeside()].map((group) => killGroup(group)));

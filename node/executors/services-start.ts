@@ -1,8 +1,11 @@
+import type Docker from 'dockerode';
 import type { PlannedService } from '../../gitlab-bridge/job-services.ts';
 import type { ExecutorSpec, Workspace } from '../ports.ts';
 import type { FoundImage } from './docker-image.ts';
 import { ensureRunBridge } from './docker-network.ts';
 import { DockerServices, removeWholeRun, type ServicesPlace, servicesWaitMs } from './docker-services.ts';
+import type { DockerTree } from './docker-trees.ts';
+import { ensureRunBuilds } from './docker-volumes.ts';
 
 /** The name of a job's own container for its services, as with gitlab-runner. */
 const ownAlias = 'build';
@@ -11,6 +14,8 @@ interface StartWithServices extends ServicesPlace {
   spec: ExecutorSpec;
   planned: PlannedService[];
   isPodman: boolean;
+  /** What the last job of the project left, where it stays; asked for when nothing of a try before this one is left. */
+  takeTree(signal: AbortSignal): Promise<{ mount: Docker.MountSettings; tree: DockerTree } | null>;
   extraHosts: string[];
   /** ms; by default as gitlab-runner. */
   waitMs: number | undefined;
@@ -24,6 +29,8 @@ interface StartWithServices extends ServicesPlace {
     image: FoundImage;
     network: string;
     aliases: string[];
+    tree: DockerTree | null;
+    builds: Docker.MountSettings;
     beside: DockerServices;
     signal: AbortSignal;
   }): Promise<Workspace>;
@@ -51,11 +58,13 @@ export async function startWithServices(how: StartWithServices): Promise<Workspa
       throw error;
     }
   };
+  const kept = await how.takeTree(signal);
   try {
     const { spec, planned, note } = how;
-    const [image, network, images] = await together(
+    const [image, network, builds, images] = await together(
       how.ownImage(signal),
       ensureRunBridge(how.docker, how.node, how.run, how.isPodman),
+      ensureRunBuilds(how.docker, how.node, how.run),
       Promise.all(
         planned.map((service) => {
           note(`Starting service ${service.title}...`);
@@ -69,8 +78,11 @@ export async function startWithServices(how: StartWithServices): Promise<Workspa
     const beside = new DockerServices(how);
     const isTaken = planned.some(({ aliases }) => aliases.includes(ownAlias));
     const [workspace] = await together(
-      how.begin({ image, network, aliases: isTaken ? [] : [ownAlias], beside, signal }),
-      beside.create({ ...how, network, services }),
+      how.begin({
+        ...{ image, network, aliases: isTaken ? [] : [ownAlias], beside, signal },
+        ...{ tree: kept?.tree ?? null, builds },
+      }),
+      beside.create({ ...how, network, services, mounts: [builds, ...(kept ? [kept.mount] : [])] }),
     );
     await how.onMade(workspace);
     signal.throwIfAborted();
@@ -80,6 +92,7 @@ export async function startWithServices(how: StartWithServices): Promise<Workspa
   } catch (error) {
     // The job's own container may stand already, and no one has been told of it.
     await removeWholeRun(how).catch(() => undefined);
+    await kept?.tree.give();
     throw error;
   }
 }

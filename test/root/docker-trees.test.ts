@@ -36,7 +36,11 @@ variables: { GIT_CLEAN_FLAGS: "-ffdx -e kept/" }
 a: { script: ["ls; mkdir kept; echo of-a >kept/note; echo junk >junk; git config core.fsmonitor 'touch /builds/ran'; touch .git/index.lock"] }
 b: { image: "${testImages.busybox}", script: ["ls; cat kept/note file; rm kept/note"] }
 c: { image: "${testImages.sh}", script: ["id -u; ls; cat file; echo of-c >c; mkdir kept; ls -ld ."] }
-d: { image: "${testImages.sh}", script: ["ls; cat file; ls -ld ."] }
+d:
+  image: "${testImages.sh}"
+  services: [{ name: "${testImages.busybox}", command: [sh, -c, "cd /builds/root/sample; until [ -e c ]; do sleep 0.1; done; echo of-service >kept/note"] }]
+  script: ["touch c; until [ -e kept/note ]; do sleep 0.1; done; cat kept/note"]
+d2: { image: "${testImages.sh}", script: ["ls; cat file; ls -ld ."] }
 e: { image: "${testImages.sh}", variables: { GIT_STRATEGY: "none" }, script: ["ls"] }
 `,
     file: 'one\n',
@@ -53,6 +57,10 @@ e: { image: "${testImages.sh}", variables: { GIT_STRATEGY: "none" }, script: ["l
   const c = await lab.traceOfNext();
   expect(c).toContain('into a tree that stays here');
   expect(c).toMatch(/\n1234\nfile\none\n[^\n]* dev +dev /);
+  // A service sees the tree that stays, and nobody else's; it does not keep the next job from it.
+  const beside = await lab.traceOfNext();
+  expect(beside).toContain('into the tree that a job before left here\nRemoving c\n');
+  expect(beside).toContain('of-service\n');
   const d = await lab.traceOfNext();
   expect(d).toContain('into the tree that a job before left here\nRemoving c\n');
   expect(d).toMatch(/\nfile\nkept\none\n[^\n]* dev +dev /);

@@ -110,13 +110,16 @@ only:
       variables: { PASSWORD: "of-$MODE" }
       pull_policy: never
     - { name: "${testImages.busybox}", alias: dead, command: [sh, -c, "echo I die; exit 3"] }
+    - { name: "${testImages.busybox}", alias: sees, command: [sh, -c, "cd /builds/root; until [ -e sample/asked ]; do sleep 0.1; done; cat sample/data.txt sample/asked > sample/answer.new; mv sample/answer.new sample/answer; sleep 600"] }
   script:
+    - echo asked > asked; until [ -e answer ]; do sleep 0.1; done; cat answer
     - 'ask() { exec 3<>/dev/tcp/$1/8080; printf "GET / HTTP/1.0\\r\\n\\r\\n" >&3; tail -n 1 <&3; }'
     - ask autogit-test-web
     - ask second; ask other
     - for i in $(seq 1 40); do echo tick $i; sleep 0.1; done
     - ask second; exit 5
 `,
+      'data.txt': 'of the tree\n',
     });
     lab.executor = () => executor;
     await lab.agent();
@@ -124,7 +127,7 @@ only:
     await until('ticks', async () => (await lab.traceHere(run)).includes('tick 5\n'));
     const [beat] = (await lab.supervisor?.beats()) ?? [];
     const freezer = beat?.freezer;
-    expect(freezer?.kind === 'cgroup' ? freezer.also?.length : 0).toBe(2);
+    expect(freezer?.kind === 'cgroup' ? freezer.also?.length : 0).toBe(3);
     await lab.stopAgent();
     await lab.agent();
     const ended = await lab.ended(run);
@@ -139,6 +142,8 @@ only:
     expect(text.match(/^test .*\.$/gm)).toEqual(['test  .', 'test of-test .', 'test of-test .', 'test of-test .']);
     expect(text.match(/^\[service:second-other\] \S+Z web of test begins$/gm)).toHaveLength(1);
     expect(text).toMatch(/WARNING: service autogit-test:busybox does not run any more \(exit code 3\)\nI die/);
+    // What is at /builds is there for all of them, as with gitlab-runner.
+    expect(text).toContain('of the tree\nasked\n');
     expect(text.match(/^tick \d+$/gm)).toHaveLength(40);
     await until('nothing left', () => leftOf(run.run).length === 0);
   });

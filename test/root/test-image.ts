@@ -100,7 +100,7 @@ export function makeTestImages(): typeof testImages {
 
 /** Containers (`name|status`) and networks that the engine has of a run, its services' among them. */
 export const leftOf = (run: string): string[] =>
-  ['ps -a --format {{.Names}}|{{.Status}}', 'network ls --format {{.Name}}'].flatMap((what) => {
+  ['ps -a --format {{.Names}}|{{.Status}}', 'network ls --format {{.Name}}', 'volume ls -q'].flatMap((what) => {
     const asked = [...what.split(' '), '--filter', `label=autogit.run=${run}`];
     return execFileSync('docker', asked, { encoding: 'utf8' }).split('\n').filter(Boolean);
   });

@@ -16,10 +16,11 @@ function engineOf(containers: Map<string, { labels: string[]; volume: string }>,
       throw refused(500);
     },
     getImage: () => ({ inspect: async () => ({}) }),
-    listContainers: async ({ filters }: { filters: { label: string[] } }) =>
+    listContainers: async ({ filters }: { filters: { label?: string[]; volume?: string[] } }) =>
       [...containers]
-        .filter(([, { labels }]) => filters.label.every((label) => labels.includes(label)))
-        .map(([Id]) => ({ Id })),
+        .filter(([, { labels }]) => (filters.label ?? []).every((label) => labels.includes(label)))
+        .filter(([, { volume }]) => (filters.volume ?? [volume]).includes(volume))
+        .map(([Id, { labels }]) => ({ Id, Labels: Object.fromEntries(labels.map((label) => label.split('='))) })),
     getContainer: (id: string) => ({
       id,
       inspect: async () => ({ State: { Running: false, Pid: 0 } }),
@@ -92,6 +93,18 @@ it('what an agent that was killed had git do in a tree is ended before the run h
   const signal = new AbortController().signal;
   expect(await trees.take(specOf('r', null, { tree: keptTree('a') }), signal)).not.toBe(null);
   expect([...containers.keys()]).toEqual(['2']);
+});
+
+it('is given to nobody while containers of a run before it still have it: a service that could not be ended would write there', async () => {
+  const kept = new KeptTrees(home, 'docker');
+  kept.set('a', { project: 'p', uid: 0, gid: 0, usedAt: 1, bytes: 1 });
+  const service = { labels: ['autogit.node=kang', 'autogit.run=before', 'autogit.service=db'], volume: volumeOf('a') };
+  const containers = new Map([['1', service]]);
+  const trees = treesOf(engineOf(containers, new Set([volumeOf('a')])), 1e9);
+  const { signal } = new AbortController();
+  expect(await trees.take(specOf('r', null, { tree: keptTree('a') }), signal)).toBe(null);
+  containers.clear();
+  expect(await trees.take(specOf('r', null, { tree: keptTree('a') }), signal)).not.toBe(null);
 });
 
 it('git has no more of the machine than the job whose tree it reads, but for what git itself needs', async () => {

@@ -3,6 +3,7 @@ import { plannedServices } from '../../gitlab-bridge/job-services.ts';
 import { Mask } from '../../gitlab-bridge/mask.ts';
 import { JobPayload } from '../../gitlab-bridge/payload.ts';
 import { jobVariables, lookUpIn, secretsOf } from '../../gitlab-bridge/variables.ts';
+import { volumeAt } from '../../node/executors/docker-container.ts';
 import { isOfPlatform } from '../../node/executors/docker-image.ts';
 import { serviceOptions } from '../../node/executors/docker-services.ts';
 import { registryLogin } from '../../node/executors/registry-login.ts';
@@ -126,11 +127,19 @@ describe('what services: of a job means', () => {
       ...{ user: '70:70', platform: 'linux/arm64' },
     });
     const services = [{ planned: service as never, imageId: 'sha256:1' }];
+    const mounts = [volumeAt('autogit-r1-builds', '/builds'), volumeAt('autogit-n-tree-k', '/builds/g/p')];
     const spec = specOf('r1', 'x', { cpuMillis: 500, memoryBytes: 64 << 20 });
-    const made = serviceOptions({ spec, node: 'n', network: 'net', extraHosts: ['a:1.2.3.4'], services }, 0);
+    const made = serviceOptions({ spec, node: 'n', network: 'net', extraHosts: ['a:1.2.3.4'], mounts, services }, 0);
     expect(made).toMatchObject({
       ...{ name: 'autogit-r1-svc-0', Entrypoint: ['/e', '$X'], Cmd: ['-c', 'a b'], User: '70:70' },
-      HostConfig: { Memory: 64 << 20, NanoCpus: 500_000_000, PidsLimit: 8192, Privileged: false, NetworkMode: 'net' },
+      HostConfig: {
+        Memory: 64 << 20,
+        NanoCpus: 500_000_000,
+        PidsLimit: 8192,
+        Privileged: false,
+        NetworkMode: 'net',
+        Mounts: mounts,
+      },
       NetworkingConfig: { EndpointsConfig: { net: { Aliases: ['db'] } } },
     });
     expect(made.Env?.at(-1)).toBe('NVIDIA_VISIBLE_DEVICES=void');

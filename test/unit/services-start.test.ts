@@ -23,6 +23,7 @@ interface NewNetwork {
 class Engine {
   readonly containers = new Map<string, { Id: string; State: string; Labels: Record<string, string>; on: string }>();
   readonly networks = new Map<string, Record<string, string>>();
+  readonly volumes = new Map<string, Record<string, string>>();
   isolated: string[] = [];
   #number = 0;
 
@@ -65,6 +66,9 @@ class Engine {
         _body: { Labels: Record<string, string>; HostConfig: { NetworkMode: string } };
       }) => container(this.add(asked._query.name, asked._body.Labels, asked._body.HostConfig.NetworkMode)),
       listNetworks: async () => [...this.networks].map(([Id, Labels]) => ({ Id, Labels })),
+      createVolume: async ({ Name, Labels }: NewNetwork) => void this.volumes.set(Name, Labels),
+      listVolumes: async () => ({ Volumes: [...this.volumes].map(([Name, Labels]) => ({ Name, Labels })) }),
+      getVolume: (name: string) => ({ remove: async () => void this.volumes.delete(name) }),
       createNetwork: async ({ Name, Labels, Options = {} }: NewNetwork) => {
         if (Options.isolate === 'true') this.isolated.push(Name);
         this.networks.set(Name, Labels);
@@ -97,6 +101,7 @@ describe('a job’s place with services', () => {
         isPodman: false,
       },
       ...{ waitMs: 30_000, note: () => undefined, signal },
+      takeTree: async () => null,
       ownImage: async () => ({ id: 'sha256:1', user: '' }),
       imageOf: async () => ({ id: 'sha256:2', user: '' }),
       begin: async ({ network }) => {
@@ -155,7 +160,7 @@ describe('a job’s place with services', () => {
       throw new Error('no watchdog');
     };
     await expect(start(engine, stop.signal, () => undefined, never)).rejects.toThrow('no watchdog');
-    expect([engine.containers.size, engine.networks.size]).toEqual([0, 0]);
+    expect([engine.containers.size, engine.networks.size, engine.volumes.size]).toEqual([0, 0, 0]);
   });
 
   it('goes altogether when the job is ended while its own container stands and a service is waited for', async () => {
@@ -183,7 +188,7 @@ describe('a job’s place with services', () => {
   it('gives all services together no more processes and weight than a job has', () => {
     const services = Array.from({ length: 100 }, (_, at) => ({ planned: service(`s${at}`), imageId: 'sha256:1' }));
     const made = services.map((_, at) =>
-      serviceOptions({ spec, node: 'n', network: 'net', extraHosts: [], services }, at),
+      serviceOptions({ spec, node: 'n', network: 'net', extraHosts: [], mounts: [], services }, at),
     );
     const sum = (key: 'PidsLimit' | 'CpuShares'): number =>
       made.reduce((all, { HostConfig }) => all + (HostConfig?.[key] ?? Number.POSITIVE_INFINITY), 0);
