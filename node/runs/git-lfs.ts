@@ -13,7 +13,7 @@ import {
   openLfs,
 } from '../../gitlab-bridge/lfs-transfer.ts';
 import { diskOf } from '../disk-use.ts';
-import { type ByteName, textOf } from '../executors/byte-names.ts';
+import { type ByteName, byteName, textOf } from '../executors/byte-names.ts';
 import { type TarEntry, writeTar } from '../executors/tar-format.ts';
 import { showBytes } from '../settings/quantities.ts';
 import { git, plain, SourcesFailure } from './git-command.ts';
@@ -28,6 +28,8 @@ interface Pointer extends LfsObject {
 interface LfsWanted {
   mirror: string;
   sha: string;
+  /** Where its tree lies in the job's, with a slash at its end; empty: it is the job's own. */
+  prefix?: string;
   address: string;
   named: string;
   token: string;
@@ -42,6 +44,43 @@ const pathsAtOnce = 500;
 const atOnce = 4;
 const unusedMs = 30 * 86_400_000;
 const pointerShape = /^version https:\/\/git-lfs\.github\.com\/spec\/v1$/;
+
+/** Such files, and so large, are looked at. */
+const attributes = { most: 5000, bytes: 1 << 20 } as const;
+const looksMs = 60_000;
+
+/**
+ * Whether a `.gitattributes` of a commit, in whatever folder, names the filter of LFS, as git-lfs asks. One that is a link, or large, is
+ * not read. In words, where that cannot be known.
+ */
+export async function usesLfs(mirror: string, sha: string, signal: AbortSignal): Promise<boolean | string> {
+  const call = { cwd: mirror, signal, mostBytes: listBytes, isBytes: true, limitMs: looksMs };
+  try {
+    const listed = await git(['ls-tree', '-r', '-l', '-z', '--full-tree', sha], call);
+    const paths = listed.split('\0').flatMap((line) => {
+      const [, size, path] = /^100\d{3} blob \S+ +(\d+)\t((?:.*\/)?\.gitattributes)$/s.exec(line) ?? [];
+      return path !== undefined && Number(size) <= attributes.bytes ? [path] : [];
+    });
+    const sayable = sayablePaths(paths);
+    if (sayable.length > attributes.most) return `it has more than ${attributes.most} .gitattributes`;
+    for (let at = 0; at < sayable.length; at += pathsAtOnce) {
+      const some = sayable.slice(at, at + pathsAtOnce);
+      const asked = ['--literal-pathspecs', 'grep', '-l', '-z', '-I', '-e', 'filter=lfs', sha, '--', ...some];
+      if ((await git(asked, call).catch(nothing)) !== '') return true;
+    }
+    return false;
+  } catch (error) {
+    signal.throwIfAborted();
+    return (error as Error).message;
+  }
+}
+
+/** A name that is no UTF-8 cannot be said to a program. */
+const sayablePaths = (paths: readonly ByteName[]): string[] =>
+  paths
+    .map((path) => Buffer.from(path, 'latin1'))
+    .filter((path) => path.equals(Buffer.from(path.toString())))
+    .map(String);
 
 /** What lies in place of the files: found by what they say, as far as they are small enough. Throws SourcesFailure. */
 async function pointersOf({ mirror, sha, signal }: LfsWanted): Promise<Pointer[]> {
@@ -58,9 +97,7 @@ async function pointersOf({ mirror, sha, signal }: LfsWanted): Promise<Pointer[]
     const some = small.slice(at, at + pathsAtOnce);
     const modes = new Map(some.map(({ path, mode }) => [path, mode]));
     const words = ['-z', '-I', '-e', '^version https://git-lfs', '-e', '^oid sha256:', '-e', '^size [0-9]'];
-    const paths = some.map(({ path }) => Buffer.from(path, 'latin1'));
-    // A name that is no UTF-8 cannot be said to a program.
-    const sayable = paths.filter((path) => path.equals(Buffer.from(path.toString()))).map(String);
+    const sayable = sayablePaths(some.map(({ path }) => path));
     const text = await run(['--literal-pathspecs', 'grep', ...words, sha, '--', ...sayable]).catch(nothing);
     for (const line of text.split('\n')) {
       const end = line.indexOf('\0');
@@ -111,9 +148,13 @@ export async function bringLfs(wanted: LfsWanted): Promise<{ tar: Readable; sent
     for (let at = 0; at < objects.length; at += lfsBatchSize) {
       const some = objects.slice(at, at + lfsBatchSize);
       const places = await lfsPlaces(wanted, some);
+      for (const { oid } of some) {
+        const place = places.get(oid) ?? 'GitLab says nothing of it';
+        if (typeof place === 'string') throw new LfsFailure(`${oid}: ${place}`, false);
+      }
       await inTurns(
         some.filter((object) => missing.includes(object)),
-        (object, signal) => bringOne(store, object, places.get(object.oid), signal),
+        (object, signal) => bringOne(store, object, places.get(object.oid) as LfsPlace, signal),
         wanted.signal,
       );
     }
@@ -127,8 +168,10 @@ export async function bringLfs(wanted: LfsWanted): Promise<{ tar: Readable; sent
     );
   }
   const bytes = missing.reduce((sum, { size }) => sum + size, 0);
-  const sentence = `Git LFS: ${pointers.length} files, ${missing.length} objects (${showBytes(bytes)}) fetched`;
-  return { tar: Readable.from(writeTar(entriesOf(store, pointers)), { objectMode: false }), sentence };
+  const prefix = byteName(wanted.prefix ?? '');
+  const where = prefix === '' ? '' : ` in ${plain(wanted.prefix ?? '')}`;
+  const sentence = `Git LFS${where}: ${pointers.length} files, ${missing.length} objects (${showBytes(bytes)}) fetched`;
+  return { tar: Readable.from(writeTar(entriesOf(store, prefix, pointers)), { objectMode: false }), sentence };
 }
 
 /** Throws the first error, when nothing of the others goes on: gigabytes may come of each, for a job that has failed. */
@@ -176,14 +219,7 @@ async function checkRoom(mirror: string, missing: readonly LfsObject[]): Promise
     );
 }
 
-async function bringOne(
-  store: string,
-  { oid, size }: LfsObject,
-  place: LfsPlace | string | undefined,
-  signal: AbortSignal,
-): Promise<void> {
-  if (place === undefined || typeof place === 'string')
-    throw new LfsFailure(`${oid}: ${place ?? 'GitLab says nothing of it'}`, false);
+async function bringOne(store: string, { oid, size }: LfsObject, place: LfsPlace, signal: AbortSignal): Promise<void> {
   const path = pathOf(store, oid);
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
   const part = `${path}.${process.pid}.${Math.random().toString(36).slice(2)}.part`;
@@ -213,11 +249,11 @@ async function bringOne(
   }
 }
 
-async function* entriesOf(store: string, pointers: Pointer[]): AsyncGenerator<TarEntry> {
+async function* entriesOf(store: string, prefix: ByteName, pointers: Pointer[]): AsyncGenerator<TarEntry> {
   const mtime = Math.floor(Date.now() / 1000);
   for (const { path, mode, oid, size } of pointers) {
     const body = createReadStream(pathOf(store, oid)) as AsyncIterable<Uint8Array>;
-    yield { name: path, kind: 'file', mode, mtime, linkname: '', size, uid: 0, gid: 0, body };
+    yield { name: `${prefix}${path}`, kind: 'file', mode, mtime, linkname: '', size, uid: 0, gid: 0, body };
   }
 }
 

@@ -5,9 +5,9 @@ import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import type { KeptTree } from '../ports.ts';
 import { foreignAddress } from './foreign-address.ts';
-import { git, plain, SourcesFailure } from './git-command.ts';
+import { plain, SourcesFailure } from './git-command.ts';
 import { gitHere } from './git-here.ts';
-import { bringLfs, thinLfs } from './git-lfs.ts';
+import { thinLfs } from './git-lfs.ts';
 import {
   hasPipeline,
   isMaintenanceDue,
@@ -21,6 +21,7 @@ import {
 } from './git-mirror.ts';
 import { bringSubmodules } from './git-submodules.ts';
 import { checkOut } from './git-tree.ts';
+import { type LaidRepository, lfsFiles } from './lfs-files.ts';
 import type { SourcesSpec } from './sources-spec.ts';
 import { tarFolder } from './tar-folder.ts';
 import { BadCleanFlags, treeConfig, updateInPlace } from './tree-in-place.ts';
@@ -32,12 +33,16 @@ interface Sources {
   tar: Readable | null;
   /** What was checked out, in a sentence for the trace. */
   sentence: string;
-  hasLfs: boolean;
-  /** To be put over it then: the files that the commit has in Git LFS. */
-  lfs?: Readable;
+  /** To be put over it then: the files that it, and each of its submodules, has in Git LFS. */
+  lfs: Readable[];
   /** What became of its submodules, a line each. */
   said: string[];
   remove(): Promise<void>;
+}
+
+/** Sources before what they have in Git LFS. */
+interface Laid extends Omit<Sources, 'lfs'> {
+  modules: LaidRepository[];
 }
 
 /** A job's sources, on their way from a mirror into a tree. */
@@ -61,7 +66,6 @@ interface KeptSources {
 
 /** How long GitLab may be silent in a fetch; doubled each time that it was, for one that is slow rather than away. */
 const silenceMs = { first: 15_000, most: 5 * 60_000 } as const;
-const attributesBytes = 1 << 20;
 /** Below it a new tree is as quick as one that is brought up to date, and nothing of it has to be kept. */
 const largeBytes = 32 << 20;
 
@@ -171,15 +175,14 @@ export class GitSources {
     }
   }
 
-  async #tree(wanted: Wanted): Promise<Sources> {
+  async #tree(wanted: Wanted): Promise<Laid> {
     const { mirror, address, spec, signal } = wanted;
     const folder = await this.#newFolder();
     const remove = (): Promise<void> => rm(folder, { recursive: true, force: true });
     try {
       await checkOut(folder, mirror, address, spec, signal);
-      const said = await this.#submodules(folder, wanted);
-      const hasLfs = await usesLfs(mirror, spec.sha, signal);
-      return { tar: tarFolder(folder), sentence: sentenceOf(spec), hasLfs, said, remove };
+      const modules = await this.#submodules(folder, wanted);
+      return { tar: tarFolder(folder), sentence: sentenceOf(spec), ...modules, remove };
     } catch (error) {
       await remove();
       throw error;
@@ -187,7 +190,7 @@ export class GitSources {
   }
 
   /** Null: a new tree is to be put there, as the place is empty. */
-  async #inPlace({ tree, cleanFlags, keepsFiles }: KeptSources, wanted: Wanted): Promise<Sources | null> {
+  async #inPlace({ tree, cleanFlags, keepsFiles }: KeptSources, wanted: Wanted): Promise<Laid | null> {
     const { mirror, address, spec, signal } = wanted;
     if (!keepsFiles && packedBytes(mirror) < this.#largeBytes) {
       if (tree.isLeft) await tree.empty();
@@ -200,12 +203,12 @@ export class GitSources {
       const cleaned = await updateInPlace(tree, { mirror, address, spec, cleanFlags }, signal);
       await mkdir(join(folder, '.git'));
       await writeFile(join(folder, '.git', 'config'), treeConfig(spec.sha, address));
-      const said = await this.#submodules(folder, wanted);
+      const { said, modules } = await this.#submodules(folder, wanted);
       const how = tree.isLeft ? 'into the tree that a job before left here' : 'into a tree that stays here';
       return {
         ...{ tar: said.length > 0 ? tarFolder(folder) : null, remove, said: [...cleaned, ...said] },
         sentence: `${sentenceOf(spec)}, ${how}`,
-        hasLfs: await usesLfs(mirror, spec.sha, signal),
+        modules,
       };
     } catch (error) {
       await remove();
@@ -220,12 +223,13 @@ export class GitSources {
     }
   }
 
-  async #withLfs(made: Sources, { mirror, address, spec, signal }: Wanted): Promise<Sources> {
-    if (!made.hasLfs || !spec.lfs || spec.isCheckedOut === false) return made;
+  async #withLfs(made: Laid, { mirror, address, spec, signal }: Wanted): Promise<Sources> {
+    if (!spec.lfs || spec.isCheckedOut === false) return { ...made, lfs: [] };
+    const { sha, token, repoUrl: named } = spec;
+    const own = { mirror, sha, path: '', address: { url: address, isOwn: true } };
     try {
-      const { sha, token, repoUrl: named } = spec;
-      const found = await bringLfs({ mirror, sha, address, named, token, signal });
-      return found === null ? made : { ...made, lfs: found.tar, said: [...made.said, found.sentence] };
+      const { lfs, said } = await lfsFiles([own, ...made.modules], { named, token, signal });
+      return { ...made, lfs, said: [...made.said, ...said] };
     } catch (error) {
       await made.remove();
       throw error;
@@ -237,9 +241,13 @@ export class GitSources {
     return mkdtemp(join(this.#folder, 'trees', 't-'));
   }
 
-  async #submodules(folder: string, { mirror, address, spec, hold, signal }: Wanted): Promise<string[]> {
+  async #submodules(
+    folder: string,
+    { mirror, address, spec, hold, signal }: Wanted,
+  ): Promise<Pick<Laid, 'said' | 'modules'>> {
     const said: string[] = [];
-    if (!spec.submodules || spec.isCheckedOut === false) return said;
+    const modules: LaidRepository[] = [];
+    if (!spec.submodules || spec.isCheckedOut === false) return { said, modules };
     const place = { folder, gitDir: join(folder, '.git'), mirror, sha: spec.sha, path: '' };
     await bringSubmodules(
       { ...place, address: { url: address, isOwn: true } },
@@ -253,14 +261,13 @@ export class GitSources {
           const refresh = (limitMs: number) => refreshModule(its, server, sha, signal, limitMs);
           await this.#inTurn(its, signal, () => this.#patiently(its, this.#silenceMs * 2, refresh));
           await touchMirror(its);
-          if (spec.lfs && (await usesLfs(its, sha, signal)))
-            said.push(`The Git LFS files of submodule ${plain(new URL(url).pathname)} stay pointers`);
           return its;
         },
+        laid: (module) => modules.push(module),
         say: (sentence) => said.push(plain(sentence)),
       },
     );
-    return said;
+    return { said, modules };
   }
 
   #mirrorAt(place: string): string {
@@ -367,14 +374,4 @@ function addressOf(spec: SourcesSpec): string {
   url.username = '';
   url.password = '';
   return url.href;
-}
-
-/** Whether a commit has files of LFS; of a `.gitattributes` that is a link, or large, nobody knows. */
-async function usesLfs(mirror: string, sha: string, signal: AbortSignal): Promise<boolean> {
-  const asked = ['ls-tree', '-l', '-z', sha, '--', '.gitattributes'];
-  const listed = await git(asked, { cwd: mirror, signal }).catch(() => '');
-  const [mode, , blob, size] = listed.split('\t')[0]?.split(/ +/) ?? [];
-  const isRead = mode?.startsWith('100') && blob && Number(size) <= attributesBytes;
-  const text = isRead ? await git(['cat-file', 'blob', blob], { cwd: mirror, signal }).catch(() => '') : '';
-  return /filter=lfs/.test(text);
 }

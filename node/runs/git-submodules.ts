@@ -36,6 +36,8 @@ interface SubmodulesWanted {
   names: string[];
   /** Brings a commit into a mirror, which it answers; the server is asked each time whether this job may read it. */
   mirrorOf(address: ModuleAddress, sha: string): Promise<string>;
+  /** One lies at its path. */
+  laid(module: { mirror: string; sha: string; address: ModuleAddress; path: string }): void;
   say(sentence: string): void;
   signal: AbortSignal;
 }
@@ -59,6 +61,7 @@ export async function bringSubmodules(place: Place, wanted: SubmodulesWanted): P
         throw new SourcesFailure(`submodule ${path} (${address.url}): ${error.message}`, error.isAway && address.isOwn);
       });
       const next = await layOut(of, module, { mirror, sha, address, path }, wanted);
+      wanted.laid({ mirror, sha, address, path });
       wanted.say(`Submodule path '${path}': checked out '${sha}'`);
       if (spec.isRecursive) await bring(next, depth + 1);
     }

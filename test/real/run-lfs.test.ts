@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -75,7 +75,23 @@ gone: { script: ['true'] }
   );
   expect(existsSync(join(store, shaOf(big).slice(0, 2), shaOf(big)))).toBe(false);
   rmSync(object);
+  // GitLab does not give it to this job: that it lies here from another one is no right to it.
+  mkdirSync(join(store, shaOf(big).slice(0, 2)), { recursive: true });
+  writeFileSync(join(store, shaOf(big).slice(0, 2), shaOf(big)), big);
   expect(await lab.traceOfNext('failed')).toMatch(/Object does not exist on the server.* \(big\.bin\); GIT_LFS_SKIP/);
+});
+
+it('so do those that only a .gitattributes below the top folder names, as with git-lfs', async () => {
+  lab = await RunLab.start({
+    '.gitlab-ci.yml': `
+below: { script: ['wc -c <data/set/a.dat'] }
+`,
+    'data/set/.gitattributes': '*.dat filter=lfs diff=lfs merge=lfs -text\n',
+    'data/set/a.dat': pointerOf(big),
+  });
+  await upload(big);
+  await lab.agent();
+  expect(await lab.traceOfNext()).toContain(`\n${big.length}\n`);
 });
 
 it('nothing comes any more for a job that one of its objects has failed', async () => {

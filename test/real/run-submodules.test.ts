@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -113,6 +114,30 @@ it('submodules come as git lays them: relative, nested, of a private project by 
   const stolen = await lab.traceOfNext('failed');
   expect(stolen).toMatch(/submodule it \(http[^)]*\/root\/one\.git\): git ls-remote failed.*(?:403|allowlist)/s);
   expect(stolen).not.toContain('of one');
+});
+
+it('a submodule’s files of Git LFS come with it', async () => {
+  lab = await RunLab.start(nothing);
+  const large = 'large of one\n'.repeat(1000);
+  const oid = createHash('sha256').update(large).digest('hex');
+  const pointer = `version https://git-lfs.github.com/spec/v1\noid sha256:${oid}\nsize ${large.length}\n`;
+  const one = await project('one', { '.gitattributes': '*.bin filter=lfs -text\n', 'a.bin': pointer }, {});
+  await post(`/projects/${one.id}/job_token_scope/allowlist`, { target_project_id: lab.projectId });
+  const Authorization = `Basic ${Buffer.from(`root:${lab.gitlab.adminToken}`).toString('base64')}`;
+  const at = `${lab.gitlab.url}/root/one.git/gitlab-lfs/objects/${oid}/${large.length}`;
+  expect((await fetch(at, { method: 'PUT', headers: { Authorization }, body: large })).status).toBe(200);
+  const ci = `
+variables: { GIT_SUBMODULE_STRATEGY: normal }
+whole: { script: ["wc -c <libs/one/a.bin"] }
+pointers: { variables: { GIT_LFS_SKIP_SMUDGE: "true" }, script: ["head -n 1 libs/one/a.bin"] }
+`;
+  await fill(join(lab.folder, 'tree'), lab.git, { '.gitlab-ci.yml': ci }, { 'libs/one': ['../one.git', one.sha] });
+  await lab.git('push', '-q', lab.address, 'HEAD:main');
+  await lab.agent();
+  const whole = await lab.traceOfNext();
+  expect(whole).toContain('Git LFS in libs/one/: 1 files, 1 objects (');
+  expect(whole).toContain(`\n${large.length}\n`);
+  expect(await lab.traceOfNext()).toContain('\nversion https://git-lfs.github.com/spec/v1\n');
 });
 
 it('a submodule’s mirror is kept as a project’s is: tidied once a day, made anew where it is damaged', async () => {

@@ -8,6 +8,7 @@ import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { extract } from 'tar-stream';
 import { afterEach, describe, expect, it } from 'vitest';
+import { usesLfs } from '../../node/runs/git-lfs.ts';
 import { GitSources } from '../../node/runs/git-sources.ts';
 import type { SourcesSpec } from '../../node/runs/sources-spec.ts';
 import { RunLab } from './run-lab.ts';
@@ -67,7 +68,8 @@ async function take(sources: GitSources, spec: SourcesSpec, signal = new AbortCo
   const { tar } = got;
   await new Promise((resolve, reject) => tar?.resume().on('end', resolve).on('error', reject));
   await got.remove();
-  return [got.sentence, String(got.hasLfs)];
+  const [mirror = ''] = readdirSync(join(lab.home, 'mirrors')).filter((name) => name.endsWith('.git'));
+  return [got.sentence, String(await usesLfs(join(lab.home, 'mirrors', mirror), spec.sha, signal))];
 }
 
 describe('a hostile repository', () => {

@@ -39,7 +39,7 @@ c: { image: "${testImages.sh}", script: ["id -u; ls; cat file; echo of-c >c; mkd
 d:
   image: "${testImages.sh}"
   services: [{ name: "${testImages.busybox}", command: [sh, -c, "cd /builds/root/sample; until [ -e c ]; do sleep 0.1; done; echo of-service >kept/note"] }]
-  script: ["touch c; until [ -e kept/note ]; do sleep 0.1; done; cat kept/note"]
+  script: ["echo x >c; until [ -e kept/note ]; do sleep 0.1; done; cat kept/note"]
 d2: { image: "${testImages.sh}", script: ["ls; cat file; ls -ld ."] }
 e: { image: "${testImages.sh}", variables: { GIT_STRATEGY: "none" }, script: ["ls"] }
 `,
@@ -71,5 +71,8 @@ e: { image: "${testImages.sh}", variables: { GIT_STRATEGY: "none" }, script: ["l
   await lab.agent();
   expect(await lab.traceOfNext()).toContain('file\nkept\n');
   await expect.poll(volumes, { timeout: 10_000 }).toEqual([]);
-  expect(said.join('\n')).toMatch(/removed the kept tree of a project \(http.*\): kept trees have a limit/);
+  // It is said when the engine has answered.
+  await expect
+    .poll(() => said.join('\n'))
+    .toMatch(/removed the kept tree of a project \(http.*\): kept trees have a limit/);
 });

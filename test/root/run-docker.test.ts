@@ -110,7 +110,7 @@ only:
       variables: { PASSWORD: "of-$MODE" }
       pull_policy: never
     - { name: "${testImages.busybox}", alias: dead, command: [sh, -c, "echo I die; exit 3"] }
-    - { name: "${testImages.busybox}", alias: sees, command: [sh, -c, "cd /builds/root; until [ -e sample/asked ]; do sleep 0.1; done; cat sample/data.txt sample/asked > sample/answer.new; mv sample/answer.new sample/answer; sleep 600"] }
+    - { name: "${testImages.busybox}", alias: sees, command: [sh, -c, "t=/builds/root/sample; until [ -e $t/asked ]; do sleep 0.1; done; cat $t/data.txt $t/asked > $t/answer.new; mv $t/answer.new $t/answer; sleep 600"] }
   script:
     - echo asked > asked; until [ -e answer ]; do sleep 0.1; done; cat answer
     - 'ask() { exec 3<>/dev/tcp/$1/8080; printf "GET / HTTP/1.0\\r\\n\\r\\n" >&3; tail -n 1 <&3; }'

@@ -171,7 +171,7 @@ async function getSources(run: RunContext, workspace: Workspace): Promise<void> 
       const wanted = { ...spec, gitlabUrl: options.gitlabUrl() ?? spec.gitlabUrl };
       const got = await sources.fetch(wanted, run.ending.signal, tree && { tree, cleanFlags, keepsFiles });
       try {
-        for (const tar of [got.tar, got.lfs]) if (tar) await workspace.putTar('.', tar);
+        for (const tar of [got.tar, ...got.lfs]) if (tar) await workspace.putTar('.', tar);
       } finally {
         await got.remove();
       }
