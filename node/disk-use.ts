@@ -13,12 +13,12 @@ export function deviceOf(path: string): number | null {
   }
 }
 
-/** Bytes that a tree takes of that disk; 0 when it lies on another, or cannot be looked at in time. */
-export const usedBy = (path: string, device: number, timeout: number = limitMs): Promise<number> =>
+/** Bytes that a tree takes of that disk; 0 when it lies on another, null when it cannot be looked at in time. */
+export const usedBy = (path: string, device: number, timeout: number = limitMs): Promise<number | null> =>
   new Promise((resolve) => {
     if (deviceOf(path) !== device) return resolve(0);
-    execClean('du', ['-skx', path], { timeout }, (_error, stdout) =>
-      resolve((Number.parseInt(stdout, 10) || 0) * 1024),
+    execClean('du', ['-skx', path], { timeout, killSignal: 'SIGKILL' }, (error, stdout) =>
+      resolve(error?.killed ? null : (Number.parseInt(stdout, 10) || 0) * 1024),
     );
   });
 

@@ -58,7 +58,7 @@ async function leftOf(folder: string, home: string): Promise<Left> {
   const isAlive = file !== null && membersOf(marksOf(folder, file), cgroup).length > 0;
   const both = new Set([folder, ...(file?.builds ? [file.builds.folder] : [])]);
   const bytes = await Promise.all([...both].map((path) => usedBy(path, statSync(home).dev)));
-  return { folder, run, cgroup, isAlive, bytes: bytes.reduce((sum, one) => sum + one, 0) };
+  return { folder, run, cgroup, isAlive, bytes: bytes.reduce<number>((sum, one) => sum + (one ?? 0), 0) };
 }
 
 /** The job's own files; the agent's, by which the run is found again, stay. */

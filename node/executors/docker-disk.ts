@@ -41,7 +41,7 @@ async function containerBytes(docker: Docker, handle: string, device: number, se
     const volumes = (Mounts ?? []).filter(({ Type, Source }) => Type === 'volume' && !seen.has(Source));
     for (const { Source } of volumes) seen.add(Source);
     const sizes = await Promise.all(volumes.map(({ Source }) => usedBy(Source, device)));
-    return sizes.reduce((sum, bytes) => sum + bytes, SizeRw ?? 0);
+    return sizes.reduce<number>((sum, bytes) => sum + (bytes ?? 0), SizeRw ?? 0);
   } catch {
     return 0;
   }

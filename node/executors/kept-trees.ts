@@ -16,8 +16,10 @@ const KeptRecord = z.looseObject({
   isAuto: z.boolean().optional(),
   /** Wall ms. */
   usedAt: z.number(),
-  /** Null: not measured yet. */
+  /** Null: not measured since a job had it last. */
   bytes: z.number().nonnegative().nullable(),
+  /** When it was measured before. */
+  bytesBefore: z.number().nonnegative().optional(),
 });
 type KeptRecord = z.infer<typeof KeptRecord>;
 
@@ -47,26 +49,40 @@ const words = {
   room: 'its disk is short of room',
 } as const;
 
-/** Which of them go now and why. Pure. */
+/** What it was before is a better guess than nothing. */
+export const countedBytes = ({ bytes, bytesBefore }: KeptRecord): number => bytes ?? bytesBefore ?? 0;
+
+type Named = KeptRecord & { key: string };
+
+/** Which of them go now and why. `others`: what the machine's other executor keeps, which counts for the limit, and is its own to remove. Pure. */
 export function treesThatGo(
-  trees: readonly (KeptRecord & { key: string })[],
+  trees: readonly Named[],
   limits: TreeLimits,
   disk: Disk | null,
   nowMs: number,
+  others: readonly Named[] = [],
 ): { key: string; because: string }[] {
-  const all = trees.map(({ key, usedAt, bytes }) => ({ key, usedAt, sizeBytes: bytes ?? 0 }));
+  const sized = (tree: Named) => ({ tree, key: tree.key, usedAt: tree.usedAt, sizeBytes: countedBytes(tree) });
   const shortBytes = disk === null ? 0 : (disk.totalBytes * limits.roomPercent) / 100 - disk.freeBytes;
-  const room = { limitBytes: treeBytes(limits, disk), mostCount: mostTrees, shortBytes, ageMs: limits.ageMs };
-  return thinned(all, { ...room, wallMs: nowMs }).map(({ one, why }) => ({ key: one.key, because: words[why] }));
+  const most = { limitBytes: treeBytes(limits, disk), mostCount: mostTrees, wallMs: nowMs };
+  const gone = thinned(trees.map(sized), { ...most, shortBytes, ageMs: limits.ageMs });
+  const own = new Set(trees);
+  const together = { ...most, shortBytes: 0, ageMs: Number.POSITIVE_INFINITY };
+  for (const one of others.length === 0 ? [] : thinned([...trees, ...others].map(sized), together))
+    if (own.has(one.one.tree) && !gone.some(({ one: { key } }) => key === one.one.key)) gone.push(one);
+  return gone.map(({ one, why }) => ({ key: one.key, because: words[why] }));
 }
 
 /** What trees an executor keeps, in a file of the home; without a home nothing is remembered. */
 export class KeptTrees {
   readonly #file: string | null;
+  readonly #others: string[];
   readonly #trees: Map<string, KeptRecord>;
 
   constructor(home: string | null, executor: string) {
     this.#file = home === null ? null : join(home, keptTreesFile(executor));
+    const kinds = home === null ? [] : executorKinds.filter((kind) => kind !== executor);
+    this.#others = kinds.map((kind) => join(home as string, keptTreesFile(kind)));
     this.#trees = new Map(Object.entries(this.#file === null ? {} : readKeptTrees(this.#file)));
   }
 
@@ -74,12 +90,20 @@ export class KeptTrees {
     return this.#trees.get(key) ?? null;
   }
 
-  all(): (KeptRecord & { key: string })[] {
+  all(): Named[] {
     return [...this.#trees].map(([key, tree]) => ({ key, ...tree }));
   }
 
+  /** What the machine's other executor keeps, as it stands in its file. */
+  others(): Named[] {
+    return this.#others.flatMap((file) => Object.entries(readKeptTrees(file)).map(([key, tree]) => ({ key, ...tree })));
+  }
+
+  /** One that is not measured any more keeps what it was measured with before. */
   set(key: string, tree: KeptRecord): void {
-    this.#trees.set(key, tree);
+    const before = this.#trees.get(key);
+    const bytesBefore = before?.bytes ?? before?.bytesBefore;
+    this.#trees.set(key, tree.bytes === null && bytesBefore !== undefined ? { ...tree, bytesBefore } : tree);
     this.#write();
   }
 
@@ -100,6 +124,7 @@ export class KeptTrees {
   }
 }
 
+export const executorKinds = ['docker', 'process'] as const;
 export const keptTreesFile = (executor: string): string => `trees-${executor}.json`;
 
 /** Of a file that is missing or damaged: none. */

@@ -9,7 +9,7 @@ import { KeptTrees, type TreeLimits, treeBytes } from './kept-trees.ts';
 import { dropTo, type JobUser, ownerName, ownerOfBuilds as ownerOf } from './run-file.ts';
 import { runSlug } from './run-slug.ts';
 import { TreeKeeper, untilFree } from './tree-keeper.ts';
-import { exitOf, removeTree } from './tree-removal.ts';
+import { aside, exitOf, removeTree } from './tree-removal.ts';
 
 interface BuildsOptions {
   workDir: string;
@@ -46,6 +46,9 @@ const idsOf = (user: JobUser | null): { uid: number; gid: number } => ({
 
 const buildsPlaces = (workDir: string): string => join(workDir, name);
 export const isBuildsPlace = (folder: string): boolean => folder === name;
+/** Whose run a path below that folder is of, by its name; empty: nobody's any more. */
+export const ownerBelow = (workDir: string, [folder = '', key = '']: readonly string[]): string =>
+  isBuildsPlace(folder) ? (ownerOf(join(buildsPlaces(workDir), key)) ?? '') : folder;
 
 /**
  * CI_BUILDS_DIR of the jobs of a project, at a path that stays: tools write it into what they build. One run at a time has
@@ -106,7 +109,7 @@ export class ProcessBuilds {
     if (!user?.isAuto || tree.isAuto !== true) return false;
     // Only what was that uid's: a link to another's file, made where the kernel lets anybody, changes no owner.
     const words = ['-R', '-h', '-P', `--from=${tree.uid}:${tree.gid}`, `${uid}:${gid}`, '--', folder];
-    return (await exitOf(spawnAside('chown', words, { stdio: 'ignore', cwd: '/' }))) === 0;
+    return (await exitOf(spawnAside('chown', words, aside()))) === 0;
   }
 
   /** The run has ended, all of it. Only its tree stays, and that only where it is to be kept. Never throws. */
@@ -234,6 +237,5 @@ done`;
  */
 async function onlyPath(folder: string, path: string, user: JobUser | null): Promise<boolean> {
   const words = ['-c', keeping, 'sh', folder, ...path.split('/')];
-  const env = { PATH: process.env.PATH };
-  return (await exitOf(spawnAside('/bin/sh', words, { stdio: 'ignore', cwd: '/', env, ...dropTo(user) }))) === 0;
+  return (await exitOf(spawnAside('/bin/sh', words, { ...aside(), ...dropTo(user) }))) === 0;
 }

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { membersAside, spawnAside } from '../starter/starter.ts';
 import { killCgroup, removeCgroup, thawCgroup } from './run-cgroup.ts';
 import { leastUid, type ProcessName, type RunMarks, signalAll, terminate } from './run-processes.ts';
-import { exitOf } from './tree-removal.ts';
+import { aside, exitOf } from './tree-removal.ts';
 
 /** The group first, as nothing in it outruns that; then what left it, by its marks. */
 export async function endProcesses(
@@ -36,7 +36,7 @@ export async function endAll(
 
 /** All that has a uid, in one call of the kernel: however fast it forks, none is forgotten between two looks. */
 async function endUid(uid: number): Promise<void> {
-  const options = { stdio: 'ignore', cwd: '/', uid, gid: uid } as const;
+  const options = { ...aside(), uid, gid: uid } as const;
   for (let look = 0; look < 3; look++) {
     await exitOf(spawnAside('/bin/sh', ['-c', 'kill -s KILL -- -1'], options));
     await sleep(10);

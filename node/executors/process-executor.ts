@@ -13,7 +13,7 @@ import { agentPath, autoUser, namedUser, ownerOfRun, wantedUser } from './job-ac
 import { type JobPaths, jobEnvironment, jobPaths } from './job-shell.ts';
 import { type TreeLimits, usualTreeLimits } from './kept-trees.ts';
 import { processAbilities, sayAbilities } from './process-abilities.ts';
-import { isBuildsPlace, ProcessBuilds, removeKeptBuilds } from './process-builds.ts';
+import { isBuildsPlace, ownerBelow, ProcessBuilds, removeKeptBuilds } from './process-builds.ts';
 import { endAll } from './process-ending.ts';
 import { layIn } from './process-tree.ts';
 import { ProcessWorkspace } from './process-workspace.ts';
@@ -186,7 +186,7 @@ export class ProcessExecutor implements Executor {
   async usedBytes(handle: string, device: number): Promise<number> {
     const builds = readRunFile(handle)?.builds;
     const both = [handle, ...(builds ? [builds.folder] : [])].map((path) => usedBy(path, device));
-    return (await Promise.all(both)).reduce((sum, bytes) => sum + bytes, 0);
+    return (await Promise.all(both)).reduce<number>((sum, bytes) => sum + (bytes ?? 0), 0);
   }
 
   tidy(): Promise<void> {
@@ -212,7 +212,7 @@ export class ProcessExecutor implements Executor {
     // What a person who removed the folder by hand has left.
     for (const { folder } of uidsBelow(place))
       if (!kept.has(basename(folder)) && !existsSync(folder)) await this.#clear(folder, null);
-    await terminate(() => straysBelow(place, (name) => kept.has(name) || isBuildsPlace(name)));
+    await terminate(() => straysBelow(place, (path) => kept.has(ownerBelow(place, path))));
     if (place === this.#workDir) await this.#builds.sweep((slug) => kept.has(slug));
     else await removeKeptBuilds(place, (slug) => kept.has(slug));
     return removed;

@@ -1,4 +1,5 @@
-import { relative } from 'node:path';
+import { closeSync, existsSync, openSync } from 'node:fs';
+import { join, relative } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { spawnClean } from '../clean-spawn.ts';
 import type { InTree, KeptTree } from '../ports.ts';
@@ -18,7 +19,13 @@ interface TreeOf {
   projectDir: string;
   user: JobUser | null;
   path: string | undefined;
+  /** Its control group, and those that only limit: what works in the tree is the job's, and has no more of the machine. */
+  cgroup: string | null;
+  limits: readonly string[];
 }
+
+/** The first descriptor behind input, output and errors. */
+const firstGroup = 3;
 
 /** What another user owns by now, such as a container's root, goes out of the job's way. */
 const emptying = `chmod -R u+rwX . 2>/dev/null
@@ -42,13 +49,17 @@ export class ProcessTree implements KeptTree {
     signal.throwIfAborted();
     const { projectDir, user, path, tmp } = this.#of;
     // Gigabytes: not by the starter, whose messages would cost them twice.
-    const child = spawnClean('sh', ['-c', `cd -- "$1" || exit 3; shift\n${script}`, 'sh', projectDir, ...args], {
+    const groups = this.#openGroups();
+    const enter = groups.map((_, at) => `{ echo 0 >&${firstGroup + at}; } 2>/dev/null; exec ${firstGroup + at}>&-\n`);
+    const whole = `${enter.join('')}cd -- "$1" || exit 3; shift\n${script}`;
+    const child = spawnClean('sh', ['-c', whole, 'sh', projectDir, ...args], {
       cwd: '/',
       env: { ...environment, PATH: path, TMPDIR: tmp },
-      stdio: ['pipe', 'pipe', 'pipe'],
+      stdio: ['pipe', 'pipe', 'pipe', ...groups],
       detached: true,
       ...dropTo(user),
     });
+    for (const group of groups) closeSync(group);
     const said = lastOf(child.stderr as NodeJS.ReadableStream);
     const end = (): void => {
       try {
@@ -66,6 +77,13 @@ export class ProcessTree implements KeptTree {
     });
     child.stdin?.on('error', () => undefined);
     return { input: child.stdin as NodeJS.WritableStream, output: child.stdout as NodeJS.ReadableStream, ended };
+  }
+
+  /** By the agent, which may write there; the job's user may not. */
+  #openGroups(): number[] {
+    const { cgroup, limits } = this.#of;
+    const paths = [...(cgroup === null ? [] : [cgroup]), ...limits].map((group) => join(group, 'cgroup.procs'));
+    return paths.filter((path) => existsSync(path)).map((path) => openSync(path, 'w'));
   }
 
   async empty(): Promise<void> {

@@ -139,16 +139,16 @@ export function processesOf(marks: RunMarks, seen: Iterable<ProcessName> = []): 
   return [...family, ...alone.filter(({ pid, session }) => !pids.has(pid) && session !== own)];
 }
 
-/** What runs below a folder of runs whose name is in none that is kept; also where the folder is gone already. */
-export function straysBelow(workDir: string, isKept: (folder: string) => boolean): ProcessStat[] {
+/** What runs below a folder of runs, in a place of it that `isKept` does not know; also where the folder is gone already. `path`: below that folder. */
+export function straysBelow(workDir: string, isKept: (path: string[]) => boolean): ProcessStat[] {
   const names = ['HOME', 'CI_BUILDS_DIR', 'CI_PROJECT_DIR'].map((name) => `${name}=${workDir}/`);
   const all = living();
   const marked = all.filter(({ pid }) => {
     const entries = entriesOf(pid) ?? [];
-    const folders = entries.flatMap((entry) =>
-      names.filter((name) => entry.startsWith(name)).map((name) => entry.slice(name.length).split('/')[0] as string),
+    const paths = entries.flatMap((entry) =>
+      names.filter((name) => entry.startsWith(name)).map((name) => entry.slice(name.length).split('/')),
     );
-    return folders.some((folder) => folder !== '' && !isKept(folder));
+    return paths.some((path) => path[0] !== '' && !isKept(path));
   });
   return withFamily(all, new Set(marked.map(({ pid }) => pid)));
 }

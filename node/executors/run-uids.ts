@@ -4,7 +4,7 @@ import { AutogitError } from '../../protocol/errors.ts';
 import { execCleanly, findProgram } from '../clean-spawn.ts';
 import { spawnAside } from '../starter/starter.ts';
 import { leastUid, processesOfUid } from './run-processes.ts';
-import { exitOf } from './tree-removal.ts';
+import { aside, exitOf } from './tree-removal.ts';
 
 interface UidRange {
   first: number;
@@ -149,8 +149,7 @@ const cleaningMs = 30_000;
 /** Removes, as that user, what a run left in places that are everybody's, and gives its uid back. */
 export async function endUser(uid: number, folder: string): Promise<void> {
   const child = spawnAside('/bin/sh', ['-c', cleaning, 'sh', String(uid)], {
-    stdio: 'ignore',
-    cwd: '/',
+    ...aside(),
     uid,
     gid: uid,
     detached: true,

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Disk } from '../disk-use.ts';
 import type { Log } from '../log.ts';
+import { showBytes } from '../settings/quantities.ts';
 import { type KeptTrees, type TreeLimits, treesThatGo } from './kept-trees.ts';
 
 interface KeeperOptions {
@@ -15,6 +16,8 @@ interface KeeperOptions {
 }
 
 const waitMs = 10_000;
+/** Of one that is not measured in two minutes: it has about a million files, of a block each at least. */
+const unmeasuredBytes = 4 * 2 ** 30;
 
 /**
  * Jobs that run at once have each a tree of their own: who has this one has ended, and is about to give it back. False: it has
@@ -68,12 +71,15 @@ export class TreeKeeper {
     return count > 0;
   }
 
-  /** Once after each run that had it. */
+  /** Once after each run that had it; what is not known in time is bounded, and measured after the next. */
   async measure(key: string, bytesOf: () => Promise<number | null>): Promise<void> {
-    const { trees, isTaken } = this.#options;
+    const { trees, isTaken, log } = this.#options;
     const tree = trees.get(key);
     if (tree === null || tree.bytes !== null || isTaken(key)) return;
-    const bytes = await bytesOf();
+    const found = await bytesOf();
+    const bytes = found ?? tree.bytesBefore ?? unmeasuredBytes;
+    if (found === null)
+      log.info(`a kept tree (${tree.project}) takes too long to measure: it counts as ${showBytes(bytes)}`);
     if (trees.get(key)?.usedAt === tree.usedAt) trees.set(key, { ...tree, bytes });
   }
 
@@ -81,7 +87,7 @@ export class TreeKeeper {
   async thin(disk: Disk | null): Promise<void> {
     const { trees, limits, log, wallMs, isTaken } = this.#options;
     const unused = trees.all().filter(({ key }) => !isTaken(key));
-    for (const { key, because } of treesThatGo(unused, limits, disk, wallMs())) {
+    for (const { key, because } of treesThatGo(unused, limits, disk, wallMs(), trees.others())) {
       if (isTaken(key)) continue;
       const project = trees.get(key)?.project;
       if (await this.isRemoved(key)) log.info(`removed the kept tree of a project (${project}): ${because}`);

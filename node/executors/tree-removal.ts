@@ -5,6 +5,9 @@ import { AutogitError } from '../../protocol/errors.ts';
 import type { Child } from '../starter/far-child.ts';
 import { spawnAside } from '../starter/starter.ts';
 
+/** What a child of the agent's that works on a tree gets of it. */
+export const aside = () => ({ stdio: 'ignore', cwd: '/', env: { PATH: process.env.PATH } }) as const;
+
 /** What is mounted in the tree stays, where rm can tell (busybox cannot). */
 const removal = 'one=--one-file-system; rm -f $one 2>/dev/null || one=; rm -rf $one -- "$1"';
 
@@ -18,9 +21,9 @@ export async function removeTree(path: string): Promise<void> {
   if (owners.length === 0) return removeOwn(path);
   for (const { place, uid, gid } of owners) {
     const script = `chmod -R u+rwX -- "$1"; ${removal}`;
-    await exitOf(spawnAside('/bin/sh', ['-c', script, 'sh', place], { stdio: 'ignore', cwd: '/', uid, gid }));
+    await exitOf(spawnAside('/bin/sh', ['-c', script, 'sh', place], { ...aside(), uid, gid }));
   }
-  await exitOf(spawnAside('/bin/sh', ['-c', removal, 'sh', path], { stdio: 'ignore', cwd: '/' }));
+  await exitOf(spawnAside('/bin/sh', ['-c', removal, 'sh', path], aside()));
   if (lstatSync(path, { throwIfNoEntry: false }))
     throw new AutogitError('executor-failed', `cannot remove ${path}`, { hint: `look at it: ls -la ${path}` });
 }
@@ -38,7 +41,7 @@ async function removeOwn(path: string): Promise<void> {
   try {
     await rm(path, { recursive: true, force: true, maxRetries: 3 });
   } catch {
-    await exitOf(spawnAside('chmod', ['-R', 'u+rwX', path], { stdio: 'ignore' }));
+    await exitOf(spawnAside('chmod', ['-R', 'u+rwX', path], aside()));
     await rm(path, { recursive: true, force: true, maxRetries: 3 });
   }
 }

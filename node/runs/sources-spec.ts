@@ -19,4 +19,6 @@ export interface SourcesSpec {
   lfs?: boolean;
   /** Left out: none are brought. */
   submodules?: SubmoduleSpec | undefined;
+  /** ms that git may work in a tree which jobs had before; then a new one is made. */
+  treeLimitMs?: number;
 }

@@ -5,6 +5,8 @@ import { objectFormat, treeRefspecs } from './git-mirror.ts';
 import { remoteConfig, tagFlags } from './git-tree.ts';
 import type { SourcesSpec } from './sources-spec.ts';
 
+/** Of a git that stands still, on a disk that hangs or in a tree that was made for it. */
+const mostTreeMs = 20 * 60_000;
 /** `git clean` does not know what it was told. */
 const badFlags = 93;
 
@@ -93,6 +95,9 @@ interface InPlace {
   cleanFlags: readonly string[] | null;
 }
 
+const tookTooLong = (limitMs: number): SourcesFailure =>
+  new SourcesFailure(`git took longer than ${Math.round(limitMs / 1000)} s in it`, false);
+
 /** What `git clean` said. Throws SourcesFailure where the tree cannot be brought there: a new one can. */
 export async function updateInPlace(tree: KeptTree, how: InPlace, signal: AbortSignal): Promise<string[]> {
   const { mirror, address, spec, cleanFlags } = how;
@@ -101,13 +106,16 @@ export async function updateInPlace(tree: KeptTree, how: InPlace, signal: AbortS
   const clean = tree.isLeft ? (cleanFlags ?? []).join(' ') : '';
   const words = [...tagFlags[tags], 'file:///mirror', sha, ...treeRefspecs(spec)];
   const args = [treeConfig(sha, address), objectFormat(sha), checkedOut, String(depth), clean, ...words];
+  const { treeLimitMs = mostTreeMs } = spec;
+  const late = AbortSignal.timeout(treeLimitMs);
+  const either = AbortSignal.any([signal, late]);
   const server = serveMirror(mirror);
   const gone = new Promise<void>((resolve) => {
     server.once('error', () => resolve());
     server.once('close', () => resolve());
   });
   try {
-    const { input, output, ended } = await tree.run(script, args, treeEnvironment(), signal);
+    const { input, output, ended } = await tree.run(script, args, treeEnvironment(), either);
     // Each end may close first: how it went is said by the script's own end.
     const there = server.stdout && pipeline(server.stdout, input).catch(() => undefined);
     const back = server.stdin && pipeline(output, server.stdin).catch(() => undefined);
@@ -118,8 +126,12 @@ export async function updateInPlace(tree: KeptTree, how: InPlace, signal: AbortS
     const lines = said.split(/[\r\n]+/).flatMap((line) => (line.trim() === '' ? [] : [plain(line)]));
     if (code === badFlags)
       throw new BadCleanFlags(`GIT_CLEAN_FLAGS are none that git clean knows: ${lines[0] ?? ''}`, false);
+    if (code !== 0 && late.aborted) throw tookTooLong(treeLimitMs);
     if (code !== 0) throw new SourcesFailure(lines.slice(-3).join('; ') || `exit ${code}`, false);
     return lines;
+  } catch (error) {
+    if (error instanceof SourcesFailure || signal.aborted || !late.aborted) throw error;
+    throw tookTooLong(treeLimitMs);
   } finally {
     server.kill('SIGKILL');
   }

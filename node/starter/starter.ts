@@ -139,7 +139,11 @@ function tell(starter: ChildProcess, message: ToStarter | string): void {
 
 const starter = new Starter();
 
-type AsideOptions = Omit<StartOptions, 'stdio'> & { stdio: 'ignore' | StartOptions['stdio'] };
+/** `env` is always said: what the agent was started with, secrets among it, is no child's. */
+type AsideOptions = Omit<StartOptions, 'stdio' | 'env'> & {
+  stdio: 'ignore' | StartOptions['stdio'];
+  env: NodeJS.ProcessEnv;
+};
 
 /** As `spawnClean`, but the agent's event loop does not stand while the child is made: it has its pid once it emits `spawn`. */
 export function spawnAside(file: string, args: readonly string[], options: AsideOptions): Child {

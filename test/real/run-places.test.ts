@@ -1,14 +1,31 @@
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { PassThrough } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { deviceOf, usedBy } from '../../node/disk-use.ts';
 import { usualTreeLimits } from '../../node/executors/kept-trees.ts';
-import { ProcessBuilds } from '../../node/executors/process-builds.ts';
+import { ownerBelow, ProcessBuilds } from '../../node/executors/process-builds.ts';
 import { ProcessExecutor } from '../../node/executors/process-executor.ts';
 import { ProcessTree } from '../../node/executors/process-tree.ts';
+import { straysBelow } from '../../node/executors/run-processes.ts';
 import { removeTree } from '../../node/executors/tree-removal.ts';
+import type { KeptTree } from '../../node/ports.ts';
+import { SourcesFailure } from '../../node/runs/git-command.ts';
+import { updateInPlace } from '../../node/runs/tree-in-place.ts';
 import { keptTree, never, specOf, step, textOf } from '../contract/executor-steps.ts';
 
 /** The places of runs, as the process executor keeps them; what jobs find in their trees is in run-trees.test.ts. */
@@ -136,12 +153,92 @@ describe('a place that many runs have in turn', () => {
     const { PATH } = process.env;
     const stuck = new ProcessTree(
       { taken: { key: 'k', folder: '', project: 'p', isKept: true }, isLeft: true },
-      { folder: place.handle, tmp: home, projectDir: place.projectDir, user: null, path: `${bin}:${PATH}` },
+      {
+        folder: place.handle,
+        tmp: home,
+        projectDir: place.projectDir,
+        user: null,
+        path: `${bin}:${PATH}`,
+        cgroup: null,
+        limits: [],
+      },
     );
     await stuck.empty();
     expect(readdirSync(place.projectDir)).toEqual([]);
     await place.remove();
   });
+});
+
+it('what a run that is over left in a folder that stays is found, and nothing of a run that goes on', async () => {
+  const executor = newExecutor();
+  const place = await prepared(executor, 'tree-1');
+  const builds = place.buildsDir ?? '';
+  const left = spawn('sleep', ['60'], {
+    ...{ env: { ...process.env, CI_BUILDS_DIR: builds }, stdio: 'ignore', detached: true },
+  });
+  const pids = () =>
+    straysBelow(join(home, 'work'), (path) => ownerBelow(join(home, 'work'), path) === 'tree-1').map(({ pid }) => pid);
+  try {
+    await once(left, 'spawn');
+    expect(pids()).toEqual([]);
+    // Its tree was given back; who says that it is the folder's is nobody's any more.
+    rmSync(join(dirname(builds), 'run'));
+    await expect.poll(pids).toEqual([left.pid]);
+  } finally {
+    left.kill('SIGKILL');
+    await place.remove();
+  }
+});
+
+it('git has a limit of its own in a tree: beyond it a new one is made, as where it fails', async () => {
+  const forever: KeptTree = {
+    isLeft: true,
+    run: async (_script, _args, _environment, signal) => {
+      const ended = new Promise<{ code: number; said: string }>((resolve) =>
+        signal.addEventListener('abort', () => resolve({ code: 137, said: '' })),
+      );
+      return { input: new PassThrough(), output: new PassThrough(), ended };
+    },
+    empty: async () => undefined,
+    forget: async () => undefined,
+  };
+  const spec = { gitlabUrl: '', repoUrl: '', token: '', sha: 'a'.repeat(40), ref: 'main', refspecs: [], depth: 0 };
+  const how = { mirror: home, address: 'http://g/p.git', spec: { ...spec, treeLimitMs: 100 }, cleanFlags: null };
+  const limited = updateInPlace(forever, how, never);
+  await expect(limited).rejects.toThrow(SourcesFailure);
+  await expect(limited).rejects.toThrow('git took longer than 0 s in it');
+});
+
+it('what removes a tree knows nothing of the agent’s environment', async () => {
+  chmodSync(home, 0o755);
+  const [bin, seen, tree] = [join(home, 'bin'), join(home, 'seen'), join(home, 'tree')];
+  mkdirSync(bin);
+  writeFileSync(join(bin, 'chmod'), `#!/bin/sh\nenv >>${seen}\nexec /bin/chmod "$@"\n`, { mode: 0o755 });
+  writeFileSync(seen, '');
+  chmodSync(seen, 0o666);
+  mkdirSync(join(tree, 'shut'), { recursive: true });
+  writeFileSync(join(tree, 'shut', 'file'), '');
+  // Root removes as its owner what a job's user left; others open what is shut.
+  if (process.getuid?.() === 0) for (const path of [join(tree, 'shut'), tree]) chownSync(path, 65534, 65534);
+  chmodSync(join(tree, 'shut'), 0);
+  vi.stubEnv('PATH', `${bin}:${process.env.PATH}`);
+  vi.stubEnv('AGENTS_SECRET', 'known to nobody');
+  await removeTree(tree);
+  vi.unstubAllEnvs();
+  expect(existsSync(tree)).toBe(false);
+  expect(readFileSync(seen, 'utf8')).toContain('PATH=');
+  expect(readFileSync(seen, 'utf8')).not.toContain('known to nobody');
+});
+
+it('a tree that cannot be measured in time is not one without bytes', async () => {
+  expect(await usedBy(home, deviceOf(home) ?? 0)).toBeGreaterThan(0);
+  // Whatever a du has to walk through that long.
+  const bin = join(home, 'bin');
+  mkdirSync(bin);
+  writeFileSync(join(bin, 'du'), '#!/bin/sh\nexec sleep 60\n', { mode: 0o755 });
+  vi.stubEnv('PATH', `${bin}:${process.env.PATH}`);
+  expect(await usedBy(home, deviceOf(home) ?? 0, 200)).toBeNull();
+  vi.unstubAllEnvs();
 });
 
 it('a step that was begun by an agent which was killed at once has no output, and no error', async () => {

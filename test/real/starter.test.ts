@@ -18,8 +18,9 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'autogit-starter-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
+const env = { PATH: process.env.PATH };
 const sh = (script: string, stdio: Parameters<typeof spawnAside>[2]['stdio'] = ['pipe', 'pipe', 'pipe']): Child =>
-  spawnAside('/bin/sh', ['-c', script], { stdio, cwd: folder });
+  spawnAside('/bin/sh', ['-c', script], { stdio, cwd: folder, env });
 const closed = async (child: Child): Promise<[number | null, string | null]> => {
   const [code, signal] = (await once(child, 'close')) as [number | null, NodeJS.Signals | null];
   return [code, signal];
@@ -78,11 +79,11 @@ describe('a program that is started aside', () => {
   });
 
   it('that is not there, or has no folder, is an error', async () => {
-    const [missing] = (await once(spawnAside('no-such-program', [], { stdio: 'ignore' }), 'spawn').catch((error) => [
-      error,
-    ])) as [NodeJS.ErrnoException];
+    const [missing] = (await once(spawnAside('no-such-program', [], { stdio: 'ignore', env }), 'spawn').catch(
+      (error) => [error],
+    )) as [NodeJS.ErrnoException];
     expect(missing.code).toBe('ENOENT');
-    const lost = spawnAside('/bin/true', [], { stdio: ['ignore', 'pipe', 'pipe'], cwd: join(folder, 'none') });
+    const lost = spawnAside('/bin/true', [], { stdio: ['ignore', 'pipe', 'pipe'], env, cwd: join(folder, 'none') });
     const outputs = [buffer(lost.stdout as Readable), buffer(lost.stderr as Readable)];
     await expect(once(lost, 'spawn')).rejects.toMatchObject({ code: 'ENOENT' });
     // Who reads them hears of their end.
@@ -158,7 +159,7 @@ describe('a look for the processes of a run', () => {
   });
 
   it('that fails is an error for who asked, and nothing to the programs that run', async () => {
-    const child = spawnAside('/bin/sleep', ['60'], { stdio: 'ignore', cwd: folder });
+    const child = spawnAside('/bin/sleep', ['60'], { stdio: 'ignore', cwd: folder, env });
     await once(child, 'spawn');
     const end = closed(child);
     // As where no descriptor is free: whatever a look throws.
@@ -199,7 +200,7 @@ describe('the process that starts programs', () => {
   const next = async (lines: AsyncIterator<string>) => ((await lines.next()).value as string).split(' ').map(Number);
 
   it('makes them itself: no fork holds the memory map of the agent, whose threads would wait for it', async () => {
-    const child = spawnAside('/bin/sleep', ['60'], { stdio: 'ignore', cwd: folder });
+    const child = spawnAside('/bin/sleep', ['60'], { stdio: 'ignore', cwd: folder, env });
     await once(child, 'spawn');
     const end = closed(child);
     const [, rest = ''] = readFileSync(`/proc/${child.pid}/stat`, 'latin1').split(') ');

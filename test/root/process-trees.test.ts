@@ -1,8 +1,11 @@
 import { existsSync, lstatSync, mkdirSync, readdirSync, rmSync, statSync, symlinkSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
+import type { Readable } from 'node:stream';
+import { text } from 'node:stream/consumers';
 import { afterEach, expect, it } from 'vitest';
 import { ProcessExecutor, userWorkDir } from '../../node/executors/process-executor.ts';
 import { removeTree } from '../../node/executors/tree-removal.ts';
+import type { KeptTree } from '../../node/ports.ts';
 import { keptTree, never, specOf } from '../contract/executor-steps.ts';
 import { RunLab } from '../real/run-lab.ts';
 
@@ -41,6 +44,26 @@ c: { script: ['pwd; ls'] }
   // Between two runs nobody else can reach it.
   const place = dirname(dirname(dirname(path)));
   await expect.poll(() => statSync(place).mode & 0o777).toBe(0o700);
+});
+
+it('git works in it within the limits of its job', async () => {
+  lab = await RunLab.start({ '.gitlab-ci.yml': 'a: { script: ["true"] }\n' });
+  const executor = new ProcessExecutor({ home: lab.home, user: 'auto' });
+  const place = await executor.prepare(specOf('tree-1', null, { tree: keptTree(), memoryBytes: 256 << 20 }), never);
+  const freezer = await place.freezer?.();
+  const group = freezer?.kind === 'cgroup' ? freezer.path : 'none';
+  const { input, output, ended } = await (place.tree as KeptTree).run(
+    'cat /proc/self/cgroup; ls -l /proc/self/fd',
+    [],
+    {},
+    never,
+  );
+  input.end();
+  const said = await text(output as Readable);
+  expect(await ended).toMatchObject({ code: 0 });
+  expect(said).toContain(`/${basename(group)}\n`);
+  expect(said).not.toContain('cgroup.procs');
+  await place.remove();
 });
 
 it('who still works in it while no run has it leads root nowhere by a link', async () => {

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { JobPayload } from '../../gitlab-bridge/payload.ts';
 import { KeptTrees, treeBytes, treesThatGo, usualTreeLimits } from '../../node/executors/kept-trees.ts';
+import { TreeKeeper } from '../../node/executors/tree-keeper.ts';
 import { treeKey, treeUse } from '../../node/runs/tree-plan.ts';
 
 const GiB = 2 ** 30;
@@ -40,6 +41,44 @@ describe('kept trees', () => {
     expect(going(huge, limits, disk(1000 * GiB, 500 * GiB), 1000)).toEqual(['huge']);
     // One that nobody measured yet counts for nothing.
     expect(going([tree('x', 1, null)], limits, null, 2)).toEqual([]);
+  });
+
+  it('have one limit on a machine, whichever executor keeps them; each removes its own', () => {
+    const [docker, process] = [[tree('d-old', 100, 4 * GiB), tree('d-new', 900, 4 * GiB)], [tree('p', 500, 4 * GiB)]];
+    expect(treesThatGo(docker, limits, null, 1000, process).map(({ key }) => key)).toEqual(['d-old']);
+    expect(treesThatGo(process, limits, null, 1000, docker)).toEqual([]);
+    // What is old elsewhere goes there, and by its own age.
+    const old = [tree('p-old', 1, 4 * GiB)];
+    expect(treesThatGo(docker, { ...limits, limitBytes: 8 * GiB }, null, 1000, old)).toEqual([]);
+    expect(treesThatGo([], limits, null, 5000, old)).toEqual([]);
+    const kept = new KeptTrees(folder, 'docker');
+    const { key, ...one } = tree('k', 5, 7);
+    kept.set(key, one);
+    expect(new KeptTrees(folder, 'process').others()).toEqual([tree('k', 5, 7)]);
+    expect(kept.others()).toEqual([]);
+    kept.delete(key);
+  });
+
+  it('count as what they were before, or as a bounded guess, where they cannot be measured', async () => {
+    const kept = new KeptTrees(folder, 'process');
+    const said: string[] = [];
+    const keeper = new TreeKeeper({
+      ...{ trees: kept, limits, wallMs: () => 0, isTaken: () => false, remove: async () => undefined },
+      log: { info: (line) => said.push(line) },
+    });
+    const { key, ...one } = tree('k', 5, null);
+    kept.set(key, one);
+    await keeper.measure(key, async () => null);
+    expect(kept.get(key)?.bytes).toBe(4 * GiB);
+    expect(said).toEqual(['a kept tree (http://gitlab 1) takes too long to measure: it counts as 4 GiB']);
+    // A job had it again, and is measured anew; until then it counts as before.
+    kept.set(key, { ...one, usedAt: 6 });
+    await keeper.measure(key, async () => 6 * GiB);
+    kept.set(key, { ...one, usedAt: 7 });
+    expect(going(kept.all(), { ...limits, limitBytes: 5 * GiB }, null, 8)).toEqual(['k']);
+    await keeper.measure(key, async () => null);
+    expect(kept.get(key)?.bytes).toBe(6 * GiB);
+    kept.delete(key);
   });
 
   it('have a tenth of their disk, at most 50 GiB, unless the owner says it', () => {

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import type { FailureCause } from '../../../gitlab-bridge/failure-reason.ts';
 import { fetchFlags, ignoredOf, isOff, isOn, oddValues } from '../../../gitlab-bridge/job-contract.ts';
-import type { JobDependency } from '../../../gitlab-bridge/payload.ts';
+import { type JobDependency, timeoutMsOf } from '../../../gitlab-bridge/payload.ts';
 import { payloadVariables } from '../../../gitlab-bridge/variables.ts';
 import { AutogitError } from '../../../protocol/errors.ts';
 import { jobPaths } from '../../executors/job-shell.ts';
@@ -137,6 +137,8 @@ async function makePlace(
   }
 }
 
+const leastTreeMs = 60_000;
+
 async function getSources(run: RunContext, workspace: Workspace): Promise<void> {
   const { payload, trace, sources, options } = run;
   const use = treeUse(payload);
@@ -158,6 +160,8 @@ async function getSources(run: RunContext, workspace: Workspace): Promise<void> 
     isCheckedOut: !isOff(payload, 'GIT_CHECKOUT'),
     lfs: !isOn(payload, 'GIT_LFS_SKIP_SMUDGE'),
     submodules: submoduleSpec(payload),
+    // A new tree has the rest of the job's time.
+    treeLimitMs: Math.max(leastTreeMs, timeoutMsOf(payload) / 3),
   };
   if (spec.submodules && spec.isCheckedOut) {
     const { isRecursive, depth: modulesDepth } = spec.submodules;
