@@ -134,7 +134,7 @@ export class Agent {
     if (store !== own) this.#closers.push(() => store.close());
     const because = `agent ${version} of ${identity.id} starts`;
     this.#log.event({ event: 'agent-started', because, fields: { version, node: identity.id } });
-    const pause = new PauseSwitch(store, () => this.#clock.wallMs());
+    const pause = new PauseSwitch(store, () => this.#clock.wallMs(), this.#options.ownerHours);
     await pause.load();
     const deferred = new DeferredNetwork();
     const wasMember = ledger !== null && leaving === null;

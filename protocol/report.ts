@@ -100,6 +100,8 @@ export const Measured = z.looseObject({
   /** Memory that is never given to jobs. */
   reserveMemoryBytes: Bytes,
   owner: z.enum(['away', 'present', 'playing']),
+  /** What plays, where `owner` says so, as a part of a sentence: a program's name, `GameMode: NAME`, `a full-screen window`. Absent of earlier versions. */
+  plays: Sentence.optional(),
   /** What the owner switched off: nothing, new GPU work, or all new work; with the sentence that says so. */
   paused: z.enum(['no', 'gpu', 'all']),
   pausedBecause: Sentence.nullable(),

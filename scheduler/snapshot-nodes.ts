@@ -1,7 +1,7 @@
 import type { NodeId } from '../protocol/ids.ts';
 import type { Ledger } from '../protocol/ledger.ts';
 import type { NodeRow } from '../protocol/status.ts';
-import type { MachineView } from './jobs/machine-fit.ts';
+import { type MachineView, playsSentence } from './jobs/machine-fit.ts';
 import { awayReason, busyRuns, machinesOf } from './jobs/machines.ts';
 import { cores, plural } from './phrases.ts';
 import { meshViewOf, shortAddress, type ViewInput } from './snapshot-view.ts';
@@ -65,7 +65,7 @@ function stateOf(view: ViewInput, ledger: Ledger, machine: MachineView): Pick<No
     return {
       state: isLeader ? 'leader' : 'paused',
       paused: 'gpu',
-      because: measured.pausedBecause ?? 'owner is playing: no GPU work',
+      because: playsSentence(measured),
     };
   if (isLeader) return { state: 'leader', because: null };
   if (away !== null)

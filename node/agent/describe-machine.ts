@@ -84,7 +84,7 @@ interface MeasuredMember {
 
 /** The machine as the agent measures it. */
 export const machineOf = (
-  { labels, maxRuns, reserveMemoryBytes, playGpus, home, sharesCaches }: JoinOptions,
+  { labels, maxRuns, reserveMemoryBytes, playGpus, home, sharesCaches, seesFullScreen }: JoinOptions,
   executors: readonly Executor[],
   health: ExecutorHealth,
   { member, ...rest }: Pick<MachineOptions, 'clock' | 'pause'> & { member(): MeasuredMember | null },
@@ -96,6 +96,7 @@ export const machineOf = (
     reserveMemoryBytes,
     playGpus,
     sharesCaches,
+    seesFullScreen,
     executors: executors.map((executor) => executor.kind),
     workingExecutors: () => health.working(),
     workProblems: () => health.problems(),

@@ -8,6 +8,8 @@ export interface PauseState {
   because: string | null;
   /** By `pause --now`: of which runs, and how where that was said with it. */
   now: { what: 'gpu' | 'all'; way: Way | null } | null;
+  /** The owner's hours, while they last: as a part of a sentence. */
+  hours?: { what: 'gpu' | 'all'; because: string } | undefined;
 }
 
 /** Something of this machine that its owner wants now. Pure: signals in, runs that are in the way out. */
@@ -27,7 +29,10 @@ export function ownerWishes(pause: PauseState, measured: Measured | null): Owner
     const { what, way } = pause.now;
     wishes.push({ gpus: what === 'all' ? null : all, because: ownerWants(what), now: { way } });
   }
-  if (measured?.owner === 'playing') wishes.push({ gpus: all, because: 'its owner plays', now: null });
+  const { hours } = pause;
+  if (hours) wishes.push({ gpus: hours.what === 'all' ? null : all, because: hours.because, now: null });
+  const plays = measured?.plays === undefined ? 'its owner plays' : `its owner plays (${measured.plays})`;
+  if (measured?.owner === 'playing') wishes.push({ gpus: all, because: plays, now: null });
   for (const { uuid, foreign, usedBy, problem } of measured?.gpus ?? [])
     if (foreign && problem === undefined)
       wishes.push({ gpus: [uuid], because: `${usedBy ?? 'a program'} of its owner uses its GPU`, now: null });

@@ -1,5 +1,6 @@
 import type { Store } from '../ports.ts';
 import type { Way } from '../settings/give-way.ts';
+import { type OwnerHours, ownersNow } from '../settings/owner-hours.ts';
 import type { PauseState } from './owner-wishes.ts';
 
 interface Switch {
@@ -11,6 +12,8 @@ interface Switch {
 }
 
 const key = 'pause';
+/** Apart from the switches: an agent of before would take it for one of them. */
+const skippedKey = 'hours-skipped';
 /** The time of day, and the day where the time alone could be another day's. */
 function clockOf(wallMs: number, nowMs: number): string {
   const at = new Date(wallMs);
@@ -27,10 +30,14 @@ export class PauseSwitch {
   readonly #store: Pick<Store, 'get' | 'put'>;
   readonly #now: () => number;
   #on: Switch[] = [];
+  readonly #hours: readonly OwnerHours[];
+  /** Wall ms until which the owner's hours do not count: he said `resume`. */
+  #skippedUntil = 0;
 
-  constructor(store: Pick<Store, 'get' | 'put'>, now: () => number) {
+  constructor(store: Pick<Store, 'get' | 'put'>, now: () => number, hours: readonly OwnerHours[] = []) {
     this.#store = store;
     this.#now = now;
+    this.#hours = hours;
   }
 
   async load(): Promise<void> {
@@ -39,6 +46,7 @@ export class PauseSwitch {
     } catch {
       this.#on = [];
     }
+    this.#skippedUntil = Number((await this.#store.get(skippedKey)) ?? 0) || 0;
   }
 
   /** A pause that is made longer goes on as it was: what makes way already does so until its end. */
@@ -53,6 +61,11 @@ export class PauseSwitch {
   /** Resuming all resumes the GPU too; resuming the GPU leaves a full pause alone. */
   async resume(what: 'gpu' | 'all'): Promise<string> {
     await this.#set(what === 'all' ? [] : this.#on.filter((one) => one.what !== 'gpu'));
+    const hours = this.#ownersHours();
+    if (hours !== null && (what === 'all' || hours.what === 'gpu')) {
+      this.#skippedUntil = this.#now() + hours.leftMs;
+      await this.#store.put(skippedKey, String(this.#skippedUntil));
+    }
     return this.state().because ?? 'takes new work again';
   }
 
@@ -60,7 +73,25 @@ export class PauseSwitch {
     return this.#on.filter((one) => one.until === null || one.until > this.#now());
   }
 
+  #ownersHours(): ReturnType<typeof ownersNow> {
+    return this.#now() < this.#skippedUntil ? null : ownersNow(this.#hours, new Date(this.#now()));
+  }
+
   state(): PauseState {
+    const byHand = this.#byHand();
+    const hours = this.#ownersHours();
+    if (hours === null) return byHand;
+    const because = `its owner's hours until ${clockOf(this.#now() + hours.leftMs, this.#now())}`;
+    const both = { ...byHand, hours: { what: hours.what, because } };
+    if (byHand.paused === 'all' || byHand.paused === hours.what) return both;
+    return {
+      ...both,
+      paused: hours.what,
+      because: `${because}: ${hours.what === 'all' ? 'no new work' : 'no new GPU work'}`,
+    };
+  }
+
+  #byHand(): PauseState {
     const on = this.#active();
     const strongest = on.find((one) => one.what === 'all') ?? on[0];
     if (!strongest) return { paused: 'no', because: null, now: null };

@@ -12,7 +12,7 @@ import { hasStore, openStore } from '../store/level-store.ts';
 
 const nextOf = (home: string): string => `${places(home).store}.next`;
 /** They are the machine's own, whatever mesh it is in. */
-const keptFacts = ['pause', 'port', 'evidence-port'];
+const keptFacts = ['pause', 'hours-skipped', 'port', 'evidence-port'];
 const leftOf = (home: string): string => `${places(home).store}.left`;
 
 /**

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { readdir, readFile, statfs } from 'node:fs/promises';
+import { statfs } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { limits } from '../../protocol/limits.ts';
@@ -16,7 +16,8 @@ import { playedGpus } from './gpu-played.ts';
 import { areAsleep, type SysfsPaths, sysfsGpus, sysfsPaths } from './gpu-sysfs.ts';
 import { memory } from './memory.ts';
 import { NvidiaSmi } from './nvidia-smi.ts';
-import { isLocalScreen, parentOf } from './processes.ts';
+import { type OwnerPlaces, OwnerSignals } from './owner-signals.ts';
+import { parentOf } from './processes.ts';
 
 export interface MachineOptions {
   /** The disk of this folder is the one that jobs fill. */
@@ -42,10 +43,13 @@ export interface MachineOptions {
   /** Pids of what runs here with a GPU; none of them, nor a child of theirs, is a program of the owner. */
   gpuProcesses?: () => Promise<ReadonlySet<number>>;
   clock?: Clock;
-  /** For tests: other roots of /sys and of the sessions, and another nvidia-smi. */
+  /** A full-screen window counts as play. */
+  seesFullScreen?: boolean;
+  /** For tests: other roots of /sys and of what the desktop tells, and another nvidia-smi. */
   sysfs?: SysfsPaths;
   nvidiaSmi?: string;
   sessions?: string;
+  desktop?: Partial<OwnerPlaces>;
 }
 
 /** GPUs are asked so often, in ms: nvidia-smi costs some 50 ms of CPU. */
@@ -96,11 +100,8 @@ export function createMachine(options: MachineOptions): Machine {
         maxRuns: options.maxRuns,
         ...(options.sharesCaches && options.executors.length > 0 ? { caches: true as const } : {}),
         reserveMemoryBytes: options.reserveMemoryBytes,
-        owner: [...graphics.used.values()].some(({ plays }) => plays)
-          ? 'playing'
-          : graphics.isPresent
-            ? 'present'
-            : 'away',
+        owner: graphics.plays !== null ? 'playing' : graphics.isPresent ? 'present' : 'away',
+        ...(graphics.plays === null ? {} : { plays: sentence(graphics.plays) }),
         paused,
         pausedBecause: because,
         healthy: unhealthyBecause === null,
@@ -147,6 +148,8 @@ interface Graphics {
   /** Sentences, at most 8. */
   problems: string[];
   isPresent: boolean;
+  /** What its owner plays, now or within the last minute, as a part of a sentence; null: nothing that is seen. */
+  plays: string | null;
 }
 
 /** With what keeps jobs from the cards: they stay in the capacity, so that jobs wait for them and are told why. */
@@ -182,11 +185,15 @@ class Gpus {
   #last: Graphics | null = null;
   #lookedAt = Number.NEGATIVE_INFINITY;
   #looking: Promise<Graphics> | null = null;
+  readonly #signals: OwnerSignals;
+  #plays: { what: string; until: number } | null = null;
   readonly #usedUntil = new Map<string, { use: OwnersUse; until: number }>();
 
   constructor(options: MachineOptions, clock: Clock) {
     this.#options = options;
     this.#clock = clock;
+    const { sessions, desktop } = options;
+    this.#signals = new OwnerSignals(options.seesFullScreen ?? true, { ...(sessions && { sessions }), ...desktop });
   }
 
   async look(): Promise<Graphics> {
@@ -206,16 +213,22 @@ class Gpus {
     const { gpuProcesses = none } = this.#options;
     // Asked before and after: a run may begin or end while the driver is asked, and would count as the owner's for a minute.
     const before = await gpuProcesses();
-    const [nvidia, others, isPresent] = await Promise.all([
-      this.#smi.sample(),
-      sysfsGpus(sysfs),
-      hasLocalScreen(this.#options.sessions ?? '/run/systemd/sessions'),
-    ]);
+    const [nvidia, others, seen] = await Promise.all([this.#smi.sample(), sysfsGpus(sysfs), this.#signals.look()]);
     const pids = new Set([...before, ...(await gpuProcesses())]);
     const samples = [...nvidia.samples, ...others, ...playedGpus(this.#options.playGpus)].slice(0, limits.gpus);
     const problems = nvidia.problems.slice(0, 8).map(sentence);
-    this.#last = { samples, used: this.#used(samples, pids), problems, isPresent };
+    const used = this.#used(samples, pids);
+    this.#last = { samples, used, problems, isPresent: seen.isPresent, plays: this.#whatPlays(used, seen.plays) };
     return this.#last;
+  }
+
+  /** A game in its menu, or minimized for a moment, goes on counting. */
+  #whatPlays(used: ReadonlyMap<string, OwnersUse>, told: string | null): string | null {
+    const now = this.#clock.bootMs();
+    const onGpu = [...used.values()].find(({ plays }) => plays)?.name ?? null;
+    if (told !== null) this.#plays = { what: told, until: now + playLastsMs };
+    if (this.#plays !== null && this.#plays.until <= now) this.#plays = null;
+    return onGpu ?? this.#plays?.what ?? null;
   }
 
   #used(samples: readonly GpuSample[], pids: ReadonlySet<number>): ReadonlyMap<string, OwnersUse> {
@@ -227,12 +240,4 @@ class Gpus {
     }
     return new Map([...this.#usedUntil].flatMap(([uuid, { use, until }]) => (until > now ? [[uuid, use]] : [])));
   }
-}
-
-async function hasLocalScreen(folder: string): Promise<boolean> {
-  const names = await readdir(folder).catch(() => [] as string[]);
-  const sessions = await Promise.all(
-    names.filter((name) => !name.endsWith('.ref')).map((name) => readFile(join(folder, name), 'utf8').catch(() => '')),
-  );
-  return sessions.some(isLocalScreen);
 }

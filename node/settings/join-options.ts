@@ -9,6 +9,7 @@ import { readAddress } from '../network/addresses.ts';
 import type { Environment } from '../store/home.ts';
 import { readGiveWay, ways } from './give-way.ts';
 import { nameFromHost } from './node-name.ts';
+import { readOwnerHours } from './owner-hours.ts';
 import { isPort, parseSize } from './quantities.ts';
 import { configOf, homeOf, type JoinOptions, type PlayedGpu, type Settings } from './settings.ts';
 import { spellingOf } from './settings-table.ts';
@@ -51,13 +52,17 @@ const isReadable =
   };
 const hasPort = (text: string): boolean => isPort(/:(\d+)\/?$/.exec(text)?.[1] ?? '0');
 
-const isGiveWay = (list: readonly string[]): boolean => {
-  try {
-    return readGiveWay(list) !== null;
-  } catch {
-    return false;
-  }
-};
+/** Does what reads it take it? */
+const isRead =
+  (read: (list: readonly string[]) => unknown) =>
+  (list: readonly string[]): boolean => {
+    try {
+      read(list);
+      return true;
+    } catch {
+      return false;
+    }
+  };
 
 const meshNameSentence = `a mesh's name has 1 to ${limits.nameChars} printable characters, on one line`;
 const checks: Record<string, { schema: z.ZodType; sentence: string }> = {
@@ -101,8 +106,13 @@ const checks: Record<string, { schema: z.ZodType; sentence: string }> = {
     sentence: 'it is no user name, nor auto, nor auto:FIRST-LAST',
   },
   giveWay: {
-    schema: z.array(z.string()).refine((list) => isGiveWay(list)),
+    schema: z.array(z.string()).refine(isRead(readGiveWay)),
     sentence: `each is one of ${ways.join(', ')}, or TAG=WAY, such as train=suspend; one for all jobs, and one a tag`,
+  },
+  ownerHours: {
+    schema: z.array(z.string()).refine(isRead(readOwnerHours)),
+    sentence:
+      'each is [DAYS] FROM-TO [gpu], such as weekdays 18:00-23:00, sat+sun 10:00-24:00 or daily 20:00-23:00 gpu',
   },
   ...webhookChecks,
   maxRuns: { schema: z.int().min(1).max(limits.runsInFlight), sentence: 'at least 1' },
@@ -159,6 +169,8 @@ export function joinOptions(settings: Settings, env: Environment = process.env):
     imageAgeMs: settings.number('imageAge') ?? 30 * 86_400_000,
     keepTreesBytes: settings.number('keepTrees'),
     giveWay: readGiveWay(settings.list('giveWay')),
+    ownerHours: readOwnerHours(settings.list('ownerHours')),
+    seesFullScreen: settings.text('fullScreen') !== 'never',
     labels: settings.list('labels'),
     listen: settings.list('listen'),
     dashboard: settings.text('dashboard'),

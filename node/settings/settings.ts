@@ -1,6 +1,7 @@
 import { AutogitError } from '../../protocol/errors.ts';
 import { configFile, type Environment, systemHome, userHome } from '../store/home.ts';
 import type { GiveWay } from './give-way.ts';
+import type { OwnerHours } from './owner-hours.ts';
 import type { Note, Place } from './settings-note.ts';
 import { type Flag, flags, flagsOf, spellingOf, variableOf } from './settings-table.ts';
 import { parseOne, parseText, type Value } from './settings-value.ts';
@@ -48,6 +49,9 @@ export interface JoinOptions {
   keepTreesBytes: number | null;
   /** What becomes of running jobs that are in this machine's owner's way. */
   giveWay: GiveWay;
+  ownerHours: OwnerHours[];
+  /** False: a full-screen window is no play. */
+  seesFullScreen: boolean;
   labels: string[];
   /** Multiaddrs; empty: the default port on all interfaces. */
   listen: string[];

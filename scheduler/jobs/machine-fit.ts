@@ -122,12 +122,16 @@ function waitReason(demand: Demand, machine: MachineView): string | null {
   if (measured.executors.length === 0) return 'has no executor: Docker does not answer and process is not switched on';
   if (gpusNeeded(demand, measured) > 0) {
     if (measured.paused === 'gpu') return measured.pausedBecause ?? 'its owner wants its GPU: no GPU work';
-    if (measured.owner === 'playing') return measured.pausedBecause ?? 'owner is playing: no GPU work';
+    if (measured.owner === 'playing') return playsSentence(measured);
   }
   if (measured.maxRuns !== null && machine.runs >= measured.maxRuns)
     return `already has ${plural(machine.runs, 'run')}, its limit`;
   return roomReason(demand, measured, room);
 }
+
+/** Why an owner who plays keeps GPU work away. */
+export const playsSentence = ({ pausedBecause, plays }: Measured): string =>
+  pausedBecause ?? `owner is playing${plays === undefined ? '' : ` (${plays})`}: no GPU work`;
 
 function roomReason(demand: Demand, measured: Measured, room: Room): string | null {
   if (room.cpuMillis < demand.cpuMillis)

@@ -129,7 +129,7 @@ function keyOf(report: Report, measured: Measured): string {
     report.standby?.problem,
     report.standby?.drill,
     report.standby?.fenced,
-    [measured.owner, measured.paused, measured.pausedBecause, measured.healthy, measured.maxRuns],
+    [measured.owner, measured.plays, measured.paused, measured.pausedBecause, measured.healthy, measured.maxRuns],
     [
       measured.labels,
       measured.executors,
