@@ -153,7 +153,7 @@ describe('the client', () => {
     await client.gitlabDisconnect(disconnect);
     const drain = { kind: 'drain', node: 'kang', drained: true };
     const pauses = [
-      { pause: 'gpu', now: false },
+      { pause: 'gpu', now: null },
       { pause: 'all', now: true },
     ];
     const asked = [{ jobs: true }, wish, drain, ...pauses, connect, { recover: ['kang'] }, disconnect];
