@@ -6,6 +6,7 @@ import type { PeerMessage } from '../protocol/messages.ts';
 import type { Gpu, Measured, Report } from '../protocol/report.ts';
 import type { Durable, Write } from '../scheduler/effects.ts';
 import type { ProbeResult } from '../scheduler/inputs.ts';
+import type { Isolation } from '../scheduler/jobs/runtimes.ts';
 
 /** The ports of the shell: what agent.ts needs of the world. Each has one contract suite in test/contract. */
 
@@ -112,6 +113,10 @@ export interface ExecutorSpec {
   cpuMillis: number | null;
   memoryBytes: number | null;
   gpus: Gpu[];
+  /** What it is to be isolated by beyond a container; absent or empty: nothing. An executor that cannot refuses it. */
+  isolation?: readonly Isolation[];
+  /** The engine's runtime that does so, as its executor has found it. */
+  runtime?: string | null;
 }
 
 /** A tree that jobs of one project may have in turn. */
@@ -169,6 +174,8 @@ export interface Executor {
   ready?(): Promise<void>;
   /** Why it cannot give NVIDIA's GPUs to jobs now, in a sentence; null when it can. Cheap: asked every 10 s. */
   gpuProblem?(): Promise<string | null>;
+  /** Runtimes by which it can isolate jobs beyond its usual way. Cheap: asked every 10 s. */
+  runtimes?(): Promise<string[]>;
   /** What a run's place has of a disk of this machine (stat's dev); 0 when it lies elsewhere or does not say within seconds. */
   usedBytes?(handle: string, device: number): Promise<number>;
   /** Gives back what runs left for later ones; called at a slow interval. */

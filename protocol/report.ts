@@ -94,6 +94,8 @@ export const Measured = z.looseObject({
     .optional(),
   labels: z.array(Tag).max(limits.labels),
   executors: z.array(z.string().max(32)).max(8),
+  /** Runtimes of its engine by which jobs can be isolated more than by a container; absent: none, or of an earlier version. */
+  runtimes: z.array(z.string().max(64)).max(16).optional(),
   maxRuns: z.int().positive().nullable(),
   /** It gives caches of its jobs to other machines; absent where it does not, and of earlier versions. */
   caches: z.literal(true).optional(),

@@ -101,6 +101,7 @@ export const machineOf = (
     workingExecutors: () => health.working(),
     workProblems: () => health.problems(),
     gpuProblem: () => health.gpuProblem,
+    runtimes: () => health.runtimes,
     storeProblem: () => member()?.storeProblem ?? null,
     gpuProcesses: async () => (await member()?.runs.gpuProcesses()) ?? new Set(),
     ...rest,

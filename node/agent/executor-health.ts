@@ -40,6 +40,8 @@ export class ExecutorHealth {
   readonly #problems = new Map<string, WorkProblem>();
   /** Why the executor that runs the jobs cannot give them NVIDIA's GPUs. */
   gpuProblem: string | null = null;
+  /** By which the executor that runs the jobs can isolate them. */
+  runtimes: string[] = [];
   #timer: NodeJS.Timeout | null = null;
 
   constructor(executors: readonly Executor[], log: Pick<Log, 'info' | 'warn'>, needs: readonly Need[] = []) {
@@ -91,8 +93,9 @@ export class ExecutorHealth {
         });
   }
 
-  async #askGpus(executor: Executor): Promise<void> {
+  async #askMore(executor: Executor): Promise<void> {
     try {
+      this.runtimes = (await executor.runtimes?.()) ?? [];
       this.gpuProblem = (await executor.gpuProblem?.()) ?? null;
     } catch {
       // The last known answer is kept: an engine that is too busy to describe itself still runs jobs.
@@ -108,7 +111,7 @@ export class ExecutorHealth {
         this.#lookAt(awayCode(executor.kind), executor.kind, async () => {
           await executor.ready?.();
           // Jobs run by the first; asked each time, since a person who is told what is missing installs it.
-          if (executor === this.#executors[0]) await this.#askGpus(executor);
+          if (executor === this.#executors[0]) await this.#askMore(executor);
         }),
       ),
       ...needs.map((need) => this.#lookAt(need.about, need.about, async () => need.ready?.())),

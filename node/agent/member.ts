@@ -345,8 +345,8 @@ export class Member {
       leaderContactAt: () => runContactAt(this.loop.state),
       gpusByUuid: (uuids) => (this.#measured?.capacity.gpus ?? []).filter((gpu) => uuids.includes(gpu.uuid)),
       limitsFor: (tags) => {
-        const { cpuMillis, memoryBytes } = demandOf(tags, this.#defaultArch());
-        return { cpuMillis, memoryBytes: jobMemory(tags, memoryBytes, this.#measured) };
+        const { cpuMillis, memoryBytes, isolation } = demandOf(tags, this.#defaultArch());
+        return { cpuMillis, isolation, memoryBytes: jobMemory(tags, memoryBytes, this.#measured) };
       },
       artifactLimitBytes: this.#options.artifactLimitBytes,
       cacheLimitBytes: this.#options.cacheLimitBytes,

@@ -1,7 +1,8 @@
 import type Docker from 'dockerode';
-import type { ContainerCreateOptions, DeviceRequest, HostConfig } from 'dockerode';
+import type { ContainerCreateOptions, HostConfig } from 'dockerode';
 import type { ExecutorSpec } from '../ports.ts';
 import { filterWait } from './filter-wait.ts';
+import { deviceNodes, type GpuFacts, gpuOptions } from './gpu-options.ts';
 import { quote } from './job-shell.ts';
 import { jobShares } from './run-limits.ts';
 import { runSlug } from './run-slug.ts';
@@ -106,26 +107,6 @@ i=0
 while [ $n -gt 0 ] && [ $i -lt 50 ]; do signal KILL; [ $n -gt 0 ] && pause; i=$((i + 1)); done
 echo "left $n"`;
 
-/** GPUs by UUID; without any, none is seen, also where the NVIDIA runtime is the engine's default. */
-function gpuOptions(spec: ExecutorSpec): {
-  requests: DeviceRequest[];
-  devices: { PathOnHost: string; PathInContainer: string; CgroupPermissions: string }[];
-  env: string[];
-} {
-  const nvidia = spec.gpus.filter((gpu) => gpu.vendor === 'nvidia').map((gpu) => gpu.uuid);
-  const nodes = new Set<string>();
-  if (spec.gpus.some((gpu) => gpu.vendor === 'amd')) nodes.add('/dev/kfd').add('/dev/dri');
-  if (spec.gpus.some((gpu) => gpu.vendor === 'intel')) nodes.add('/dev/dri');
-  return {
-    requests:
-      nvidia.length > 0
-        ? [{ Driver: 'nvidia', Count: 0, DeviceIDs: nvidia, Capabilities: [['gpu']], Options: {} }]
-        : [],
-    devices: [...nodes].map((path) => ({ PathOnHost: path, PathInContainer: path, CgroupPermissions: 'rw' })),
-    env: nvidia.length > 0 ? [] : ['NVIDIA_VISIBLE_DEVICES=void'],
-  };
-}
-
 interface ContainerPlan {
   spec: ExecutorSpec;
   image: string;
@@ -139,6 +120,8 @@ interface ContainerPlan {
   aliases?: string[];
   /** host:address, e.g. the mesh's GitLab. */
   extraHosts: string[];
+  /** What is known of GPUs here; without it NVIDIA's are asked for by its own hook. */
+  gpuFacts?: GpuFacts;
   /** The project's tree, where it stays for later jobs. */
   tree?: { mount: Docker.MountSettings; labels: Record<string, string> };
   /** CI_BUILDS_DIR, where services have it, too. */
@@ -150,7 +133,8 @@ export const volumeAt = (volume: string, path: string): Docker.MountSettings =>
   ({ Type: 'volume', Source: volume, Target: path, ReadOnly: false }) as Docker.MountSettings;
 
 /** What every container of a job may do and use: each for itself, as with gitlab-runner. */
-export const jobLimits = (spec: Pick<ExecutorSpec, 'cpuMillis' | 'memoryBytes'>): HostConfig => ({
+export const jobLimits = (spec: Pick<ExecutorSpec, 'cpuMillis' | 'memoryBytes' | 'runtime'>): HostConfig => ({
+  ...(spec.runtime && { Runtime: spec.runtime }),
   CapDrop: ['NET_RAW', 'MKNOD', 'AUDIT_WRITE'],
   Privileged: false,
   RestartPolicy: { Name: 'no' },
@@ -172,7 +156,7 @@ export const sharedLimits = (count: number): HostConfig => ({
 export function containerOptions(plan: ContainerPlan): ContainerCreateOptions {
   const { spec } = plan;
   const mounts = [plan.builds, plan.tree?.mount].filter((mount) => mount !== undefined);
-  const gpus = gpuOptions(spec);
+  const gpus = gpuOptions(spec.gpus, plan.gpuFacts ?? { cdi: new Set(), nodesOf: deviceNodes });
   return {
     name: containerName(spec.run),
     Image: plan.image,
@@ -201,10 +185,7 @@ export function containerOptions(plan: ContainerPlan): ContainerCreateOptions {
       NetworkMode: plan.network,
       ExtraHosts: plan.extraHosts,
       ...(mounts.length > 0 && { Mounts: mounts }),
-      // Data loaders of training jobs share tensors by /dev/shm; 64 MiB, the engine's default, breaks them.
-      ...(spec.gpus.length > 0 && { ShmSize: 1 << 30 }),
-      ...(gpus.requests.length > 0 && { DeviceRequests: gpus.requests }),
-      ...(gpus.devices.length > 0 && { Devices: gpus.devices }),
+      ...gpus.host,
       // The keeper's tee has it; see there.
       LogConfig: { Type: 'none', Config: {} },
     },

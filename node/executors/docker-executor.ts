@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import type Docker from 'dockerode';
 import { containerHosts } from '../../gitlab-bridge/own-place.ts';
 import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
@@ -20,7 +21,10 @@ import { LeftRuns } from './docker-sweep.ts';
 import { type DockerTree, DockerTrees } from './docker-trees.ts';
 import { lookUpUser } from './docker-user.ts';
 import { DockerWorkspace } from './docker-workspace.ts';
+import { runtimesOf, wantedRuntime } from './docker-runtimes.ts';
 import { dockerFeatures } from './features.ts';
+import { GpuCanary } from './gpu-canary.ts';
+import { cdiDevices, deviceNodes } from './gpu-options.ts';
 import { ImageStore, isNoSpace } from './image-store.ts';
 import { type JobPaths, jobEnvironment, jobPaths } from './job-shell.ts';
 import { type TreeLimits, usualTreeLimits } from './kept-trees.ts';
@@ -50,6 +54,10 @@ export interface DockerExecutorOptions {
   trees?: TreeLimits;
   log?: Pick<Log, 'info' | 'warn'>;
   clock?: Clock;
+  /** For tests: other roots of /sys and /dev. */
+  places?: { sys: string; dev: string };
+  /** For tests: another driver, and how its cards are asked for. */
+  canary?: Pick<ConstructorParameters<typeof GpuCanary>[0], 'version' | 'requests' | 'devices'>;
   /** For tests: what this machine has of NVIDIA's files. */
   exists?: (path: string) => boolean;
 }
@@ -83,6 +91,7 @@ export class DockerExecutor implements Executor {
   readonly #left: LeftRuns;
   readonly #images: DockerImages;
   readonly #trees: DockerTrees;
+  readonly #canary: GpuCanary;
 
   constructor(options: DockerExecutorOptions) {
     this.#options = options;
@@ -103,6 +112,8 @@ export class DockerExecutor implements Executor {
     });
     this.#store = new ImageStore(() => this.#engine.folder, this.#clock.bootMs);
     this.#left = new LeftRuns(options.node, () => this.#docker());
+    const file = options.home ? join(options.home, 'gpu-driver') : null;
+    this.#canary = new GpuCanary({ node: options.node, docker: () => this.#docker(), file, ...options.canary });
     this.#network = new JobsNetwork(options.node, this.#engine);
   }
 
@@ -142,7 +153,7 @@ export class DockerExecutor implements Executor {
     const exists = this.#options.exists ?? existsSync;
     if (!hasDriver(exists)) return null;
     const info = await this.#engine.info();
-    return lacksToolkit(info, exists) ? toolkitProblem : null;
+    return lacksToolkit(info, exists) ? toolkitProblem : this.#canary.problem(info);
   }
 
   /** Nothing of the job has run before it is prepared, so an engine that goes away meanwhile is waited for. */
@@ -159,8 +170,11 @@ export class DockerExecutor implements Executor {
       });
   }
 
-  async #prepare(spec: ExecutorSpec, signal: AbortSignal, onMade: OnMade): Promise<Workspace> {
+  async #prepare(asked: ExecutorSpec, signal: AbortSignal, onMade: OnMade): Promise<Workspace> {
     signal.throwIfAborted();
+    const { isolation = [] } = asked;
+    const runtime = isolation.length > 0 ? wantedRuntime(isolation, await this.#engine.info()) : null;
+    const spec = { ...asked, runtime };
     const name = spec.image ?? this.#options.defaultImage ?? null;
     if (name === null)
       throw new AutogitError('image-missing', 'the job names no image, and this node has no default', {
@@ -222,7 +236,9 @@ export class DockerExecutor implements Executor {
     const numeric = /^(\d*)(?::(\d+))?$/.exec(wantedUser);
     let user = numeric ? { uid: Number(numeric[1] || 0), gid: Number(numeric[2] ?? 0) } : null;
     const { node } = this.#options;
+    const cdi = spec.gpus.length > 0 ? cdiDevices(await this.#engine.info()) : new Set<string>();
     const options = containerOptions({
+      gpuFacts: { cdi, nodesOf: (uuid) => deviceNodes(uuid, this.#options.places) },
       ...{ spec, node, nonce, network, image: image.id, user: wantedUser },
       controlDir: controlDir(paths),
       extraHosts: this.#hosts(),
@@ -268,6 +284,10 @@ export class DockerExecutor implements Executor {
         }),
       });
     }
+  }
+
+  async runtimes(): Promise<string[]> {
+    return runtimesOf(await this.#engine.info());
   }
 
   /** Without an engine nobody knows whether the run's container goes on: it is waited for until `signal` aborts. */

@@ -116,6 +116,8 @@ export class ProcessExecutor implements Executor {
 
   async prepare(spec: ExecutorSpec, signal: AbortSignal): Promise<Workspace> {
     signal.throwIfAborted();
+    if (spec.isolation?.length)
+      throw new AutogitError('executor-failed', 'the process executor isolates no job: its tags ask for more');
     const folder = this.#folder(spec.run);
     if (existsSync(join(folder, 'run.json'))) {
       const found = await this.adopt(spec, folder);

@@ -38,6 +38,8 @@ export interface MachineOptions {
   pause?: () => { paused: Measured['paused']; because: string | null };
   /** A sentence while the store cannot be written, else null. */
   storeProblem?: () => string | null;
+  /** Runtimes by which jobs can be isolated here. */
+  runtimes?: () => readonly string[];
   /** Why jobs cannot be given this machine's NVIDIA cards, though the driver works; else null. */
   gpuProblem?: () => string | null;
   /** Pids of what runs here with a GPU; none of them, nor a child of theirs, is a program of the owner. */
@@ -97,6 +99,7 @@ export function createMachine(options: MachineOptions): Machine {
         ...(workProblems.length > 0 ? { workProblems: workProblems.slice(0, 8) } : {}),
         labels: [...options.labels],
         executors: [...(options.workingExecutors?.() ?? options.executors)],
+        ...runtimesTold(options.runtimes?.() ?? []),
         maxRuns: options.maxRuns,
         ...(options.sharesCaches && options.executors.length > 0 ? { caches: true as const } : {}),
         reserveMemoryBytes: options.reserveMemoryBytes,
@@ -110,6 +113,9 @@ export function createMachine(options: MachineOptions): Machine {
     },
   };
 }
+
+const runtimesTold = (names: readonly string[]): Pick<Measured, 'runtimes'> =>
+  names.length === 0 ? {} : { runtimes: [...names] };
 
 function readOr(file: string, fallback = ''): string {
   try {

@@ -3,7 +3,7 @@ import type { NodeId } from '../../protocol/ids.ts';
 import type { Run } from '../../protocol/ledger.ts';
 import type { Gpu } from '../../protocol/report.ts';
 import type { Log } from '../log.ts';
-import type { Executor, GpuSuspender, Store } from '../ports.ts';
+import type { Executor, ExecutorSpec, GpuSuspender, Store } from '../ports.ts';
 import type { CachesElsewhere } from './cache/caches-elsewhere.ts';
 import type { GitlabReturn } from './gitlab-return.ts';
 
@@ -32,7 +32,7 @@ export interface RunOptions {
    */
   leaderContactAt(): number;
   gpusByUuid(uuids: string[]): Gpu[];
-  limitsFor(tags: string[]): { cpuMillis: number | null; memoryBytes: number | null };
+  limitsFor(tags: string[]): Pick<ExecutorSpec, 'cpuMillis' | 'memoryBytes' | 'isolation'>;
   onRunChanged(run: Run): void;
   /** Whether the disk was full at some time since then (boot ms). */
   diskWasFull?(sinceBootMs: number): boolean;

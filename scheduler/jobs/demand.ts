@@ -1,5 +1,6 @@
 import { GiB } from '../phrases.ts';
 import { nearWord } from './near-word.ts';
+import type { Isolation } from './runtimes.ts';
 
 /**
  * What a job's tags demand of a machine (DESIGN §8). Demands are monotone: more tags never demand less, because the
@@ -17,6 +18,8 @@ export interface Demand {
   cpuMillis: number;
   memoryBytes: number;
   diskBytes: number;
+  /** From `runtime-<name>`, `isolation-…` and `firecracker-…`: all of them are asked of one runtime. */
+  isolation: readonly Isolation[];
   /** From `node-<name>`. */
   node: string | null;
   /** Every other tag: a label of the machine, one of its executors, or the slug of a GPU's model. */
@@ -50,7 +53,7 @@ const sizes: [RegExp, (demand: Demand, n: number) => Partial<Demand>][] = [
   [/^disk-([1-9]\d{0,6})([mgt])$/, (d, n) => ({ diskBytes: Math.max(d.diskBytes, n) })],
 ];
 /** Every tag that means something by itself; sizes with the number that was given. */
-const known = ['gpu', 'nvidia', 'cuda', 'amd', 'intel', 'amd64', 'arm64', 'riscv64', 'linux'];
+const known = ['gpu', 'nvidia', 'cuda', 'amd', 'intel', 'amd64', 'arm64', 'riscv64', 'linux', 'isolation-gvisor', 'isolation-kata'];
 
 /**
  * What a tag that no machine carries was probably meant as: `vram20g` -> `vram-20g`, `mem-64` -> `mem-64g`; null when
@@ -84,6 +87,7 @@ export function demandOf(tags: readonly string[], defaultArch: string): Demand {
     cpuMillis: defaultCpuMillis,
     memoryBytes: defaultMemoryBytes,
     diskBytes: 0,
+    isolation: [],
     node: null,
     names: [],
     impossible: null,
@@ -115,14 +119,18 @@ function add(demand: Demand, tag: string): Demand {
   }
   const vm = /^firecracker-([1-9]\d{0,3})cpu-([1-9]\d{0,4})gb$/.exec(tag);
   if (vm)
-    return impossible(
+    return isolated(
       {
         ...demand,
         cpuMillis: Math.max(demand.cpuMillis, Number(vm[1]) * 1000),
         memoryBytes: Math.max(demand.memoryBytes, Number(vm[2]) * GiB),
       },
-      `${tag} asks for a micro VM, and no executor of this version makes one`,
+      'micro-vm',
     );
+  const isolation = /^isolation-(gvisor|kata|micro-vm)$/.exec(tag)?.[1];
+  if (isolation !== undefined) return isolated(demand, isolation as Isolation);
+  const runtime = /^runtime-([\w.-]{1,64})$/.exec(tag)?.[1];
+  if (runtime !== undefined) return isolated(demand, `runtime ${runtime}`);
   if (tag.startsWith('node-') && tag.length > 5) {
     const node = tag.slice(5);
     const named = { ...demand, node };
@@ -130,6 +138,8 @@ function add(demand: Demand, tag: string): Demand {
   }
   return { ...demand, names: [...demand.names, tag] };
 }
+
+const isolated = (demand: Demand, by: Isolation): Demand => ({ ...demand, isolation: [...demand.isolation, by] });
 
 const impossible = (demand: Demand, because: string): Demand => ({
   ...demand,

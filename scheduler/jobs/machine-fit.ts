@@ -1,6 +1,7 @@
 import type { Gpu, GpuRoom, Measured, Room } from '../../protocol/report.ts';
 import { cores, gib, gibNumber, listed, plural } from '../phrases.ts';
 import { archName, type Demand, gpuName, gpuSlug, vramFits } from './demand.ts';
+import { lackingRuntime, runtimeFor } from './runtimes.ts';
 
 /** One machine as placement sees it: what it is, and what is left of it after everything that is booked. */
 export interface MachineView {
@@ -78,6 +79,9 @@ function neverReason(demand: Demand, machine: MachineView): string | null {
     return looksLikeGpu.test(missing) ? `has no GPU ${missing}` : `does not have the label ${missing}`;
   const gpu = neverGpuReason(demand, measured);
   if (gpu !== null) return gpu;
+  // While its engine is away nobody knows what it has.
+  if (demand.isolation.length > 0 && measured.executors.length > 0 && runtimeOf(demand, measured) === null)
+    return `its engine has no runtime ${lackingRuntime(demand.isolation)}`;
   const { cpuMillis, memoryBytes, diskBytes } = measured.capacity;
   if (cpuMillis < demand.cpuMillis) return `has ${cores(cpuMillis)} CPU, and the job needs ${cores(demand.cpuMillis)}`;
   const memory = memoryBytes - measured.reserveMemoryBytes;
@@ -86,6 +90,8 @@ function neverReason(demand: Demand, machine: MachineView): string | null {
   if (diskBytes < demand.diskBytes) return `has ${gib(diskBytes)} of disk, and the job needs ${gib(demand.diskBytes)}`;
   return null;
 }
+
+const runtimeOf = ({ isolation }: Demand, { runtimes = [] }: Measured): string | null => runtimeFor(isolation, runtimes);
 
 const looksLikeGpu = /^(?:geforce-|quadro-)?(?:rtx|gtx|rx|arc|tesla|quadro|titan|radeon|mi)-?[a-z]?\d/i;
 const vendorNames = { nvidia: 'NVIDIA', amd: 'AMD', intel: 'Intel' } as const;
@@ -120,6 +126,8 @@ function waitReason(demand: Demand, machine: MachineView): string | null {
   const [problem] = measured.workProblems ?? [];
   if (problem) return `takes no jobs now: ${problem.sentence}`;
   if (measured.executors.length === 0) return 'has no executor: Docker does not answer and process is not switched on';
+  if (demand.isolation.length > 0 && runtimeOf(demand, measured) === null)
+    return `its engine has no runtime ${lackingRuntime(demand.isolation)}`;
   if (gpusNeeded(demand, measured) > 0) {
     if (measured.paused === 'gpu') return measured.pausedBecause ?? 'its owner wants its GPU: no GPU work';
     if (measured.owner === 'playing') return playsSentence(measured);

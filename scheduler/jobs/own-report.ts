@@ -133,6 +133,7 @@ function keyOf(report: Report, measured: Measured): string {
     [
       measured.labels,
       measured.executors,
+      measured.runtimes,
       measured.workProblems,
       measured.gpuProblems,
       report.addresses,

@@ -11,11 +11,13 @@ export class OwnEngine {
   readonly #dir: string;
   readonly #net: string;
   readonly #isGuest: boolean;
+  readonly #config: object;
   #containerd: ChildProcess | null = null;
   #dockerd: ChildProcess | null = null;
 
-  /** Its folders, the images among them, lie below `parent`. `net`: a network namespace that is there already. */
-  constructor(parent = '/var/tmp', net: string | null = null) {
+  /** Its folders, the images among them, lie below `parent`. `net`: a network namespace that is there already. `config`: its daemon.json. */
+  constructor(parent = '/var/tmp', net: string | null = null, config: object = {}) {
+    this.#config = config;
     this.#isGuest = net !== null;
     this.#net = net ?? `t-dock-${process.pid}`;
     this.#dir = mkdtempSync(join(parent, 't-dock-engine-'));
@@ -62,7 +64,7 @@ export class OwnEngine {
 
   async start(): Promise<void> {
     const none = join(this.#dir, 'daemon.json');
-    writeFileSync(none, '{}\n');
+    writeFileSync(none, JSON.stringify(this.#config));
     this.#dockerd = this.#spawn(
       'dockerd',
       ...['--config-file', none, '--containerd', this.#address, '--host', this.host, '--live-restore'],

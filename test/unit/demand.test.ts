@@ -24,9 +24,9 @@ describe('what tags demand', () => {
     expect(demandOf(['amd64', 'arm64'], 'amd64').impossible).toBe('no machine is both amd64 and arm64');
     expect(demandOf(['nvidia', 'amd'], 'amd64').impossible).toBe('no GPU is both of amd and of nvidia');
     expect(demandOf(['node-a', 'node-b'], 'amd64').impossible).toBe('no machine is both a and b');
-    expect(demandOf(['firecracker-2cpu-4gb'], 'amd64').impossible).toBe(
-      'firecracker-2cpu-4gb asks for a micro VM, and no executor of this version makes one',
-    );
+    expect(demandOf(['firecracker-2cpu-4gb'], 'amd64')).toMatchObject({ impossible: null, isolation: ['micro-vm'] });
+    expect(demandOf(['isolation-gvisor', 'runtime-runsc'], 'amd64').isolation).toEqual(['gvisor', 'runtime runsc']);
+    expect(demandOf(['isolation-gvisr'], 'amd64').names).toEqual(['isolation-gvisr']);
   });
 
   it('is monotone: more tags never demand less', () => {
