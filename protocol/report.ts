@@ -38,8 +38,10 @@ export const GpuRoom = z.looseObject({
   foreign: z.boolean(),
   usedBy: GpuUser.optional(),
   problem: Sentence.optional(),
-  /** The run or grant that has the GPU; absent when it is free. A GPU belongs to one run at a time. */
+  /** The run or grant that has the GPU; absent when it is free. A GPU belongs to one run at a time, but for `shared`. */
   held: z.string().max(128).optional(),
+  /** All who have it have said how much of its memory they need: of how many runs, and how much together. Another may come where the machine shares its GPUs. */
+  shared: z.looseObject({ runs: z.int().positive(), bytes: Bytes }).optional(),
 });
 export type GpuRoom = z.infer<typeof GpuRoom>;
 
@@ -94,6 +96,8 @@ export const Measured = z.looseObject({
     .optional(),
   labels: z.array(Tag).max(limits.labels),
   executors: z.array(z.string().max(32)).max(8),
+  /** Two runs may have one of its GPUs, where both say how much of its memory they need; absent: none, or of an earlier version. */
+  sharesGpus: z.literal(true).optional(),
   /** Runtimes of its engine by which jobs can be isolated more than by a container; absent: none, or of an earlier version. */
   runtimes: z.array(z.string().max(64)).max(16).optional(),
   maxRuns: z.int().positive().nullable(),

@@ -84,7 +84,7 @@ interface MeasuredMember {
 
 /** The machine as the agent measures it. */
 export const machineOf = (
-  { labels, maxRuns, reserveMemoryBytes, playGpus, home, sharesCaches, seesFullScreen }: JoinOptions,
+  { labels, maxRuns, reserveMemoryBytes, playGpus, home, sharesCaches, seesFullScreen, sharesGpus }: JoinOptions,
   executors: readonly Executor[],
   health: ExecutorHealth,
   { member, ...rest }: Pick<MachineOptions, 'clock' | 'pause'> & { member(): MeasuredMember | null },
@@ -97,6 +97,7 @@ export const machineOf = (
     playGpus,
     sharesCaches,
     seesFullScreen,
+    sharesGpus,
     executors: executors.map((executor) => executor.kind),
     workingExecutors: () => health.working(),
     workProblems: () => health.problems(),

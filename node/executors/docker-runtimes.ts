@@ -9,6 +9,9 @@ export const runtimesOf = (info: object): string[] =>
 export function wantedRuntime(isolation: readonly Isolation[], info: object): string {
   const found = runtimeFor(isolation, runtimesOf(info));
   if (found === null)
-    throw new AutogitError('executor-failed', `this machine's engine has no runtime ${lackingRuntime(isolation)} any more`);
+    throw new AutogitError(
+      'executor-failed',
+      `this machine's engine has no runtime ${lackingRuntime(isolation)} any more`,
+    );
   return found;
 }

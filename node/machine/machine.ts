@@ -45,6 +45,8 @@ export interface MachineOptions {
   /** Pids of what runs here with a GPU; none of them, nor a child of theirs, is a program of the owner. */
   gpuProcesses?: () => Promise<ReadonlySet<number>>;
   clock?: Clock;
+  /** Two runs may have one GPU. */
+  sharesGpus?: boolean;
   /** A full-screen window counts as play. */
   seesFullScreen?: boolean;
   /** For tests: other roots of /sys and of what the desktop tells, and another nvidia-smi. */
@@ -99,6 +101,7 @@ export function createMachine(options: MachineOptions): Machine {
         ...(workProblems.length > 0 ? { workProblems: workProblems.slice(0, 8) } : {}),
         labels: [...options.labels],
         executors: [...(options.workingExecutors?.() ?? options.executors)],
+        ...(options.sharesGpus ? { sharesGpus: true as const } : {}),
         ...runtimesTold(options.runtimes?.() ?? []),
         maxRuns: options.maxRuns,
         ...(options.sharesCaches && options.executors.length > 0 ? { caches: true as const } : {}),

@@ -170,6 +170,7 @@ export function joinOptions(settings: Settings, env: Environment = process.env):
     keepTreesBytes: settings.number('keepTrees'),
     giveWay: readGiveWay(settings.list('giveWay')),
     ownerHours: readOwnerHours(settings.list('ownerHours')),
+    sharesGpus: settings.isOn('shareGpus'),
     seesFullScreen: settings.text('fullScreen') !== 'never',
     labels: settings.list('labels'),
     listen: settings.list('listen'),

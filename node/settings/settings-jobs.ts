@@ -63,6 +63,13 @@ export const jobFlags: readonly Flag[] = [
     help: 'a full-screen window at its screen (X11, XWayland) keeps new GPU work away as a game does; never: it does not',
   },
   {
+    key: 'shareGpus',
+    name: 'share-gpus',
+    kind: 'switch',
+    commands: ['join'],
+    help: 'two jobs may have one GPU, where both say by vram-<n>g how much of its memory they need; nobody holds them to it',
+  },
+  {
     key: 'keepTrees',
     name: 'keep-trees',
     kind: 'size',

@@ -26,6 +26,7 @@ const parts: readonly (readonly [title: string, keys: readonly string[]])[] = [
       'giveWay',
       'ownerHours',
       'fullScreen',
+      'shareGpus',
       'witness',
       'copies',
       'copyRate',

@@ -50,6 +50,8 @@ export interface JoinOptions {
   /** What becomes of running jobs that are in this machine's owner's way. */
   giveWay: GiveWay;
   ownerHours: OwnerHours[];
+  /** Two jobs may have one GPU, where both say how much of its memory they need. */
+  sharesGpus: boolean;
   /** False: a full-screen window is no play. */
   seesFullScreen: boolean;
   labels: string[];

@@ -53,7 +53,19 @@ const sizes: [RegExp, (demand: Demand, n: number) => Partial<Demand>][] = [
   [/^disk-([1-9]\d{0,6})([mgt])$/, (d, n) => ({ diskBytes: Math.max(d.diskBytes, n) })],
 ];
 /** Every tag that means something by itself; sizes with the number that was given. */
-const known = ['gpu', 'nvidia', 'cuda', 'amd', 'intel', 'amd64', 'arm64', 'riscv64', 'linux', 'isolation-gvisor', 'isolation-kata'];
+const known = [
+  'gpu',
+  'nvidia',
+  'cuda',
+  'amd',
+  'intel',
+  'amd64',
+  'arm64',
+  'riscv64',
+  'linux',
+  'isolation-gvisor',
+  'isolation-kata',
+];
 
 /**
  * What a tag that no machine carries was probably meant as: `vram20g` -> `vram-20g`, `mem-64` -> `mem-64g`; null when

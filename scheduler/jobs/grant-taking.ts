@@ -94,7 +94,9 @@ function ownFit(turn: JobsTurn, grant: MessageOf<'grant'>): Fit {
     return { fits: false, ever: false, gpus: [], because: 'a GPU of the grant is not in this machine' };
   const verdict = fitOf(demand, granted);
   if (!verdict.fits) return verdict;
-  const taken = machine.room.gpus.find((gpu) => grant.gpus.includes(gpu.uuid) && gpu.held !== undefined);
+  const taken = machine.room.gpus.find(
+    (gpu) => grant.gpus.includes(gpu.uuid) && gpu.held !== undefined && !verdict.gpus.includes(gpu.uuid),
+  );
   return taken
     ? { fits: false, ever: true, gpus: [], because: 'a GPU of the grant is taken' }
     : { ...verdict, gpus: grant.gpus };

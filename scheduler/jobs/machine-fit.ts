@@ -91,7 +91,8 @@ function neverReason(demand: Demand, machine: MachineView): string | null {
   return null;
 }
 
-const runtimeOf = ({ isolation }: Demand, { runtimes = [] }: Measured): string | null => runtimeFor(isolation, runtimes);
+const runtimeOf = ({ isolation }: Demand, { runtimes = [] }: Measured): string | null =>
+  runtimeFor(isolation, runtimes);
 
 const looksLikeGpu = /^(?:geforce-|quadro-)?(?:rtx|gtx|rx|arc|tesla|quadro|titan|radeon|mi)-?[a-z]?\d/i;
 const vendorNames = { nvidia: 'NVIDIA', amd: 'AMD', intel: 'Intel' } as const;
@@ -165,8 +166,12 @@ function pickGpus(demand: Demand, machine: MachineView): { gpus: Gpu[] } | { non
   const roomFor = (gpu: Gpu): GpuRoom | undefined => room.gpus.find((other) => other.uuid === gpu.uuid);
   const free = fitting.filter((gpu) => gpuBusyReason(demand, gpu, roomFor(gpu), machine) === null);
   if (free.length >= needed) {
+    const sharing = (gpu: Gpu): number => (roomFor(gpu)?.held === undefined ? 0 : 1);
     const tightest = [...free].sort(
-      (a, b) => a.memoryBytes - b.memoryBytes || (roomFor(a)?.busyPercent ?? 0) - (roomFor(b)?.busyPercent ?? 0),
+      (a, b) =>
+        sharing(a) - sharing(b) ||
+        a.memoryBytes - b.memoryBytes ||
+        (roomFor(a)?.busyPercent ?? 0) - (roomFor(b)?.busyPercent ?? 0),
     );
     return { gpus: tightest.slice(0, needed) };
   }
@@ -181,11 +186,28 @@ function pickGpus(demand: Demand, machine: MachineView): { gpus: Gpu[] } | { non
   return { none: `all ${fitting.length} GPUs that fit are taken: its ${gpuName(busy?.model ?? '')} ${reason}` };
 }
 
+/** So many runs at most have one GPU: more would each be too slow for whoever waits for it. */
+const mostOnOne = 2;
+
+/** Another may have it too: the owner shares his GPUs, and all of them say how much of its memory they need. */
+const mayShare = (
+  demand: Demand,
+  gpu: Gpu,
+  { shared }: Pick<GpuRoom, 'shared'>,
+  { measured }: Pick<MachineView, 'measured'>,
+): boolean =>
+  measured?.sharesGpus === true &&
+  demand.vramBytes > 0 &&
+  shared !== undefined &&
+  shared.runs < mostOnOne &&
+  vramFits(gpu.memoryBytes - shared.bytes, demand.vramBytes);
+
 function gpuBusyReason(demand: Demand, gpu: Gpu, room: GpuRoom | undefined, machine: MachineView): string | null {
   if (room === undefined) return 'is not measured';
   const free = `has ${gibNumber(room.memoryBytes)} of ${gib(gpu.memoryBytes)} free`;
   if (room.problem !== undefined) return `does not work: ${room.problem}`;
-  if (room.held !== undefined) return `${free}: ${machine.holders[gpu.uuid] ?? 'another run has it'}`;
+  if (room.held !== undefined && !mayShare(demand, gpu, room, machine))
+    return `${free}: ${machine.holders[gpu.uuid] ?? 'another run has it'}`;
   if (room.foreign) return `${free}: ${room.usedBy ?? 'another program'} of its owner uses it`;
   if (room.memoryBytes < demand.vramBytes * freeShare) return free;
   return null;

@@ -58,10 +58,12 @@ function rankOf(demand: Demand, machine: MachineView, verdict: Fit): number[] {
   const vram = measured.capacity.gpus
     .filter((gpu) => verdict.gpus.includes(gpu.uuid))
     .reduce((total, gpu) => total + gpu.memoryBytes, 0);
+  // Alone on the largest card rather than beside another job on a small one.
+  const isBeside = room.gpus.some((gpu) => gpu.held !== undefined && verdict.gpus.includes(gpu.uuid));
   const keepsGpuFrom = room.gpus.some((gpu) => gpu.held === undefined && !gpu.foreign) ? 1 : 0;
   const left = (room.cpuMillis - demand.cpuMillis) / Math.max(1, measured.capacity.cpuMillis);
   return [
-    verdict.gpus.length > 0 ? vram : keepsGpuFrom,
+    verdict.gpus.length > 0 ? vram + (isBeside ? 2 ** 50 : 0) : keepsGpuFrom,
     measured.owner === 'playing' ? 2 : measured.owner === 'present' ? 1 : 0,
     measured.usedCpuMillis >= measured.capacity.cpuMillis * 0.8 ? 1 : 0,
     machine.isHost ? 1 : 0,

@@ -9,8 +9,10 @@ export interface Claim {
   cpuMillis: number;
   memoryBytes: number;
   diskBytes: number;
-  /** Uuids of the GPUs, exclusive. */
+  /** Uuids of the GPUs. */
   gpus: readonly string[];
+  /** What it has said that it needs of each GPU's memory; 0 or absent: nothing was said, it is its own. */
+  vramBytes?: number;
 }
 
 export function claimOf(
@@ -25,6 +27,7 @@ export function claimOf(
     memoryBytes: demand.memoryBytes,
     diskBytes: demand.diskBytes,
     gpus: from.gpus,
+    vramBytes: demand.vramBytes,
   };
 }
 
@@ -37,7 +40,7 @@ const sum = (claims: readonly Claim[], of: (claim: Claim) => number): number =>
  *   three agents on one box would lock each other out.
  * - Memory: less the reserve, what own runs may take, and what others use. Others' share is what was in use when
  *   nothing of ours ran (`othersBytes`), within the bounds that the measured use leaves.
- * - GPUs: by uuid, whole, to one run.
+ * - GPUs: by uuid, whole, to one run; or to those that have said how much of its memory they need (machine-fit.ts).
  */
 export function roomOf(measured: Measured, claims: readonly Claim[], othersBytes: number | null): Room {
   const { capacity } = measured;
@@ -60,7 +63,6 @@ function othersMemory(used: number, claimed: number, whenIdle: number | null): n
 function gpuRooms(measured: Measured, claims: readonly Claim[]): GpuRoom[] {
   return measured.capacity.gpus.map((gpu) => {
     const load = measured.gpus.find((other) => other.uuid === gpu.uuid);
-    const holder = claims.find((claim) => claim.gpus.includes(gpu.uuid));
     const room: GpuRoom = {
       uuid: gpu.uuid,
       memoryBytes: Math.max(0, gpu.memoryBytes - (load?.usedBytes ?? 0)),
@@ -69,8 +71,20 @@ function gpuRooms(measured: Measured, claims: readonly Claim[]): GpuRoom[] {
       ...(load?.usedBy === undefined ? {} : { usedBy: load.usedBy }),
       ...(load?.problem === undefined ? {} : { problem: load.problem }),
     };
-    return holder ? { ...room, held: holder.id } : room;
+    return heldBy(room, claims);
   });
+}
+
+/** A GPU's room with claims upon it that it does not count yet. */
+function heldBy(gpu: GpuRoom, claims: readonly Claim[]): GpuRoom {
+  const holders = claims.filter((claim) => claim.gpus.includes(gpu.uuid));
+  const [first] = holders;
+  if (first === undefined) return gpu;
+  const { shared, ...room } = { ...gpu, held: gpu.held ?? first.id };
+  const haveSaid = holders.every(({ vramBytes = 0 }) => vramBytes > 0);
+  if (!haveSaid || (gpu.held !== undefined && shared === undefined)) return room;
+  const bytes = (shared?.bytes ?? 0) + sum(holders, ({ vramBytes = 0 }) => vramBytes);
+  return { ...room, shared: { runs: (shared?.runs ?? 0) + holders.length, bytes } };
 }
 
 /** Takes claims off the room in a report that does not count them yet. */
@@ -81,9 +95,6 @@ export function lessClaims(room: Room, claims: readonly Claim[]): Room {
     cpuMillis: Math.max(0, room.cpuMillis - sum(claims, (claim) => claim.cpuMillis)),
     memoryBytes: Math.max(0, room.memoryBytes - sum(claims, (claim) => claim.memoryBytes)),
     diskBytes: Math.max(0, room.diskBytes - sum(claims, (claim) => claim.diskBytes)),
-    gpus: room.gpus.map((gpu) => {
-      const holder = gpu.held === undefined ? claims.find((claim) => claim.gpus.includes(gpu.uuid)) : undefined;
-      return holder ? { ...gpu, held: holder.id } : gpu;
-    }),
+    gpus: room.gpus.map((gpu) => heldBy(gpu, claims)),
   };
 }

@@ -13,11 +13,14 @@ const patterns: Record<'gvisor' | 'kata' | 'micro-vm', RegExp> = {
 const isFirecracker = (name: string): boolean => /firecracker|(^|[.-])fc([.-]|$)/i.test(name);
 
 /** What every engine has, and what gives GPUs to containers: no isolation of its own. */
-const usual = /^(runc|io\.containerd\.runc\.v[12]|crun|youki|nvidia.*|.*amd.*)$/i;
+const usual = /^(runc|io\.containerd\.(runc\.v[12]|runtime\.v1\.linux)|crun|youki|nvidia.*|.*amd.*)$/i;
 
 /** Names of an engine's runtimes that are worth telling. */
 export const tellableRuntimes = (names: readonly string[]): string[] =>
-  names.filter((name) => !usual.test(name) && /^[\w.-]{1,64}$/.test(name)).sort().slice(0, 16);
+  names
+    .filter((name) => !usual.test(name) && /^[\w.-]{1,64}$/.test(name))
+    .sort()
+    .slice(0, 16);
 
 const suits = (wish: Isolation, name: string): boolean =>
   wish.startsWith('runtime ') ? name === wish.slice(8) : patterns[wish as keyof typeof patterns].test(name);

@@ -14,7 +14,7 @@ const runsc = '/usr/bin/runsc';
 const node = `t-runtimes-${process.pid}`;
 const dir = mkdtempSync(join(tmpdir(), 'autogit-runtimes-'));
 const engine = new OwnEngine('/var/tmp', null, {
-  runtimes: { runsc: { path: runsc, runtimeArgs: ['--platform=ptrace', '--network=sandbox', '--ignore-cgroups'] } },
+  runtimes: { runsc: { path: runsc, runtimeArgs: ['--platform=ptrace', '--network=host', '--ignore-cgroups'] } },
 });
 
 beforeAll(async () => {
@@ -33,7 +33,11 @@ afterAll(async () => {
   rmSync(dir, { recursive: true, force: true });
 }, 60_000);
 
-const executor = new DockerExecutor({ node, dockerHost: engine.host, places: { sys: join(dir, 'sys'), dev: join(dir, 'dev') } });
+const executor = new DockerExecutor({
+  node,
+  dockerHost: engine.host,
+  places: { sys: join(dir, 'sys'), dev: join(dir, 'dev') },
+});
 
 it('runs a job in gVisor where its tags ask for that: files, output, a pause, an end', async () => {
   expect(await executor.runtimes()).toEqual(['runsc']);
@@ -70,21 +74,29 @@ it('runs a job in gVisor where its tags ask for that: files, output, a pause, an
 it('refuses a job whose runtime the engine has not: never is it less isolated', async () => {
   const asked = specOf(`r${process.pid}-2`, testImages.bash, { isolation: ['micro-vm'] });
   await expect(executor.prepare(asked, never)).rejects.toThrow(
-    'this machine\'s engine has no runtime that is a micro VM (Kata, Firecracker) any more',
+    "this machine's engine has no runtime that is a micro VM (Kata, Firecracker) any more",
   );
   expect(engine.docker('ps', '-aq').trim()).toBe('');
 });
 
 it('gives a job the device nodes of its card alone, and its image’s user the group that may open them', async () => {
   const slot = '0000:03:00.0';
-  for (const name of ['card7', 'renderD135']) mkdirSync(join(dir, 'sys/bus/pci/devices', slot, 'drm', name), { recursive: true });
+  for (const name of ['card7', 'renderD135'])
+    mkdirSync(join(dir, 'sys/bus/pci/devices', slot, 'drm', name), { recursive: true });
   mkdirSync(join(dir, 'dev/dri'), { recursive: true });
-  for (const [name, minor] of [['card7', '3'], ['renderD135', '5'], ['renderD136', '7']] as const) {
+  for (const [name, minor] of [
+    ['card7', '3'],
+    ['renderD135', '5'],
+    ['renderD136', '7'],
+  ] as const) {
     execFileSync('mknod', ['-m', '660', join(dir, 'dev/dri', name), 'c', '1', minor]);
     execFileSync('chgrp', ['1777', join(dir, 'dev/dri', name)]);
   }
   const gpu = { uuid: `pci-${slot}`, vendor: 'intel' as const, model: 'Arc A770', memoryBytes: 1 };
-  const place = await executor.prepare(specOf(`r${process.pid}-3`, testImages.bash, { gpus: [gpu], imageUser: 'dev' }), never);
+  const place = await executor.prepare(
+    specOf(`r${process.pid}-3`, testImages.bash, { gpus: [gpu], imageUser: 'dev' }),
+    never,
+  );
   try {
     const dri = join(dir, 'dev/dri');
     const { text } = await runStep(place, 0, `ls ${dri}`, 'id -G', `head -c 3 ${dri}/renderD135 | wc -c`);

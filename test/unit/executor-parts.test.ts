@@ -1,8 +1,8 @@
 import { execFileSync } from 'node:child_process';
 import { describe, expect, it } from 'vitest';
 import { containerOptions } from '../../node/executors/docker-container.ts';
-import { cdiDevices } from '../../node/executors/gpu-options.ts';
 import { FrameReader, type LogPiece, recordedExit, StepSplitter, stepMarks } from '../../node/executors/docker-log.ts';
+import { cdiDevices } from '../../node/executors/gpu-options.ts';
 import { jobEnvironment, jobPaths, quote, stepScript } from '../../node/executors/job-shell.ts';
 import { LiveOutput } from '../../node/executors/live-output.ts';
 import { lacksToolkit, toolkitFix } from '../../node/executors/nvidia-toolkit.ts';
@@ -263,12 +263,26 @@ describe('a container', () => {
     // By CDI only where the engine has each of them by it.
     const facts = (...cdi: string[]) => ({ cdi: new Set(cdi), nodesOf: () => [] });
     const both = spec({ gpus: [gpu('nvidia', 'GPU-1'), gpu('nvidia', 'GPU-2')] });
-    const half = containerOptions({ ...plan, spec: both, gpuFacts: facts('nvidia.com/gpu=GPU-1', 'nvidia.com/gpu=all') });
+    const half = containerOptions({
+      ...plan,
+      spec: both,
+      gpuFacts: facts('nvidia.com/gpu=GPU-1', 'nvidia.com/gpu=all'),
+    });
     expect(half.HostConfig?.DeviceRequests?.[0]?.Driver).toBe('nvidia');
-    const cdi = cdiDevices({ DiscoveredDevices: ['GPU-1', 'GPU-2'].map((id) => ({ Source: 'cdi', ID: `nvidia.com/gpu=${id}` })) });
-    expect(containerOptions({ ...plan, spec: both, gpuFacts: { ...facts(), cdi } }).HostConfig?.DeviceRequests).toEqual([
-      { Driver: 'cdi', Count: 0, DeviceIDs: ['nvidia.com/gpu=GPU-1', 'nvidia.com/gpu=GPU-2'], Capabilities: [], Options: {} },
-    ]);
+    const cdi = cdiDevices({
+      DiscoveredDevices: ['GPU-1', 'GPU-2'].map((id) => ({ Source: 'cdi', ID: `nvidia.com/gpu=${id}` })),
+    });
+    expect(containerOptions({ ...plan, spec: both, gpuFacts: { ...facts(), cdi } }).HostConfig?.DeviceRequests).toEqual(
+      [
+        {
+          Driver: 'cdi',
+          Count: 0,
+          DeviceIDs: ['nvidia.com/gpu=GPU-1', 'nvidia.com/gpu=GPU-2'],
+          Capabilities: [],
+          Options: {},
+        },
+      ],
+    );
     expect([cdiDevices({}).size, cdiDevices({ DiscoveredDevices: null }).size]).toEqual([0, 0]);
     const amd = containerOptions({ ...plan, spec: spec({ gpus: [gpu('amd', 'pci-0000:fe:00.0')] }) });
     expect(amd.HostConfig?.Devices?.map((device: { PathOnHost: string }) => device.PathOnHost)).toEqual([

@@ -7,7 +7,17 @@ import { measured } from './jobs-lab-machines.ts';
 
 describe('runtimes that isolate more than a container', () => {
   it('are told but for those that every engine has, or that give GPUs', () => {
-    const names = ['runc', 'io.containerd.runc.v2', 'nvidia', 'nvidia-cdi', 'runsc', 'kata-fc', 'odd name', 'crun'];
+    const names = [
+      'runc',
+      'io.containerd.runc.v2',
+      'io.containerd.runtime.v1.linux',
+      'nvidia',
+      'nvidia-cdi',
+      'runsc',
+      'kata-fc',
+      'odd name',
+      'crun',
+    ];
     expect(tellableRuntimes(names)).toEqual(['kata-fc', 'runsc']);
   });
 
@@ -26,7 +36,13 @@ describe('runtimes that isolate more than a container', () => {
   const verdict = (tags: string[], more: object): ReturnType<typeof fitOf> => {
     const machine = { ...measured({}), ...more };
     const rest = { holders: {}, runs: 0, witness: false, drained: false, away: null, isHost: false };
-    return fitOf(demandOf(tags, 'amd64'), { node: 'n', name: 'kang', measured: machine, room: roomOf(machine, [], 0), ...rest });
+    return fitOf(demandOf(tags, 'amd64'), {
+      node: 'n',
+      name: 'kang',
+      measured: machine,
+      room: roomOf(machine, [], 0),
+      ...rest,
+    });
   };
   it('are what a job waits for, in words; of an engine that is away nobody knows what it has', () => {
     expect(verdict(['firecracker-1cpu-1gb'], {})).toMatchObject({
@@ -35,8 +51,13 @@ describe('runtimes that isolate more than a container', () => {
     });
     expect(verdict(['firecracker-1cpu-1gb'], { runtimes: ['kata'] }).fits).toBe(true);
     expect(verdict(['runtime-runsc'], { runtimes: ['runsc'] }).fits).toBe(true);
-    expect(verdict(['runtime-runsc'], { runtimes: ['kata'] }).because).toBe('its engine has no runtime that is called runsc');
+    expect(verdict(['runtime-runsc'], { runtimes: ['kata'] }).because).toBe(
+      'its engine has no runtime that is called runsc',
+    );
     const away = { executors: [], workProblems: [{ about: 'docker-away', sentence: 'no Docker Engine answers' }] };
-    expect(verdict(['isolation-gvisor'], away)).toMatchObject({ ever: true, because: 'takes no jobs now: no Docker Engine answers' });
+    expect(verdict(['isolation-gvisor'], away)).toMatchObject({
+      ever: true,
+      because: 'takes no jobs now: no Docker Engine answers',
+    });
   });
 });
