@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { createGitlabAdmin } from '../../gitlab-bridge/gitlab-admin.ts';
 import { verifyRunner } from '../../gitlab-bridge/gitlab-runner.ts';
 import type { Answer, Ask, JobWish } from '../../protocol/asks.ts';
@@ -43,6 +44,8 @@ import { WebhookRequests } from './webhook-requests.ts';
 
 const askMs = 3_000;
 const gitlabMs = 10_000;
+/** A whole card's memory takes seconds to move; who asked is answered before. */
+const makeWayMs = 30_000;
 
 interface ApiOptions {
   home: string;
@@ -241,7 +244,8 @@ export class LocalApi implements AgentApi {
   async pause(what: 'gpu' | 'all', forMs: number | null, now: true | Way | null): Promise<string> {
     const sentence = await this.#options.pause.pause(what, forMs, now);
     await this.#options.member()?.measure();
-    const done = now === null ? [] : await this.givingWay.look();
+    const late = sleep(makeWayMs, ['what runs makes way; how far it is: autogit-node status'], { ref: false });
+    const done = now === null ? [] : await Promise.race([this.givingWay.look(), late]);
     return asSentence([sentence, ...done].join('; '));
   }
 

@@ -25,6 +25,7 @@ export class DockerConnection {
   #engine: Promise<Docker> | null = null;
   /** A call was not answered: what a ping says is not enough then. */
   #isDoubtful = false;
+  #said: SystemInfo | null = null;
   #lookedAtMs = Number.NEGATIVE_INFINITY;
   /** Where the engine keeps images and containers on this machine; null when it is not known, or elsewhere. */
   folder: string | null = null;
@@ -52,11 +53,17 @@ export class DockerConnection {
     return this.#engine;
   }
 
+  /** What it said of itself within the last minute or so, as long as jobs are taken here: `look` asks anew. */
+  async lately(): Promise<SystemInfo> {
+    return this.#said ?? (await this.info());
+  }
+
   /** What the engine says of itself. Throws `no-docker` when it does not answer. */
   async info(): Promise<SystemInfo> {
     const docker = await this.docker();
     const info = await withLimit(docker.info(), connectMs).catch(noDocker);
     this.#hasAnswered = true;
+    this.#said = info;
     // By a socket file the engine is on this machine, and its folder is one of this machine.
     const isHere = typeof (docker.modem as { socketPath?: unknown }).socketPath === 'string';
     const { DockerRootDir } = info as { DockerRootDir?: string };

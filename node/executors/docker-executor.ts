@@ -287,7 +287,7 @@ export class DockerExecutor implements Executor {
   }
 
   async runtimes(): Promise<string[]> {
-    return runtimesOf(await this.#engine.info());
+    return runtimesOf(await this.#engine.lately());
   }
 
   /** Without an engine nobody knows whether the run's container goes on: it is waited for until `signal` aborts. */
