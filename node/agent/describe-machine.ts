@@ -5,6 +5,7 @@ import { DockerExecutor } from '../executors/docker-executor.ts';
 import { usualTreeLimits } from '../executors/kept-trees.ts';
 import { ProcessExecutor } from '../executors/process-executor.ts';
 import type { Log } from '../log.ts';
+import { CudaCheckpoint } from '../machine/cuda-checkpoint.ts';
 import { createMachine, type MachineOptions } from '../machine/machine.ts';
 import type { Executor, Machine } from '../ports.ts';
 import type { Progress } from '../progress-lines.ts';
@@ -39,6 +40,7 @@ export async function openExecutors(
   note: (run: string, sentence: string) => void,
 ): Promise<Executor[]> {
   if (options.witness) return [];
+  await sayGiveWay(options, lines);
   const wanted = options.executors.length > 0 ? options.executors : (['docker'] as const);
   const found: Executor[] = [];
   const trees = { ...usualTreeLimits, limitBytes: options.keepTreesBytes };
@@ -68,6 +70,14 @@ export async function openExecutors(
     }
   }
   return found;
+}
+
+/** What the owner has set and this machine cannot do is said at the start, not when he wants his GPU. */
+async function sayGiveWay({ giveWay: { usual, byTag } }: JoinOptions, lines: Progress): Promise<void> {
+  if (![usual, ...byTag.map(({ way }) => way)].some((way) => way?.startsWith('suspend'))) return;
+  const because = await new CudaCheckpoint().refusal([]);
+  if (because !== null)
+    lines.warn('give-way', `no job can be suspended here: ${because}; it is frozen instead, or ends with suspend/end`);
 }
 
 /** One that is not switched on here any more, with what is known without being told; null for a kind of a later version. */

@@ -90,7 +90,9 @@ export class CudaCheckpoint implements GpuSuspender {
   }
 
   async refusal(uses: readonly GpuUse[]): Promise<string | null> {
-    const major = driverMajor(readOr(this.#places.version));
+    const text = readOr(this.#places.version);
+    const major = driverMajor(text);
+    if (text === '') return 'there is no NVIDIA driver here';
     if (major === null) return 'NVIDIA’s driver does not say which it is';
     if (major < leastDriver) return `NVIDIA’s driver is ${major}, and it takes ${leastDriver} or newer`;
     if (this.#program() === null) return 'cuda-checkpoint is not installed: github.com/NVIDIA/cuda-checkpoint';

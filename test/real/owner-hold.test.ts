@@ -167,7 +167,19 @@ it('says what keeps it from being suspended, and freezes: GPU memory stays; or e
   await freezer.look();
   await until('it goes on', () => ticks() > 0);
   version('570');
-  writeFileSync(join(dir, 'uses'), `${first.pid}, 99000000\n`);
+  const bare = (places: object): Promise<string | null> => new CudaCheckpoint({ smi: [], ...places }).refusal([]);
+  expect(await bare({ version: join(dir, 'no-driver') })).toBe('there is no NVIDIA driver here');
+  expect(await bare({ version: join(dir, 'version'), path: '/nowhere' })).toMatch(
+    /^cuda-checkpoint is not installed: github/,
+  );
+  expect(await suspender().refusal([])).toBeNull();
+  const two = [first.pid, 1].map((pid) => ({ pid, bytes: 1 }));
+  expect(await suspender().refusal(two)).toBeNull();
+  version('555');
+  expect(await suspender().refusal(two)).toMatch(
+    /^2 of its processes use the GPU, which takes driver 570 or newer \(here 555\)$/,
+  );
+  version('570');
   expect(await suspender().refusal([{ pid: first.pid, bytes: 2 ** 46 }])).toMatch(
     /64 TiB of GPU memory have no room in main memory/,
   );
