@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { Readable } from 'node:stream';
+import type { FailureCause } from './failure-reason.ts';
 import { agentHeader, apiOf, type JobRef, jobHeaders, refusalOf } from './gitlab-runner.ts';
 import { type CallReply, call, headerOf, isHtml, openCall, reasonOf, retryAfterMs } from './http-call.ts';
 
@@ -19,8 +20,11 @@ export type TransferAnswer =
    * of something before GitLab; one that repeats while GitLab answers other calls is a refusal.
    */
   | { kind: 'away'; because: string; waitMs?: number; page?: number }
-  /** GitLab will not have it. `disowned`: the job is no longer ours. `isJobs`: what the job made is the reason. */
-  | { kind: 'refused'; because: string; disowned: boolean; isJobs?: boolean };
+  /**
+   * GitLab will not have it. `disowned`: the job is no longer ours. `isJobs`: what the job made is the reason. `cause`: it never
+   * came to GitLab; absent, and not the job's: GitLab's own word.
+   */
+  | { kind: 'refused'; because: string; disowned: boolean; isJobs?: boolean; cause?: FailureCause };
 
 /** `POST /jobs/:id/artifacts`, streamed; follows a 307 within the same origin. */
 export async function uploadArtifact(

@@ -1,8 +1,15 @@
-/** Why a run failed, in our words; GitLab's word for it depends on what this GitLab knows (contract §1.7). */
+/**
+ * Why a run failed, in our words; GitLab's word for it depends on what this GitLab knows (contract §1.7). `system` is the
+ * machine's; `registry`: it gave no answer, while `image-pull` is a refusal of it; `unclear`: not the script, and nobody can say whose.
+ */
 export const failureCauses = [
   'script',
   'timeout',
   'system',
+  'environment',
+  'network',
+  'registry',
+  'unclear',
   'image-pull',
   'configuration',
   'external-dependency',
@@ -15,6 +22,10 @@ const wanted: Record<FailureCause, string> = {
   script: 'script_failure',
   timeout: 'job_execution_timeout',
   system: 'runner_system_failure',
+  environment: 'runner_system_failure',
+  network: 'runner_system_failure',
+  registry: 'image_pull_failure',
+  unclear: 'runner_system_failure',
   'image-pull': 'image_pull_failure',
   configuration: 'runner_configuration_error',
   'external-dependency': 'runner_external_dependency_failure',

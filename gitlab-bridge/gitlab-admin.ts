@@ -31,6 +31,8 @@ interface AdminJob {
   /** True when GitLab (or a person) has made a newer job of it. */
   retried: boolean;
   failureReason: string | null;
+  /** The id of the user whose job it is; null where GitLab names none. */
+  user: number | null;
 }
 interface GitlabFacts {
   version: string;
@@ -54,8 +56,13 @@ export interface GitlabAdmin {
   /** What GitLab thinks a runner runs, or ends (SAFETY J3); none when the runner is gone, or GitLab has no such state. */
   runningJobs(runner: number, status?: 'running' | 'canceling'): Promise<RunnerJob[]>;
   job(projectId: number, job: number): Promise<AdminJob>;
-  /** Answers the new job's id. */
-  retryJob(projectId: number, job: number): Promise<number>;
+  /**
+   * Answers the new job's id. It is of the user who asks, and may do what that user may: `as` another than the token's own, for
+   * which the token needs scope sudo (contract §1.7).
+   */
+  retryJob(projectId: number, job: number, as?: number): Promise<number>;
+  /** The id of the token's own user. */
+  userId(): Promise<number>;
   /** `force`: also one that is `canceling` already, without waiting for its runner. */
   cancelJob(projectId: number, job: number, force?: boolean): Promise<void>;
   /** A job's trace from a byte on. */
@@ -127,7 +134,10 @@ const RestJob = z.object({
   status: z.string(),
   failure_reason: z.string().nullish(),
   pipeline: z.object({ id: z.int() }).nullish(),
+  user: z.object({ id: z.int().positive() }).nullish(),
 });
+
+const WithId = z.object({ id: z.int().positive() });
 
 /** The door to GitLab: one request, its status and its JSON checked. */
 /** GitLab's API with an admin token. */
@@ -137,7 +147,8 @@ export class AdminDoor {
     this.#options = options;
   }
 
-  async raw(method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, body?: unknown, limitBytes?: number) {
+  /** `as`: the user in whose name, where it is not the token's own. */
+  async raw(method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, body?: unknown, limitBytes?: number, as?: number) {
     const { url, token, timeoutMs } = this.#options;
     const base = path.startsWith('/api/') ? `${url.replace(/\/+$/, '')}${path}` : `${apiOf(url)}${path}`;
     try {
@@ -148,6 +159,7 @@ export class AdminDoor {
           'PRIVATE-TOKEN': token,
           Accept: 'application/json',
           'User-Agent': 'autogit-node',
+          ...(as === undefined ? {} : { Sudo: `${as}` }),
           ...(body === undefined ? {} : { 'Content-Type': 'application/json' }),
         },
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),
@@ -241,8 +253,11 @@ export function createGitlabAdmin(options: GitlabAdminOptions): GitlabAdmin {
     listOurRunners: (prefix) => listOurRunners(door, prefix),
     runningJobs: (runner, status = 'running') => runningJobs(door, runner, status),
     job: (projectId, job) => readJob(door, projectId, job),
-    retryJob: async (projectId, job) =>
-      (await door.json(z.object({ id: z.int().positive() }), 'POST', `/projects/${projectId}/jobs/${job}/retry`)).id,
+    retryJob: async (projectId, job, as) => {
+      const path = `/projects/${projectId}/jobs/${job}/retry`;
+      return door.parse(WithId, path, await door.raw('POST', path, undefined, undefined, as)).id;
+    },
+    userId: async () => (await door.json(WithId, 'GET', '/user')).id,
     cancelJob: async (projectId, job, force = false) => {
       const path = `/projects/${projectId}/jobs/${job}/cancel${force ? '?force=true' : ''}`;
       door.requireSuccess('the cancelling of a job', await door.raw('POST', path));
@@ -356,5 +371,6 @@ async function readJob(door: AdminDoor, projectId: number, job: number): Promise
     name: found.name,
     retried,
     failureReason: found.failure_reason ?? null,
+    user: found.user?.id ?? null,
   };
 }

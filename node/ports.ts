@@ -154,11 +154,11 @@ export interface InTree {
   ended: Promise<{ code: number; said: string }>;
 }
 
-/** How a step ended. `because`: more than its exit code says, e.g. which limit it met. `lost`: after a restart neither process nor exit code is there (SAFETY J4). */
+/** How a step ended. `because`: more than its exit code says, e.g. which limit it met. `lost`: after a restart neither process nor exit code is there (SAFETY J4); `isUnclear`: by this machine, or by what the job asked for. */
 export type StepEnd =
   | { kind: 'exited'; exitCode: number; because?: string }
   | { kind: 'killed'; because: string }
-  | { kind: 'lost'; because: string };
+  | { kind: 'lost'; because: string; isUnclear?: true };
 
 /**
  * Where a run lives: docker or process. The run's code talks to this only. Everything of a run is labelled with its id,

@@ -59,6 +59,7 @@ const table = {
     hint: 'start Docker, name its socket (--docker-host), or allow runs without isolation: --executor process',
   },
   'image-missing': { retriable: true, hint: 'make its registry reachable, or pull it here: docker pull IMAGE' },
+  'registry-away': { retriable: true, hint: 'see whether its registry answers this machine: docker pull IMAGE' },
   'image-unusable': { retriable: false, hint: 'look at entrypoint, command and user of the job and its services' },
   'executor-failed': { retriable: true, hint: 'for the details: autogit-node logs' },
   'data-place': { retriable: false, hint: 'look at the disk: df -h; dmesg | tail' },

@@ -5,6 +5,7 @@ import { BootId, ClassKey, DataId, JobId, NodeId, NodeName, Sentence, ShortId, S
 import { limits } from './limits.ts';
 import { ProtectedGitlab } from './protected-gitlab.ts';
 import { RoundName } from './round-name.ts';
+import { LedgerFault, RunFault } from './job-fault.ts';
 import { Stamp } from './stamp.ts';
 import { sharedTimings } from './timings.ts';
 
@@ -172,6 +173,8 @@ export const Run = z.looseObject({
   canceling: z.boolean().optional(),
   /** That it stands still for the owner of its machine, since when and what that frees; absent: it does not. */
   held: Sentence.optional(),
+  /** Only of one that failed by no doing of its own; absent from earlier versions, whose jobs are not told apart. */
+  fault: RunFault.optional(),
 });
 export type Run = z.infer<typeof Run>;
 
@@ -389,6 +392,8 @@ export const Ledger = z.looseObject({
   runs: z.record(ShortId, Run),
   /** Rescues under the job's id; absent where there never was one. */
   rescues: z.record(z.string().regex(/^\d{1,16}$/), Rescue).optional(),
+  /** Runs that failed by no doing of their own in the last hour; absent where there was none. */
+  faults: z.record(ShortId, LedgerFault).optional(),
   /** Jobs finished on one UTC day (YYYY-MM-DD). */
   tally: z.looseObject({ day: z.string().max(10), done: z.int().nonnegative(), failed: z.int().nonnegative() }),
   requests: z.array(RememberedRequest).max(limits.rememberedRequests),

@@ -20,6 +20,10 @@ export const limits = {
   runsInFlight: 500,
   runsKept: 60,
   rescues: 64,
+  faults: 64,
+  /** The mesh has jobs run again that failed by no doing of their own, within an hour: one of them, and all together. */
+  retriesPerJob: 2,
+  retriesPerMesh: 20,
   openApprovals: 16,
   invites: 16,
   /** How long an invite is good for: ms. */

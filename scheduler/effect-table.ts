@@ -43,9 +43,9 @@ export const effectTable = {
   'fail-run': { by: 'gitlab', answers: ['run-failed-at-gitlab'], again: true, unanswered: 'again after failLimitMs' },
   'retry-job': {
     by: 'gitlab',
-    answers: [],
+    answers: ['job-retried'],
     again: true,
-    unanswered: 'the job stays failed; it looks before it retries',
+    unanswered: 'again after retryAgainMs; it looks before it retries',
   },
   'rescue-job': { by: 'gitlab', answers: ['job-rescued'], again: true, unanswered: 'again after rescueAgainMs' },
   'remove-runners': {

@@ -58,7 +58,8 @@ export type Effect =
     }
   /** Tell GitLab, with the run's own token, that its machine is lost: failed, `runner_system_failure`. */
   | { kind: 'fail-run'; run: Run; because: string }
-  | { kind: 'retry-job'; projectId: number; job: number; because: string }
+  /** Another try of a job whose run failed by no doing of its own. Looks first: never both ours and the one of its `retry:`. */
+  | { kind: 'retry-job'; run: string; projectId: number; job: number; because: string }
   /**
    * End a job that GitLab gave away and that nobody owns (SAFETY J3): cancel, by force where it stays `canceling`, then
    * retry it where `retry` says so. Looks before each of them, so it goes on where another leader stopped.

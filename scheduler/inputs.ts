@@ -111,7 +111,11 @@ export type Happened =
   /** Answer to `find-round`, as the leader hears it. */
   | { kind: 'round-found'; to: NodeId; told: MessageOf<'round-told'> }
   /** Answer to `rescue-job`. Not `done`: ask again later. */
-  | { kind: 'job-rescued'; job: number; done: boolean; because: string };
+  | { kind: 'job-rescued'; job: number; done: boolean; because: string }
+  /** A person says that jobs may be taken here again, whatever became of those before. */
+  | { kind: 'jobs-trusted' }
+  /** Answer to `retry-job`. `made`: it is tried again, by whomever. Not `done`: ask again later. */
+  | { kind: 'job-retried'; run: string; done: boolean; made: boolean; because: string };
 
 /**
  * `at`: ms of boot time (/proc/uptime), which goes on in suspend. `wallMs`: ms since the Unix epoch, for display and

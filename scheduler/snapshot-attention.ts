@@ -266,6 +266,7 @@ const workFixes: ReadonlyMap<string, string> = new Map([
   ['disk-full', 'df -h'],
   ['gitlab-away', 'autogit-node doctor'],
   ['git-away', 'sudo apt-get install --reinstall git'],
+  ['job-faults', 'autogit-node resume'],
 ]);
 
 function workLines(

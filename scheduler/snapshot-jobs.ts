@@ -3,7 +3,8 @@ import type { JobRow, WhyAnswer } from '../protocol/status.ts';
 import { awaySentence } from './jobs/away.ts';
 import { rfc3339 } from './jobs/civil-time.ts';
 import { demandOf, needsSentence } from './jobs/demand.ts';
-import { whyClassWaits } from './jobs/grants.ts';
+import { elsewhereFirst, keptFrom } from './jobs/faults.ts';
+import { whyClassWaits, whyJobWaits } from './jobs/grants.ts';
 import { isBusy, isOpen, type OutGrant, type WaitingJob } from './jobs/jobs-state.ts';
 import type { MachineView } from './jobs/machine-fit.ts';
 import { machinesOf } from './jobs/machines.ts';
@@ -58,7 +59,7 @@ function waitingRow(
   const key = job.class;
   let because = reasons.get(key);
   if (because === undefined) {
-    because = waitsBecause(view, ledger, key, place(demandOf(job.tags, ledger.settings.defaultArch), machines));
+    because = waitsBecause(view, ledger, key, placementOf(view, ledger, machines, job));
     reasons.set(key, because);
   }
   return {
@@ -74,8 +75,15 @@ function waitingRow(
     startedAt: null,
     finishedAt: null,
     exitCode: null,
-    because: grant ? grant.because : because,
+    because: grant ? grant.because : (whyJobWaits(view.jobs, view.at, job.job) ?? because),
   };
+}
+
+/** Without the machines that its class is kept from, as another try of a job of it waits (SAFETY J10). */
+function placementOf(view: ViewInput, ledger: Ledger, machines: readonly MachineView[], job: WaitingJob): Placement {
+  const { defaultArch } = ledger.settings;
+  const kept = keptFrom(ledger, view.wallMs, waitingJobs(view.jobs, ledger, view)).get(job.class);
+  return place(demandOf(job.tags, defaultArch), elsewhereFirst(machines, kept, job.tags, defaultArch));
 }
 
 /** One sentence: no machine, or a class that is not ready, or simply its turn. */
@@ -85,12 +93,12 @@ function waitsBecause(view: ViewInput, ledger: Ledger, key: string, placement: P
   return waits ?? `is about to go to ${placement.because}`;
 }
 
-/** 1, and one more for every run of the same job that was lost before. */
+/** 1, and one more for every run of the same job that was lost before, or failed by no doing of its own. */
 const attemptOf = (job: { job: number; projectId: number; name: string; ref: string }, runs: readonly Run[]): number =>
   1 +
   runs.filter(
     (run) =>
-      run.state === 'lost' &&
+      (run.state === 'lost' || run.fault !== undefined) &&
       run.job < job.job &&
       run.projectId === job.projectId &&
       run.name === job.name &&
@@ -113,6 +121,12 @@ function awayBecause({ jobs, at, self, liveness }: ViewInput, ledger: Ledger, ru
   return awaySentence(jobs, node, nodeName(ledger, node), { state: live.state, since: live.since }, at);
 }
 
+/** What becomes of one that failed by no doing of its own. */
+const retryWords = (ledger: Ledger, run: Run): string => {
+  const fault = ledger.faults?.[run.run];
+  return fault === undefined ? '' : `; ${fault.because}`;
+};
+
 const runBecause = (run: Run): string => {
   if (run.canceling && isBusy(run)) return 'it is being canceled at GitLab';
   if (run.held !== undefined && isBusy(run)) return run.held;
@@ -134,7 +148,7 @@ function runRow(view: ViewInput, ledger: Ledger, run: Run, runs: readonly Run[])
     startedAt: time(run.startedAt),
     finishedAt: time(run.finishedAt),
     exitCode: run.result?.exitCode ?? null,
-    because: awayBecause(view, ledger, run) ?? runBecause(run),
+    because: cut(`${awayBecause(view, ledger, run) ?? runBecause(run)}${retryWords(ledger, run)}`),
   };
 }
 
@@ -152,7 +166,7 @@ export function why(view: ViewInput, job: number): WhyAnswer | null {
 
 function whyWaiting(view: ViewInput, ledger: Ledger, job: WaitingJob): WhyAnswer {
   const demand = demandOf(job.tags, ledger.settings.defaultArch);
-  const placement = place(demand, machinesOf(meshViewOf(view, ledger)));
+  const placement = placementOf(view, ledger, machinesOf(meshViewOf(view, ledger)), job);
   const grant = grantOf(view, job);
   return {
     job: job.job,
@@ -167,7 +181,9 @@ function whyWaiting(view: ViewInput, ledger: Ledger, job: WaitingJob): WhyAnswer
         ? { node: verdict.name, fits: true, because: `is chosen: ${grant.because}` }
         : { node: verdict.name, fits: verdict.fits, because: cut(verdict.because) },
     ),
-    because: grant ? grant.because : waitsBecause(view, ledger, job.class, placement),
+    because: grant
+      ? grant.because
+      : (whyJobWaits(view.jobs, view.at, job.job) ?? waitsBecause(view, ledger, job.class, placement)),
   };
 }
 

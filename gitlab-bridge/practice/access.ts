@@ -40,7 +40,19 @@ export const authenticate = (state: State, call: Call, more: readonly string[] =
   const enough = ['api', ...(call.method === 'GET' ? ['read_api'] : []), ...more];
   if (!caller.scopes.some((scope) => enough.includes(scope)))
     throw refuseWith(403, 'The request requires higher privileges than provided by the access token.');
-  return caller;
+  return actingAs(state, call, caller);
+};
+
+/** `Sudo: <id or name>`: an administrator's token with scope sudo acts for another user. */
+const actingAs = (state: State, call: Call, caller: Caller): Caller => {
+  const named = header(call, 'sudo') ?? call.query.get('sudo');
+  if (named === null) return caller;
+  if (!caller.user.admin) throw refuse(403, 'Must be admin to use sudo');
+  if (!caller.scopes.includes('sudo'))
+    throw refuseWith(403, 'The request requires higher privileges than provided by the access token.');
+  const user = [...state.users()].find(({ id, username }) => `${id}` === named || username === named);
+  if (user === undefined) throw notFound(`User with ID or username '${named}'`);
+  return { ...caller, user };
 };
 
 export const isAdmin = (caller: Caller): boolean => caller.user.admin && caller.job === null;

@@ -30,6 +30,7 @@ const tokenScopes = [
   'read_repository',
   'write_repository',
   'admin_mode',
+  'sudo',
 ] as const;
 
 export const createToken = (context: PracticeContext, user: User, name: string, scopes: string[]): string => {

@@ -89,9 +89,10 @@ export class JobLifecycle {
     this.progress(job.pipelineId);
   }
 
-  /** A new job with a new id in place of this one. */
-  retry(job: Job): Job {
+  /** A new job with a new id in place of this one, of the user who asked for it. */
+  retry(job: Job, userId: number): Job {
     const fresh = this.clone(job);
+    fresh.userId = userId;
     this.resetSkippedAfter(fresh);
     this.move(fresh, 'pending');
     this.progress(job.pipelineId);

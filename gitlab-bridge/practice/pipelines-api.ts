@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { authenticate, changeable, projectOf } from './access.ts';
+import { authenticate, type Caller, changeable, projectOf } from './access.ts';
 import { type Call, created, idOf, ok, type Route, read, route } from './api-call.ts';
 import { variable } from './ci/ci-variables.ts';
 import { resolveRef } from './git-repository.ts';
@@ -137,13 +137,14 @@ export const jobRoutes = (context: PracticeContext, looked: (job: Job) => void):
   const change = (
     call: Call,
     may: (job: Job) => string | null,
-    work: (job: Job) => Job,
+    work: (job: Job, caller: Caller) => Job,
   ): ReturnType<typeof created> => {
-    const project = changeable(state, call, authenticate(state, call));
+    const caller = authenticate(state, call);
+    const project = changeable(state, call, caller);
     const job = jobOf(context, call, project);
     const refused = may(job);
     if (refused !== null) throw refuse(403, refused);
-    return created(jobShape(state, work(job), call.base));
+    return created(jobShape(state, work(job, caller), call.base));
   };
   const at = '/api/v4/projects/:id/jobs';
   return [
@@ -184,7 +185,7 @@ export const jobRoutes = (context: PracticeContext, looked: (job: Job) => void):
       change(
         call,
         (job) => (life.retryable(job) ? null : 'Job is not retryable'),
-        (job) => life.retry(job),
+        (job, caller) => life.retry(job, caller.user.id),
       ),
     ),
     route('POST', `${at}/:job_id/play`, (call) => {

@@ -255,6 +255,7 @@ export class LocalApi implements AgentApi {
 
   async resume(what: 'gpu' | 'all'): Promise<string> {
     const sentence = await this.#options.pause.resume(what);
+    this.#options.member()?.loop.feed({ kind: 'jobs-trusted' });
     await this.#options.member()?.measure();
     await this.givingWay.look();
     return sentence;

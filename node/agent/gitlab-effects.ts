@@ -57,8 +57,35 @@ async function endForgotten(
     now = await admin.job(projectId, job);
   }
   if (now.retried) return { done: true, because: 'it is canceled and was tried again' };
-  const next = await admin.retryJob(projectId, job);
-  return { done: true, because: `it is canceled and tried again as job ${next}` };
+  const again = await retryForItsUser(admin, projectId, now);
+  return { done: true, because: `it is canceled, and ${again.because}` };
+}
+
+/**
+ * GitLab gives another try to the user who asks for it: asked for by the administrator whose token this is, it would have that
+ * administrator's rights, and a job that fails in the right way would get them. So it is asked for in the name of the job's
+ * own user, and not at all where the token may not do that.
+ */
+async function retryForItsUser(
+  admin: GitlabAdmin,
+  projectId: number,
+  { job, user }: Awaited<ReturnType<GitlabAdmin['job']>>,
+): Promise<{ made: boolean; because: string }> {
+  if (user === null)
+    return { made: false, because: 'GitLab names no user of it, in whose name it could be tried again' };
+  const isOwn = (await admin.userId()) === user;
+  try {
+    const next = await (isOwn ? admin.retryJob(projectId, job) : admin.retryJob(projectId, job, user));
+    return { made: true, because: `it is tried again as job ${next}` };
+  } catch (error) {
+    if (!(error instanceof AutogitError) || error.code !== 'gitlab-refused') throw error;
+    // Somebody else may have been first.
+    if ((await admin.job(projectId, job)).retried) return { made: true, because: 'it was tried again' };
+    const why = isOwn
+      ? error.message
+      : `GitLab does not let the mesh's token ask for its user: the token needs scope sudo`;
+    return { made: false, because: `it is not tried again: ${why}` };
+  }
 }
 
 /** What the leader asks of GitLab, done and answered as inputs. Every write is harmless late and twice (SAFETY J6). */
@@ -171,11 +198,20 @@ export class GitlabEffects {
   }
 
   /** Looks first: never both our retry and the one of the job's own `retry:` (SAFETY J6). */
-  async #retryJob({ projectId, job }: EffectOf<'retry-job'>): Promise<void> {
-    const admin = this.admin();
-    const now = await admin.job(projectId, job);
-    if (now.retried || now.status !== 'failed') return;
-    await admin.retryJob(projectId, job);
+  async #retryJob({ run, projectId, job }: EffectOf<'retry-job'>): Promise<void> {
+    const answer = (done: boolean, made: boolean, because: string) =>
+      this.#options.feed({ kind: 'job-retried', run, done, made, because: asSentence(because) });
+    try {
+      const admin = this.admin();
+      const now = await admin.job(projectId, job);
+      if (now.retried) return answer(true, true, 'GitLab tries it again by itself, or somebody did');
+      if (now.status !== 'failed') return answer(true, false, `it is not tried again: it is ${now.status} at GitLab`);
+      const again = await retryForItsUser(admin, projectId, now);
+      answer(true, again.made, again.because);
+    } catch (error) {
+      const isGone = error instanceof AutogitError && /\b404\b/.test(error.message);
+      answer(isGone, false, isGone ? 'GitLab does not know it any more' : sentenceOf(error));
+    }
   }
 
   async #rescueJob({ projectId, job, retry }: EffectOf<'rescue-job'>): Promise<void> {

@@ -90,7 +90,11 @@ export const commands: readonly Command[] = [
     help: 'the owner wants this machine (or its GPU) for himself',
     run: async (c) => (await mesh()).pause(c),
   },
-  { path: 'resume', help: 'the machine works again', run: async (c) => (await mesh()).resume(c) },
+  {
+    path: 'resume',
+    help: 'the machine works again, also after jobs failed because of it',
+    run: async (c) => (await mesh()).resume(c),
+  },
   {
     path: 'drain',
     args: '<node>',

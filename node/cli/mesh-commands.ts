@@ -266,7 +266,8 @@ type MeshSetting = (typeof meshSettings)[number];
 
 /** What each means, for people. */
 const meanings: Record<string, string> = {
-  retryLost: "does the mesh itself run a job again whose machine was lost? (off: only GitLab's `retry:`)",
+  retryLost:
+    "does the mesh itself run a job again whose machine was lost, or failed it in its script? (off: only GitLab's `retry:`)",
   defaultArch: 'architecture of jobs whose tags name none',
   graceMs: 'how long the host of GitLab may be silent before another takes over',
   inSyncGraceMs: 'the same where that other is in sync',

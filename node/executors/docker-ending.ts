@@ -118,5 +118,5 @@ export function endOfStopped(
   const how = OOMKilled
     ? ': out of memory'
     : ` (exit code ${ExitCode}): someone else ended it, the engine restarted, or the image's entrypoint did not go on to the job's shell`;
-  return { kind: 'lost', because: `its container was stopped${how}` };
+  return { kind: 'lost', because: `its container was stopped${how}`, isUnclear: true };
 }

@@ -9,12 +9,21 @@ import { type RegistryLogin, registryLogin } from './registry-login.ts';
 
 const missing = (image: string, cause: unknown, hint?: string): AutogitError => {
   const text = sentenceOf(cause);
-  return new AutogitError('image-missing', `image ${image} cannot be ${hint ? 'used' : 'pulled'}: ${text}`, {
-    cause,
-    hint:
-      hint ?? `make its registry reachable, name another image in the job, or on this machine: docker pull ${image}`,
-  });
+  const isAway = hint === undefined && !denied.test(text) && noAnswer.test(text);
+  return new AutogitError(
+    isAway ? 'registry-away' : 'image-missing',
+    `image ${image} cannot be ${hint ? 'used' : 'pulled'}: ${text}`,
+    {
+      cause,
+      hint:
+        hint ?? `make its registry reachable, name another image in the job, or on this machine: docker pull ${image}`,
+    },
+  );
 };
+
+/** How an engine says that it came to no registry, or to one that has no time: on another machine the same image may come. */
+const noAnswer =
+  /no such host|server misbehaving|connection (?:refused|reset)|timed? ?out|timeout|deadline exceeded|no route to host|network is unreachable|unexpected EOF|too ?many ?requests|rate limit|\b(?:429|50[0234])\b|given up|connection to the engine broke/i;
 
 /** Not the job's fault, nor its registry's: another machine may have room. */
 const tooLarge = (image: string, cause: unknown): AutogitError =>

@@ -192,10 +192,10 @@ export class ProcessWorkspace implements Workspace {
       await endProcesses(this.#of.marks, this.#of.cgroup, this.#seen);
       return this.#exited(index, 137, killedFromWithin);
     }
-    const because = record
-      ? 'its process is gone and left no exit code (killed by someone else, out of memory, or the machine restarted)'
-      : 'the step was never begun';
-    return { kind: 'lost', because };
+    if (!record) return { kind: 'lost', because: 'the step was never begun' };
+    const because =
+      'its process is gone and left no exit code (killed by someone else, out of memory, or the machine restarted)';
+    return { kind: 'lost', because, isUnclear: true };
   }
 
   #exited(index: number, exitCode: number, because?: string): StepEnd {

@@ -26,7 +26,7 @@ const newToken = (): string => {
 
 /** In Ruby. GitLab's longest life of a token is a year; the keeper makes another in time. */
 const making = (name: string, token: string): string =>
-  `t=User.find_by_username('root').personal_access_tokens.create(name: ${rubyText(name)}, scopes: ['api','admin_mode'], expires_at: 365.days.from_now)
+  `t=User.find_by_username('root').personal_access_tokens.create(name: ${rubyText(name)}, scopes: ['api','admin_mode','sudo'], expires_at: 365.days.from_now)
 t.set_token('${token}')
 t.save!
 `;

@@ -84,11 +84,11 @@ export async function patiently(run: RunContext, what: string, attempt: () => Pr
     if (answer.kind === 'ok') return;
     if (answer.kind === 'refused' && answer.disowned) throw new Gone(answer.because);
     if (answer.kind === 'refused')
-      throw new RunFailed(answer.isJobs ? 'script' : 'system', `${what}: ${answer.because}`);
+      throw new RunFailed(answer.isJobs ? 'script' : (answer.cause ?? 'unclear'), `${what}: ${answer.because}`);
     pages = answer.page === undefined ? 0 : pages + 1;
     if (pages >= mostPages && (await answersItself(run.job().url)))
-      throw new RunFailed('system', `${what}: ${pageRefusal(answer.page)}`);
-    if (bootMs() - sinceMs > mostAwayMs) throw new RunFailed('system', `${what}: ${answer.because}, for an hour`);
+      throw new RunFailed('network', `${what}: ${pageRefusal(answer.page)}`);
+    if (bootMs() - sinceMs > mostAwayMs) throw new RunFailed('network', `${what}: ${answer.because}, for an hour`);
     if (!hasSaid) run.trace.say(warning(`${what}: ${answer.because}; trying again until GitLab is back`));
     hasSaid = true;
     const ms = Math.max(waitMs, answer.waitMs ?? 0);

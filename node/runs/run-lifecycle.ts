@@ -22,6 +22,7 @@ import { removePlace } from './place-removal.ts';
 import { isOver, type RunContext } from './run-context.ts';
 import { RunEnding } from './run-ending.ts';
 import { Gone, Halted, RunFailed } from './run-errors.ts';
+import { faultAtEnd, faultLine } from './run-fault.ts';
 import { Freezing } from './run-freezing.ts';
 import { signOfLifeMs } from './run-lease.ts';
 import { type RunOptions, runFolder } from './run-options.ts';
@@ -238,10 +239,13 @@ export class RunLifecycle {
     }
     if (verdict.state === 'success') this.trace.say(good('Job succeeded'), 'end');
     else this.trace.say(failure(`Job ${verdict.state}: ${verdict.because}`), 'end');
+    const fault = await faultAtEnd(verdict, this.#record.progress, this.#context.workspace ?? this.#lostPlace());
+    if (fault) this.trace.say(faultLine(fault), 'fault');
     this.trace.seal();
     const result = resultOf(verdict, this.#payload);
     const finishedAt = this.#options.clock.wallMs();
-    await this.#record.keep({ state: 'finished', finishedAt, result, frozen: false }, { phase: 'finished', verdict });
+    const end = { state: 'finished' as const, finishedAt, result, frozen: false, ...(fault && { fault }) };
+    await this.#record.keep(end, { phase: 'finished', verdict });
     // A clean-up that hangs must not keep the result from GitLab.
     void this.#removePlace();
   }

@@ -41,5 +41,5 @@ export const isWanted = (when: PlannedStep['when'], { state }: Verdict): boolean
 /** The verdict of a life that ended in an error. */
 export function failed(error: unknown): Verdict {
   if (error instanceof RunFailed) return error.verdict;
-  return { state: 'failed', cause: 'system', exitCode: null, because: sentenceOf(error) };
+  return { state: 'failed', cause: 'environment', exitCode: null, because: sentenceOf(error) };
 }

@@ -12,6 +12,7 @@ import { type Asking, isBusy, type Reservation, without } from './jobs-state.ts'
 import { type JobsTurn, nameOf, setOwn } from './jobs-turn.ts';
 import { type Fit, fitOf, type MachineView } from './machine-fit.ts';
 import { openReservations, ownClaims } from './own-report.ts';
+import { asTrusted } from './own-trust.ts';
 import { claimOf, roomOf } from './room.ts';
 
 /*
@@ -58,7 +59,7 @@ function staleReason(turn: JobsTurn, from: NodeId, grant: MessageOf<'grant'>): s
 function ownMachine(turn: JobsTurn): MachineView {
   const { context } = turn;
   const node = context.ledger?.nodes[context.self];
-  const measured = turn.jobs.measured?.measured ?? null;
+  const measured = turn.jobs.measured ? asTrusted(turn.jobs, turn.jobs.measured.measured) : null;
   const busy = Object.values(turn.jobs.own.runs).filter(isBusy).length;
   return {
     node: context.self,

@@ -9,6 +9,7 @@ import { isBeingChecked, suspectClass } from './class-checks.ts';
 import { heldUntil, holdReason } from './class-hold.ts';
 import { attemptsOf, mayWrite, setAttempts } from './classes.ts';
 import { demandOf } from './demand.ts';
+import { elsewhereFirst, keptFrom } from './faults.ts';
 import { backoffMs, jobTimings } from './job-timings.ts';
 import { type JobsState, type OutGrant, type WaitingJob, without } from './jobs-state.ts';
 import { type JobsTurn, mint, nameOf, setLead } from './jobs-turn.ts';
@@ -62,8 +63,32 @@ function hearBeside(turn: JobsTurn, key: string, answer: MessageOf<'grant-answer
   if (isSuspect) suspectClass(turn, key);
 }
 
+/**
+ * GitLab shows the job as waiting and did not give it: three times in a row, and nothing is reserved for it for 1 s, doubling to
+ * 30 s. Others of its class have room all the same (public-reports: phantom jobs).
+ */
+function missJob(turn: JobsTurn, job: number): void {
+  const known = turn.jobs.lead?.phantoms ?? {};
+  const misses = (known[job]?.misses ?? 0) + 1;
+  const over = misses - missesAllowed;
+  const until = over < 0 ? turn.at : turn.at + backoffMs(over);
+  wake(turn, until);
+  setLead(turn, { phantoms: { ...known, [job]: { misses, until } } });
+}
+
+/** Why nothing is reserved for one job now, whatever its class; null when there is. */
+export function whyJobWaits({ lead }: JobsState, at: number, job: number): string | null {
+  const phantom = lead?.phantoms[job];
+  if (phantom === undefined || phantom.until <= at) return null;
+  return `GitLab shows it as waiting and gave no job ${phantom.misses} times in a row: it is asked for again in ${span(phantom.until - at)}`;
+}
+
 /** Three in a row without a job, and the class waits: 1 s, doubling to 30 s. A standing grant waits 1 to 3 s. */
 function miss(turn: JobsTurn, grant: OutGrant, because: string, isEmpty: boolean): void {
+  if (isEmpty && grant.job !== null) {
+    setAttempts(turn, grant.class, { emptyAt: turn.at });
+    return missJob(turn, grant.job);
+  }
   const misses = attemptsOf(turn.jobs, grant.class).misses + 1;
   const over = misses - missesAllowed;
   const standing = grant.job === null ? Math.min(3000, misses * 1000) : 0;
@@ -184,13 +209,18 @@ export function sendGrants(turn: JobsTurn, waiting: readonly WaitingJob[]): void
   if (ledger.gitlab.mode === 'none' || waitsForReports(turn, ledger) !== null) return;
   if (closesWindow(turn, ledger, committed, waiting)) return;
   const view = viewOf(turn, ledger);
-  const pass: Pass = { turn, ledger, committed, machines: null, view };
+  const keeps = keptFrom(ledger, turn.wallMs, waiting);
+  const pass: Pass = { turn, ledger, committed, machines: null, view, keeps };
   if (!canReadQueue(ledger)) return standingGrants(pass);
   if (waiting.length === 0) return;
   const covered = underWay(view);
   const blocked = new Set<string>();
   for (const job of waiting) {
     const key = job.class;
+    if (whyJobWaits(turn.jobs, turn.at, job.job) !== null) {
+      wake(turn, turn.jobs.lead?.phantoms[job.job]?.until ?? turn.at);
+      continue;
+    }
     const onTheWay = covered.get(key) ?? 0;
     if (onTheWay > 0) covered.set(key, onTheWay - 1);
     else if (!blocked.has(key) && !grantFor(pass, key, job.job)) blocked.add(key);
@@ -224,6 +254,8 @@ interface Pass {
   committed: Ledger;
   view: MeshView;
   machines: MachineView[] | null;
+  /** Machines that classes are kept from. */
+  keeps: ReturnType<typeof keptFrom>;
 }
 
 /** Somebody else's GitLab: its queue is not ours to read, so one grant per given class stays out all the time. */
@@ -243,11 +275,13 @@ function grantFor(pass: Pass, key: string, job: number | null): boolean {
   const entry = committed.classes[key];
   if (entry === undefined || entry.token === null) return false;
   pass.machines ??= machinesOf(pass.view);
-  const { placed } = place(demandOf(entry.tags, ledger.settings.defaultArch), pass.machines);
+  const { defaultArch } = ledger.settings;
+  const machines = elsewhereFirst(pass.machines, pass.keeps.get(key), entry.tags, defaultArch);
+  const { placed } = place(demandOf(entry.tags, defaultArch), machines);
   if (placed === null) return false;
   const id = mint(turn, 'grant');
   const by = `grant ${id}`;
-  const claim = claimOf({ by, id, tags: entry.tags, gpus: placed.gpus }, ledger.settings.defaultArch);
+  const claim = claimOf({ by, id, tags: entry.tags, gpus: placed.gpus }, defaultArch);
   const grant: OutGrant = {
     grant: id,
     class: key,

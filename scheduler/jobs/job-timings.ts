@@ -91,6 +91,21 @@ export const jobTimings = {
   /** GitLab sweeps such jobs itself, after at most 90 min. */
   rescueGiveUpMs: 7_200_000,
 
+  /** Wall time: so long a run that failed by no doing of its own counts, and its budget of other tries with it (SAFETY J10). */
+  faultKeptMs: 3_600_000,
+  /** GitLab is asked for another try again after the first, given up after the second (wall time). */
+  retryAgainMs: 30_000,
+  retryGiveUpMs: 900_000,
+  /** Wall time: so long another try is kept from the machine on which the one before failed, while others could take it. */
+  elsewhereMs: 300_000,
+  unseenTryMs: 3_000,
+
+  /** So long the ends of runs count when a machine asks whether jobs fail because of it; and its pauses, ever longer. */
+  endsCountMs: 1_800_000,
+  cordonLeastMs: 300_000,
+  cordonMostMs: 3_600_000,
+  trialMs: 600_000,
+
   /** While the ledger shows something else than this node knows, the leader is told again this often. */
   announceEveryMs: 1000,
   /** An ended run that the ledger does not show is told this long, then forgotten: the ledger keeps the newest only. */

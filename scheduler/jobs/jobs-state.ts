@@ -4,6 +4,7 @@ import type { QueuedJob } from '../../protocol/queued-job.ts';
 import type { GitlabSeen, Measured, ProtectedSeen, Report, StandbySeen } from '../../protocol/report.ts';
 import type { Durable } from '../effects.ts';
 import type { Claim } from './room.ts';
+import { fullTrust, type OwnTrust } from './trust.ts';
 
 /** Grants whose POST may have gone out: on disk before it does (SAFETY J3). */
 export type Asking = Durable['asking'];
@@ -33,6 +34,8 @@ export interface OwnState {
   announcedTerm: number;
   /** True from the moment a run changes until the leader has been sent all runs again. */
   hasUnannounced: boolean;
+  /** Whether jobs fail because of this machine. */
+  trust: OwnTrust;
 }
 
 /** A report with the time of its arrival; the boot time of this machine, and how far the other wall clock is off. */
@@ -145,6 +148,10 @@ export interface LeadState {
   refused: Readonly<Record<NodeId, { until: number; because: string }>>;
   /** Lost runs being failed at GitLab. */
   failing: Readonly<Record<string, { askedAt: number; nextAt: number; tries: number }>>;
+  /** Jobs that GitLab shows as waiting and did not give: how often in a row, and until which `at` nothing is reserved for them. */
+  phantoms: Readonly<Record<number, { misses: number; until: number }>>;
+  /** By run: other tries that GitLab is asked for. */
+  retrying: Readonly<Record<string, { nextAt: number; tries: number }>>;
   /** Nodes that do not answer: since when, counted once; a repeated probe does not start it anew. */
   away: Readonly<Record<NodeId, Away>>;
   /** Runs of the ledger that their node, alive and of the same boot, no longer names: since when. */
@@ -215,6 +222,7 @@ export const emptyJobs = (asking: Asking): JobsState => ({
     announcedTo: null,
     announcedTerm: -1,
     hasUnannounced: false,
+    trust: fullTrust,
   },
   gossip: { seq: 0, at: Number.NEGATIVE_INFINITY, key: '', toSay: false, madeOf: [], isNews: false },
   reports: {},
@@ -247,6 +255,8 @@ export const emptyLead = (term: number, at: number): LeadState => ({
   classes: {},
   refused: {},
   failing: {},
+  retrying: {},
+  phantoms: {},
   away: {},
   missing: {},
   holds: {},

@@ -1,6 +1,5 @@
 import { type Ledger, type Run, silentMs } from '../../protocol/ledger.ts';
 import { sharedTimings } from '../../protocol/timings.ts';
-import { leavingOf } from '../disconnecting.ts';
 import type { InputOf } from '../inputs.ts';
 import { note } from '../note.ts';
 import { wake } from '../part-turn.ts';
@@ -223,18 +222,6 @@ export function runFailedAtGitlab(turn: JobsTurn, input: InputOf<'run-failed-at-
   turn.edits.push(failedAtGitlab(input.run, input.because));
   // Until it was failed at GitLab just now, the run may have gone on by GitLab's answers, however long ago it was called lost.
   if (lead.holds[run.run] !== undefined) holdFor(turn, run);
-  const isLeaving = leavingOf(turn.context.ledger) !== null;
-  if (
-    !isLeaving &&
-    turn.context.ledger?.settings.retryLost &&
-    turn.context.committed?.runs[input.run]?.state === 'lost'
-  )
-    turn.effects.push({
-      kind: 'retry-job',
-      projectId: run.projectId,
-      job: run.job,
-      because: `its machine was lost, and the setting retryLost is on: ${run.because}`,
-    });
   // GitLab is not asked again while the edit is on its way into the ledger.
   const said = { askedAt: turn.at, nextAt: turn.at + jobTimings.failLimitMs, tries: 1 };
   setLead(turn, { failing: { ...lead.failing, [input.run]: said } });

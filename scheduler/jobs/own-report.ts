@@ -7,6 +7,7 @@ import { GiB } from '../phrases.ts';
 import { jobTimings } from './job-timings.ts';
 import { isBusy, type JobsState, type Reservation } from './jobs-state.ts';
 import type { JobsTurn } from './jobs-turn.ts';
+import { asTrusted } from './own-trust.ts';
 import { waitingJobs } from './queue.ts';
 import { reportPace } from './report-pace.ts';
 import { type Claim, claimOf, roomOf } from './room.ts';
@@ -51,7 +52,8 @@ function noteGpuProblems(turn: JobsTurn, before: readonly string[], now: readonl
 function report(turn: JobsTurn): Report | null {
   const self = turn.context.ledger?.nodes[turn.context.self];
   if (!turn.jobs.measured || !self || !turn.jobs.since) return null;
-  const { measured, addresses, version } = turn.jobs.measured;
+  const { addresses, version } = turn.jobs.measured;
+  const measured = asTrusted(turn.jobs, turn.jobs.measured.measured);
   const runs = Object.values(turn.jobs.own.runs)
     .filter((run) => run.state !== 'delivered' && run.state !== 'discarded' && run.state !== 'lost')
     .map((run) => ({ run: run.run, job: run.job, class: run.class, state: run.state }));

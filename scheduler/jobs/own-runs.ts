@@ -7,6 +7,7 @@ import { unseenIn } from '../recovered.ts';
 import { jobTimings } from './job-timings.ts';
 import { isBusy, isOpen, without } from './jobs-state.ts';
 import { type JobsTurn, setOwn } from './jobs-turn.ts';
+import { trustAfter } from './own-trust.ts';
 
 export function runChanged(turn: JobsTurn, input: InputOf<'run-changed'>): void {
   const { run } = input;
@@ -40,6 +41,7 @@ export function runChanged(turn: JobsTurn, input: InputOf<'run-changed'>): void 
         exitCode: run.result.exitCode,
       },
     });
+  if (run.result !== null && before !== undefined && before.result === null) trustAfter(turn, run);
   setOwn(turn, { runs: { ...turn.jobs.own.runs, [run.run]: run }, hasUnannounced: true });
 }
 

@@ -75,6 +75,11 @@ export function queueRead(turn: JobsTurn, input: InputOf<'queue-read'>): void {
   const oldestFirst = [...jobs].sort((a, b) => a.queuedAt - b.queuedAt || a.job - b.job);
   const expected = jobs.length > 0 || isWorkExpected(lead, turn);
   const { again, askedAt } = lead.queue;
+  const shown = new Set(jobs.map(({ job }) => `${job}`));
+  if (Object.keys(lead.phantoms).some((job) => !shown.has(job))) {
+    const left = Object.entries(lead.phantoms).filter(([job]) => shown.has(job));
+    setLead(turn, { phantoms: Object.fromEntries(left) });
+  }
   return setQueue(turn, lead, {
     jobs: oldestFirst.slice(0, limits.queueJobs).map((job) => ({ ...job, class: classKey(job.tags) })),
     complete: input.complete && input.jobs.length <= limits.queueJobs,

@@ -9,6 +9,7 @@ import { checkClasses, runnerChecked, suspectKept } from './class-checks.ts';
 import { holdAnew } from './class-hold.ts';
 import { mayWrite, runnerCreated, runnerDeleted, runnerFailed, tendClasses } from './classes.ts';
 import { countComingOver } from './coming-over.ts';
+import { jobRetried, tendFaults } from './faults.ts';
 import { runnersRemoved, tendDisconnect } from './gitlab-disconnect.ts';
 import { heardGrant, tendGrants, tookJob } from './grant-taking.ts';
 import { grantAnswered, sendGrants, settleGrants } from './grants.ts';
@@ -19,6 +20,7 @@ import { loseRuns, runFailedAtGitlab } from './lost-runs.ts';
 import { viewOf } from './machines.ts';
 import { heardMeasured, heardReport, sayReport } from './own-report.ts';
 import { runChanged, tendOwnRuns } from './own-runs.ts';
+import { tendTrust, trustAgain } from './own-trust.ts';
 import { cancelAsked, hintQueue, queueFailed, queueOfNewGitlab, queueRead, tendQueue, waitingJobs } from './queue.ts';
 import { askToCompare, jobRescued, runsCompared, tendRescues } from './run-compare.ts';
 import { mergeRuns, runsAnnounced } from './run-edits.ts';
@@ -41,6 +43,7 @@ export function stepJobs(jobs: JobsState, input: Input, context: PartContext): P
   const isRumour = input.kind === 'report-heard' && !context.isLeader;
   if ((isRumour || !hasChanged(jobs, turn.jobs)) && !isDue(jobs, context))
     return { state: turn.jobs, effects: turn.effects, edits: turn.edits, wakeAt: jobs.wakeAt };
+  tendTrust(turn);
   tendGrants(turn);
   tendOwnRuns(turn);
   drain(turn);
@@ -115,6 +118,8 @@ function receive(turn: JobsTurn, input: Input): void {
     case 'standby-seen':
       turn.jobs.standbySeen = input.report;
       return;
+    case 'jobs-trusted':
+      return trustAgain(turn, 'a person said so');
     case 'copies-said':
       turn.jobs.copiesSaid = input.copies;
       return;
@@ -146,6 +151,8 @@ function receive(turn: JobsTurn, input: Input): void {
       return turn.context.ledger ? runsCompared(turn, viewOf(turn, turn.context.ledger), input) : undefined;
     case 'job-rescued':
       return jobRescued(turn, input);
+    case 'job-retried':
+      return jobRetried(turn, input);
   }
 }
 
@@ -191,6 +198,7 @@ function lead(turn: JobsTurn): void {
   suspectKept(turn);
   countComingOver(turn);
   loseRuns(turn);
+  tendFaults(turn);
   settleGrants(turn, ledger);
   const waiting = waitingJobs(turn.jobs, ledger, turn);
   checkClasses(turn);

@@ -12,6 +12,7 @@ import { secretMark } from './gitlab.ts';
 import { type Doc, quorum } from './history.ts';
 import { HoldRule } from './hold-rule.ts';
 import type { Machine } from './machine.ts';
+import { RetryRule } from './retry-rule.ts';
 import { demandOfTags, excessOf } from './sim-demand.ts';
 import { answersRightly, believesNothingImpossible } from './step-rules.ts';
 import { require as must } from './violation.ts';
@@ -41,10 +42,12 @@ export class Checks {
   /** The leader of a calm mesh. */
   #calm: Agent | null = null;
   readonly forgetful = new ForgetfulRule();
+  readonly retries: RetryRule;
   readonly #contact = new ContactRule();
 
   constructor(world: World) {
     this.#world = world;
+    this.retries = new RetryRule(world);
   }
 
   // --- what a step does
@@ -152,17 +155,14 @@ export class Checks {
         return;
       case 'rescue-job':
         this.#mayAct(agent, effect.kind);
-        must(
-          this.#topOf(agent)?.rescues?.[effect.job] !== undefined,
-          'rescue-is-committed-first',
-          () => `${agent.life} rescues job ${effect.job}, and the committed ledger does not say so`,
-        );
-        return this.#nobodyOwns(agent, effect.job);
+        return this.retries.rescues(agent.life, this.#topOf(agent), effect.job);
       case 'remove-runners':
         this.#mayAct(agent, effect.kind);
         return this.#nothingRuns(agent);
-      case 'create-runner':
       case 'retry-job':
+        this.#mayAct(agent, effect.kind);
+        return this.retries.asks(agent.life, this.#topOf(agent), effect);
+      case 'create-runner':
         return this.#mayAct(agent, effect.kind);
       default:
         return;
@@ -274,12 +274,6 @@ export class Checks {
       'grant-after-the-class-is-committed',
       () => `${agent.life} grants by class "${key}", whose token is not in the committed ledger`,
     );
-  }
-
-  /** SAFETY J3: only what nobody owns is taken away from GitLab's list. */
-  #nobodyOwns(agent: Agent, job: number): void {
-    const owner = Object.values(this.#topOf(agent)?.runs ?? {}).find((run) => run.job === job && isOpen(run));
-    must(!owner, 'rescue-what-nobody-owns', () => `${agent.life} rescues job ${job}, which ${owner?.node} has`);
   }
 
   #nothingRuns(agent: Agent): void {

@@ -44,11 +44,7 @@ export class GitlabEffects {
       case 'fail-run':
         return this.#failRun(agent, effect.run.run, unsealed(effect.run.token), effect.because);
       case 'retry-job':
-        return gitlab.call(
-          self,
-          () => gitlab.jobs.get(effect.job)?.status === 'failed' && gitlab.retry(effect.job),
-          () => {},
-        );
+        return this.#retry(agent, effect.run, effect.job);
       case 'rescue-job':
         this.#world.rare.saw('job taken and forgotten, rescued');
         return this.#rescue(agent, effect, 'look');
@@ -108,6 +104,25 @@ export class GitlabEffects {
         agent.feed({ kind: 'run-failed-at-gitlab', run, ok, because: sentence });
       },
     );
+  }
+
+  /** Looks first: what GitLab itself tried again is not tried twice. */
+  #retry(agent: Agent, run: string, id: number): void {
+    const { gitlab, rare, checks } = this.#world;
+    const carryOut = () => {
+      const job = gitlab.jobs.get(id);
+      if (job?.status === 'failed' && gitlab.retry(id)) {
+        rare.saw('failed by its machine, tried again by the mesh');
+        checks.retries.made(job.root);
+      }
+      return { status: job?.status ?? 'gone', isRetried: job?.isRetried === true };
+    };
+    gitlab.call(agent.machine.id, carryOut, (now) => {
+      const said = isNoAnswer(now)
+        ? { done: false, made: false, because: now.because }
+        : { done: true, made: now.isRetried, because: `it is ${now.status}` };
+      agent.feed({ kind: 'job-retried', run, ...said });
+    });
   }
 
   /** Each step is a call of its own, which may fail, be lost, or come when another leader has done it. */

@@ -44,6 +44,7 @@ export const rareStates = [
   'run kept while its machine did not hear the leader',
   'run lost and failed at GitLab',
   'job taken and forgotten, rescued',
+  'failed by its machine, tried again by the mesh',
   'GitLab disconnected',
   'GitLab deployed on another machine',
   'lease out and held again',

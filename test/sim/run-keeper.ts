@@ -16,6 +16,17 @@ const keepAliveMs = 500;
 const quietUpdateMs = 30_000;
 const nothingLeft = 'the agent of this node was restarted and nothing of the run is left';
 
+const failed = (because: string): NonNullable<Run['result']> => ({
+  state: 'failed',
+  exitCode: null,
+  reason: 'runner_system_failure',
+  because,
+});
+
+/** One job of eight does not come to its script on a machine that others have no trouble with; not drawn, so that all else stays as it was. */
+const failsHere = (root: number, machine: string): boolean =>
+  (root + [...machine].reduce((sum, char) => sum + char.charCodeAt(0), 0)) % 8 === 0;
+
 /**
  * The node's own side of its runs, in the order of SAFETY J4: POST, job on disk, tell, `started` on disk, container,
  * result on disk, PUT until GitLab has it. It dies with its agent; the next one adopts what is on disk and in containers.
@@ -50,13 +61,7 @@ export class RunKeeper {
       if (run.state === 'finished') this.#deliver(run.run);
       else if (run.state === 'taken' && !container) this.#beginIfOurs(run);
       else if (container) this.#hold(run, container);
-      else
-        this.#ended(run.run, {
-          state: 'failed',
-          exitCode: null,
-          reason: 'runner_system_failure',
-          because: nothingLeft,
-        });
+      else this.#ended(run.run, failed(nothingLeft), { kind: 'machine', begun: true });
     }
     for (const [id, container] of machine.containers) if (!this.#runs.has(id)) container.destroy('no record of it');
     this.#beat();
@@ -103,7 +108,7 @@ export class RunKeeper {
       job,
       projectId,
       project: 'lab/demo',
-      name: `job-${job}`,
+      name: `job-${this.#world.gitlab.jobOf({ job })?.root ?? job}`,
       ref: 'main',
       tags: effect.tags,
       class: effect.class,
@@ -180,6 +185,8 @@ export class RunKeeper {
     this.#change(started, () => {
       const job = this.#world.gitlab.jobOf(run);
       if (!job || machine.containers.has(run.run) || !this.#runs.has(run.run)) return;
+      if (this.#world.options.stage === null && failsHere(job.root, machine.id))
+        return this.#ended(run.run, failed('its image cannot be pulled here'), { kind: 'network', begun: false });
       const container = new Container(this.#world, machine, started, job, oursAt);
       machine.containers.set(run.run, container);
       this.#world.figures.add('runs started');
@@ -218,12 +225,13 @@ export class RunKeeper {
     if (run.state === 'running' && container.run !== run) this.#world.rare.saw('run adopted by the next agent');
   }
 
-  #ended(id: string, result: NonNullable<Run['result']>): void {
+  #ended(id: string, result: NonNullable<Run['result']>, fault?: Run['fault']): void {
     const run = this.#runs.get(id);
     if (!run || run.state === 'finished') return;
     this.#agent.machine.containers.delete(id);
     this.#release(id);
-    const finished: Run = { ...run, state: 'finished', result, finishedAt: this.#agent.machine.wallMs() };
+    const finishedAt = this.#agent.machine.wallMs();
+    const finished: Run = { ...run, state: 'finished', result, finishedAt, ...(fault && { fault }) };
     this.#change(finished, () => this.#deliver(id));
   }
 

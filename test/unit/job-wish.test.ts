@@ -117,7 +117,7 @@ describe('which job is meant', () => {
 });
 
 describe('a wish at the machine that holds the token', () => {
-  const job = { job: 7, status: 'running', name: 'build', retried: false, failureReason: null };
+  const job = { job: 7, status: 'running', name: 'build', retried: false, failureReason: null, user: 1 };
   const fed: unknown[] = [];
   const tools = (admin: Partial<GitlabAdmin>, over: Partial<WishTools> = {}): WishTools => ({
     find: () => ({ job: 7, projectId: 3, name: 'build' }),

@@ -1,3 +1,4 @@
+import type { RunFault } from '../../protocol/job-fault.ts';
 import type { Ledger, Run } from '../../protocol/ledger.ts';
 import type { PeerMessage } from '../../protocol/messages.ts';
 import type { QueuedJob } from '../../protocol/queued-job.ts';
@@ -37,6 +38,8 @@ export interface LabOptions {
   ledger?: (ledger: Ledger) => Ledger;
   /** What GitLab answers to a grant; by default the oldest job whose tags the class has. */
   take?: (effect: EffectOf<'take-job'>, node: string) => Happened | null;
+  /** Whose fault a run's end is where it is not well; null: it goes well. */
+  failing?: (node: string, run: Run) => RunFault | null;
   /** Effects of the leader's GitLab work that shall get no answer. */
   mute?: readonly Effect['kind'][];
 }
@@ -212,9 +215,19 @@ export class Lab {
         return this.later(5, () =>
           this.feed(name, { kind: 'run-failed-at-gitlab', run: effect.run.run, ok: true, because: effect.because }),
         );
+      case 'retry-job':
+        return this.later(5, () => this.feed(name, this.#retry(effect)));
       case 'take-job':
         return this.later(5 + this.random() * 20, () => this.#take(name, effect));
     }
+  }
+
+  /** GitLab makes another job of it, with the next number. */
+  #retry({ run, job }: EffectOf<'retry-job'>): Happened {
+    const ended = this.committed.runs[run];
+    const next = Math.max(job, ...this.taken.map((one) => one.job), ...this.pending.map((one) => one.job)) + 1;
+    if (ended) this.push(next, ended.tags, ended.name);
+    return { kind: 'job-retried', run, done: true, made: true, because: `it is tried again as job ${next}` };
   }
 
   #take(name: string, effect: EffectOf<'take-job'>): void {
@@ -234,6 +247,8 @@ export class Lab {
       job: job.job,
       node: name,
       name: job.name,
+      projectId: job.projectId,
+      class: effect.class,
       tags: [...effect.tags],
       grant: effect.grant,
       state: 'taken',
@@ -255,18 +270,22 @@ export class Lab {
     };
     this.later(3, () => change({ state: 'running', startedAt: this.wallMs }));
     this.later(3 + (this.#options.scriptMs ?? 500) * (0.5 + this.random()), () => {
-      const result = { state: 'success' as const, exitCode: 0, reason: null, because: 'the script ended with 0' };
-      change({ state: 'finished', finishedAt: this.wallMs, result });
+      const fault = this.#options.failing?.(name, run) ?? null;
+      const result =
+        fault === null
+          ? { state: 'success' as const, exitCode: 0, reason: null, because: 'the script ended with 0' }
+          : { state: 'failed' as const, exitCode: null, reason: 'runner_system_failure', because: 'no pull' };
+      change({ state: 'finished', finishedAt: this.wallMs, result, ...(fault && { fault }) });
       this.later(5, () => change({ state: 'delivered' }));
     });
   }
 
-  push(job: number, tags: string[] = []): void {
+  push(job: number, tags: string[] = [], name = `job-${job}`, projectId = 7): void {
     this.pending.push({
       job,
-      projectId: 7,
+      projectId,
       project: 'lab/vision',
-      name: `job-${job}`,
+      name,
       ref: 'main',
       tags,
       queuedAt: this.wallMs,

@@ -93,7 +93,7 @@ describe('why', () => {
     });
   });
 
-  it('says that a class backs off', () => {
+  it('says that GitLab did not give a job that it shows as waiting', () => {
     const lab = new Lab({
       machines: { kang: measured() },
       take: (effect) => ({
@@ -105,7 +105,7 @@ describe('why', () => {
     lab.push(1);
     lab.run(20_000);
     expect(why(viewOf(lab, 'kang'), 1)?.because).toMatch(
-      /^\d+ grants in a row brought no job \(GitLab had no job\): the class waits [\d.]+ s$/,
+      /^GitLab shows it as waiting and gave no job \d+ times in a row: it is asked for again in [\d.]+ s$/,
     );
   });
 });

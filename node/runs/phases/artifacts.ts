@@ -81,7 +81,8 @@ async function uploadOne(
     // A deadline, a limit and a pattern are the job's own; a full disk or a broken executor is this machine's.
     const isJobs = error instanceof PackProblem ? error.isJobs : (error as Error).name === 'TimeoutError';
     const because = (error as Error).name === 'TimeoutError' ? 'it took longer than an hour' : (error as Error).message;
-    throw new RunFailed(isJobs ? 'script' : 'system', `artifacts cannot be collected: ${because}`);
+    const machines = error instanceof PackProblem ? 'system' : 'environment';
+    throw new RunFailed(isJobs ? 'script' : machines, `artifacts cannot be collected: ${because}`);
   } finally {
     await rm(file, { force: true }).catch(() => undefined);
   }

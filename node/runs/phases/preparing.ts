@@ -83,7 +83,7 @@ async function prepare(run: RunContext, onMade: (workspace: Workspace) => Promis
     workspace = await makePlace(run, spec, onMade);
   });
   const made = workspace as Workspace | null;
-  if (made === null) throw new RunFailed('system', 'the executor made no place');
+  if (made === null) throw new RunFailed('environment', 'the executor made no place');
   await section(run, 'get_sources', 'Getting source from Git repository', () =>
     withHooks(run, made, () => getSources(run, made)),
   );
@@ -130,10 +130,13 @@ async function makePlace(
     if (error instanceof RunFailed || !(error instanceof AutogitError)) throw error;
     const causes: Partial<Record<string, FailureCause>> = {
       'image-missing': 'image-pull',
+      'registry-away': 'registry',
       'image-unusable': 'script',
       'bad-config': 'configuration',
+      'no-docker': 'system',
+      'home-unwritable': 'system',
     };
-    throw new RunFailed(causes[error.code] ?? 'system', `${error.message}; ${error.hint}`);
+    throw new RunFailed(causes[error.code] ?? 'environment', `${error.message}; ${error.hint}`);
   }
 }
 
@@ -146,7 +149,7 @@ async function getSources(run: RunContext, workspace: Workspace): Promise<void> 
     return trace.say('Skipping Git repository setup: the tree is as the job before it left it here\n');
   if (use?.strategy === 'none' || use?.strategy === 'empty') return trace.say('Skipping Git repository setup\n');
   const { repo_url, sha, ref, refspecs, depth } = payload.git_info ?? {};
-  if (!repo_url || !sha) throw new RunFailed('system', 'GitLab gave the job no repository');
+  if (!repo_url || !sha) throw new RunFailed('unclear', 'GitLab gave the job no repository');
   trace.say(depth ? `Fetching changes with git depth set to ${depth}...\n` : 'Fetching changes...\n');
   const spec = {
     gitlabUrl: options.gitlabUrl() ?? run.job().url,
@@ -190,10 +193,15 @@ async function getSources(run: RunContext, workspace: Workspace): Promise<void> 
         because: `${(error as Error).message}${hint}`,
         disowned: false,
         isJobs: error instanceof BadCleanFlags,
+        ...(error instanceof SourcesFailure ? sourcesCause(error) : { cause: 'environment' }),
       };
     }
   });
 }
+
+/** What git says is GitLab's word, but for a disk of this machine that is full. */
+const sourcesCause = ({ message }: SourcesFailure): { cause?: FailureCause } =>
+  /no space left on device|disk quota exceeded/i.test(message) ? { cause: 'system' } : {};
 
 async function getDependencies(
   run: RunContext,
@@ -211,7 +219,7 @@ async function getDependencies(
         });
         return answer.kind === 'refused' ? { ...answer, disowned: false } : answer;
       } catch (error) {
-        return { kind: 'refused', because: (error as Error).message, disowned: false };
+        return { kind: 'refused', because: (error as Error).message, disowned: false, cause: 'environment' };
       }
     });
     run.trace.say(`Downloading artifacts for ${name ?? 'job'} (${id})... ok\n`);

@@ -163,5 +163,5 @@ function verdictAfter({ ending, trace, record }: RunContext, step: StepRun, end:
     return verdict.state === 'success' ? { state: 'failed', cause: 'timeout', exitCode: null, because } : verdict;
   }
   // Nobody knows what became of the script: it is not done again, and nothing after it is done either.
-  throw new RunFailed('system', end.because);
+  throw new RunFailed(end.kind === 'lost' && end.isUnclear ? 'unclear' : 'system', end.because);
 }

@@ -3,6 +3,14 @@ import { jobs, type Mutant, one } from './mutant.ts';
 /** When a run is lost, and what goes on meanwhile (SAFETY J1). */
 export const lostMutants: Mutant[] = [
   one(
+    'another try asked for before it is committed',
+    'J10',
+    jobs('faults'),
+    "Object.entries(committed.faults ?? {})) {\n    if (retry !== 'wanted' || ledger.faults?.[run]?.retry !== 'wanted') continue;",
+    "Object.entries(ledger.faults ?? {})) {\n    if (retry !== 'wanted') continue;",
+  ),
+  one('tried again without a budget', 'J10', jobs('faults'), 'if (tries >= limits.retriesPerJob)', 'if (false)'),
+  one(
     'lost told to GitLab before commit',
     'J1',
     jobs('lost-runs'),
