@@ -29,3 +29,15 @@ export const LedgerFault = z.looseObject({
   because: Sentence,
 });
 export type LedgerFault = z.infer<typeof LedgerFault>;
+
+/**
+ * A job that GitLab gave away and that reached no machine (SAFETY J3): it is canceled there and tried again. Committed
+ * before GitLab is asked, so that a next leader ends what this one began. `retry`: false where a person had canceled it.
+ */
+export const Rescue = z.looseObject({
+  projectId: z.int().nonnegative(),
+  since: WallMs,
+  retry: z.boolean(),
+  because: Sentence,
+});
+export type Rescue = z.infer<typeof Rescue>;

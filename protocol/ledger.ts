@@ -2,10 +2,10 @@ import { z } from 'zod';
 import { HostedAt, HostedFailover, HostedMove, MoveEnd } from './hosted-move.ts';
 import { GitlabImageName, UpgradeEnd, UpgradeWish } from './hosted-upgrade.ts';
 import { BootId, ClassKey, DataId, JobId, NodeId, NodeName, Sentence, ShortId, StoreId, Tag, WallMs } from './ids.ts';
+import { LedgerFault, Rescue, RunFault } from './job-fault.ts';
 import { limits } from './limits.ts';
 import { ProtectedGitlab } from './protected-gitlab.ts';
 import { RoundName } from './round-name.ts';
-import { LedgerFault, RunFault } from './job-fault.ts';
 import { Stamp } from './stamp.ts';
 import { sharedTimings } from './timings.ts';
 
@@ -329,18 +329,6 @@ const LedgerGitlab = z.looseObject({
   /** Absent while no GitLab that runs without the mesh is backed up by it. */
   protected: ProtectedGitlab.optional(),
 });
-
-/**
- * A job that GitLab gave away and that reached no machine (SAFETY J3): it is canceled there and tried again. Committed
- * before GitLab is asked, so that a next leader ends what this one began. `retry`: false where a person had canceled it.
- */
-export const Rescue = z.looseObject({
-  projectId: z.int().nonnegative(),
-  since: WallMs,
-  retry: z.boolean(),
-  because: Sentence,
-});
-export type Rescue = z.infer<typeof Rescue>;
 
 /** Answer to a request by id, remembered so that "unknown" can be asked again (SAFETY L16). */
 const RememberedRequest = z.object({ id: ShortId, because: Sentence });

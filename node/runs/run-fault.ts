@@ -15,10 +15,10 @@ const faults: Partial<Record<FailureCause, FaultKind>> = {
 };
 
 /** Null for what is the job's own, GitLab's word, or nobody knows whose: only the rest may go better on another machine. */
-function faultOf(verdict: Verdict, { phase, step, begun }: RunProgress): RunFault | null {
+function faultOf(verdict: Verdict, { phase, step, begun, hooked }: RunProgress): RunFault | null {
   const kind = verdict.state === 'failed' && verdict.cause !== null ? faults[verdict.cause] : undefined;
   if (kind === undefined) return null;
-  return { kind, begun: begun || step > 0 || phase === 'artifacts' || phase === 'finished' };
+  return { kind, begun: begun || step > 0 || hooked > 0 || phase === 'artifacts' || phase === 'finished' };
 }
 
 const words: Record<string, string> = {

@@ -1,4 +1,5 @@
-import type { Ledger, Rescue, Run } from '../../protocol/ledger.ts';
+import type { Rescue } from '../../protocol/job-fault.ts';
+import type { Ledger, Run } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import type { LedgerEdit } from '../ledger-edit.ts';
 import { cut } from '../phrases.ts';
