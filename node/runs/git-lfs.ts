@@ -56,15 +56,17 @@ const looksMs = 60_000;
 export async function usesLfs(mirror: string, sha: string, signal: AbortSignal): Promise<boolean | string> {
   const call = { cwd: mirror, signal, mostBytes: listBytes, isBytes: true, limitMs: looksMs };
   try {
-    const listed = await git(['ls-tree', '-r', '-l', '-z', '--full-tree', sha], call);
+    // Without sizes: for them git opens each blob of the commit, seconds for ten thousands.
+    const listed = await git(['ls-tree', '-r', '-z', '--full-tree', sha], call);
     const paths = listed.split('\0').flatMap((line) => {
-      const [, size, path] = /^100\d{3} blob \S+ +(\d+)\t((?:.*\/)?\.gitattributes)$/s.exec(line) ?? [];
-      return path !== undefined && Number(size) <= attributes.bytes ? [path] : [];
+      const [, path] = /^100\d{3} blob \S+\t((?:.*\/)?\.gitattributes)$/s.exec(line) ?? [];
+      return path === undefined ? [] : [path];
     });
     const sayable = sayablePaths(paths);
     if (sayable.length > attributes.most) return `it has more than ${attributes.most} .gitattributes`;
     for (let at = 0; at < sayable.length; at += pathsAtOnce) {
-      const some = sayable.slice(at, at + pathsAtOnce);
+      const some = await smallOf(sayable.slice(at, at + pathsAtOnce), sha, call);
+      if (some.length === 0) continue;
       const asked = ['--literal-pathspecs', 'grep', '-l', '-z', '-I', '-e', 'filter=lfs', sha, '--', ...some];
       if ((await git(asked, call).catch(nothing)) !== '') return true;
     }
@@ -73,6 +75,17 @@ export async function usesLfs(mirror: string, sha: string, signal: AbortSignal):
     signal.throwIfAborted();
     return (error as Error).message;
   }
+}
+
+/** Those of them that are no larger than what is read. */
+async function smallOf(paths: string[], sha: string, call: Parameters<typeof git>[1]): Promise<string[]> {
+  const words = ['--literal-pathspecs', 'ls-tree', '-l', '-z', '--full-tree', sha, '--', ...paths];
+  const sizes = new Map<string, number>();
+  for (const line of (await git(words, { ...call, isBytes: false })).split('\0')) {
+    const [, size, path] = /^\d+ blob \S+ +(\d+)\t(.+)$/s.exec(line) ?? [];
+    if (path !== undefined) sizes.set(path, Number(size));
+  }
+  return paths.filter((path) => (sizes.get(path) ?? Number.POSITIVE_INFINITY) <= attributes.bytes);
 }
 
 /** A name that is no UTF-8 cannot be said to a program. */
