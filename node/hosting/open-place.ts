@@ -82,7 +82,8 @@ export class OpenPlace implements DataPlace {
   }
 
   freeBytes(): number {
-    return diskOf(statfsSync(this.#own)).freeBytes;
+    // Of a machine that goes on with GitLab the data are made in a moment.
+    return diskOf(statfsSync(existsSync(this.#own) ? this.#own : treeOf(this))).freeBytes;
   }
 
   async check(): Promise<void> {
