@@ -7,7 +7,11 @@ import type { Readable } from 'node:stream';
 import { connect, type TLSSocket } from 'node:tls';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { systemClock } from '../../node/clock.ts';
+import { writeTarget } from '../../node/hosting/forward/forward-files.ts';
+import { memberKey } from '../../node/hosting/forward/hand-over.ts';
+import { ServiceForwarder } from '../../node/hosting/forward/service-forwarder.ts';
 import { writeLease } from '../../node/hosting/gate/gate-lease.ts';
+import { readMemberSecret, writeMemberSecret } from '../../node/hosting/gate/member-door.ts';
 import { ServiceGate } from '../../node/hosting/gate/service-gate.ts';
 import { secureContext } from '../../node/hosting/gate/tls-door.ts';
 import { freePort } from '../fixtures/free-port.ts';
@@ -21,6 +25,7 @@ let home: string;
 let gitlab: Server;
 let gate: ServiceGate;
 let port: number;
+let members: number;
 let aheadMs: number;
 let leases = 0;
 
@@ -41,7 +46,9 @@ beforeEach(async () => {
   const ahead = { ...clock, bootMs: () => clock.bootMs() + aheadMs };
   gate = new ServiceGate(home, ahead, { say: () => undefined, heard: () => undefined });
   const door = { kind: 'https' as const, port, behind: portOf(gitlab), proxy: true, certificate: '0123456789abcdef' };
-  await gate.listen([door], { host: '127.0.0.1', tls: secureContext(`${key}${certificate}`) });
+  writeMemberSecret(home, process.getuid?.() ?? 0);
+  const tls = secureContext(`${key}${certificate}`);
+  await gate.listen([door], { host: '127.0.0.1', tls, members: (at) => (members = at) });
 });
 afterEach(() => {
   gate.close();
@@ -50,8 +57,8 @@ afterEach(() => {
   rmSync(home, { recursive: true, force: true });
 });
 
-async function passing(): Promise<{ client: TLSSocket; inner: Socket }> {
-  const raw = connectTcp({ port, host: '127.0.0.1', allowHalfOpen: true });
+async function passing(host = '127.0.0.1'): Promise<{ client: TLSSocket; inner: Socket }> {
+  const raw = connectTcp({ port, host, allowHalfOpen: true });
   const client = connect({ socket: raw, servername: 'git.test', ca: certificate });
   const [[inner]] = await Promise.all([once(gitlab, 'connection') as Promise<[Socket]>, once(client, 'secureConnect')]);
   for (const socket of [client, inner]) socket.on('error', () => undefined);
@@ -238,4 +245,27 @@ it('nothing older than TLS 1.2 is spoken, nothing without forward secrecy, and n
   expect(await openssl('', '-tls1_2', '-cipher', 'AES128-GCM-SHA256:AES256-SHA')).toContain('handshake failure');
   expect(await openssl('R\n', '-tls1_2')).toMatch(/no renegotiation/i);
   expect(await openssl('', '-tls1_3')).toContain('TLSv1.3');
+});
+
+it('a client that another machine hands on speaks TLS with the gate, from its first byte on', async () => {
+  const folder = mkdtempSync('/var/tmp/t-gate-tls-forward-');
+  const forwarder = new ServiceForwarder(folder, clock, { say: () => undefined, seen: () => undefined });
+  const own = memberKey(readMemberSecret(home) as Buffer, 'D').toString('base64');
+  const times = { bootId: clock.bootId(), until: clock.bootMs() + 60_000 };
+  const at = { addresses: ['127.0.0.1'], port: members, key: own };
+  await writeTarget(folder, { id: '1', ...times, node: 'D', gate: at, because: '' }, null);
+  try {
+    expect(await forwarder.listen([{ kind: 'https', port }], '127.0.0.2')).toEqual([]);
+    // The first waits for the gate's answer; who comes behind it finds a connection that is proven.
+    for (let turn = 0; turn < 3; turn++) {
+      const { client, inner } = await passing('127.0.0.2');
+      const said = read(inner);
+      client.end(`turn ${turn}`);
+      expect(await said).toMatch(new RegExp(`^PROXY TCP4 127\\.0\\.0\\.1 127\\.0\\.0\\.2 \\d+ \\d+\r\nturn ${turn}$`));
+      await new Promise((done) => setTimeout(done, 100));
+    }
+  } finally {
+    forwarder.close();
+    rmSync(folder, { recursive: true, force: true });
+  }
 });

@@ -1,5 +1,5 @@
 import { hostingTimings } from '../../../scheduler/hosting/hosting-timings.ts';
-import { sleep } from '../../e2e/rig.ts';
+import { sleep, until } from '../../e2e/rig.ts';
 import { Chance } from '../../sim/chance.ts';
 import type { Lab } from '../lab.ts';
 import type { LabMachine } from '../lab-machine.ts';
@@ -31,6 +31,13 @@ const bothWays =
 /** Also what somebody else had stopped meanwhile. */
 const goesOn: Deed = (_, { namespace }) => continueAll(namespace);
 
+/** The agent alone, and nothing in a machine that stands still: there even the question to its engine would hold the probe up. */
+const begins: Deed = async (lab, one) => {
+  await until(`${one.name} goes on`, () => one.processes().every(({ state }) => state !== 'T'));
+  one.startAgent(lab.boot(one));
+  await until(`the agent of ${one.name} is there`, () => one.agents().length > 0);
+};
+
 /** What each fault does, and what undoes it. */
 const deeds: Record<ProbeFault['kind'], readonly [Deed, Deed]> = {
   cable: [(lab, one) => lab.lan.unplug(lab.number(one)), (lab, one) => lab.lan.plug(lab.number(one))],
@@ -38,7 +45,7 @@ const deeds: Record<ProbeFault['kind'], readonly [Deed, Deed]> = {
   'both ways': [bothWays(deaf), bothWays(hears)],
   'stop machine': [(_, { namespace }) => stopAll(namespace), goesOn],
   'stop agent': [(_, one) => signalTo(one.agents(), 'SIGSTOP'), goesOn],
-  'kill agent': [(_, one) => one.killAgent(), (lab, one) => lab.start(one)],
+  'kill agent': [(_, one) => one.killAgent(), begins],
 };
 
 /** Does it, and undoes it after its time. */
