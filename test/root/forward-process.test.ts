@@ -12,6 +12,7 @@ import {
   forwarderNow,
   forwardFolder,
   makeForwardFolder,
+  readTarget,
   writeTarget,
 } from '../../node/hosting/forward/forward-files.ts';
 import { ForwardKeeper } from '../../node/hosting/forward/forward-keeper.ts';
@@ -128,6 +129,8 @@ describe('what the agent does for it', () => {
   let ledger: Ledger;
   let keeper: ForwardKeeper;
   const asked: string[] = [];
+  const askedAt: number[] = [];
+  let stands = false;
   const taken = createServer();
 
   beforeAll(async () => {
@@ -196,7 +199,12 @@ describe('what the agent does for it', () => {
       ...options,
       clock: { ...clock, bootMs: () => clock.bootMs() + 3_600_000 },
       ...{ ledger: () => ledger, addressOf: () => '192.0.2.10:7117', own: () => [], nameOf: () => 'kang' },
-      ask: async () => ({ kind: 'refused', because: 'its gate does not stand yet' }),
+      ask: async () => {
+        askedAt.push(performance.now());
+        return stands
+          ? { kind: 'forward-door', port: 7171, key: Buffer.alloc(32).toString('base64') }
+          : { kind: 'refused', because: 'its gate does not stand yet' };
+      },
       because: () => 'GitLab runs on kang',
     });
     keeper.start();
@@ -206,9 +214,20 @@ describe('what the agent does for it', () => {
     expect(await ask(0, `http://127.0.0.1:${port}/`)).toContain('GitLab runs on kang');
   });
 
+  it('GitLab has just gone on elsewhere: its door there is asked for until that stands, and known at once', async () => {
+    ledger = { ...ledger, gitlab: { ...ledger.gitlab, epoch: 4 } };
+    askedAt.length = 0;
+    keeper.ledgerChanged();
+    await until('it is asked for', () => askedAt.length === 4);
+    expect((askedAt[3] ?? 0) - (askedAt[0] ?? 0)).toBeLessThan(2500);
+    stands = true;
+    await until('it is known', () => readTarget(forwardFolder(own))?.gate?.port === 7171);
+    expect(askedAt).toHaveLength(5);
+  });
+
   it('goes when this machine shall host, and its ports are free then', async () => {
     const { pid } = forwarderNow(own);
-    ledger = { ...ledger, gitlab: { ...ledger.gitlab, host: 'D', epoch: 4 } };
+    ledger = { ...ledger, gitlab: { ...ledger.gitlab, host: 'D', epoch: 5 } };
     keeper.ledgerChanged();
     await until('it has ended', () => !existsSync(`/proc/${pid}`) && !existsSync(forwardFolder(own)));
     const server = createServer().listen(ledger.gitlab.hosted?.port);
@@ -220,14 +239,14 @@ describe('what the agent does for it', () => {
     const port = ledger.gitlab.hosted?.port ?? 0;
     const folder = makeGateFolder(own);
     await writeLease(folder, {
-      ...{ id: '1', bootId: clock.bootId(), epoch: 4, until: 0, upstream: null, isServing: false, because: 'it moves' },
+      ...{ id: '1', bootId: clock.bootId(), epoch: 5, until: 0, upstream: null, isServing: false, because: 'it moves' },
       tellsClient: false,
     });
     const door = doorWord({ kind: 'http', port, behind: 8080, proxy: true });
     const gate = spawn(process.execPath, [bin, '__gate', folder, String(gateUser), '1', door], { stdio: 'ignore' });
     children.push(gate);
     await until('the gate stands', () => gateNow(own).pid !== null);
-    ledger = { ...ledger, gitlab: { ...ledger.gitlab, host: 'K', epoch: 5 } };
+    ledger = { ...ledger, gitlab: { ...ledger.gitlab, host: 'K', epoch: 6 } };
     keeper.ledgerChanged();
     await new Promise((done) => setTimeout(done, 1500));
     const left = existsSync(join(own, 'forward-left.json')) ? readFileSync(join(own, 'forward-left.json'), 'utf8') : '';

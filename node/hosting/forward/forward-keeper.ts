@@ -37,6 +37,8 @@ const timings = {
   /** The host is asked for its door again: as a rule, and where what is known of it does not work. */
   askEveryMs: 60_000,
   askAgainMs: 3000,
+  /** A new host's gate stands in a moment: at first it is asked so soon, and then each time after twice as long. */
+  askSoonMs: 100,
   startMs: 10_000,
   retireMs: 2000,
   /** What could not be started is tried again. */
@@ -80,6 +82,8 @@ export class ForwardKeeper {
   #left: LeftPorts | null;
   #door: Known | null = null;
   #askedAtMs = Number.NEGATIVE_INFINITY;
+  /** Of which host and epoch no door is known yet, and after how long it is asked again. */
+  #soon = { of: '', ms: timings.askAgainMs as number };
   #toldAtMs = Number.NEGATIVE_INFINITY;
   #takenAtMs = Number.NEGATIVE_INFINITY;
   #failedAtMs = Number.NEGATIVE_INFINITY;
@@ -126,7 +130,9 @@ export class ForwardKeeper {
     while (!this.#isStopped) {
       this.#wake = new AbortController();
       await this.#turn().catch((error: unknown) => this.#fails(sentenceOf(error)));
-      await sleep(timings.lookMs, undefined, { signal: this.#wake.signal }).catch(() => undefined);
+      const isAsking = this.#plan !== null && this.#problem === null && this.#door === null;
+      const restMs = isAsking ? Math.min(timings.lookMs, this.#soon.ms) : timings.lookMs;
+      await sleep(restMs, undefined, { signal: this.#wake.signal }).catch(() => undefined);
     }
   }
 
@@ -183,11 +189,17 @@ export class ForwardKeeper {
   async #askHost({ host, epoch }: ForwardPlan): Promise<void> {
     const of = `${host}/${epoch}`;
     if (this.#door?.of !== of) this.#door = null;
+    if (this.#soon.of !== of) {
+      this.#soon = { of, ms: timings.askSoonMs };
+      this.#askedAtMs = Number.NEGATIVE_INFINITY;
+    }
     const { id, seen } = seenByForwarder(this.#options.home);
     const isFine = this.#door !== null && (id !== this.#told || seen === 'fine' || seen === null);
     const sinceMs = performance.now() - this.#askedAtMs;
-    if (sinceMs < (isFine ? timings.askEveryMs : timings.askAgainMs)) return;
+    const againMs = this.#door === null ? this.#soon.ms : timings.askAgainMs;
+    if (sinceMs < (isFine ? timings.askEveryMs : againMs)) return;
     this.#askedAtMs = performance.now();
+    this.#soon.ms = Math.min(2 * this.#soon.ms, timings.askAgainMs);
     if (!this.#options.ledger()?.nodes[host]?.can?.includes('forward')) {
       // It would take the question for a broken one, each time.
       this.#noDoor = 'its version knows nothing of that, so update it';

@@ -21,8 +21,10 @@ const limits = {
   connections: 1024,
   /** While nobody was reached so long ago, whoever comes reads why at once. */
   restMs: 2000,
-  /** How old the knowledge of the target may be. */
+  /** How old the knowledge of the target may be; and for a time where that has no gate yet, as GitLab has just moved. */
   lookMs: 250,
+  lookSoonMs: 50,
+  soonMs: 30_000,
   pageMs: 10_000,
   /** As the gate's. */
   idleMs: 3_600_000,
@@ -51,6 +53,8 @@ export class ServiceForwarder {
   readonly #spares = new SpareCalls();
   readonly #pageFor = new WeakMap<Socket, string>();
   #target: ForwardTarget | null = null;
+  /** ms of boot time since when it is that one. */
+  #newAtMs = 0;
   #problem: { atMs: number; because: string; of: string } | null = null;
   #timer: NodeJS.Timeout | null = null;
   #emptied: (() => void) | null = null;
@@ -85,7 +89,7 @@ export class ServiceForwarder {
       const error = await this.#listenAt(door, host);
       if (error !== null) problems.push({ port: door.port, code: error.code ?? '', message: error.message });
     }
-    this.#timer = setInterval(() => this.look(), limits.lookMs);
+    this.#lookOn();
     return problems;
   }
 
@@ -107,12 +111,24 @@ export class ServiceForwarder {
     });
   }
 
+  #lookOn(): void {
+    const isSoon = this.#target?.gate === null && this.#clock.bootMs() - this.#newAtMs < limits.soonMs;
+    this.#timer = setTimeout(
+      () => {
+        this.look();
+        this.#lookOn();
+      },
+      isSoon ? limits.lookSoonMs : limits.lookMs,
+    );
+  }
+
   look(): void {
     const read = readTarget(this.#folder);
     if (read === null) return;
     const isNew = read.id !== this.#target?.id;
     this.#target = read;
     if (!isNew) return;
+    this.#newAtMs = this.#clock.bootMs();
     // Asked again whether it goes on: another door, another key.
     this.#seen(read.id, this.#problem?.of === wayOf(read.gate) ? 'unreached' : 'fine');
   }
@@ -128,7 +144,7 @@ export class ServiceForwarder {
   }
 
   close(): void {
-    if (this.#timer !== null) clearInterval(this.#timer);
+    if (this.#timer !== null) clearTimeout(this.#timer);
     for (const server of this.#servers) server.close();
     this.#spares.end();
     for (const client of this.#clients) client.resetAndDestroy();
