@@ -254,6 +254,11 @@ export const commands: readonly Command[] = [
     run: async (c) => (await import('./recover-command.ts')).recover(c),
   },
   {
+    path: 'fallback',
+    help: "the mesh is off: write an ordinary gitlab-runner's config for its jobs on this machine",
+    run: async (c) => (await import('./fallback-command.ts')).fallback(c),
+  },
+  {
     path: 'settings',
     args: '[key] [value]',
     help: "the mesh's settings, in the ledger",

@@ -26,6 +26,16 @@ export async function join(context: Context): Promise<number> {
     warn('flags', withFix(`last time, not now: ${missing.missing}`, `autogit-node join ${missing.whole}`));
   if (jobUser !== null) warn('user', jobUser);
   await warnOfFile(context);
+  const { fallbackFolder, isPrepared } = await import('../fallback/fallback-files.ts');
+  const folder = fallbackFolder(options.home);
+  if (isPrepared(folder) && !options.service)
+    warn(
+      'fallback',
+      withFix(
+        `a gitlab-runner's config for the mesh's jobs lies in ${folder}: while one runs by it, both take jobs`,
+        'autogit-node fallback --end',
+      ),
+    );
   rememberJoin(options.home, settings);
   const { runAgent } = await import('../agent/run-agent.ts');
   const { mayStartAtBoot } = await import('./service-commands.ts');

@@ -295,6 +295,21 @@ const others: Flag[] = [
     help: "leave the agents' homes in the temporary folder",
   },
   {
+    key: 'fallback.out',
+    name: 'out',
+    kind: 'text',
+    value: 'DIR',
+    commands: ['fallback'],
+    help: 'folder of config.toml (default: fallback in the home)',
+  },
+  {
+    key: 'fallback.end',
+    name: 'end',
+    kind: 'switch',
+    commands: ['fallback'],
+    help: 'the way back: remove the config and its tokens',
+  },
+  {
     key: 'practice.port',
     name: 'port',
     kind: 'port',

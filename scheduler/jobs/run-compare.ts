@@ -59,6 +59,12 @@ const beingFailed = (view: MeshView): Set<number> =>
       .map((run) => run.job),
   );
 
+/**
+ * An ordinary gitlab-runner has it, by the token of a class (`autogit-node fallback`): its script runs, and it is that runner's. Its system id
+ * is of the machine (`s_…`, which no node of ours has), or the one that the fall-back gave it.
+ */
+const isOrdinary = ({ systemId }: Running): boolean => systemId !== null && /^(?:s_|r_fallback)/.test(systemId);
+
 type Running = InputOf<'runs-compared'>['running'][number];
 
 export function runsCompared(turn: JobsTurn, view: MeshView, input: InputOf<'runs-compared'>): void {
@@ -69,6 +75,7 @@ export function runsCompared(turn: JobsTurn, view: MeshView, input: InputOf<'run
   const strays: Record<number, Stray> = {};
   for (const running of input.running) {
     const { job } = running;
+    if (isOrdinary(running)) continue;
     // The last of the three only keeps it from being said again: what is wanted already is not written twice anyway.
     if (own.has(job) || failing.has(job) || view.ledger.rescues?.[job] !== undefined) continue;
     const stray = lead.strays[job] ?? { since: turn.at, asking: askingOf(view, running.runner) };

@@ -80,7 +80,7 @@ function turnOf(lab: Lab, { jobs, ledger, committed }: Here): JobsTurn {
 }
 
 /** What is to be written after GitLab's list came. */
-function written(change: (state: Here) => Here): string[] {
+function written(change: (state: Here) => Here, systemId: string | null = 's'): string[] {
   const { lab, state } = here();
   const now = change(state);
   const turn = turnOf(lab, now);
@@ -88,7 +88,7 @@ function written(change: (state: Here) => Here): string[] {
     at: lab.at,
     wallMs: lab.wallMs,
     kind: 'runs-compared',
-    running,
+    running: running.map((one) => ({ ...one, systemId })),
   });
   return turn.edits.map(({ name }) => name);
 }
@@ -104,6 +104,11 @@ function asked(change: (state: Here) => Here): string[] {
 
 describe('a job that GitLab calls running is written down as forgotten', () => {
   it('when nobody has it', () => expect(written((state) => state)).toEqual(['rescue-wanted']));
+
+  it('nor is it ours when an ordinary gitlab-runner took it by the same token, of this machine or of a fall-back', () => {
+    for (const other of ['s_0123456789ab', 'r_fallback6b95']) expect(written((state) => state, other)).toEqual([]);
+    for (const own of ['r_8kVQwpZ3mDfa', null]) expect(written((state) => state, own)).toEqual(['rescue-wanted']);
+  });
 
   it.each(owners)('not when %s', (_, change) => expect(written(change)).toEqual([]));
 

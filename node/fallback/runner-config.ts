@@ -1,0 +1,131 @@
+import type { Gpu, Measured } from '../../protocol/report.ts';
+import { type Demand, demandOf, gpuSlug, vramFits } from '../../scheduler/jobs/demand.ts';
+import { fitOf } from '../../scheduler/jobs/machine-fit.ts';
+
+/** One runner of GitLab's that the mesh has: its tags, and its token in the clear. */
+export interface FallbackClass {
+  tags: readonly string[];
+  token: string;
+}
+
+interface FallbackInput {
+  mesh: string;
+  node: string;
+  url: string;
+  classes: readonly FallbackClass[];
+  measured: Measured;
+  defaultArch: string;
+  /** In the order in which the machine was started with them; the first is for tags that name none. */
+  executors: readonly string[];
+  defaultImage: string | null;
+  dockerHost: string | null;
+  /** File of the CA that GitLab's address is believed by; null: the system's. */
+  caFile: string | null;
+}
+
+export interface FallbackConfig {
+  text: string;
+  takes: (readonly string[])[];
+  /** With the reason why no job of these can ever run here. */
+  leaves: { tags: readonly string[]; because: string }[];
+}
+
+/** The first line of our files: only what has it is overwritten or removed. */
+export const configMark = '# Written by autogit-node fallback.';
+
+const isEver = (demand: Demand, input: FallbackInput) =>
+  fitOf(demand, {
+    node: input.node,
+    name: input.node,
+    measured: input.measured,
+    ...{ room: null, holders: {}, runs: 0, witness: false, drained: false, away: null, isHost: false },
+  });
+
+/** How many jobs of this demand the idle machine has room for, by cores, memory and cards. */
+function roomFor(demand: Demand, { capacity, reserveMemoryBytes }: Measured, cards: readonly Gpu[]): number {
+  const parts = [
+    capacity.cpuMillis / demand.cpuMillis,
+    (capacity.memoryBytes - reserveMemoryBytes) / demand.memoryBytes,
+    // An ordinary runner gives every job of a class the same cards.
+    ...(cards.length > 0 ? [1] : []),
+  ];
+  return Math.max(1, Math.floor(Math.min(...parts)));
+}
+
+/** The cards that a job of these gets, the same for each of them. */
+function cardsFor(demand: Demand, { capacity, labels, executors }: Measured): Gpu[] {
+  const models = demand.names.filter((name) => !labels.includes(name) && !executors.includes(name));
+  const count = Math.max(demand.gpus, models.length > 0 ? 1 : 0);
+  return capacity.gpus
+    .filter(
+      (gpu) =>
+        (demand.vendor === null || gpu.vendor === demand.vendor) &&
+        vramFits(gpu.memoryBytes, demand.vramBytes) &&
+        models.every((model) => gpuSlug(gpu.model) === model.toLowerCase()),
+    )
+    .slice(0, count);
+}
+
+const text = (value: string): string => JSON.stringify(value);
+const list = (values: readonly string[]): string => `[${values.map(text).join(', ')}]`;
+
+function dockerLines(demand: Demand, input: FallbackInput, cards: readonly Gpu[]): string[] {
+  const nvidia = cards.filter(({ vendor }) => vendor === 'nvidia').map(({ uuid }) => uuid);
+  const isOther = cards.some(({ vendor }) => vendor !== 'nvidia');
+  return [
+    '  [runners.docker]',
+    ...(input.defaultImage === null ? [] : [`    image = ${text(input.defaultImage)}`]),
+    ...(input.dockerHost === null ? [] : [`    host = ${text(input.dockerHost)}`]),
+    '    privileged = false',
+    `    cpus = ${text(String(demand.cpuMillis / 1000))}`,
+    `    memory = ${text(`${Math.ceil(demand.memoryBytes / 2 ** 20)}m`)}`,
+    '    volumes = ["/cache"]',
+    ...(nvidia.length > 0 ? [`    gpus = ${text(`"device=${nvidia.join(',')}"`)}`] : []),
+    ...(isOther ? [`    devices = ${list(['/dev/kfd', '/dev/dri'])}`] : []),
+  ];
+}
+
+function runnerLines({ tags, token }: FallbackClass, demand: Demand, input: FallbackInput): string[] {
+  const cards = cardsFor(demand, input.measured);
+  const kind = input.executors.find((one) => tags.includes(one)) ?? input.executors[0];
+  const isDocker = kind !== 'process';
+  return [
+    '[[runners]]',
+    `  name = ${text(`${input.node}, ${tags.length === 0 ? 'untagged jobs' : tags.join(' ')}`)}`,
+    `  url = ${text(input.url)}`,
+    `  token = ${text(token)}`,
+    ...(input.caFile === null ? [] : [`  tls-ca-file = ${text(input.caFile)}`]),
+    `  executor = ${text(isDocker ? 'docker' : 'shell')}`,
+    ...(isDocker ? [] : ['  shell = "bash"']),
+    `  limit = ${roomFor(demand, input.measured, cards)}`,
+    ...(isDocker ? dockerLines(demand, input, cards) : []),
+    '',
+  ];
+}
+
+/** The `config.toml` of an ordinary gitlab-runner on this machine: a runner for each class whose jobs it could take. */
+export function runnerConfig(input: FallbackInput): FallbackConfig {
+  const judged = input.classes.map((one) => {
+    const demand = demandOf(one.tags, input.defaultArch);
+    return { one, demand, fit: isEver(demand, input) };
+  });
+  const taken = judged.filter(({ fit }) => fit.ever);
+  const rooms = taken.map(({ demand }) => roomFor(demand, input.measured, cardsFor(demand, input.measured)));
+  const { maxRuns } = input.measured;
+  const concurrent = Math.max(1, Math.min(...rooms, maxRuns ?? Number.POSITIVE_INFINITY));
+  const head = [
+    configMark,
+    `# gitlab-runner on ${input.node} for the jobs of the mesh ${input.mesh}, for as long as the mesh is off. It holds runner tokens.`,
+    '# The way back: end gitlab-runner, then: autogit-node fallback --end, and: autogit-node join',
+    '',
+    '# gitlab-runner counts jobs, not cores: as many as the largest of them has room for. More is your decision.',
+    `concurrent = ${Number.isFinite(concurrent) ? concurrent : 1}`,
+    'check_interval = 3',
+    '',
+  ];
+  return {
+    text: [...head, ...taken.flatMap(({ one, demand }) => runnerLines(one, demand, input))].join('\n'),
+    takes: taken.map(({ one }) => one.tags),
+    leaves: judged.filter(({ fit }) => !fit.ever).map(({ one, fit }) => ({ tags: one.tags, because: fit.because })),
+  };
+}

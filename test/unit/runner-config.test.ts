@@ -1,0 +1,91 @@
+import { describe, expect, it } from 'vitest';
+import { runnerConfig } from '../../node/fallback/runner-config.ts';
+import type { Measured } from '../../protocol/report.ts';
+import { readRunnerConfig } from '../fixtures/ordinary-runner.ts';
+import { measured } from './jobs-lab-machines.ts';
+
+const GiB = 2 ** 30;
+const gpu = (uuid: string, gib: number, vendor: 'nvidia' | 'amd' = 'nvidia') => ({
+  uuid,
+  model: vendor === 'nvidia' ? 'NVIDIA GeForce RTX 3090 Ti' : 'AMD Radeon RX 7900 XTX',
+  vendor,
+  memoryBytes: gib * GiB,
+});
+const machine: Measured = measured({
+  capacity: {
+    cpuMillis: 16_000,
+    memoryBytes: 64 * GiB,
+    diskBytes: 500 * GiB,
+    gpus: [gpu('GPU-a', 24), gpu('GPU-b', 24)],
+  },
+  labels: ['fast'],
+  executors: ['docker', 'process'],
+});
+const made = (sets: string[][], more: Partial<Parameters<typeof runnerConfig>[0]> = {}) => {
+  const found = runnerConfig({
+    mesh: 'home',
+    node: 'desktop-1',
+    url: 'https://gitlab.lan:8443',
+    classes: sets.map((tags, at) => ({ tags, token: `glrt-t1_"${at}\\` })),
+    measured: machine,
+    defaultArch: 'amd64',
+    executors: ['docker', 'process'],
+    defaultImage: null,
+    dockerHost: null,
+    caFile: null,
+    ...more,
+  });
+  return { ...found, config: readRunnerConfig(found.text) };
+};
+
+describe("an ordinary gitlab-runner's config from the mesh's classes", () => {
+  it('a runner for each class that this machine could take, with its limits; tokens byte for byte', () => {
+    const { config, takes, leaves } = made([
+      [],
+      ['cpu-8', 'mem-16g'],
+      ['fast', 'process'],
+      ['arm64'],
+      ['cpu-32'],
+      ['node-kang'],
+    ]);
+    expect(config.runners.map(({ token }) => token)).toEqual(['glrt-t1_"0\\', 'glrt-t1_"1\\', 'glrt-t1_"2\\']);
+    expect(config.runners.map(({ executor, limit }) => [executor, limit])).toEqual([
+      ['docker', 16],
+      ['docker', 2],
+      ['shell', 16],
+    ]);
+    expect(config.runners[1]?.docker).toMatchObject({ cpus: '8', memory: '16384m', privileged: false });
+    // As many at once as the largest of them has room for.
+    expect(config.concurrent).toBe(2);
+    expect(takes).toEqual([[], ['cpu-8', 'mem-16g'], ['fast', 'process']]);
+    expect(leaves.map(({ tags, because }) => `${tags}: ${because}`)).toEqual([
+      'arm64: is amd64, and the job needs arm64',
+      'cpu-32: has 16 CPU, and the job needs 32',
+      'node-kang: is not kang',
+    ]);
+  });
+
+  it('cards by their uuid, one job of a class at a time', () => {
+    const { config } = made([['gpu-2'], ['vram-20g'], ['rtx-3090-ti']]);
+    expect(config.runners.map(({ limit, docker }) => [limit, docker?.gpus])).toEqual([
+      [1, '"device=GPU-a,GPU-b"'],
+      [1, '"device=GPU-a"'],
+      [1, '"device=GPU-a"'],
+    ]);
+    const capacity = { ...machine.capacity, gpus: [gpu('amd-0', 24, 'amd')] };
+    const { config: amd } = made([['amd']], { measured: { ...machine, capacity } });
+    expect(amd.runners[0]?.docker).toMatchObject({ devices: ['/dev/kfd', '/dev/dri'] });
+    expect(amd.runners[0]?.docker?.gpus).toBeUndefined();
+  });
+
+  it('image, engine, CA, most jobs at once and what is kept of the memory are the machine’s', () => {
+    const { config } = made([[]], {
+      ...{ defaultImage: 'debian:12', dockerHost: 'unix:///run/x.sock', caFile: '/home/x/gitlab-ca.pem' },
+      measured: { ...machine, maxRuns: 3, reserveMemoryBytes: 63 * GiB },
+    });
+    expect(config.concurrent).toBe(1);
+    expect(config.runners[0]).toMatchObject({ limit: 1, 'tls-ca-file': '/home/x/gitlab-ca.pem' });
+    expect(config.runners[0]?.docker).toMatchObject({ image: 'debian:12', host: 'unix:///run/x.sock' });
+    expect(made([[]], { measured: { ...machine, maxRuns: 3 } }).config.concurrent).toBe(3);
+  });
+});
