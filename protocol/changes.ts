@@ -68,7 +68,7 @@ export const Change = z.discriminatedUnion('kind', [
     hosted: z.object(
       HostedGitlab.omit({
         ...{ since: true, because: true, ending: true, copies: true, upgrade: true, upgraded: true },
-        ...{ move: true, moved: true, failover: true },
+        ...{ move: true, moved: true, failover: true, sides: true },
       }).shape,
     ),
     /** Who may hold copies of it. */

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { Bytes, Sentence, WallMs } from './ids.ts';
+import { Bytes, NodeId, Sentence, WallMs } from './ids.ts';
 
 /** A folder with what a machine served of GitLab in that epoch, until another one took over; of epoch 0 what does not say whose it is. */
 export const FencedName = z.string().regex(/^fenced-(?:0|[1-9]\d{0,15})(?:-[1-9]\d{0,3})?$/);
@@ -21,6 +21,11 @@ export const FencedSeen = z.looseObject({
   doing: z.string().max(200).optional(),
   /** A person has had it compared with what serves. Absent: nobody has, or an earlier version says nothing of it. */
   looked: z.boolean().optional(),
+  /**
+   * Only of a time in which another side went on too (scheduler/hosting/sides.ts): whether it was served beyond the round with which
+   * the mesh went on, by this disk alone. Absent: that cannot be known, or an earlier version.
+   */
+  took: z.enum(['none', 'more', 'looking']).optional(),
   /** How the last one ended that was asked of this agent. */
   brought: z.looseObject({ isDone: z.boolean(), because: Sentence }).optional(),
 });
@@ -28,3 +33,15 @@ export type FencedSeen = z.infer<typeof FencedSeen>;
 
 /** One machine tells of so many at most. */
 export const fencedMost = 16;
+
+/** GitLab was served on that machine beside the mesh, which was recovered by force, and nobody has looked at it: no push is taken. */
+const OpenSide = z.looseObject({ node: NodeId, name: FencedName, since: WallMs, because: Sentence });
+export type OpenSide = z.infer<typeof OpenSide>;
+
+/** A recovery by force: epochs from `from` on and below `below`, with which the mesh went on, may be of the former era. */
+const Fork = z.looseObject({ from: z.int().positive(), below: z.int().positive() });
+export type Fork = z.infer<typeof Fork>;
+
+/** In the ledger, of a hosted GitLab. `forks`: of recoveries that were followed by another one. Absent: never was any. */
+export const Sides = z.looseObject({ open: z.array(OpenSide).max(fencedMost), forks: z.array(Fork).max(fencedMost) });
+export type Sides = z.infer<typeof Sides>;

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { Sides } from './fenced.ts';
 import { HostedAt, HostedFailover, HostedMove, MoveEnd } from './hosted-move.ts';
 import { GitlabImageName, UpgradeEnd, UpgradeWish } from './hosted-upgrade.ts';
 import { BootId, ClassKey, DataId, JobId, NodeId, NodeName, Sentence, ShortId, StoreId, Tag, WallMs } from './ids.ts';
@@ -41,6 +42,8 @@ const Recovery = z.looseObject({
    * (SAFETY J1). Absent: an older version recovered.
    */
   unseen: z.array(NodeId).max(limits.nodes).optional(),
+  /** Of the GitLab that is hosted in that ledger. Absent: there was none, or an older version recovered. */
+  epoch: z.int().positive().max(limits.counter).optional(),
 });
 
 /**
@@ -284,6 +287,7 @@ export const HostedGitlab = z.looseObject({
   move: HostedMove.optional(),
   moved: MoveEnd.optional(),
   failover: HostedFailover.optional(),
+  sides: Sides.optional(),
 });
 export type HostedGitlab = z.infer<typeof HostedGitlab>;
 

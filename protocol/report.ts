@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { FencedSeen, fencedMost } from './fenced.ts';
+import { FencedName, FencedSeen, fencedMost } from './fenced.ts';
 import {
   BootId,
   Bytes,
@@ -197,6 +197,8 @@ export const StandbySeen = z.looseObject({
   drill: DrillSeen.optional(),
   /** Absent where it keeps nothing that it served. */
   fenced: z.array(FencedSeen).max(fencedMost).optional(),
+  /** What the ledger calls not looked at, and is here no more: a person deleted it. Absent: nothing. */
+  unkept: z.array(FencedName).max(fencedMost).optional(),
   beside: BesideSeen.optional(),
 });
 export type StandbySeen = z.infer<typeof StandbySeen>;
@@ -275,6 +277,8 @@ export const GitlabSeen = z.looseObject({
   move: MoveSeen.optional(),
   /** What it served in an epoch before, and keeps; absent: nothing. */
   fenced: z.array(FencedSeen).max(fencedMost).optional(),
+  /** What the ledger calls not looked at, and is here no more: a person deleted it. Absent: nothing. */
+  unkept: z.array(FencedName).max(fencedMost).optional(),
 });
 export type GitlabSeen = z.infer<typeof GitlabSeen>;
 

@@ -92,6 +92,8 @@ export const StatusSnapshot = z.object({
         }),
       )
       .optional(),
+    /** After a recovery by force: what was served beside, and nobody has looked at. No push is taken meanwhile; absent: there is none. */
+    sides: z.array(z.object({ node: z.string(), name: z.string(), because: z.string() })).optional(),
     /**
      * If its host died now: whether an acknowledged push would be lost, and how many seconds of all else; null seconds: all of it.
      * Null where nobody was asked to hold copies.

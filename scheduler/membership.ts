@@ -10,6 +10,7 @@ import { changeFailover } from './hosting/failover-edits.ts';
 import { deploy, ended, hostingOf, newCertificate, stands, uninstall } from './hosting/hosted-edits.ts';
 import { changeMove, wayBackOf } from './hosting/move-edits.ts';
 import { gitlabWithoutProtectedOn, protect } from './hosting/protect-edits.ts';
+import { gitlabWithoutSidesOf } from './hosting/sides.ts';
 import { changeUpgrade } from './hosting/upgrade-edits.ts';
 import { restored, setVault } from './hosting/vault-edits.ts';
 import type { Refusal } from './ledger-edit.ts';
@@ -126,7 +127,7 @@ function forget(ledger: Ledger, { node: wanted, by }: Change & { kind: 'forget' 
     invites: {},
     nodes: without(ledger.nodes, node),
     approvals: without(closeApprovalsVia(ledger, node), node),
-    gitlab: gitlabWithoutProtectedOn(gitlabWithoutCopyOn(ledger, node), node),
+    gitlab: gitlabWithoutSidesOf(gitlabWithoutProtectedOn(gitlabWithoutCopyOn(ledger, node), node), node),
     ...farewells(ledger, node, by, wallMs),
     secrets: wantNewSecrets(ledger, node, wallMs),
   };

@@ -1,4 +1,4 @@
-import type { FencedSeen } from '../protocol/fenced.ts';
+import type { FencedName, FencedSeen } from '../protocol/fenced.ts';
 import type { NodeId } from '../protocol/ids.ts';
 import type { Ledger } from '../protocol/ledger.ts';
 import type { StatusSnapshot } from '../protocol/status.ts';
@@ -11,19 +11,24 @@ export interface FencedThere {
   seen: FencedSeen;
 }
 
-/** What machines keep of the mesh's GitLab that they served until another one took over, by their own word. */
-export function fencedThere({ jobs: { reports } }: Pick<ViewInput, 'jobs'>, ledger: Ledger): FencedThere[] {
+type Reports = { readonly jobs: Pick<ViewInput['jobs'], 'reports'> };
+
+/** A machine's words on the mesh's GitLab, as its host or as one that holds copies. */
+function saidOf({ jobs: { reports } }: Reports, ledger: Ledger, node: NodeId) {
   const data = hostingOf(ledger)?.data;
-  return Object.keys(ledger.nodes)
-    .sort()
-    .flatMap((node) => {
-      const { gitlab, standby } = reports[node]?.report ?? {};
-      const all = [gitlab, standby].flatMap((said) =>
-        said !== undefined && said.data === data ? (said.fenced ?? []) : [],
-      );
-      return all.map((seen) => ({ node, seen }));
-    });
+  const { gitlab, standby } = reports[node]?.report ?? {};
+  return [gitlab, standby].flatMap((said) => (said !== undefined && said.data === data ? [said] : []));
 }
+
+/** What machines keep of the mesh's GitLab that they served until another one took over, by their own word. */
+export const fencedThere = (view: Reports, ledger: Ledger): FencedThere[] =>
+  Object.keys(ledger.nodes)
+    .sort()
+    .flatMap((node) => saidOf(view, ledger, node).flatMap(({ fenced = [] }) => fenced.map((seen) => ({ node, seen }))));
+
+/** What that machine keeps no more of what the ledger calls not looked at. */
+export const unkeptThere = (view: Reports, ledger: Ledger, node: NodeId): FencedName[] =>
+  saidOf(view, ledger, node).flatMap(({ unkept = [] }) => unkept);
 
 export function fencedView(view: ViewInput, ledger: Ledger): Pick<StatusSnapshot['gitlab'], 'fenced'> {
   const fenced = fencedThere(view, ledger).map(({ node, seen: { name, at, bytes, doing, brought } }) => ({

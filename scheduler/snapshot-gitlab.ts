@@ -12,6 +12,7 @@ import { protectedView } from './snapshot-protected.ts';
 import { upgradeView } from './snapshot-upgrade.ts';
 import { vaultView } from './snapshot-vault.ts';
 import { nodeName, type ViewInput } from './snapshot-view.ts';
+import { sidesView } from './two-sides.ts';
 
 type GitlabView = StatusSnapshot['gitlab'];
 
@@ -39,6 +40,7 @@ export function gitlabView(view: ViewInput, ledger: Ledger | null): GitlabView {
       ...upgradeView(view, ledger),
       ...moveView(view, ledger),
       ...fencedView(view, ledger),
+      ...sidesView(view, ledger),
       ...protectedView(view, ledger),
     };
   const state = mode === 'none' ? 'absent' : (seen?.gitlab ?? 'degraded');

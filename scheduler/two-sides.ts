@@ -1,54 +1,40 @@
-import { fencedEpoch } from '../protocol/fenced.ts';
+import type { OpenSide } from '../protocol/fenced.ts';
 import type { NodeId } from '../protocol/ids.ts';
 import type { Ledger } from '../protocol/ledger.ts';
-import type { Attention } from '../protocol/status.ts';
-import { epochsUnheard, hostingOf } from './hosting/hosted-edits.ts';
-import { rfc3339 } from './jobs/civil-time.ts';
-import { type FencedThere, fencedThere } from './snapshot-fenced.ts';
+import type { Attention, StatusSnapshot } from '../protocol/status.ts';
+import { hostingOf } from './hosting/hosted-edits.ts';
+import { openSides } from './hosting/sides-met.ts';
 import { nodeName, type ViewInput } from './snapshot-view.ts';
 
 /*
- * After a recovery by force GitLab may have served on two sides: here as a person said so, and in the former era, whose machines were
- * vouched for as switched off and were not (SAFETY L15). Once they meet, the former host serves nothing any more, and keeps what it took;
- * what goes on takes no push either before a person has looked at what differs, or both go further apart unseen.
+ * What people hear of two sides of a recovery by force that have met (hosting/sides.ts): whoever pushes, and whoever looks at the mesh.
  */
 
-/** First epoch of the hosted GitLab in the era that is now, begun from a round of the former one; null where it went on at its host. */
-function firstOfEra({ era, gitlab }: Ledger): number | null {
-  const begun = Object.entries(gitlab.hosted?.copies?.bases ?? {})
-    .filter(([epoch, base]) => base.era < era.counter && Number(epoch) - base.epoch >= epochsUnheard)
-    .map(([epoch]) => Number(epoch));
-  return begun.length === 0 ? null : Math.max(...begun);
-}
-
-/**
- * What was served in the former era and written to after the recovery by force, by the clocks of both machines, and nobody has looked
- * at. A host that had died by then, or had lost its lease, wrote nothing later.
- */
-export function servedBeside(view: Pick<ViewInput, 'jobs'>, ledger: Ledger): FencedThere[] {
-  const { recovery } = ledger;
-  const first = firstOfEra(ledger);
-  if (recovery === undefined || first === null) return [];
-  return fencedThere(view, ledger).filter(({ seen: { name, at, looked } }) => {
-    const epoch = fencedEpoch(name);
-    return !looked && at > recovery.at && epoch < first && epoch >= first - epochsUnheard;
-  });
-}
-
-const words = (ledger: Ledger, { node, seen }: FencedThere): string => {
-  const name = nodeName(ledger, node);
-  return `GitLab served on ${name} too until ${rfc3339(seen.at)}, after this mesh was recovered by force: no push is taken before somebody has looked at what is in ${seen.name} alone`;
-};
-const diffOf = (name: string): string => `autogit-node gitlab diff ${name}`;
+const words = ({ because, name }: OpenSide): string =>
+  `${because}: no push is taken before somebody has looked at what is in ${name} alone`;
+const diffOf = ({ name }: OpenSide): string => `autogit-node gitlab diff ${name}`;
 
 /** Why the GitLab that this machine hosts takes no push, for the pusher's terminal; null while it does. */
 export function whyNoPush(view: Pick<ViewInput, 'jobs'>, ledger: Ledger | null, self: NodeId): string | null {
   if (ledger === null || hostingOf(ledger)?.host !== self) return null;
-  const [first] = servedBeside(view, ledger);
-  return first === undefined ? null : `${words(ledger, first)}: ${diffOf(first.seen.name)}`;
+  const [first] = openSides(view, ledger);
+  return first === undefined ? null : `${words(first)}: ${diffOf(first)}`;
 }
 
-export const twoSidesLines = (view: Pick<ViewInput, 'jobs'>, ledger: Ledger): Attention[] =>
-  servedBeside(view, ledger).map((one) => ({
-    ...{ code: 'gitlab-two-sides', severity: 'fail', sentence: words(ledger, one), fix: diffOf(one.seen.name) },
-  }));
+export function sidesView(view: Pick<ViewInput, 'jobs'>, ledger: Ledger): Pick<StatusSnapshot['gitlab'], 'sides'> {
+  const sides = openSides(view, ledger);
+  if (sides.length === 0) return {};
+  return { sides: sides.map(({ node, name, because }) => ({ node: nodeName(ledger, node), name, because })) };
+}
+
+export const twoSidesLines = (view: Pick<ViewInput, 'jobs' | 'liveness' | 'self'>, ledger: Ledger): Attention[] =>
+  openSides(view, ledger).map((one) => {
+    const name = nodeName(ledger, one.node);
+    const isHere = one.node === view.self || view.liveness(one.node).state === 'alive';
+    const gone = `start ${name}, and look then; it never comes back, and what it has is not wanted: autogit-node forget ${name}`;
+    return {
+      ...{ code: 'gitlab-two-sides', severity: 'fail' },
+      sentence: `${words(one)}; issues, merge requests and jobs go on`,
+      fix: isHere ? diffOf(one) : gone,
+    };
+  });

@@ -21,6 +21,7 @@ import { openPlace, removePlace } from '../hosting/place-making.ts';
 import { copiesOf, treeOf } from '../hosting/place-tree.ts';
 import { HookDoor } from '../hosting/push/hook-door.ts';
 import { hookSocket, putHooks } from '../hosting/push/push-hook.ts';
+import { keepRefusal } from '../hosting/push/push-refusal.ts';
 import { BtrfsReplica } from '../hosting/replica/btrfs-replica.ts';
 import { standbyPlace } from '../hosting/replica/copies-place.ts';
 import { KeptCopies } from '../hosting/replica/kept-copies.ts';
@@ -55,7 +56,7 @@ interface CopiesRoomOptions {
   change(change: Change): Promise<ChangeOutcome>;
   feed(happened: Happened): void;
   /** What this machine says of its drills, of what it boots beside, and of what it keeps of before. */
-  besides(): Pick<StandbySeen, 'drill' | 'beside' | 'fenced'>;
+  besides(): Pick<StandbySeen, 'drill' | 'beside' | 'fenced' | 'unkept'>;
   /** Why the GitLab that runs here takes no push now, for the pusher's terminal; null while it takes each. */
   whyNoPush(): string | null;
   /** What else is at what lies in the place ends. */
@@ -71,6 +72,7 @@ interface OpenHosting {
   place: DataPlace;
 }
 
+const noCopies = { newest: null, arePushesSafe: false, safeUntil: null, standbys: [] };
 const askAgainMs = 1000;
 const beginAgainMs = 5000;
 const folderFix = 'a plain folder takes no snapshots: deploy GitLab as root, on btrfs or with btrfs-progs installed';
@@ -198,8 +200,7 @@ export class CopiesRoom {
   seen(): Pick<GitlabSeen, 'copies'> {
     if (this.#host !== null) return { copies: this.#host.seen() };
     if (this.#problem === null) return {};
-    const none = { newest: null, arePushesSafe: false, safeUntil: null, standbys: [] };
-    return { copies: { ...none, problem: this.#problem } };
+    return { copies: { ...noCopies, problem: this.#problem } };
   }
 
   /** Where this machine's copies of that GitLab lie, while they are open; in words why not. */
@@ -339,6 +340,7 @@ export class CopiesRoom {
       const { home, whyNoPush } = this.#options;
       if (this.#door === null) await putHooks(home);
       this.#door ??= await HookDoor.open([hookSocket(home), pushSocketIn(makeGateFolder(home))], this, whyNoPush);
+      if (this.#hosting() !== null) keepRefusal(this.#options);
       if (this.#host !== null || this.#copies() === null) return;
       if (open.place.kind === 'folder') return this.#fails(`${open.place.path}: ${folderFix}`);
       this.#host = await this.#hostOf(open);

@@ -1,7 +1,7 @@
 import type { Answer, Ask } from '../../protocol/asks.ts';
 import type { Comparison } from '../../protocol/differences.ts';
 import { AutogitError } from '../../protocol/errors.ts';
-import type { FencedName } from '../../protocol/fenced.ts';
+import type { FencedName, OpenSide } from '../../protocol/fenced.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { listed } from '../../scheduler/phrases.ts';
@@ -56,6 +56,13 @@ export class FencedRequests {
     const meant = on === undefined ? self : nodeNamed(on);
     if (nodes.includes(meant)) return meant;
     const [first, second] = nodes;
+    const away = first === undefined ? openSideOf(ledger(), name) : undefined;
+    if (away !== undefined) {
+      const there = nodeName(ledger(), away.node);
+      throw new AutogitError('backup', `${there} keeps ${name}, and does not say so now`, {
+        hint: `start ${there}, then the same again; where it never comes back: autogit-node forget ${there}`,
+      });
+    }
     if (first === undefined || on !== undefined) {
       const none = on === undefined ? `no machine that was heard keeps ${name}` : `${on} keeps no ${name} (any more)`;
       throw new AutogitError('backup', none, {
@@ -69,3 +76,7 @@ export class FencedRequests {
     return first;
   }
 }
+
+/** By the ledger: what nobody has looked at, and its machine is away or cannot open its place. */
+const openSideOf = ({ gitlab }: Ledger, name: FencedName): OpenSide | undefined =>
+  gitlab.hosted?.sides?.open.find((one) => one.name === name);

@@ -8,7 +8,7 @@ import { showDuration } from '../settings/quantities.ts';
 import { wrapped } from '../text-wrap.ts';
 import { agentOf, type Context } from './context.ts';
 import { exit, requireDone } from './failure.ts';
-import { fencedRow } from './gitlab-fenced.ts';
+import { fencedRow, sideRow } from './gitlab-fenced.ts';
 import { promptOf } from './mesh-commands.ts';
 import { sentence } from './output.ts';
 import { askHidden, confirm, hasTerminal } from './prompt.ts';
@@ -44,6 +44,7 @@ export function gitlabView({ gitlab, attention }: StatusSnapshot, isTerminal: bo
     ...protectedRows(gitlab),
     ...(gitlab.standbys ?? []).map((one): [string, string] => ['copy', copyLine(one)]),
     ...(gitlab.fenced ?? []).map(fencedRow),
+    ...(gitlab.sides ?? []).map(sideRow),
     ['backup', gitlab.lastBackup ? `${gitlab.lastBackup.at} on ${gitlab.lastBackup.copies.join(', ')}` : '-'],
     ...vaultRows(gitlab),
     ...(gitlab.drills ?? []).flatMap(drillRows),

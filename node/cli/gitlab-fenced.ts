@@ -149,3 +149,12 @@ export const fencedRow = ({ node, name, bytes }: Fenced): [string, string] => [
   'fenced',
   `${node} keeps ${name}, served there until another machine took over${bytes === null || bytes === 0 ? '' : `; ${showBytes(bytes)} are free without it`}`,
 ];
+
+/** For `gitlab` too: no push is taken. */
+export const sideRow = ({
+  name,
+  because,
+}: NonNullable<StatusSnapshot['gitlab']['sides']>[number]): [string, string] => [
+  'pushes',
+  `refused until somebody has looked at ${name}: ${because}`,
+];

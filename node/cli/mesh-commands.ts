@@ -5,6 +5,7 @@ import { limits } from '../../protocol/limits.ts';
 import type { JobRow, StatusSnapshot } from '../../protocol/status.ts';
 import { demandOf } from '../../scheduler/jobs/demand.ts';
 import { whatCopiesTell } from '../../scheduler/membership-sentence.ts';
+import { listed } from '../../scheduler/phrases.ts';
 import { shown } from '../foreign-text.ts';
 import type { AgentClient } from '../local-api/socket-client.ts';
 import { isWay, type Way, ways } from '../settings/give-way.ts';
@@ -153,6 +154,15 @@ async function copiesOn(agent: AgentClient, { gitlab, nodes }: StatusSnapshot, w
   return ` It ${copy === undefined ? 'may hold' : 'holds'} ${whatCopiesTell}${age}.`;
 }
 
+/** What it served of GitLab beside a mesh that was recovered by force, and nobody has looked at: pushes are taken again without that. */
+function sidesOn({ gitlab, nodes }: StatusSnapshot, wanted: string): string {
+  const name = nodes.find(({ node, id }) => [node, id].includes(wanted))?.node;
+  const own = (gitlab.sides ?? []).filter(({ node }) => node === name);
+  if (own.length === 0) return '';
+  const kept = listed(own.map((one) => one.name));
+  return ` Nobody has looked at ${kept} there, which GitLab served beside this mesh: what is in it alone is given up, and pushes are taken again.`;
+}
+
 /** For good, so a person on a terminal is asked. */
 export async function forget(context: Context): Promise<number> {
   const agent = await agentOf(context);
@@ -165,7 +175,7 @@ export async function forget(context: Context): Promise<number> {
       hint: 'to remove it, type forget on another machine; to end its agent: autogit-node leave',
     });
   const holds = await copiesOn(agent, snapshot, nodeArgument(context));
-  const question = `Remove ${nodeArgument(context)} for good? It must be let in again to come back.${holds}`;
+  const question = `Remove ${nodeArgument(context)} for good? It must be let in again to come back.${holds}${sidesOn(snapshot, nodeArgument(context))}`;
   if (hasTerminal(prompt) && !prompt.yes && !(await confirm(question, false, prompt))) return exit.failed;
   const here = nodes.find((row) => row.self)?.node;
   const by = here === undefined ? userName() : `${userName()} on ${here}`;

@@ -22,7 +22,7 @@ export interface KeeperOptions extends CareOptions {
   tools: SystemTools;
   unseal(sealed: string): string;
   /** What others of this machine's have to say of it: they are told together. */
-  besides?(): Pick<GitlabSeen, 'vault' | 'copies' | 'upgrade' | 'fenced'>;
+  besides?(): Pick<GitlabSeen, 'vault' | 'copies' | 'upgrade' | 'fenced' | 'unkept'>;
   /** Asked before its gate lets anybody in: false where what it was made of is being brought back. */
   mayServe?(data: string): boolean;
   /** Copies of these data may be made while their place is open. */

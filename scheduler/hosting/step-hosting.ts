@@ -9,6 +9,7 @@ import type { HostingState } from './hosting-state.ts';
 import type { HostingTurn } from './hosting-turn.ts';
 import { hearAsk, tendLeases } from './lease-giving.ts';
 import { hearRoundAsk, noteMoved, tellRound } from './round-telling.ts';
+import { noteSides } from './sides-met.ts';
 import { hearTold, tendTakeover } from './takeover.ts';
 
 export { emptyHosting } from './hosting-state.ts';
@@ -38,6 +39,7 @@ export function stepHosting(hosting: HostingState, input: Input, context: PartCo
   tendTakeover(turn);
   hearOneself(turn);
   noteMoved(turn);
+  noteSides(turn);
   const { ledger, committed, leader, term } = context;
   turn.hosting.seen = { ledger, committed, leader, term };
   turn.hosting.wakeAt = turn.wakeAt;

@@ -139,6 +139,7 @@ function keyOf(report: Report, measured: Measured): string {
     report.standby?.problem,
     report.standby?.drill,
     report.standby?.fenced,
+    report.standby?.unkept,
     [measured.owner, measured.plays, measured.paused, measured.pausedBecause, measured.healthy, measured.maxRuns],
     [
       measured.labels,

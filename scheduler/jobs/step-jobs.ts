@@ -1,6 +1,7 @@
 import { invariant } from '../../protocol/errors.ts';
 import type { PeerMessage } from '../../protocol/messages.ts';
 import { tendStandbys } from '../hosting/choose-standbys.ts';
+import { tendSides } from '../hosting/sides-met.ts';
 import type { Input } from '../inputs.ts';
 import { editsForRemovals } from '../membership-secrets.ts';
 import type { PartContext, PartStep } from '../part.ts';
@@ -206,6 +207,7 @@ function lead(turn: JobsTurn): void {
   sendGrants(turn, waiting);
   tendDisconnect(turn);
   tendStandbys(turn);
+  tendSides(turn);
   askToCompare(turn);
   tendRescues(turn);
   tendQueue(turn);

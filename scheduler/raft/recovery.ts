@@ -3,6 +3,7 @@ import { type Ledger, ledgerSchema } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import { emptied, gitlabWithCopies } from '../hosting/copies-set.ts';
 import { withoutWanted } from '../hosting/failover-edits.ts';
+import { keepingSides } from '../hosting/sides.ts';
 import type { InputOf } from '../inputs.ts';
 import { find } from '../membership-names.ts';
 import { listed, span } from '../phrases.ts';
@@ -96,7 +97,7 @@ export function hearRecoveryAsked(turn: RaftTurn, { id, era, seenOff }: InputOf<
 
 /** An old ledger may name members that were removed since: in a new era they enter anew. Nor does GitLab start here by what a person wanted in the former one. */
 function withNobodyInSync(ledger: Ledger): Ledger['gitlab'] {
-  const { gitlab } = withoutWanted(ledger);
+  const gitlab = keepingSides(withoutWanted(ledger));
   const copies = gitlab.hosted?.copies;
   return copies ? gitlabWithCopies(gitlab, emptied(copies)) : gitlab;
 }
@@ -120,6 +121,7 @@ function recover(turn: RaftTurn, id: string, eraId: string, off: readonly NodeId
       from: { era: base.era, stamp: base.stamp },
       off: off.slice(0, 2 * limits.voters),
       unseen,
+      ...(base.gitlab.mode === 'hosted' && base.gitlab.epoch > 0 && { epoch: base.gitlab.epoch }),
     },
   };
   enterEra(turn, ledger, raft.term);

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -30,8 +31,7 @@ function fenced(name: string, seconds: number): void {
   utimesSync(join(tree, name, 'live/data/postgresql/data'), 1, 1);
 }
 
-function round(wallMs: number): void {
-  const text = '0-1-7';
+function round(wallMs: number, text = '0-1-7'): void {
   mkdirSync(join(tree, 'copies/hot/rounds', text, 'hot'), { recursive: true });
   mkdirSync(join(tree, 'copies/hot/markers'), { recursive: true });
   const note = { form: 1, name: text, part: 'hot', wallMs, parent: null, uuid: 'u', owner: { mesh: 'm', data: 'd' } };
@@ -43,7 +43,8 @@ const open = () => ({
 });
 const kept = (more: Partial<ConstructorParameters<typeof FencedData>[0]> = {}): FencedData =>
   new FencedData({
-    ...{ clock: { bootMs: () => 0, wallMs: () => 0 }, log: { info: () => undefined }, tools: systemTools },
+    ...{ clock: { bootMs: () => 0, wallMs: () => 0 }, log: { info: () => undefined, warn: () => undefined } },
+    ...{ tools: systemTools, wasBeside: () => false, met: () => [] },
     ...{ api: () => null, dropped: () => undefined, exclusive: async () => null, here: open, ...more },
   });
 
@@ -140,8 +141,13 @@ describe('what a machine served until another one took over', () => {
   it('of two of the same name that one is meant of which a person was told, or on whose machine it is typed', async () => {
     const asked: string[] = [];
     let nodes = ['B', 'C'];
+    const hosted = { sides: { open: [{ node: 'D', name: 'fenced-7' }], forks: [] } };
     const lines = new FencedRequests({
-      ...{ self: 'A', nodeNamed: (name) => name.toUpperCase(), ledger: () => ({ nodes: {} }) as never },
+      ...{
+        self: 'A',
+        nodeNamed: (name) => name.toUpperCase(),
+        ledger: () => ({ nodes: {}, gitlab: { hosted } }) as never,
+      },
       fenced: () => nodes.map((node) => ({ node, seen: { name: 'fenced-1003', at: 0, bytes: 5 } })),
       ask: async (node) => {
         asked.push(node);
@@ -155,7 +161,84 @@ describe('what a machine served until another one took over', () => {
     await expect(lines.drop('fenced-1003', 'c')).rejects.toThrow('c keeps no fenced-1003');
     nodes = ['B', 'A'];
     await lines.drop('fenced-1003');
+    await expect(lines.drop('fenced-7')).rejects.toMatchObject({
+      message: 'D keeps fenced-7, and does not say so now',
+      hint: 'start D, then the same again; where it never comes back: autogit-node forget D',
+    });
     expect(asked).toEqual(['C', 'A']);
+  });
+
+  it('says by its own disk whether it took more than the mesh went on with, once it was served beside', async () => {
+    const git = (...args: string[]): string => execFileSync('git', args, { encoding: 'utf8' });
+    const one = 'data/git-data/repositories/@hashed/ab/cd/ab.git';
+    const hosting = { data: 'd', copies } as never;
+    const here = () => ({ ...open(), hosting });
+    const told = (data: FencedData, name: string) => data.seen().fenced?.find((seen) => seen.name === name)?.took;
+    const settled = async (data: FencedData, name: string) => {
+      await expect.poll(() => told(data, name), { timeout: 8000 }).not.toBe('looking');
+      return told(data, name);
+    };
+    fenced('fenced-1', 1002);
+    const beside = kept({ here, wasBeside: () => true, exclusive: async () => null });
+    // The round with which the mesh went on is not here.
+    expect(told(beside, 'fenced-1')).toBe(undefined);
+
+    round(1_000_000);
+    for (const part of ['hot', 'bulk']) mkdirSync(join(tree, `copies/${part}/markers`), { recursive: true });
+    const bulk = { form: 1, name: '0-1-7', part: 'bulk', wallMs: 1_000_000, parent: null, uuid: 'v' };
+    mkdirSync(join(tree, 'copies/bulk/rounds/0-1-7/bulk'), { recursive: true });
+    writeFileSync(join(tree, 'copies/bulk/markers/0-1-7.json'), JSON.stringify(bulk));
+    const base = join(tree, 'copies/hot/rounds/0-1-7/hot');
+    git('init', '-q', '--bare', join(base, one));
+    fenced('fenced-1-2', 1002);
+    for (const name of ['fenced-1', 'fenced-1-2']) git('init', '-q', '--bare', join(tree, name, 'live', one));
+
+    // A push in its last second.
+    writeFileSync(join(tree, 'fenced-1-2/live', one, 'refs/heads/main'), `${'a'.repeat(40)}\n`);
+    const died = kept({ here, wasBeside: () => true, exclusive: async () => null });
+    expect(told(died, 'fenced-1')).toBe('looking');
+    expect(await settled(died, 'fenced-1')).toBe('none');
+    await died.end();
+    const pushed = kept({ here, wasBeside: () => true, exclusive: async () => null });
+    expect(await settled(pushed, 'fenced-1-2')).toBe('more');
+    await pushed.end();
+    // What was found stays so, whatever is thinned meanwhile; what is not of two sides is not looked into.
+    rmSync(join(tree, 'copies/hot/rounds/0-1-7'), { recursive: true });
+    const later = kept({ here, wasBeside: () => true, exclusive: async () => null });
+    expect([told(later, 'fenced-1'), told(later, 'fenced-1-2')]).toEqual(['none', 'more']);
+    expect(told(kept({ here, exclusive: async () => null }), 'fenced-1')).toBe(undefined);
+    // It served on for a minute after a round that is here again, as its own clock says.
+    fenced('fenced-2', 1060);
+    round(1_000_000, '0-2-1');
+    expect(told(later, 'fenced-2')).toBe('more');
+    await later.end();
+  });
+
+  it('says what is gone of it that the ledger calls not looked at, while its place is open', () => {
+    const met = () => ['fenced-1', 'fenced-2'];
+    expect(kept({ met }).seen()).toEqual({});
+    mkdirSync(join(tree, 'copies'));
+    expect(kept({ met }).seen()).toEqual({ unkept: met() });
+    fenced('fenced-1', 1000);
+    expect(kept({ met, exclusive: async () => null }).seen()).toMatchObject({
+      fenced: [{ name: 'fenced-1' }],
+      unkept: ['fenced-2'],
+    });
+    expect(kept({ met, here: () => ({ problem: 'not open' }) }).seen()).toEqual({});
+  });
+
+  it('is never compared with a later round of the side that it is of', async () => {
+    fenced('fenced-2', 1000);
+    for (const name of ['0-2-1', '0-2-9']) {
+      round(1_000_000, name);
+      mkdirSync(join(tree, 'copies/bulk/rounds', name, 'bulk'), { recursive: true });
+      mkdirSync(join(tree, 'copies/bulk/markers'), { recursive: true });
+      const marker = { form: 1, name, part: 'bulk', wallMs: 1_000_000, parent: null, uuid: 'v' };
+      writeFileSync(join(tree, 'copies/bulk/markers', `${name}.json`), JSON.stringify(marker));
+    }
+    const here = () => ({ ...open(), hosting: { data: 'd', epoch: 3, copies } as never });
+    const said = await kept({ here, exclusive: async () => null }).compare('fenced-2', 0);
+    expect(said.notes.join()).toContain('it is compared with round 0-2-1, with which the mesh went on');
   });
 
   it('is told to everybody by the machine that keeps it, of this GitLab alone', () => {

@@ -1,12 +1,13 @@
 import { execFileSync, spawn } from 'node:child_process';
-import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { pushesSettled, RefsWatch } from '../../node/hosting/gate/push-hold.ts';
 import { HookDoor } from '../../node/hosting/push/hook-door.ts';
-import { hookText, refusingHookText } from '../../node/hosting/push/push-hook.ts';
+import { hookSocket, hookText, refusalFile, refusingHookText } from '../../node/hosting/push/push-hook.ts';
+import { keepRefusal } from '../../node/hosting/push/push-refusal.ts';
 
 const refs =
   'HTTP/1.1 200 OK\r\nServer: nginx\r\nContent-Type: application/x-git-receive-pack-advertisement\r\n\r\n001f# service';
@@ -220,6 +221,36 @@ it('a push that is not to be taken is refused before any ref has changed, with t
   open.push(older);
   git(...who, 'commit', '-q', '--allow-empty', '-m', 'three');
   expect((await push()).code).toBe(0);
+}, 30_000);
+
+it('while no agent answers it goes by what the last one left; one that answers is believed', async () => {
+  const home = join(folder, 'home');
+  const file = refusalFile(home);
+  mkdirSync(dirname(file), { recursive: true });
+  let why: string | null = 'GitLab served on desktop-1 too: \u001b]0;x\u0007 autogit-node gitlab diff fenced-3';
+  const keep = () => keepRefusal({ home, log: { warn: () => undefined }, whyNoPush: () => why });
+  const socket = hookSocket(home);
+  const asked = async (): Promise<{ code: number; said: string }> => {
+    const hook = spawn('perl', ['-e', refusingHookText(socket)], { stdio: ['ignore', 'ignore', 'pipe'] });
+    let said = '';
+    hook.stderr.on('data', (data) => (said += data));
+    return { code: await new Promise((done) => hook.once('close', done)), said };
+  };
+  expect(await asked()).toEqual({ code: 0, said: '' });
+  keep();
+  const said = 'GL-HOOK-ERR: GitLab served on desktop-1 too: ]0;x autogit-node gitlab diff fenced-3\n';
+  expect([await asked(), statSync(file).mode & 0o777]).toEqual([{ code: 1, said }, 0o644]);
+  // GitLab's container was made anew, and its folder with it.
+  rmSync(file);
+  keep();
+  expect((await asked()).code).toBe(1);
+  const answers = { ask: async () => ({ isAlone: false }), settled: async () => {}, aloneWords: () => '' };
+  const door = await HookDoor.open([socket], { ...answers, waitWords: () => '' }, () => null);
+  expect((await asked()).code).toBe(0);
+  await door.close();
+  why = null;
+  keep();
+  expect([(await asked()).code, existsSync(file)]).toEqual([0, false]);
 }, 30_000);
 
 it('an agent that stands still refuses no push: it is asked for five seconds', async () => {

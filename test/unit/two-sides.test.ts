@@ -1,85 +1,244 @@
-import { expect, it } from 'vitest';
-import type { FencedSeen } from '../../protocol/fenced.ts';
-import type { Ledger } from '../../protocol/ledger.ts';
+import { describe, expect, it } from 'vitest';
+import { type FencedSeen, fencedMost } from '../../protocol/fenced.ts';
+import { Ledger } from '../../protocol/ledger.ts';
+import { beyondBase, type FencedDisk, forksOf, tookBeyond } from '../../scheduler/hosting/sides.ts';
+import { applyChange } from '../../scheduler/membership.ts';
 import { attentionOf } from '../../scheduler/snapshot-attention.ts';
-import { servedBeside, whyNoPush } from '../../scheduler/two-sides.ts';
+import { whyNoPush } from '../../scheduler/two-sides.ts';
 import { copiesLab } from './copies-lab.ts';
+import type { Lab } from './jobs-lab.ts';
+import { measured } from './jobs-lab-machines.ts';
+import { One, three } from './raft-one.ts';
 import { viewOf } from './snapshot-lab.ts';
 
-/** kang went on by force from desktop-1's last round of the former era, epoch 3; and what desktop-1 says once it has come over. */
-function met(fenced: FencedSeen[], over: (ledger: Ledger) => Partial<Ledger> = () => ({})) {
-  const lab = copiesLab(['desktop-1'], {}, 'http://g');
-  lab.run(5000);
-  const view = viewOf(lab, 'kang');
-  const heard = view.jobs.reports['desktop-1']!;
-  const was = lab.committed;
+/*
+ * GitLab after a recovery by force (SAFETY H10, L15): kang went on by a person's word with desktop-1's last round of the former era, of
+ * epoch 3, and desktop-1 comes over.
+ */
+
+const bases = { '3': { era: 0, epoch: 2, number: 9 }, '1003': { era: 0, epoch: 3, number: 40 } };
+
+const recoveredAt = 1_000_000;
+/** `epoch`: of GitLab when it was recovered; absent as an earlier version leaves it. */
+const recovered = (was: Ledger, epoch?: number, over: Partial<typeof bases> = bases): Ledger => {
   const { hosted } = was.gitlab;
-  const bases = { '3': { era: 0, epoch: 2, number: 9 }, '1003': { era: 0, epoch: 3, number: 40 } };
-  const recovered: Ledger = {
+  return Ledger.parse({
     ...was,
     era: { id: 'e', counter: 1 },
     recovery: {
-      ...{ by: 'kang', at: 1_000_000, off: ['desktop-1'], unseen: [] },
-      from: { era: was.era, stamp: was.stamp },
+      ...{ by: 'kang', at: recoveredAt, off: ['desktop-1'], unseen: [], from: { era: was.era, stamp: was.stamp } },
+      ...(epoch !== undefined && { epoch }),
     },
-    gitlab: { ...was.gitlab, epoch: 1003, hosted: { ...hosted!, copies: { ...hosted!.copies!, bases } } },
-  };
-  const ledger = { ...recovered, ...over(recovered) };
-  const standby = { data: hosted!.data, newest: null, freeBytes: 0, problem: null, fenced };
-  const reports = { ...view.jobs.reports, 'desktop-1': { ...heard, report: { ...heard.report, standby } } };
-  return { view: { ...view, ledger, jobs: { ...view.jobs, reports } }, ledger };
-}
-const kept = (more: Partial<FencedSeen> = {}): FencedSeen => ({
-  name: 'fenced-3',
-  at: 1_060_000,
-  bytes: null,
-  ...more,
-});
-const names = (fenced: FencedSeen[], over?: (ledger: Ledger) => Partial<Ledger>): string[] => {
-  const { view, ledger } = met(fenced, over);
-  return servedBeside(view, ledger).map(({ seen }) => seen.name);
+    gitlab: { ...was.gitlab, epoch: 1003, hosted: { ...hosted!, copies: { ...hosted!.copies!, bases: over } } },
+  });
 };
 
-it('what took pushes beside a mesh that was recovered by force keeps it from taking more, until somebody has looked', () => {
-  const { view, ledger } = met([kept()]);
-  const why =
-    'GitLab served on desktop-1 too until 1970-01-01T00:17:40.000Z, after this mesh was recovered by force: no push is taken before somebody has looked at what is in fenced-3 alone';
-  expect(whyNoPush(view, ledger, 'kang')).toBe(`${why}: autogit-node gitlab diff fenced-3`);
-  const quorum = { state: 'ok', sentence: '' } as never;
-  expect(attentionOf(view, [], quorum)).toContainEqual({
-    ...{ code: 'gitlab-two-sides', severity: 'fail', sentence: why },
-    fix: 'autogit-node gitlab diff fenced-3',
+function meshThatMet(epoch: number | undefined = 3): Lab {
+  const lab = copiesLab(['desktop-1'], {}, 'http://g');
+  lab.committed = recovered(lab.committed, epoch);
+  lab.accepted = lab.committed;
+  lab.run(5000);
+  return lab;
+}
+const kept = (more: Partial<FencedSeen> = {}): FencedSeen => ({
+  ...{ name: 'fenced-3', at: recoveredAt + 60_000, bytes: null },
+  ...more,
+});
+/** What desktop-1 says from now on of what it keeps. */
+function says(lab: Lab, fenced: FencedSeen[], unkept?: string[]): void {
+  const { data } = lab.committed.gitlab.hosted!;
+  const report = { data, newest: null, freeBytes: 0, problem: null, fenced, ...(unkept && { unkept }) };
+  lab.feed('desktop-1', { kind: 'standby-seen', report });
+  lab.run(5000);
+}
+const why = (lab: Lab): string | null => whyNoPush(viewOf(lab, 'kang'), lab.committed, 'kang');
+const open = (lab: Lab): string[] =>
+  (lab.committed.gitlab.hosted?.sides?.open ?? []).map(({ node, name }) => `${node} ${name}`);
+const goesOff = (lab: Lab, name: string): void => {
+  lab.node(name).up = false;
+  lab.node(name).liveness = { state: 'silent', since: lab.at };
+};
+const sentence =
+  'GitLab served on desktop-1 too, beside this mesh, which was recovered by force: no push is taken before somebody has looked at what is in fenced-3 alone';
+
+describe('what took pushes beside a mesh that was recovered by force keeps it from taking more', () => {
+  it('until somebody has looked, by the word of the machine that keeps it', () => {
+    const lab = meshThatMet();
+    expect(why(lab)).toBe(null);
+    says(lab, [kept({ took: 'more' })]);
+    expect(open(lab)).toEqual(['desktop-1 fenced-3']);
+    expect(why(lab)).toBe(`${sentence}: autogit-node gitlab diff fenced-3`);
+    const line = () =>
+      attentionOf(viewOf(lab, 'kang'), [], { state: 'ok', sentence: '' } as never).find(
+        ({ code }) => code === 'gitlab-two-sides',
+      );
+    expect(line()).toEqual({
+      ...{ code: 'gitlab-two-sides', severity: 'fail' },
+      sentence: `${sentence}; issues, merge requests and jobs go on`,
+      fix: 'autogit-node gitlab diff fenced-3',
+    });
+    // Whoever does not host takes none anyhow; and an agent without a ledger knows of nothing.
+    expect(whyNoPush(viewOf(lab, 'desktop-1'), lab.committed, 'desktop-1')).toBe(null);
+    expect(whyNoPush(viewOf(lab, 'kang'), null, 'kang')).toBe(null);
+    says(lab, [kept({ took: 'more', looked: true })]);
+    expect([open(lab), why(lab), line()]).toEqual([[], null, undefined]);
+    expect(lab.committed.gitlab.hosted).not.toHaveProperty('sides');
   });
-  // Whoever does not host takes none anyhow; and an agent without a ledger knows of nothing.
-  expect(whyNoPush(view, ledger, 'desktop-1')).toBe(null);
-  expect(whyNoPush(view, null, 'kang')).toBe(null);
-  const looked = met([kept({ looked: true })]);
-  expect(whyNoPush(looked.view, looked.ledger, 'kang')).toBe(null);
+
+  it('also when its agent starts anew while the former host is off', () => {
+    const lab = meshThatMet();
+    says(lab, [kept({ took: 'more' })]);
+    goesOff(lab, 'desktop-1');
+    lab.boot('kang', measured(), 'boot-again');
+    lab.run(10_000);
+    expect(lab.node('kang').jobs.reports['desktop-1']).toBe(undefined);
+    expect(why(lab)).toContain('no push is taken');
+    const lines = attentionOf(viewOf(lab, 'kang'), [], { state: 'ok', sentence: '' } as never);
+    expect(lines).toContainEqual(
+      expect.objectContaining({
+        code: 'gitlab-two-sides',
+        fix: 'start desktop-1, and look then; it never comes back, and what it has is not wanted: autogit-node forget desktop-1',
+      }),
+    );
+  });
+
+  it('also when the former host comes back and says nothing of it, as it holds no copies any more', () => {
+    const lab = meshThatMet();
+    says(lab, [kept({ took: 'more' })]);
+    lab.feed('desktop-1', { kind: 'standby-seen', report: null });
+    lab.run(10_000);
+    expect(why(lab)).toContain('no push is taken');
+  });
+
+  it('also where the clock of the former host is behind, or its time is not known', () => {
+    for (const at of [0, recoveredAt - 86_400_000]) {
+      const lab = meshThatMet();
+      says(lab, [kept({ at, took: 'more' })]);
+      expect(why(lab)).toContain('no push is taken');
+    }
+  });
+
+  it('also when the mesh is recovered by force once more', () => {
+    const one = new One(three()).feed({ kind: 'ticked' }, 60_000);
+    const lab = meshThatMet();
+    says(lab, [kept({ took: 'more' })]);
+    const { gitlab, recovery, era } = lab.committed;
+    const nodes = { ...three().nodes, 'desktop-1': lab.committed.nodes['desktop-1'] };
+    const accepted = { ...three(), recovery, era, gitlab, nodes };
+    Object.assign(one.state.raft, { accepted: Ledger.parse(accepted) });
+    one
+      .feed({ kind: 'recovery-asked', id: 'r', era: 'fresh', seenOff: ['a', 'c'] })
+      .disk()
+      .disk();
+    const after = one.state.raft.accepted;
+    expect([after.era.counter, after.recovery?.epoch]).toEqual([2, 1003]);
+    expect(after.gitlab.hosted?.sides).toEqual({
+      open: [expect.objectContaining({ node: 'desktop-1', name: 'fenced-3' })],
+      forks: [{ from: 3, below: 1003 }],
+    });
+    expect(forksOf(after)).toEqual([{ from: 3, below: 1003 }]);
+  });
+
+  it('and whoever comes over after the second one, too; what was served between is this mesh`s own', () => {
+    const lab = meshThatMet();
+    const { hosted } = lab.committed.gitlab;
+    const more = { ...bases, '2003': { era: 1, epoch: 1003, number: 70 }, '3003': { era: 2, epoch: 2003, number: 4 } };
+    const ledger: Ledger = {
+      ...lab.committed,
+      era: { id: 'f', counter: 2 },
+      recovery: { ...lab.committed.recovery!, epoch: 2003 },
+      gitlab: {
+        ...{ ...lab.committed.gitlab, epoch: 3003 },
+        hosted: {
+          ...{ ...hosted!, copies: { ...hosted!.copies!, bases: more } },
+          sides: { open: [], forks: [{ from: 3, below: 1003 }] },
+        },
+      },
+    };
+    lab.committed = Ledger.parse(ledger);
+    lab.accepted = lab.committed;
+    says(lab, [kept({ took: 'more' }), kept({ name: 'fenced-1003', took: 'more' }), kept({ name: 'fenced-2003' })]);
+    expect(open(lab)).toEqual(['desktop-1 fenced-3']);
+    // It went on at its host, in the same epoch: whatever the former era began after that is beside.
+    says(lab, [kept({ name: 'fenced-2004', took: 'more' })]);
+    expect(open(lab)).toEqual(['desktop-1 fenced-3', 'desktop-1 fenced-2004']);
+  });
+
+  it('where nobody can say how far it served, and of an earlier version', () => {
+    const lab = meshThatMet();
+    says(lab, [kept()]);
+    expect(why(lab)).toMatch(
+      /^GitLab may have served on desktop-1 too, beside this mesh, which was recovered by force: /,
+    );
+  });
+
+  it('as long as it is not deleted by a person, or its machine removed', () => {
+    const lab = meshThatMet();
+    says(lab, [kept({ took: 'more' }), kept({ name: 'fenced-4', took: 'more' })]);
+    says(lab, [kept({ took: 'more' })], ['fenced-4']);
+    expect(open(lab)).toEqual(['desktop-1 fenced-3']);
+    const gone = applyChange(lab.committed, { kind: 'forget', node: 'desktop-1' }, 0) as Ledger;
+    expect(gone.gitlab.hosted).not.toHaveProperty('sides');
+    expect(whyNoPush(viewOf(lab, 'kang'), gone, 'kang')).toBe(null);
+    // A leader of an earlier version removes it, and keeps what it does not know.
+    const { 'desktop-1': _gone, ...nodes } = lab.committed.nodes;
+    expect(whyNoPush(viewOf(lab, 'kang'), { ...lab.committed, nodes }, 'kang')).toBe(null);
+  });
 });
 
-it('a host that was off by then, or whose time is not known, holds nothing up', () => {
-  expect(names([kept({ at: 1_000_000 })])).toEqual([]);
-  expect(names([kept({ at: 0 })])).toEqual([]);
+describe('nothing is kept from being pushed', () => {
+  it('by a host that died, and took nothing beyond the round with which the mesh went on; nor before that is compared', () => {
+    for (const took of ['none', 'looking'] as const) {
+      const lab = meshThatMet();
+      says(lab, [kept({ took })]);
+      expect([open(lab), why(lab)]).toEqual([[], null]);
+    }
+  });
+
+  it('by what was served before the recovery, or in this era', () => {
+    const lab = meshThatMet();
+    says(lab, [kept({ name: 'fenced-2', took: 'more' }), kept({ name: 'fenced-1003', took: 'more' })]);
+    expect(open(lab)).toEqual([]);
+  });
+
+  it('in a mesh that was never recovered, or where GitLab went on at its host', () => {
+    const lab = copiesLab(['desktop-1'], { bases }, 'http://g');
+    says(lab, [kept({ took: 'more' })]);
+    expect(open(lab)).toEqual([]);
+    expect(forksOf(recovered(lab.committed, 3, { '3': bases['3'] } as never))).toEqual([]);
+  });
 });
 
-it('of the former era alone: also where that had gone on to later epochs, and never by a later failover', () => {
-  expect(names([kept({ name: 'fenced-4' }), kept({ name: 'fenced-4-2' })])).toEqual(['fenced-4', 'fenced-4-2']);
-  expect(names([kept({ name: 'fenced-1003' })])).toEqual([]);
-  const again = (ledger: Ledger): Partial<Ledger> => {
-    const { hosted } = ledger.gitlab;
-    const bases = { ...hosted!.copies!.bases, '2003': { era: 1, epoch: 1003, number: 70 } };
-    const copies = { ...hosted!.copies!, bases };
-    return { gitlab: { ...ledger.gitlab, epoch: 2003, hosted: { ...hosted!, copies } } };
-  };
-  expect(names([kept(), kept({ name: 'fenced-1003' })], again)).toEqual(['fenced-3']);
+it('where an earlier version recovered, what begins far above a round of the former era tells which epochs are of two sides', () => {
+  const lab = meshThatMet();
+  expect(forksOf(recovered(lab.committed))).toEqual([{ from: 3, below: 1003 }]);
+  expect(forksOf(recovered(lab.committed, undefined, { '3': bases['3'] } as never))).toEqual([]);
 });
 
-it('nothing in a mesh that was never recovered, or where GitLab went on at its host', () => {
-  expect(names([kept()], () => ({ recovery: undefined }))).toEqual([]);
-  const stayed = (ledger: Ledger): Partial<Ledger> => {
-    const { hosted } = ledger.gitlab;
-    const bases = { '3': { era: 0, epoch: 2, number: 9 } };
-    return { gitlab: { ...ledger.gitlab, epoch: 3, hosted: { ...hosted!, copies: { ...hosted!.copies!, bases } } } };
-  };
-  expect(names([kept({ name: 'fenced-2' })], stayed)).toEqual([]);
+it('more than a ledger has room for are not written down, and are in force all the same', () => {
+  const lab = meshThatMet();
+  const many = Array.from({ length: fencedMost }, (_, index) => kept({ name: `fenced-${index + 3}`, took: 'more' }));
+  says(lab, many);
+  says(lab, [...many.slice(1), kept({ name: 'fenced-900', took: 'more' })]);
+  expect(open(lab)).toHaveLength(fencedMost);
+  expect(() => Ledger.parse(lab.committed)).not.toThrow();
+});
+
+it('how far a host served is told by its own disk: rounds, and its own clock', () => {
+  const base = { era: 0, epoch: 3, number: 40 };
+  const disk: FencedDisk = { base, baseAt: 500_000, newest: { ...base, number: 41 }, writtenAt: 504_000 };
+  const took = (over: Partial<FencedDisk>) => tookBeyond(3, { ...disk, ...over });
+  expect(took({})).toBe('none');
+  expect(took({ writtenAt: 500_000 + beyondBase.ms + 1 })).toBe('more');
+  // Its clock was set back meanwhile: it took rounds all the same.
+  expect(took({ writtenAt: 1, newest: { ...base, number: 40 + beyondBase.rounds + 1 } })).toBe('more');
+  expect(took({ baseAt: null, newest: { ...base, number: 60 } })).toBe('more');
+  expect(took({ baseAt: null })).toBe(null);
+  expect(took({ writtenAt: 0 })).toBe(null);
+  expect(took({ base: null })).toBe(null);
+  // The former era had gone on to another epoch, which began with that round or a later one.
+  expect(tookBeyond(4, disk)).toBe('more');
+  expect(tookBeyond(2, disk)).toBe(null);
+  // A round of another epoch says nothing of this one.
+  expect(took({ newest: { era: 1, epoch: 1003, number: 900 } })).toBe('none');
 });

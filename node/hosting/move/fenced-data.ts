@@ -14,22 +14,22 @@ import { InTurn } from '../../in-turn.ts';
 import type { Log } from '../../log.ts';
 import { showBytes } from '../../settings/quantities.ts';
 import type { PlaceAt } from '../place-choice.ts';
-import { treeOf } from '../place-tree.ts';
-import { bulkBeside } from '../replica/bulk-beside.ts';
+import { copiesOf, treeOf } from '../place-tree.ts';
 import { replaceFile, type SystemTools, toolEnv } from '../system-tools.ts';
 import { type DataSide, sideIn } from '../vault/compare-data.ts';
 import { ComparedPages, compareWith, type WholeComparison } from '../vault/gitlab-compare.ts';
-import { keptRounds, roundFolder } from '../vault/kept-rounds.ts';
+import { keptRounds } from '../vault/kept-rounds.ts';
 import { projectBeside } from '../vault/project-beside.ts';
 import type { GitDoor } from '../vault/project-push.ts';
 import { dropFolder, lookedFile } from '../vault/vault-tree.ts';
 import { withFix } from '../with-fix.ts';
 import { writtenAt } from '../written-at.ts';
 import { fencedNames } from './living-data.ts';
+import { baseAfter, roundSide, TakenBeside } from './taken-beside.ts';
 
 interface FencedOptions {
   clock: Pick<Clock, 'bootMs' | 'wallMs'>;
-  log: Pick<Log, 'info'>;
+  log: Pick<Log, 'info' | 'warn'>;
   tools: SystemTools;
   /** What would be free without that folder, in bytes; null where nobody can tell. */
   exclusive(folder: string, signal: AbortSignal): Promise<number | null>;
@@ -37,6 +37,10 @@ interface FencedOptions {
   here(): { hosting: Hosting; place: PlaceAt; isHost: boolean } | { problem: string };
   /** Where GitLab takes a push, with the mesh's token; null while it has none, or this machine may not know it. */
   api(): GitDoor | null;
+  /** After a recovery by force it may have been served beside (scheduler/hosting/sides.ts). */
+  wasBeside(name: FencedName): boolean;
+  /** What the ledger calls kept here, and not looked at. */
+  met(): readonly FencedName[];
   /** Names of those that are left. */
   dropped(data: string, left: readonly string[]): void;
 }
@@ -60,6 +64,7 @@ export class FencedData {
   readonly #brought = new Map<string, { isDone: boolean; because: string }>();
   #doing: { name: string; phase: string } | null = null;
   readonly #compared = new ComparedPages();
+  readonly #taken: TakenBeside;
   #stopped = new AbortController();
   /** One thing at a time. */
   readonly #acts = new InTurn();
@@ -67,32 +72,39 @@ export class FencedData {
 
   constructor(options: FencedOptions) {
     this.#options = options;
+    this.#taken = new TakenBeside(options);
   }
 
   /** What lies there is about to be closed: what is under way ends. */
   async end(): Promise<void> {
     this.#stopped.abort();
-    await Promise.all([this.#acts.over(), this.#measuring]);
+    await Promise.all([this.#acts.over(), this.#measuring, this.#taken.end()]);
     this.#stopped = new AbortController();
   }
 
   /** For this machine's report. */
-  seen(): { fenced?: FencedSeen[] } {
+  seen(): { fenced?: FencedSeen[]; unkept?: FencedName[] } {
     const here = this.#options.here();
-    const names = 'problem' in here ? [] : namesIn(treeOf(here.place)).slice(-fencedMost);
-    if ('problem' in here || names.length === 0) return {};
-    this.#measuring ??= this.#measure(treeOf(here.place), names).finally(() => {
+    if ('problem' in here) return {};
+    const tree = treeOf(here.place);
+    const all = namesIn(tree);
+    const gone = isMounted(tree) ? this.#options.met().filter((name) => !all.includes(name)) : [];
+    const unkept = gone.length === 0 ? {} : { unkept: gone };
+    const names = all.slice(-fencedMost);
+    if (names.length === 0) return unkept;
+    this.#measuring ??= this.#measure(tree, names).finally(() => {
       this.#measuring = null;
     });
-    return {
-      fenced: names.map((name): FencedSeen => {
-        const { at, bytes } = this.#dated(treeOf(here.place), name);
-        const brought = this.#brought.get(name);
-        const doing = this.#doing?.name === name ? { doing: this.#doing.phase } : {};
-        const looked = isLookedAt(join(treeOf(here.place), name));
-        return { name, at, bytes, ...doing, ...(looked && { looked }), ...(brought && { brought }) };
-      }),
-    };
+    return { fenced: names.map((name) => this.#seen(tree, name, here.hosting)), ...unkept };
+  }
+
+  #seen(tree: string, name: FencedName, { copies }: Hosting): FencedSeen {
+    const { at, bytes } = this.#dated(tree, name);
+    const brought = this.#brought.get(name);
+    const doing = this.#doing?.name === name ? { doing: this.#doing.phase } : {};
+    const looked = isLookedAt(join(tree, name));
+    const took = this.#options.wasBeside(name) ? this.#taken.seen(tree, name, copies?.bases) : {};
+    return { name, at, bytes, ...doing, ...took, ...(looked && { looked }), ...(brought && { brought }) };
   }
 
   /** One page, from that row on. */
@@ -142,6 +154,7 @@ export class FencedData {
       await dropFolder(join(tree, name), this.#options.tools);
       this.#known.delete(name);
       this.#brought.delete(name);
+      this.#taken.forget(name);
       this.#options.dropped(hosting.data, fencedNames(tree));
       // What rounds share with it becomes free with these.
       const room =
@@ -191,7 +204,7 @@ export class FencedData {
 
   async #whole(name: FencedName, signal: AbortSignal): Promise<WholeComparison> {
     const { tree, hosting, isHost } = this.#open(name);
-    const { now, note } = isHost ? { now: sideIn(tree), note: null } : newestHere(tree);
+    const { now, note } = isHost ? { now: sideIn(tree), note: null } : presentHere(tree, name, hosting);
     const wallMs = this.#options.clock.wallMs();
     const whole = await compareWith({
       ...{ tree, now, id: name, wallMs, signal },
@@ -203,7 +216,7 @@ export class FencedData {
     return { ...whole, notes: [...notes, ...whole.notes].slice(0, 16) };
   }
 
-  /** When it was written to is known at once: pushes are refused by that (two-sides.ts), and to measure another one takes minutes. */
+  /** When it was written to is known at once: to measure another one takes minutes. */
   #dated(tree: string, name: string): Known {
     const at = (): number => writtenAt(join(tree, name, 'live'));
     const known = this.#known.get(name) ?? { at: at(), bytes: null, measuredMs: Number.NEGATIVE_INFINITY };
@@ -252,28 +265,33 @@ const noRestic = (): never => {
 
 const namesIn = (tree: string): string[] => (existsSync(tree) ? fencedNames(tree).sort() : []);
 
-/** What serves elsewhere is here as its newest round, seconds old. */
-function newestHere(tree: string): { now: DataSide; note: string | null } {
-  const hot = newestOf(keptRounds(tree, 'hot'));
-  const bulk = hot && bulkBeside(hot, keptRounds(tree, 'bulk'));
-  if (hot === null || bulk === null)
-    throw new AutogitError('backup', 'this machine has no round yet of what serves now', {
-      hint: 'it comes with the first copy: autogit-node gitlab copies',
-    });
-  return {
-    now: { live: roundFolder(tree, 'hot', hot.name), bulk: roundFolder(tree, 'bulk', bulk.name) },
-    note: `what serves now is looked at in its round ${roundText(hot.name)}, which is here`,
-  };
+/** An image that is not mounted shows an empty folder. */
+const isMounted = (tree: string): boolean => existsSync(copiesOf(tree)) || existsSync(join(tree, 'live'));
+
+/**
+ * What serves elsewhere is here as its newest round, seconds old. Where none has come, or comes, it is what was here before that: the round
+ * with which the mesh went on. Never a later one of the epoch that was served here: that is of this side.
+ */
+function presentHere(tree: string, name: FencedName, { epoch, copies }: Hosting): { now: DataSide; note: string } {
+  const newest = newestOf(keptRounds(tree, 'hot').filter((one) => one.name.epoch === epoch));
+  const side = newest && roundSide(tree, newest.name);
+  if (newest && side)
+    return { now: side, note: `what serves now is looked at in its round ${roundText(newest.name)}, which is here` };
+  const base = baseAfter(copies?.bases, fencedEpoch(name));
+  const before = base && roundSide(tree, base);
+  if (base && before)
+    return {
+      now: before,
+      note: `this machine has no round yet of what serves now: it is compared with round ${roundText(base)}, with which the mesh went on`,
+    };
+  throw new AutogitError('backup', 'this machine has no round yet of what serves now', {
+    hint: 'it comes with the first copy: autogit-node gitlab copies',
+  });
 }
 
 /** How long GitLab wrote to it after the round with which the next epoch began: the rows of that time are in it alone. */
 export function writtenWords(tree: string, name: FencedName, { copies }: Pick<Hosting, 'copies'>): string | null {
-  const epoch = fencedEpoch(name);
-  const next = Object.keys(copies?.bases ?? {})
-    .map(Number)
-    .filter((one) => one > epoch)
-    .sort((a, b) => a - b)[0];
-  const base = next === undefined ? null : (copies?.bases[String(next)] ?? null);
+  const base = baseAfter(copies?.bases, fencedEpoch(name));
   if (base === null) return null;
   const round = keptRounds(tree, 'hot').find((one) => compareRounds(one.name, base) === 0);
   const at = writtenAt(join(tree, name, 'live'));

@@ -146,7 +146,7 @@ export class HookDoor {
 }
 
 /** Some of these words are another machine's, and go to the pusher's terminal. */
-function forTerminal(words: string): string {
+export function forTerminal(words: string): string {
   let text = words.replace(/[\s\p{C}]+/gu, ' ').slice(0, limits.wordsBytes);
   while (Buffer.byteLength(text) > limits.wordsBytes) text = text.slice(0, -1);
   return text;

@@ -1,6 +1,6 @@
 import { mkdirSync, rmSync } from 'node:fs';
 import { chmod } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { replaceFile, systemTools } from '../system-tools.ts';
 
 /*
@@ -20,7 +20,10 @@ export const quietFile = (home: string): string => join(hooksFolder(home), quiet
 /** In its place once GitLab serves, until its queue is worked off. */
 export const wakingFile = (home: string): string => join(hooksFolder(home), 'waking');
 const hookName = 'autogit-node';
+/** Why no push is taken, for as long as no agent answers. */
+const refusalName = 'no-push';
 
+export const refusalFile = (home: string): string => join(hooksFolder(home), refusalName);
 export const hookSocket = (home: string): string => join(hooksFolder(home), socketName);
 /** As the machine sees a container's files: where it has which hook. */
 export const hooksOf = (root: string): { path: string; text: string }[] =>
@@ -67,7 +70,7 @@ for (;;) {
 
 /**
  * Whether a push is taken at all: before any ref has changed, over ssh too, and for merges and edits in the browser, which show what follows that
- * word of GitLab's. Where nobody answers, or an agent that does not know the question, it is: what comes of it waits all the same.
+ * word of GitLab's. Where nobody answers it goes by what the last agent left there; else it is taken: what comes of it waits all the same.
  */
 export const refusingHookText = (socket: string): string => `#!/usr/bin/perl
 # Made by autogit-node at each start of its agent: a push is refused where it would be on one of two sides that have to be compared first.
@@ -86,6 +89,10 @@ eval {
   }
   alarm 0;
 };
+if ($said eq '' && open(my $left, '<', '${join(dirname(socket), refusalName)}')) {
+  my $line = <$left>;
+  $said = "no $line" if defined $line;
+}
 exit 0 unless $said =~ /^no ([^\\n]{1,300})\\n\\z/;
 print STDERR "GL-HOOK-ERR: $1\\n";
 exit 1;

@@ -80,6 +80,15 @@ export const forgetCopiesAt = (home: string, data: string): void => rmSync(noteF
 
 export const fencedAt = (home: string, data: string): readonly string[] => readNote(home, data)?.fenced ?? [];
 
+/** It ran here, and what it took last was not looked at yet, or is kept: its place is to be open whether or not copies come there. */
+export function wasServedHere(home: string, data: string): boolean {
+  try {
+    return isStillHosts(home, data) || fencedAt(home, data).length > 0;
+  } catch {
+    return false; // Damaged: whoever wants to hold copies there is told.
+  }
+}
+
 export const unservedAt = (home: string, data: string): number | null => readNote(home, data)?.unserved ?? null;
 
 /** Of which GitLabs copies lie on this machine, or did. */

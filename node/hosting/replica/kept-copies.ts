@@ -14,7 +14,7 @@ import { fencedNames } from '../move/living-data.ts';
 import type { PlaceAt } from '../place-choice.ts';
 import { treeOf } from '../place-tree.ts';
 import { bulkBeside } from './bulk-beside.ts';
-import { copiesAt, noteFenced } from './copies-note.ts';
+import { copiesAt, noteFenced, wasServedHere } from './copies-note.ts';
 import { LeftCopies } from './left-copies.ts';
 import { type OpenCopies, openCopies } from './open-copies.ts';
 import type { Round, RoundGiver, RoundPart, RoundSource, RoundTaker } from './replica-ports.ts';
@@ -34,7 +34,7 @@ interface KeptCopiesOptions {
   /** Its place is in the hands of who runs it here, or ran it until now: nobody else opens it. */
   isHosted(data: string): boolean;
   /** What this machine says of its drills, of what it boots beside, and of what it keeps of before. */
-  besides(): Pick<StandbySeen, 'drill' | 'beside' | 'fenced'>;
+  besides(): Pick<StandbySeen, 'drill' | 'beside' | 'fenced' | 'unkept'>;
   /** What else uses the open place ends first; true: it goes on there, and its place stays as it is. */
   beforeClose(place: DataPlace): Promise<boolean>;
   report(seen: StandbySeen | null): void;
@@ -123,7 +123,7 @@ export class KeptCopies {
   }
 
   /** The newest that GitLab could be started from: of the hot part, with the bulk part that goes with it. */
-  drillable = (): Drillable | null => this.#open && drillableOf(this.#open);
+  drillable = (): Drillable | null => (this.#open && this.#mine() !== null ? drillableOf(this.#open) : null);
 
   promise = (data: string, epoch: number): Promise<RoundPromise> => {
     const [ledger, mine] = [this.#options.ledger(), this.#mine()];
@@ -203,6 +203,14 @@ export class KeptCopies {
     return hosting.copies?.standbys.some(({ node }) => node === this.#options.self) ? hosting : null;
   }
 
+  /** Whose place is open here: also of what this machine ran itself, as long as that is to be looked at. No rounds come there then. */
+  #wanted(): Hosting | null {
+    const { home, self, ledger } = this.#options;
+    const known = hostingOf(ledger());
+    if (known === null || known.host === self) return null;
+    return this.#mine() ?? (wasServedHere(home, known.data) ? known : null);
+  }
+
   async #run(): Promise<void> {
     while (!this.#stopped.signal.aborted) {
       this.#wake = new AbortController();
@@ -219,7 +227,7 @@ export class KeptCopies {
   }
 
   async #turn(): Promise<void> {
-    const mine = this.#mine();
+    const mine = this.#wanted();
     const open = this.#open;
     const known = hostingOf(this.#options.ledger());
     if (open !== null && known?.data === open.hosting.data) open.hosting = known;
@@ -256,7 +264,8 @@ export class KeptCopies {
     this.#open = await openCopies(hosting, place, { home, log, mesh: ledger()?.mesh.id ?? '' });
     this.#problem = null;
     const { length } = this.#open.parts.hot.rounds();
-    log.info(`copies of GitLab are held here, in ${place.path}: ${length} rounds`);
+    const what = this.#mine() === null ? 'what this machine served of GitLab is' : 'copies of GitLab are';
+    log.info(`${what} held here, in ${place.path}: ${length} rounds`);
   }
 
   /** An error of the disk below makes it read-only until it is really unmounted. */
@@ -279,7 +288,7 @@ export class KeptCopies {
   async #giveUp(open: OpenCopies): Promise<void> {
     await this.#close(open);
     this.#problem = null;
-    this.#options.log.info(`no copies of GitLab are taken any more; those that are here lie in ${open.place.path}`);
+    this.#options.log.info(`no copies of GitLab are taken any more; what is here lies in ${open.place.path}`);
   }
 
   async #makeRoom(open: OpenCopies): Promise<void> {
@@ -321,10 +330,10 @@ export class KeptCopies {
   }
 
   #report(): void {
-    const mine = this.#mine();
-    const newest = newestOf(this.#open?.parts.hot.rounds() ?? []);
-    const seen: StandbySeen | null = mine && {
-      data: mine.data,
+    const wanted = this.#wanted();
+    const newest = this.#mine() === null ? null : newestOf(this.#open?.parts.hot.rounds() ?? []);
+    const seen: StandbySeen | null = wanted && {
+      data: wanted.data,
       newest: newest && { round: newest.name, takenAt: newest.wallMs },
       // In steps, so that a report is news only when it is one.
       freeBytes: Math.floor((this.#open?.disk.room().freeBytes ?? 0) / 2 ** 26) * 2 ** 26,

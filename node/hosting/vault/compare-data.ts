@@ -83,6 +83,22 @@ async function changesOf(
   return others > 0 ? [...rows, { ...row, what: 'others', added: others }] : rows;
 }
 
+/** Whether no branch and no tag differs, of any repository; it ends at the first that does. */
+export async function haveSamePushes(a: DataSide, b: DataSide, signal: AbortSignal): Promise<boolean> {
+  for (const { live } of [a, b]) await refuseLinked(live, relative(live, repositoriesOf(live)));
+  const folders = [repositoriesOf(a.live), repositoriesOf(b.live)] as const;
+  const [there, here] = [await repositoriesIn(folders[0], signal), await repositoriesIn(folders[1], signal)];
+  if ([...there].sort().join('\n') !== [...here].sort().join('\n')) return false;
+  for (const stored of there) {
+    const [one, other] = [
+      await refsOf(join(folders[0], stored), signal),
+      await refsOf(join(folders[1], stored), signal),
+    ];
+    if (one === null || other === null || refChanges(one, other).changes.length > 0) return false;
+  }
+  return true;
+}
+
 /** Nobody has stopped it: its time is over, and what was found by then is worth something. */
 export const isLate = ({ aborted, reason }: AbortSignal): boolean =>
   aborted && (reason as Error | undefined)?.name === 'TimeoutError';

@@ -39,6 +39,8 @@ export type About = z.infer<typeof About>;
 export const aboutFile = 'autogit-backup.json';
 /** In a folder with what a machine served before another one took over: when a person had that compared (move/fenced-data.ts). */
 export const lookedFile = 'autogit-looked.json';
+/** There too: whether it is more than the mesh went on with (move/taken-beside.ts). */
+export const tookFile = 'autogit-took.json';
 
 export const snapshotFolder = (tree: string): string => join(tree, 'vault');
 /** Writable, of what GitLab ended with: what a newer one begins with. */

@@ -1,0 +1,89 @@
+import { type FencedName, type Fork, fencedEpoch, fencedMost, type Sides } from '../../protocol/fenced.ts';
+import type { NodeId } from '../../protocol/ids.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
+import type { RoundName } from '../../protocol/round-name.ts';
+import { epochsUnheard } from './hosted-edits.ts';
+
+/*
+ * After a recovery by force GitLab may have served on two sides: here as a person said so, and in the former era, whose machines were
+ * vouched for as switched off and were not (SAFETY L15, H10). Life of one: such a machine comes over, serves nothing any more, and says
+ * what it keeps -> the leader writes into the ledger that both sides have met (sides-met.ts), and no push is taken (two-sides.ts), whatever restarts, is
+ * switched off or says nothing from then on -> a person has had it compared, or deleted it, by its machine's word, or removes that
+ * machine. No two clocks are compared: which epochs were served beside stands in the ledger, and how far, on that machine's own disk.
+ */
+
+/** Epochs that may have been served in a former era, of each recovery by force after which GitLab went on with another one. */
+export function forksOf({ gitlab: { hosted }, recovery, era }: Ledger): Fork[] {
+  const known = hosted?.sides?.forks ?? [];
+  if (recovery === undefined) return known;
+  const bases = Object.entries(hosted?.copies?.bases ?? {})
+    .map(([epoch, base]) => ({ begun: Number(epoch), base }))
+    .sort((a, b) => a.begun - b.begun);
+  if (recovery.epoch === undefined) {
+    // An older version recovered, and did not say: the last that began so far above a round of a former era.
+    const begun = bases.findLast(
+      (one) => one.base.era < era.counter && one.begun - one.base.epoch >= epochsUnheard,
+    )?.begun;
+    return begun === undefined ? known : [...known, { from: Math.max(1, begun - epochsUnheard), below: begun }];
+  }
+  const { epoch } = recovery;
+  const next = bases.find(({ begun }) => begun > epoch);
+  if (next === undefined) return known;
+  // It went on in the same epoch here, and that one's data are this mesh's own.
+  const from = next.base.era < era.counter ? epoch : epoch + 1;
+  return from < next.begun ? [...known, { from, below: next.begun }] : known;
+}
+
+/** It may have been served in a former era, beside. */
+export const isBeside = (forks: readonly Fork[], name: FencedName): boolean =>
+  forks.some(({ from, below }) => fencedEpoch(name) >= from && fencedEpoch(name) < below);
+
+/** What the ledger calls not looked at, of what that machine keeps. */
+export const metOn = (ledger: Ledger | null, node: NodeId): FencedName[] =>
+  (ledger?.gitlab.hosted?.sides?.open ?? []).flatMap((one) => (one.node === node ? [one.name] : []));
+
+/** What a machine knows of what it keeps, and of the round with which the mesh went on, by its own disk and clock. */
+export interface FencedDisk {
+  base: RoundName | null;
+  /** When this machine took it; null where it is not here. */
+  baseAt: number | null;
+  /** Its newest round of the epoch that was served; null where none is here. */
+  newest: RoundName | null;
+  /** When GitLab last wrote to it; 0 where nothing tells. */
+  writtenAt: number;
+}
+
+/** What a host that dies may have taken since the last round that a machine in sync has: ms of its own clock, and rounds. */
+export const beyondBase = { ms: 15_000, rounds: 6 } as const;
+
+/** Whether it was served beyond that round, but for its refs, which are compared where this says `none`; null: it cannot be known. */
+export function tookBeyond(epoch: number, { base, baseAt, newest, writtenAt }: FencedDisk): 'none' | 'more' | null {
+  if (base === null || base.epoch > epoch) return null;
+  // It had gone on to another epoch there.
+  if (base.epoch < epoch) return 'more';
+  if (newest?.epoch === epoch && newest.number - base.number > beyondBase.rounds) return 'more';
+  if (baseAt === null || writtenAt === 0) return null;
+  return writtenAt - baseAt > beyondBase.ms ? 'more' : 'none';
+}
+
+/** `gitlab` with these; without any where there are none. */
+export function withSides(gitlab: Ledger['gitlab'], sides: Sides): Ledger['gitlab'] {
+  const { sides: _before, ...hosted } = gitlab.hosted!;
+  const isNone = sides.open.length + sides.forks.length === 0;
+  return { ...gitlab, hosted: isNone ? hosted : { ...hosted, sides } };
+}
+
+/** A ledger that is about to be recovered by force: what the era that ends leaves open stays so, and its forks are known by no base any more. */
+export function keepingSides(ledger: Ledger): Ledger['gitlab'] {
+  const { hosted } = ledger.gitlab;
+  const forks = forksOf(ledger).slice(-fencedMost);
+  if (hosted === undefined || forks.length === 0) return ledger.gitlab;
+  return withSides(ledger.gitlab, { open: hosted.sides?.open ?? [], forks });
+}
+
+/** Without what that machine keeps: a person removes it. The same object where it keeps nothing that was met. */
+export function gitlabWithoutSidesOf(gitlab: Ledger['gitlab'], node: NodeId): Ledger['gitlab'] {
+  const { open, forks } = gitlab.hosted?.sides ?? { open: [], forks: [] };
+  const left = open.filter((one) => one.node !== node);
+  return left.length === open.length ? gitlab : withSides(gitlab, { open: left, forks });
+}
