@@ -53,7 +53,7 @@ class TestMesh {
     };
     const { since: _s, because: _b, copies: _c, ...hosted } = hostedGitlab({ data, place, preset: 'minimal' });
     this.change({ kind: 'deploy-gitlab', host: 'K', hosted, agreed: ['B'], because: 'asked' });
-    this.#stands('B');
+    this.standsBy(['B']);
   }
 
   get hosting() {
@@ -72,9 +72,10 @@ class TestMesh {
     for (const machine of this.machines.values()) machine.ledgerChanged();
   }
 
-  #stands(node: string): void {
+  standsBy(nodes: string[]): void {
     const { gitlab } = this.ledger;
-    const copies = withStandbys(gitlab.hosted!.copies!, [{ node, because: 'it is there' }]);
+    const standbys = nodes.map((node) => ({ node, because: 'it is there' }));
+    const copies = withStandbys(gitlab.hosted!.copies!, standbys);
     this.becomes({ ...this.ledger, gitlab: { ...gitlab, hosted: { ...gitlab.hosted!, copies } } });
   }
 
@@ -294,9 +295,17 @@ it('taken over by the machine with copies, the former host back as one that hold
   expect([readFileSync(row('B'), 'utf8'), desktop.standby]).toEqual(['of kang', null]);
   expect(execFileSync('findmnt', ['-no', 'OPTIONS', tree('B')], { encoding: 'utf8' })).not.toContain('noexec');
 
-  // Back, with its container of before, it holds copies: what it served is kept apart, and rounds come as differences to the base.
-  writeFileSync(row('B'), 'of desktop-1');
+  // Back after so long that another machine has its place as a standby: what it served is kept apart all the same, and can be looked at.
+  mesh.standsBy([]);
   kang = new TestMachine('K', kang.engine);
+  await until('what it served is open', () => 'path' in kang.room.heldAt(data));
+  expect(readFileSync(join(tree('K'), 'fenced-1/live/data/row'), 'utf8')).toBe('nowhere else');
+  await until('it says so', () => kang.standby !== null);
+  expect([kang.standby, kang.room.drillable()]).toEqual([expect.objectContaining({ data, newest: null }), null]);
+
+  // With its container of before, it holds copies: rounds come as differences to the base.
+  writeFileSync(row('B'), 'of desktop-1');
+  mesh.standsBy(['K']);
   await until('kang has what is new', () => kang.standby?.newest != null && newest(kang).epoch === 2);
   await until('all of it', () => copied('K', kang) === 'of desktop-1');
   expect([kang.engine.running.size, kang.seen, existsSync(row('K'))]).toEqual([0, null, false]);
