@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { Sides } from './fenced.ts';
+import { Leaving } from './gitlab-leaving.ts';
 import { HostedAt, HostedFailover, HostedMove, MoveEnd } from './hosted-move.ts';
 import { GitlabImageName, UpgradeEnd, UpgradeWish } from './hosted-upgrade.ts';
 import { BootId, ClassKey, DataId, JobId, NodeId, NodeName, Sentence, ShortId, StoreId, Tag, WallMs } from './ids.ts';
@@ -202,21 +203,6 @@ export const inSyncGraceMs = 45_000;
 /** Whether GitLab goes on elsewhere by itself; where it is not said otherwise. */
 export const movesByItself = true;
 export const defaultSettings: MeshSettings = { retryLost: false, defaultArch: 'amd64', graceMs: 120_000 };
-
-/**
- * A person wants GitLab disconnected: no job is taken any more, those that run end first, then the mesh's runners are
- * deleted there, then all of it is forgotten.
- */
-export const Leaving = z.looseObject({
-  since: WallMs,
-  /** True when running jobs are given up instead of waited for. */
-  now: z.boolean(),
-  /** True when GitLab's answers are not waited for. */
-  force: z.boolean(),
-  /** The end of the sealed token that was in use when it was said: it does not count for a GitLab that was connected later. */
-  of: z.string().max(16),
-});
-export type Leaving = z.infer<typeof Leaving>;
 
 /**
  * The copies of a hosted GitLab (SAFETY H10). `agreed`: machines that a person named to hold all of GitLab. `standbys`: who of

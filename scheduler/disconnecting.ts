@@ -1,5 +1,6 @@
+import type { Leaving } from '../protocol/gitlab-leaving.ts';
 import type { NodeId } from '../protocol/ids.ts';
-import type { abilities, Leaving, Ledger } from '../protocol/ledger.ts';
+import type { abilities, Ledger } from '../protocol/ledger.ts';
 import { actsWith, type LedgerEdit, type Refusal } from './ledger-edit.ts';
 import { listed } from './phrases.ts';
 import { rankedVoters } from './raft/quorum.ts';

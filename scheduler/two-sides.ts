@@ -31,7 +31,7 @@ export const twoSidesLines = (view: Pick<ViewInput, 'jobs' | 'liveness' | 'self'
   openSides(view, ledger).map((one) => {
     const name = nodeName(ledger, one.node);
     const isHere = one.node === view.self || view.liveness(one.node).state === 'alive';
-    const gone = `start ${name}, and look then; it never comes back, and what it has is not wanted: autogit-node forget ${name}`;
+    const gone = `start ${name}, and look at it then; where it never comes back: autogit-node forget ${name}`;
     return {
       ...{ code: 'gitlab-two-sides', severity: 'fail' },
       sentence: `${words(one)}; issues, merge requests and jobs go on`,

@@ -3,16 +3,19 @@ import { AutogitError } from '../../protocol/errors.ts';
 import { parseDuration } from '../settings/quantities.ts';
 
 export const showUtc = (at: number): string => new Date(at).toISOString().slice(0, 19).replace('T', ' ');
+/** In a table whose head says UTC; in a pipe by RFC 3339, as everywhere. */
+export const timeCell = (at: number, { isTerminal }: { isTerminal: boolean }): string =>
+  isTerminal ? showUtc(at) : new Date(at).toISOString();
 
 const hint = 'as history shows it, in UTC: --at "2026-11-29 14:05"; or how long ago: --at 2h';
-const pattern = /^(\d{4}-\d\d-\d\d)(?:[ T](\d\d:\d\d)(?::(\d\d))?(Z|[+-]\d\d:\d\d)?)?$/;
+const pattern = /^(\d{4}-\d\d-\d\d)(?:[ T](\d\d:\d\d)(?::(\d\d)(\.\d{1,3})?)?(Z|[+-]\d\d:\d\d)?)?$/;
 
 /** An instant in ms: a date with a time (UTC unless it says another zone), a date (its end), or so long ago. Throws `bad-flag`. */
 export function readTime(text: string, nowMs: number): number {
   const words = text.trim();
   if (/^[\d.]+(ms|s|m|h|d)$/.test(words)) return nowMs - parseDuration(words);
-  const [, day, minute, second, zone = 'Z'] = pattern.exec(words) ?? [];
-  const at = day === undefined ? Number.NaN : Date.parse(`${day}T${minute ?? '23:59'}:${second ?? '59'}.999${zone}`);
+  const [, day, minute, second, part = '.999', zone = 'Z'] = pattern.exec(words) ?? [];
+  const at = day === undefined ? Number.NaN : Date.parse(`${day}T${minute ?? '23:59'}:${second ?? '59'}${part}${zone}`);
   // A calendar that rolls over would make another day of the 31st of February.
   const noon = day === undefined ? Number.NaN : Date.parse(`${day}T12:00:00Z`);
   const isDay = day !== undefined && Number.isFinite(noon) && new Date(noon).toISOString().startsWith(day);

@@ -6,7 +6,7 @@ import { listed, plural } from '../../scheduler/phrases.ts';
 import { shown, shownLines } from '../foreign-text.ts';
 import type { AgentClient } from '../local-api/socket-client.ts';
 import { showBytes } from '../settings/quantities.ts';
-import { showUtc } from './backup-choice.ts';
+import { timeCell } from './backup-choice.ts';
 import { agentOf, type Context } from './context.ts';
 import { exit, failedWith } from './failure.ts';
 import { hearsMs, hosted, watched } from './gitlab-backup.ts';
@@ -28,7 +28,7 @@ export async function show(context: Context): Promise<number> {
   const rows = fenced.map((one) => [
     one.name,
     one.node,
-    one.at === null ? '-' : showUtc(Date.parse(one.at)),
+    one.at === null ? '-' : timeCell(Date.parse(one.at), out),
     one.bytes === null ? '-' : showBytes(one.bytes),
     one.doing ?? one.brought?.because ?? '-',
   ]);

@@ -3,7 +3,7 @@ import { AutogitError } from '../../protocol/errors.ts';
 import { isFencedName } from '../../protocol/fenced.ts';
 import { shown, shownLines } from '../foreign-text.ts';
 import type { AgentClient } from '../local-api/socket-client.ts';
-import { fewer, readTime, rowAt, rowNamed, showUtc } from './backup-choice.ts';
+import { fewer, readTime, rowAt, rowNamed, showUtc, timeCell } from './backup-choice.ts';
 import { agentOf, type Context } from './context.ts';
 import { exit, failedWith, gitlabHint } from './failure.ts';
 import { type GitlabView, hearsMs, hosted, watched } from './gitlab-backup.ts';
@@ -30,7 +30,7 @@ export async function history(context: Context): Promise<number> {
   const told = settings.isOn('gitlab.all') ? rows : fewer(rows, Date.now());
   const lines = told.map((row) => [
     row.id,
-    row.at === 0 ? '-' : showUtc(row.at),
+    row.at === 0 ? '-' : timeCell(row.at, out),
     kindOf(row),
     row.version ?? '-',
     String(row.epoch),

@@ -148,11 +148,21 @@ function afterGlobals(argv: readonly string[]): readonly string[] {
   return afterGlobals(argv.slice(flag && flag.kind !== 'switch' ? 2 : 1));
 }
 
+/** `help cache clear` is `cache clear --help`: commander would look at the first of these words alone. */
+function asAsked(argv: readonly string[]): readonly string[] {
+  const words = afterGlobals(argv);
+  if (words[0] !== 'help' || words.length === 1 || words[1] === 'help' || words[1]?.startsWith('-')) return argv;
+  return [...argv.slice(0, argv.length - words.length), ...words.slice(1), '--help'];
+}
+
 /** `gitlab conect`, `help foo`: commander takes the one for an argument too many, the other for nothing at all. */
 function refuseUnknownWords(argv: readonly string[]): void {
   const [first, ...more] = afterGlobals(argv);
   if (first === undefined) return;
-  if (first === 'help') return requireKnown('', more[0], [...topWords(), 'help']);
+  if (first === 'help') {
+    requireKnown('', more[0], [...topWords(), 'help']);
+    return refuseUnknownWords(more);
+  }
   let path = first;
   for (const word of more) {
     const under = commands
@@ -185,7 +195,7 @@ export async function runProgram(argv: readonly string[], signal: AbortSignal): 
   });
   refuseUnknownWords(argv);
   try {
-    program.parse([...argv], { from: 'user' });
+    program.parse([...asAsked(argv)], { from: 'user' });
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
     if (error.exitCode === 0 || error.code === 'commander.help') return error.exitCode === 0 ? 0 : 2;

@@ -1,5 +1,6 @@
+import type { Leaving } from '../../protocol/gitlab-leaving.ts';
 import type { NodeId } from '../../protocol/ids.ts';
-import type { Leaving, Ledger, Run } from '../../protocol/ledger.ts';
+import type { Ledger, Run } from '../../protocol/ledger.ts';
 import { gitlabGone, leavingOf } from '../disconnecting.ts';
 import { hostingDrained } from '../hosting/hosted-edits.ts';
 import type { InputOf } from '../inputs.ts';

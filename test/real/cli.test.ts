@@ -36,6 +36,7 @@ describe('exit codes without an agent', () => {
     [['gitlab', 'fenced', 'fenced-1'], 2, /unknown command 'gitlab fenced fenced-1'/, /gitlab fenced --help/],
     [['gitlab', 'copies', 'remov', 'x'], 2, /unknown command 'gitlab copies remov'/, /mean gitlab copies remove\?/],
     [['help', 'foo'], 2, /unknown command 'foo'/, /autogit-node --help/],
+    [['help', 'gitlab', 'conect'], 2, /unknown command 'gitlab conect'/, /did you mean gitlab connect\?/],
     [['invite', '--for', '5'], 2, /10 s to 7 days, not for 5 s/, /invite --for 15m/],
     [['settings', 'graceMs', '3'], 2, /graceMs 3 would be 3 ms: write the unit/, /settings graceMs 3s/],
     [['pause', '--for', '5'], 2, /5 s is no pause worth having; write 5m/, /pause --for 2h/],
@@ -90,6 +91,17 @@ describe('exit codes without an agent', () => {
       const help = await cli(args);
       expect([args, help.code, help.stderr]).toEqual([args, 0, '']);
       expect(help.stdout).toContain('Usage: autogit-node');
+    }
+    for (const words of [
+      ['cache', 'clear'],
+      ['gitlab', 'copies', 'add'],
+      ['gitlab', 'fenced'],
+      ['forget', 'kang'],
+    ]) {
+      const [asked, own] = [await cli(['help', ...words]), await cli([...words, '--help'])];
+      expect([words, asked]).toEqual([words, own]);
+      const path = words.filter((word) => word !== 'kang').join(' ');
+      expect(asked.stdout).toContain(`Usage: autogit-node ${path} `);
     }
     expect((await cli([])).code).toBe(2);
     expect((await cli(['service'])).code).toBe(2);

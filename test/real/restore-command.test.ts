@@ -68,7 +68,7 @@ describe('GitLab as it was, by its commands', () => {
     agent.backups = [row, { ...row, id: 'replaced-2', epoch: 2, isOwn: true, because: 'what a restore has replaced' }];
     const list = await run('gitlab', 'history');
     expect(list.stdout.split('\n')[0]).toMatch(
-      /^abcdef01\t2026-11-28 03:00:00\tbackup\t19.4.1\t3\ta backup in \/mnt\/disk/,
+      /^abcdef01\t2026-11-28T03:00:00.000Z\tbackup\t19.4.1\t3\ta backup in \/mnt\/disk/,
     );
     expect((await run('gitlab', 'restore', 'abcdef01')).stderr).toContain('the same command with --yes');
     expect((await run('--yes', 'gitlab', 'restore', '12345678')).stderr).toContain(
@@ -123,7 +123,7 @@ describe('GitLab as it was, by its commands', () => {
     );
     expect((await run('--json', 'gitlab', 'fenced')).stdout.trim()).toBe('[]');
     agent.gitlab = { ...agent.gitlab, fenced: [kept] };
-    expect((await run('gitlab', 'fenced')).stdout).toBe('fenced-1\tkang\t2026-11-29 14:05:12\t3 GiB\t-\n');
+    expect((await run('gitlab', 'fenced')).stdout).toBe('fenced-1\tkang\t2026-11-29T14:05:12.000Z\t3 GiB\t-\n');
     expect((await run('gitlab')).stdout).toContain('fenced\tkang keeps fenced-1');
     // Not by accident: neither without a yes, nor by a name that makes no sense.
     agent.differences = [];

@@ -19,6 +19,8 @@ describe('a time that a person names', () => {
     expect(iso('2026-11-29T13:02:05Z')).toBe('2026-11-29T13:02:05.999Z');
     expect(iso('2026-11-29 13:02+01:00')).toBe('2026-11-29T12:02:59.999Z');
     expect(iso('2026-11-28')).toBe('2026-11-28T23:59:59.999Z');
+    // As it prints it in a pipe.
+    expect(iso('2026-11-29T13:02:05.250Z')).toBe('2026-11-29T13:02:05.250Z');
     expect(iso('2h')).toBe('2026-11-29T12:05:00.000Z');
   });
 

@@ -97,7 +97,7 @@ describe('what took pushes beside a mesh that was recovered by force keeps it fr
     expect(lines).toContainEqual(
       expect.objectContaining({
         code: 'gitlab-two-sides',
-        fix: 'start desktop-1, and look then; it never comes back, and what it has is not wanted: autogit-node forget desktop-1',
+        fix: 'start desktop-1, and look at it then; where it never comes back: autogit-node forget desktop-1',
       }),
     );
   });
