@@ -17,6 +17,7 @@ import type { Progress } from '../progress-lines.ts';
 import { keepMeshKey } from '../secrets/mesh-key.ts';
 import { newMeshKey } from '../secrets/seal.ts';
 import type { JoinOptions } from '../settings/settings.ts';
+import { wordsToCompare } from './newcomer-questions.ts';
 
 const lookMs = 2_500;
 /** Who founds looks only so long, when everybody in sight has said that it is in no mesh. */
@@ -200,9 +201,7 @@ async function enter(joining: Joining, mesh: FoundMesh, invite: InviteCode | nul
     {
       words: (words, { name }) => {
         onWords(words, name);
-        const command = `    autogit-node approve ${options.name} --words ${words}`;
-        const show = `compare the words   ${words}   and type on any machine of the mesh:\n${command}`;
-        asking = globalThis.setTimeout(() => lines.wait('approval', show), noPersonMs);
+        asking = globalThis.setTimeout(() => lines.wait('approval', wordsToCompare(options.name, words)), noPersonMs);
       },
       pending: () => {},
     },

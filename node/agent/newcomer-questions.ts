@@ -7,6 +7,10 @@ import type { Progress } from '../progress-lines.ts';
 /** Nobody reads a name and four words faster: what is typed sooner was meant for what stood there before. */
 const readMs = 600;
 
+/** For the newcomer's own screen: what is to be compared, and typed, on lines of their own: whole on a terminal of any width. */
+export const wordsToCompare = (name: string, words: string): string =>
+  `compare the words\n    ${words}\nand type on any machine of the mesh:\n    autogit-node approve ${name} --words ${words}`;
+
 interface NewcomerQuestionsOptions {
   lines: Progress;
   /** Asks the person at the terminal; null: nobody is there, newcomers are only announced. */

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { NewcomerQuestions } from '../../node/agent/newcomer-questions.ts';
-import { createProgress } from '../../node/progress-lines.ts';
+import { NewcomerQuestions, wordsToCompare } from '../../node/agent/newcomer-questions.ts';
+import { createProgress, progressLine } from '../../node/progress-lines.ts';
 import type { Change } from '../../protocol/changes.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { foundedMesh } from '../fixtures/founded-mesh.ts';
@@ -121,3 +121,16 @@ describe('questions about newcomers', () => {
     expect(questions.map(({ text }) => text.includes('stranger'))).toEqual([false, true, true]);
   });
 });
+
+it.each([40, 60, 80, 200])(
+  'at %i columns the newcomer shows its words, and what to type, each whole on a line of its own',
+  (columns) => {
+    const words = 'cedar-jungle-maple-north';
+    const lines = progressLine('wait', 'approval', wordsToCompare('desktop-1', words), { columns }).split('\n');
+    expect(lines.map((line) => line.trim())).toContain(words);
+    expect(lines.map((line) => line.trim())).toContain(`autogit-node approve desktop-1 --words ${words}`);
+    const [first, ...others] = lines;
+    expect(first).toBe('  wait  approval    compare the words');
+    for (const line of others) expect(line.trim()).toMatch(/^(cedar-|autogit-node |[a-z :]+$)/);
+  },
+);
