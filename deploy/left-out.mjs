@@ -1,4 +1,6 @@
 // What the bundle has otherwise than the packages: each of these cost memory in every agent, or time at every start.
+import { createRequire } from 'node:module';
+
 const refusal = (sentence) => `() => { throw new Error('autogit-node is built without ${sentence}'); }`;
 const empty = (sentence) => `module.exports = ${refusal(sentence)};`;
 
@@ -26,6 +28,11 @@ export const leftOut = {
       exports.newInstance = () => null;
       exports.ChaCha20Poly1305 = class { seal = exports.digest; open = exports.digest };`,
     );
+
+    // Of systeminformation: all but its file about memory, the one thing that it is asked for. Graphics, printers and wireless networks were a tenth
+    // of the agent's text.
+    const memory = createRequire(import.meta.url).resolve('systeminformation/lib/memory.js');
+    esbuild.onResolve({ filter: /^systeminformation$/ }, () => ({ path: memory }));
 
     // zod's sentences in 50 languages: we say our own.
     esbuild.onResolve({ filter: /^\.\.\/locales\/index\.js$/ }, ({ path, importer }) =>

@@ -2,9 +2,9 @@ import { z } from 'zod';
 
 /**
  * GitLab's 201 answer to `POST /jobs/request` (contract §1.3). Strict where we act on a field, loose elsewhere: a newer
- * GitLab sends more, an older one sends null.
+ * GitLab sends more, an older one sends null. Made when the first job comes: it is an eighth of all schemas that an agent has.
  */
-const text = z.string().max(1 << 20);
+const text = (): z.ZodString => z.string().max(1 << 20);
 const list = <T extends z.ZodType>(of: T, most: number) =>
   z
     .array(of)
@@ -12,129 +12,141 @@ const list = <T extends z.ZodType>(of: T, most: number) =>
     .nullish()
     .transform((value): z.output<T>[] => value ?? []);
 
-export const JobVariable = z.looseObject({
-  key: z.string().max(1024),
-  value: z
-    .union([text, z.null()])
-    .optional()
-    .transform((value) => value ?? ''),
-  public: z.boolean().nullish(),
-  file: z.boolean().nullish(),
-  masked: z.boolean().nullish(),
-  raw: z.boolean().nullish(),
-});
-export type JobVariable = z.infer<typeof JobVariable>;
+const jobVariable = () =>
+  z.looseObject({
+    key: z.string().max(1024),
+    value: z
+      .union([text(), z.null()])
+      .optional()
+      .transform((value) => value ?? ''),
+    public: z.boolean().nullish(),
+    file: z.boolean().nullish(),
+    masked: z.boolean().nullish(),
+    raw: z.boolean().nullish(),
+  });
+export type JobVariable = z.infer<ReturnType<typeof jobVariable>>;
 
-const JobStep = z.looseObject({
-  name: z.string().max(255),
-  script: list(text, 10_000),
-  timeout: z.number().nullish(),
-  when: z.string().max(64).nullish(),
-  allow_failure: z.boolean().nullish(),
-});
+const jobStep = () =>
+  z.looseObject({
+    name: z.string().max(255),
+    script: list(text(), 10_000),
+    timeout: z.number().nullish(),
+    when: z.string().max(64).nullish(),
+    allow_failure: z.boolean().nullish(),
+  });
 
-export const JobArtifact = z.looseObject({
-  name: z.string().max(1024).nullish(),
-  untracked: z.boolean().nullish(),
-  paths: list(z.string().max(4096), 1000),
-  exclude: list(z.string().max(4096), 1000),
-  when: z.string().max(64).nullish(),
-  expire_in: z.string().max(255).nullish(),
-  artifact_type: z.string().max(64).nullish(),
-  artifact_format: z.string().max(64).nullish(),
-});
+const jobArtifact = () =>
+  z.looseObject({
+    name: z.string().max(1024).nullish(),
+    untracked: z.boolean().nullish(),
+    paths: list(z.string().max(4096), 1000),
+    exclude: list(z.string().max(4096), 1000),
+    when: z.string().max(64).nullish(),
+    expire_in: z.string().max(255).nullish(),
+    artifact_type: z.string().max(64).nullish(),
+    artifact_format: z.string().max(64).nullish(),
+  });
+export const JobArtifact = z.lazy(jobArtifact);
 export type JobArtifact = z.infer<typeof JobArtifact>;
 
 /** `key` is GitLab's own work: `files` and `prefix` are in it, and the suffix that tells protected branches from others. */
-const JobCache = z.looseObject({
-  key: z
-    .string()
-    .max(1 << 16)
-    .nullish(),
-  untracked: z.boolean().nullish(),
-  policy: z.string().max(1024).nullish(),
-  paths: list(z.string().max(4096), 1000),
-  when: z.string().max(64).nullish(),
-  fallback_keys: list(z.string().max(1 << 16), 100),
-});
+const jobCache = () =>
+  z.looseObject({
+    key: z
+      .string()
+      .max(1 << 16)
+      .nullish(),
+    untracked: z.boolean().nullish(),
+    policy: z.string().max(1024).nullish(),
+    paths: list(z.string().max(4096), 1000),
+    when: z.string().max(64).nullish(),
+    fallback_keys: list(z.string().max(1 << 16), 100),
+  });
 
-export const JobDependency = z.looseObject({
-  id: z.int().positive(),
-  name: z.string().max(255).nullish(),
-  token: z.string().max(8192),
-  artifacts_file: z.looseObject({ filename: z.string().max(1024).nullish(), size: z.number().nullish() }).nullish(),
-});
-export type JobDependency = z.infer<typeof JobDependency>;
-
-const JobImage = z.looseObject({
-  name: z.string().max(4096).nullish(),
-  entrypoint: z.array(z.string().max(65536)).max(100).nullish(),
-  pull_policy: z.array(z.string().max(64)).max(10).nullish(),
-  executor_opts: z
-    .looseObject({
-      docker: z.looseObject({ user: z.string().max(255).nullish(), platform: z.string().max(255).nullish() }).nullish(),
-    })
-    .nullish(),
-});
-
-const JobService = JobImage.extend({
-  alias: z.string().max(4096).nullish(),
-  command: z.array(z.string().max(65536)).max(100).nullish(),
-  variables: list(JobVariable, 1000),
-});
-export type JobService = z.infer<typeof JobService>;
-
-export const JobPayload = z.looseObject({
-  id: z.int().positive(),
-  token: z.string().min(1).max(8192),
-  allow_git_fetch: z.boolean().nullish(),
-  job_info: z.looseObject({
-    id: z.int().positive().nullish(),
+const jobDependency = () =>
+  z.looseObject({
+    id: z.int().positive(),
     name: z.string().max(255).nullish(),
-    stage: z.string().max(255).nullish(),
-    project_id: z.int().nonnegative(),
-    project_name: z.string().max(512).nullish(),
-    project_full_path: z.string().max(512).nullish(),
-    instance_uuid: z.string().max(128).nullish(),
-  }),
-  git_info: z
-    .looseObject({
-      repo_url: z.string().max(8192).nullish(),
-      ref: z.string().max(1024).nullish(),
-      sha: z.string().max(128).nullish(),
-      refspecs: list(z.string().max(1024), 100),
-      depth: z.int().nonnegative().max(0x7fffffff).nullish(),
-      ref_type: z.string().max(32).nullish(),
-      protected: z.boolean().nullish().catch(null),
-    })
-    .nullish(),
-  runner_info: z.looseObject({ timeout: z.number().nullish() }).nullish(),
-  variables: list(JobVariable, 10_000),
-  steps: list(JobStep, 100),
-  hooks: list(z.looseObject({ name: z.string().max(255), script: list(text, 10_000) }), 100),
-  image: JobImage.nullish(),
-  services: list(JobService, 100),
-  artifacts: list(JobArtifact, 100),
-  cache: list(JobCache, 100),
-  credentials: list(
-    z.looseObject({
-      type: z.string().max(64).nullish(),
-      url: z.string().max(4096).nullish(),
-      username: z.string().max(4096).nullish(),
-      password: z.string().nullish(),
+    token: z.string().max(8192),
+    artifacts_file: z.looseObject({ filename: z.string().max(1024).nullish(), size: z.number().nullish() }).nullish(),
+  });
+export type JobDependency = z.infer<ReturnType<typeof jobDependency>>;
+
+const jobImage = () =>
+  z.looseObject({
+    name: z.string().max(4096).nullish(),
+    entrypoint: z.array(z.string().max(65536)).max(100).nullish(),
+    pull_policy: z.array(z.string().max(64)).max(10).nullish(),
+    executor_opts: z
+      .looseObject({
+        docker: z
+          .looseObject({ user: z.string().max(255).nullish(), platform: z.string().max(255).nullish() })
+          .nullish(),
+      })
+      .nullish(),
+  });
+
+const jobService = () =>
+  jobImage().extend({
+    alias: z.string().max(4096).nullish(),
+    command: z.array(z.string().max(65536)).max(100).nullish(),
+    variables: list(jobVariable(), 1000),
+  });
+export type JobService = z.infer<ReturnType<typeof jobService>>;
+
+const jobPayload = () =>
+  z.looseObject({
+    id: z.int().positive(),
+    token: z.string().min(1).max(8192),
+    allow_git_fetch: z.boolean().nullish(),
+    job_info: z.looseObject({
+      id: z.int().positive().nullish(),
+      name: z.string().max(255).nullish(),
+      stage: z.string().max(255).nullish(),
+      project_id: z.int().nonnegative(),
+      project_name: z.string().max(512).nullish(),
+      project_full_path: z.string().max(512).nullish(),
+      instance_uuid: z.string().max(128).nullish(),
     }),
-    100,
-  ),
-  dependencies: list(JobDependency, 1000),
-  run: z.unknown().optional(),
-  secrets: z.record(z.string(), z.unknown()).nullish(),
-  features: z
-    .looseObject({
-      token_mask_prefixes: list(z.string().max(255), 100),
-      failure_reasons: list(z.string().max(64), 100),
-    })
-    .nullish(),
-});
+    git_info: z
+      .looseObject({
+        repo_url: z.string().max(8192).nullish(),
+        ref: z.string().max(1024).nullish(),
+        sha: z.string().max(128).nullish(),
+        refspecs: list(z.string().max(1024), 100),
+        depth: z.int().nonnegative().max(0x7fffffff).nullish(),
+        ref_type: z.string().max(32).nullish(),
+        protected: z.boolean().nullish().catch(null),
+      })
+      .nullish(),
+    runner_info: z.looseObject({ timeout: z.number().nullish() }).nullish(),
+    variables: list(jobVariable(), 10_000),
+    steps: list(jobStep(), 100),
+    hooks: list(z.looseObject({ name: z.string().max(255), script: list(text(), 10_000) }), 100),
+    image: jobImage().nullish(),
+    services: list(jobService(), 100),
+    artifacts: list(jobArtifact(), 100),
+    cache: list(jobCache(), 100),
+    credentials: list(
+      z.looseObject({
+        type: z.string().max(64).nullish(),
+        url: z.string().max(4096).nullish(),
+        username: z.string().max(4096).nullish(),
+        password: z.string().nullish(),
+      }),
+      100,
+    ),
+    dependencies: list(jobDependency(), 1000),
+    run: z.unknown().optional(),
+    secrets: z.record(z.string(), z.unknown()).nullish(),
+    features: z
+      .looseObject({
+        token_mask_prefixes: list(z.string().max(255), 100),
+        failure_reasons: list(z.string().max(64), 100),
+      })
+      .nullish(),
+  });
+export const JobPayload = z.lazy(jobPayload);
 export type JobPayload = z.infer<typeof JobPayload>;
 
 /** What GitLab means by a timeout that is not positive: two hours, as gitlab-runner does. */

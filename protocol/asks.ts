@@ -2,16 +2,12 @@ import { z } from 'zod';
 import { Comparison } from './differences.ts';
 import { FencedName } from './fenced.ts';
 import { GitlabImageName } from './hosted-upgrade.ts';
-import { Bytes, DataId, JobId, NodeId, NodeName, Sentence, ShortId, WallMs } from './ids.ts';
+import { Bytes, DataId, NodeId, NodeName, Sentence, ShortId, WallMs } from './ids.ts';
+import { JobAnswer, JobAsk } from './job-asks.ts';
 import { HostedGitlab, LedgerVault } from './ledger.ts';
 import { limits } from './limits.ts';
 import { LeaderLossSeen, SilentMs } from './loss-seen.ts';
 import { ProtectedGitlab, ProtectedWay } from './protected-gitlab.ts';
-import { JobRow, WhyAnswer } from './status.ts';
-
-/** What a person wants of one job. `force`: end also one that is `canceling`, without waiting for its after_script. */
-export const JobWish = z.strictObject({ wish: z.enum(['cancel', 'retry']), job: JobId, force: z.boolean() });
-export type JobWish = z.infer<typeof JobWish>;
 
 /** A GitLab that a person wants; null: as the machine chooses that shall run it. */
 export const DeployWish = z.strictObject({
@@ -114,18 +110,7 @@ const CacheSum = z.string().regex(/^[0-9a-f]{40}$/);
 
 /** Questions between members that need no ledger change; one request and one answer on a stream of their own. */
 export const Ask = z.discriminatedUnion('kind', [
-  /**
-   * To the leader: queue and runs. `canceling`: the node that asks knows that state; for others such a job is `running`. `brief`: only
-   * what a person should look at in the queue; a leader of an earlier version answers with all of it.
-   */
-  z.object({ kind: z.literal('jobs'), canceling: z.boolean().optional(), brief: z.boolean().optional() }),
-  z.object({ kind: z.literal('why'), job: JobId }),
-  /** To the node that has the run: bytes of its trace from `offset`. */
-  z.object({ kind: z.literal('trace'), run: ShortId, offset: z.int().nonnegative() }),
-  /** To a node that holds GitLab's token: bytes of GitLab's copy of the trace of a run that has ended. */
-  z.object({ kind: z.literal('ended-trace'), run: ShortId, offset: z.int().nonnegative() }),
-  /** To a node that holds GitLab's token: what a person at any machine wants of a job. */
-  z.object({ kind: z.literal('wish'), wish: JobWish }),
+  ...JobAsk.options,
   /** To a machine that shall run GitLab: whether it can, and where its data would lie. Changes nothing. */
   z.object({ kind: z.literal('check-deploy'), wish: DeployWish }),
   /** To the host of the mesh's GitLab: look at it now, and mend what is wrong. */
@@ -219,24 +204,11 @@ export const Ask = z.discriminatedUnion('kind', [
 ]);
 export type Ask = z.infer<typeof Ask>;
 
-/** A job that fits no machine, and why. */
-const Misfit = z.object({ job: JobId, because: Sentence });
-export type Misfit = z.infer<typeof Misfit>;
-
 /** `key`: 32 bytes in base64, for one connection to `port` within a short time. */
 const CopyDoor = z.object({ port: z.int().min(1).max(65_535), id: ShortId, key: z.string().length(44) });
 
 export const Answer = z.discriminatedUnion('kind', [
-  z.object({
-    kind: z.literal('jobs'),
-    rows: z.array(JobRow).max(3000),
-    waiting: z.int().nonnegative(),
-    running: z.int().nonnegative(),
-    /** Jobs in the queue that fit no machine, and why; absent unless `brief`, and of an earlier version. Never a reason to lose the rows. */
-    misfits: z.array(Misfit).max(limits.misfits).optional().catch(undefined),
-  }),
-  z.object({ kind: z.literal('why'), why: WhyAnswer.nullable() }),
-  z.object({ kind: z.literal('trace'), text: z.string(), next: z.int().nonnegative(), done: z.boolean() }),
+  ...JobAnswer.options,
   z.object({ kind: z.literal('log'), text: z.string() }),
   z.object({
     kind: z.literal('deploy-checked'),
@@ -326,11 +298,5 @@ export const Answer = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('backups'), rows: z.array(BackupRow).max(500), problem: Sentence.nullable() }),
   /** Null where it was given before, or there is none yet. */
   z.object({ kind: z.literal('root-password'), password: z.string().max(128).nullable() }),
-  /** The wish is done. `next`: the job that runs in place of the old one now. */
-  z.object({ kind: z.literal('wished'), because: Sentence, next: JobId.nullable() }),
-  /** The wish was tried and failed at GitLab, so no other node need be asked. */
-  z.object({ kind: z.literal('failed'), code: z.string().max(64), because: Sentence, hint: Sentence }),
-  /** This node cannot answer; another one may. */
-  z.object({ kind: z.literal('refused'), because: Sentence }),
 ]);
 export type Answer = z.infer<typeof Answer>;

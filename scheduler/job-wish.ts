@@ -1,7 +1,7 @@
-import type { JobWish } from '../protocol/asks.ts';
 import type { NodeId } from '../protocol/ids.ts';
+import type { JobWish } from '../protocol/job-asks.ts';
+import type { JobRow } from '../protocol/job-rows.ts';
 import type { Ledger } from '../protocol/ledger.ts';
-import type { JobRow } from '../protocol/status.ts';
 import { rankedVoters } from './raft/quorum.ts';
 import type { ViewInput } from './snapshot-view.ts';
 

@@ -1,5 +1,5 @@
-import type { Misfit } from '../protocol/asks.ts';
 import { asSentence, type NodeId } from '../protocol/ids.ts';
+import type { Misfit } from '../protocol/job-asks.ts';
 import type { Ledger } from '../protocol/ledger.ts';
 import { limits } from '../protocol/limits.ts';
 import type { Measured } from '../protocol/report.ts';

@@ -1,5 +1,5 @@
+import type { JobRow, WhyAnswer } from '../protocol/job-rows.ts';
 import type { Ledger, Run } from '../protocol/ledger.ts';
-import type { JobRow, WhyAnswer } from '../protocol/status.ts';
 import { awaySentence } from './jobs/away.ts';
 import { rfc3339 } from './jobs/civil-time.ts';
 import { demandOf, needsSentence } from './jobs/demand.ts';

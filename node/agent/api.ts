@@ -1,10 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createGitlabAdmin } from '../../gitlab-bridge/gitlab-admin.ts';
 import { verifyRunner } from '../../gitlab-bridge/gitlab-runner.ts';
-import type { Answer, Ask, JobWish } from '../../protocol/asks.ts';
+import type { Answer, Ask } from '../../protocol/asks.ts';
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 import { asSentence, type NodeId } from '../../protocol/ids.ts';
+import type { JobWish } from '../../protocol/job-asks.ts';
+import type { JobRow, WhyAnswer } from '../../protocol/job-rows.ts';
 import {
   type defaultSettings,
   inSyncGraceMs,
@@ -13,7 +15,7 @@ import {
   type Run,
   silentMs,
 } from '../../protocol/ledger.ts';
-import type { JobRow, StatusSnapshot, WhyAnswer } from '../../protocol/status.ts';
+import type { StatusSnapshot } from '../../protocol/status.ts';
 import { whyNotDisconnect } from '../../scheduler/disconnecting.ts';
 import { underWay } from '../../scheduler/job-wish.ts';
 import { misfitLine } from '../../scheduler/snapshot-attention.ts';

@@ -1,5 +1,6 @@
-import type { Misfit } from '../../protocol/asks.ts';
-import type { JobRow, StatusSnapshot, WhyAnswer } from '../../protocol/status.ts';
+import type { Misfit } from '../../protocol/job-asks.ts';
+import type { JobRow, WhyAnswer } from '../../protocol/job-rows.ts';
+import type { StatusSnapshot } from '../../protocol/status.ts';
 import { jobRows, snapshot, type ViewInput, why } from '../../scheduler/snapshot.ts';
 import { misfitsOf } from '../../scheduler/snapshot-attention.ts';
 import type { CoreState } from '../../scheduler/state.ts';

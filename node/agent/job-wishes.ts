@@ -1,7 +1,8 @@
 import type { GitlabAdmin } from '../../gitlab-bridge/gitlab-admin.ts';
-import type { Answer, JobWish } from '../../protocol/asks.ts';
+import type { Answer } from '../../protocol/asks.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 import { asSentence } from '../../protocol/ids.ts';
+import type { JobWish } from '../../protocol/job-asks.ts';
 import type { Happened } from '../../scheduler/inputs.ts';
 import { type KnownJob, wishDone, wishStep } from '../../scheduler/job-wish.ts';
 import type { Log } from '../log.ts';

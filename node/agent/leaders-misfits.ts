@@ -1,4 +1,5 @@
-import type { Answer, Ask, Misfit } from '../../protocol/asks.ts';
+import type { Answer, Ask } from '../../protocol/asks.ts';
+import type { Misfit } from '../../protocol/job-asks.ts';
 
 /** Most of what is asked is unchanged: a leader is asked at most this often, and not waited for longer than a person notices. */
 const keptMs = 3_000;

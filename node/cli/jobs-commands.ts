@@ -1,5 +1,5 @@
-import type { JobWish } from '../../protocol/asks.ts';
 import { AutogitError } from '../../protocol/errors.ts';
+import type { JobWish } from '../../protocol/job-asks.ts';
 import { limits } from '../../protocol/limits.ts';
 import { jobNamed, jobToShow } from '../../scheduler/job-wish.ts';
 import { shownLines } from '../foreign-text.ts';

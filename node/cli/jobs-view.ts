@@ -1,4 +1,4 @@
-import type { JobRow, WhyAnswer } from '../../protocol/status.ts';
+import type { JobRow, WhyAnswer } from '../../protocol/job-rows.ts';
 import { showDuration } from '../settings/quantities.ts';
 import { attentionLine, printTable } from './table.ts';
 

@@ -38,7 +38,7 @@ export async function join(context: Context): Promise<number> {
     );
   rememberJoin(options.home, settings);
   const { runAgent } = await import('../agent/run-agent.ts');
-  const { mayStartAtBoot } = await import('./service-commands.ts');
+  const { mayStartAtBoot } = await import('./may-start-at-boot.ts');
   const code = await runAgent(options, options.service ? null : mayStartAtBoot);
   return code === 'install' ? (await import('./service-commands.ts')).install(context) : code;
 }

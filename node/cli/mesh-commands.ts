@@ -1,8 +1,9 @@
 import { userInfo } from 'node:os';
 import type { Change } from '../../protocol/changes.ts';
 import { AutogitError } from '../../protocol/errors.ts';
+import type { JobRow } from '../../protocol/job-rows.ts';
 import { limits } from '../../protocol/limits.ts';
-import type { JobRow, StatusSnapshot } from '../../protocol/status.ts';
+import type { StatusSnapshot } from '../../protocol/status.ts';
 import { demandOf } from '../../scheduler/jobs/demand.ts';
 import { whatCopiesTell } from '../../scheduler/membership-sentence.ts';
 import { listed } from '../../scheduler/phrases.ts';

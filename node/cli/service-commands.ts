@@ -22,12 +22,12 @@ import { version } from '../version.ts';
 import { changeableHere, makeProgramFolder } from './changeable-path.ts';
 import type { Context } from './context.ts';
 import { exit } from './failure.ts';
+import { serviceUnit as unit } from './may-start-at-boot.ts';
 import { chooseJobUser, serviceConfig, writeFlags } from './service-config.ts';
 import { copyProgram, unitText, writeUnit } from './service-files.ts';
 import { endAgent, jobsWereRoot, moveHome, systemHomes, unfinishedRuns } from './service-home.ts';
 
 const run = execCleanly;
-const unit = 'autogit-node.service';
 
 interface Scope {
   isSystem: boolean;
@@ -187,15 +187,6 @@ function isLinkOfOurs({ link, program }: Scope): boolean {
 
 const stateOf = async (scope: Scope): Promise<string> =>
   (await systemctl(scope, 'show', '--property=ActiveState', '--value', unit)).trim();
-
-/** Is `service install` what a person at this agent's terminal may want? Only for a default home: another one is a second agent. */
-export function mayStartAtBoot(home: string): boolean {
-  if (!hasSystemd() || ![userHome(process.env), systemHome].includes(home)) return false;
-  const bus = process.env.XDG_RUNTIME_DIR;
-  if (process.getuid?.() !== 0 && !(bus && existsSync(join(bus, 'systemd')))) return false;
-  const config = process.env.XDG_CONFIG_HOME || join(homedir(), '.config');
-  return ![`/etc/systemd/system/${unit}`, join(config, 'systemd', 'user', unit)].some((file) => existsSync(file));
-}
 
 export async function uninstall(context: Context): Promise<number> {
   const scope = scopeOf(context);

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { sampleProject, seedProject } from '../../gitlab-bridge/practice/sample-project.ts';
 import { AutogitError } from '../../protocol/errors.ts';
-import type { JobRow } from '../../protocol/status.ts';
+import type { JobRow } from '../../protocol/job-rows.ts';
 import { ProcessExecutor } from '../executors/process-executor.ts';
 import { DemoMachine, startPractice, stopAll, until } from './children.ts';
 

@@ -1,9 +1,10 @@
-import type { JobWish } from '../../protocol/asks.ts';
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import type { Comparison } from '../../protocol/differences.ts';
+import type { JobWish } from '../../protocol/job-asks.ts';
+import type { JobRow, WhyAnswer } from '../../protocol/job-rows.ts';
 import type { MeshSettings } from '../../protocol/ledger.ts';
 import type { LeaderLossSeen } from '../../protocol/loss-seen.ts';
-import type { JobRow, StatusSnapshot, WhyAnswer } from '../../protocol/status.ts';
+import type { StatusSnapshot } from '../../protocol/status.ts';
 import type { Way } from '../settings/give-way.ts';
 import type {
   AdoptionSeen,

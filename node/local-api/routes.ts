@@ -19,7 +19,8 @@ import type {
   StatusApi,
   WebhookApi,
 } from './agent-api.ts';
-import { bodies, type Failure, queries } from './socket-protocol.ts';
+import type { bodies, Failure } from './socket-protocol.ts';
+import { queries } from './socket-queries.ts';
 
 /** One request, whatever brought it. */
 interface ApiRequest {
@@ -97,9 +98,15 @@ const get = <S extends z.ZodType>(
   answer: async (request) => json(await look(queryOf(schema, request), request)),
 });
 
-const post = <S extends z.ZodType>(schema: S, act: (body: z.output<S>) => Promise<unknown>): Route => ({
+type Bodies = typeof bodies;
+
+/** Their schemas are a fifth of all that an agent could have, and most agents are asked for nothing: they are made when somebody asks. */
+const post = <K extends keyof Bodies>(name: K, act: (body: z.output<Bodies[K]>) => Promise<unknown>): Route => ({
   method: 'POST',
-  answer: async ({ body }) => json(await act(asked(schema, await body()))),
+  answer: async ({ body }) => {
+    const known = (await import('./socket-protocol.ts')).bodies;
+    return json(await act(asked(known[name] as z.ZodType<z.output<Bodies[K]>>, await body())));
+  },
 });
 
 /** What was typed is the likelier cause than another version of the command. */
@@ -146,82 +153,82 @@ const logsRoutes = (api: LogsApi): Routes => ({
 });
 
 const jobsRoutes = (api: JobsApi): Routes => ({
-  '/v1/wish': post(bodies.wish, (wish) => api.wish(wish)),
+  '/v1/wish': post('wish', (wish) => api.wish(wish)),
 });
 
 const membershipRoutes = (api: MembershipApi): Routes => ({
-  '/v1/change': post(bodies.change, ({ change }) => api.change(change)),
-  '/v1/invite': post(bodies.invite, ({ ttlMs }) => api.invite(ttlMs)),
+  '/v1/change': post('change', ({ change }) => api.change(change)),
+  '/v1/invite': post('invite', ({ ttlMs }) => api.invite(ttlMs)),
 });
 
 const gitlabRoutes = (api: GitlabApi): Routes => ({
-  '/v1/gitlab/connect': post(bodies.gitlabConnect, (request) => api.gitlabConnect(request)),
-  '/v1/gitlab/disconnect': post(bodies.gitlabDisconnect, (request) => api.gitlabDisconnect(request)),
+  '/v1/gitlab/connect': post('gitlabConnect', (request) => api.gitlabConnect(request)),
+  '/v1/gitlab/disconnect': post('gitlabDisconnect', (request) => api.gitlabDisconnect(request)),
 });
 
 const webhookRoutes = (api: WebhookApi): Routes => ({
-  '/v1/webhook/test': post(bodies.webhookTest, async () => ({ rows: await api.webhookTest() })),
+  '/v1/webhook/test': post('webhookTest', async () => ({ rows: await api.webhookTest() })),
 });
 
 const hostingRoutes = (api: HostingApi): Routes => ({
-  '/v1/gitlab/plan': post(bodies.gitlabDeploy, (wish) => api.gitlabPlan(wish)),
-  '/v1/gitlab/deploy': post(bodies.gitlabDeploy, (wish) => api.gitlabDeploy(wish)),
-  '/v1/gitlab/copies': post(bodies.gitlabCopies, async () => api.gitlabCopies()),
-  '/v1/gitlab/copy-plan': post(bodies.gitlabCopyPlan, ({ node }) => api.gitlabCopyPlan(node)),
-  '/v1/gitlab/certificate': post(bodies.gitlabCertificate, (request) => api.gitlabCertificate(request)),
-  '/v1/gitlab/agree': post(bodies.gitlabAgree, (request) => api.gitlabAgree(request)),
-  '/v1/gitlab/uninstall': post(bodies.gitlabUninstall, (request) => api.gitlabUninstall(request)),
-  '/v1/gitlab/password': post(bodies.gitlabPassword, (wish) => api.gitlabPassword(wish)),
-  '/v1/gitlab/vault': post(bodies.gitlabVault, (request) => api.gitlabVault(request)),
-  '/v1/gitlab/protection': post(bodies.gitlabProtection, (request) => api.gitlabProtection(request)),
-  '/v1/gitlab/protect': post(bodies.gitlabProtect, (request) => api.gitlabProtect(request)),
-  '/v1/gitlab/unprotect': post(bodies.gitlabUnprotect, () => api.gitlabUnprotect()),
-  '/v1/gitlab/adopt-plan': post(bodies.gitlabAdopt, (request) => api.gitlabAdoptPlan(request)),
-  '/v1/gitlab/adopt': post(bodies.gitlabAdopt, async (request) => ({ said: await api.gitlabAdopt(request) })),
-  '/v1/gitlab/adoption': post(bodies.gitlabAdoption, ({ on }) => api.gitlabAdoption(on)),
-  '/v1/gitlab/regain-plan': post(bodies.gitlabRegain, (request) => api.gitlabRegainPlan(request)),
-  '/v1/gitlab/regain': post(bodies.gitlabRegain, (request) => api.gitlabRegain(request)),
-  '/v1/gitlab/backup': post(bodies.gitlabBackup, async () => ({ said: await api.gitlabBackup() })),
-  '/v1/gitlab/backups': post(bodies.gitlabBackups, () => api.gitlabBackups()),
-  '/v1/gitlab/compare': post(bodies.gitlabCompare, (request) => api.gitlabCompare(request)),
-  '/v1/gitlab/bring-fenced': post(bodies.gitlabBringFenced, async (request) => ({
+  '/v1/gitlab/plan': post('gitlabDeploy', (wish) => api.gitlabPlan(wish)),
+  '/v1/gitlab/deploy': post('gitlabDeploy', (wish) => api.gitlabDeploy(wish)),
+  '/v1/gitlab/copies': post('gitlabCopies', async () => api.gitlabCopies()),
+  '/v1/gitlab/copy-plan': post('gitlabCopyPlan', ({ node }) => api.gitlabCopyPlan(node)),
+  '/v1/gitlab/certificate': post('gitlabCertificate', (request) => api.gitlabCertificate(request)),
+  '/v1/gitlab/agree': post('gitlabAgree', (request) => api.gitlabAgree(request)),
+  '/v1/gitlab/uninstall': post('gitlabUninstall', (request) => api.gitlabUninstall(request)),
+  '/v1/gitlab/password': post('gitlabPassword', (wish) => api.gitlabPassword(wish)),
+  '/v1/gitlab/vault': post('gitlabVault', (request) => api.gitlabVault(request)),
+  '/v1/gitlab/protection': post('gitlabProtection', (request) => api.gitlabProtection(request)),
+  '/v1/gitlab/protect': post('gitlabProtect', (request) => api.gitlabProtect(request)),
+  '/v1/gitlab/unprotect': post('gitlabUnprotect', () => api.gitlabUnprotect()),
+  '/v1/gitlab/adopt-plan': post('gitlabAdopt', (request) => api.gitlabAdoptPlan(request)),
+  '/v1/gitlab/adopt': post('gitlabAdopt', async (request) => ({ said: await api.gitlabAdopt(request) })),
+  '/v1/gitlab/adoption': post('gitlabAdoption', ({ on }) => api.gitlabAdoption(on)),
+  '/v1/gitlab/regain-plan': post('gitlabRegain', (request) => api.gitlabRegainPlan(request)),
+  '/v1/gitlab/regain': post('gitlabRegain', (request) => api.gitlabRegain(request)),
+  '/v1/gitlab/backup': post('gitlabBackup', async () => ({ said: await api.gitlabBackup() })),
+  '/v1/gitlab/backups': post('gitlabBackups', () => api.gitlabBackups()),
+  '/v1/gitlab/compare': post('gitlabCompare', (request) => api.gitlabCompare(request)),
+  '/v1/gitlab/bring-fenced': post('gitlabBringFenced', async (request) => ({
     said: await api.gitlabBringFenced(request),
   })),
-  '/v1/gitlab/drop-fenced': post(bodies.gitlabDropFenced, async (request) => ({
+  '/v1/gitlab/drop-fenced': post('gitlabDropFenced', async (request) => ({
     said: await api.gitlabDropFenced(request),
   })),
-  '/v1/gitlab/restore': post(bodies.gitlabRestore, async (request) => ({ said: await api.gitlabRestore(request) })),
-  '/v1/gitlab/drill': post(bodies.gitlabDrill, ({ on }) => api.gitlabDrill(on)),
-  '/v1/gitlab/upgrade-plan': post(bodies.gitlabUpgrade, (request) => api.gitlabUpgradePlan(request)),
-  '/v1/gitlab/upgrade': post(bodies.gitlabUpgrade, (request) => api.gitlabUpgrade(request)),
-  '/v1/gitlab/move-plan': post(bodies.gitlabMove, ({ node }) => api.gitlabMovePlan(node)),
-  '/v1/gitlab/move': post(bodies.gitlabMove, ({ node }) => api.gitlabMove(node)),
-  '/v1/gitlab/move-cancel': post(bodies.gitlabMoveCancel, ({ node }) => api.gitlabMoveCancel(node)),
-  '/v1/gitlab/rehearse': post(bodies.gitlabRehearse, async ({ image }) => ({ said: await api.gitlabRehearse(image) })),
-  '/v1/gitlab/recovery-key': post(bodies.gitlabRecoveryKey, async () => ({ key: api.gitlabRecoveryKey() })),
-  '/v1/reconcile': post(bodies.reconcile, async () => ({ said: await api.reconcile() })),
+  '/v1/gitlab/restore': post('gitlabRestore', async (request) => ({ said: await api.gitlabRestore(request) })),
+  '/v1/gitlab/drill': post('gitlabDrill', ({ on }) => api.gitlabDrill(on)),
+  '/v1/gitlab/upgrade-plan': post('gitlabUpgrade', (request) => api.gitlabUpgradePlan(request)),
+  '/v1/gitlab/upgrade': post('gitlabUpgrade', (request) => api.gitlabUpgrade(request)),
+  '/v1/gitlab/move-plan': post('gitlabMove', ({ node }) => api.gitlabMovePlan(node)),
+  '/v1/gitlab/move': post('gitlabMove', ({ node }) => api.gitlabMove(node)),
+  '/v1/gitlab/move-cancel': post('gitlabMoveCancel', ({ node }) => api.gitlabMoveCancel(node)),
+  '/v1/gitlab/rehearse': post('gitlabRehearse', async ({ image }) => ({ said: await api.gitlabRehearse(image) })),
+  '/v1/gitlab/recovery-key': post('gitlabRecoveryKey', async () => ({ key: api.gitlabRecoveryKey() })),
+  '/v1/reconcile': post('reconcile', async () => ({ said: await api.reconcile() })),
 });
 
 const ownerRoutes = (api: OwnerApi): Routes => ({
-  '/v1/pause': post(bodies.pause, async ({ what, forMs, now = null }) => ({
+  '/v1/pause': post('pause', async ({ what, forMs, now = null }) => ({
     said: await api.pause(what, forMs, now),
   })),
-  '/v1/pause/plan': post(bodies.pausePlan, async ({ what, now }) => api.pausePlan(what, now)),
-  '/v1/resume': post(bodies.resume, async ({ what }) => ({ said: await api.resume(what) })),
-  '/v1/leave': early(post(bodies.leave, async () => ({ said: await api.leave() }))),
+  '/v1/pause/plan': post('pausePlan', async ({ what, now }) => api.pausePlan(what, now)),
+  '/v1/resume': post('resume', async ({ what }) => ({ said: await api.resume(what) })),
+  '/v1/leave': early(post('leave', async () => ({ said: await api.leave() }))),
   '/v1/recovery': get(queries.recovery, () => api.recovery()),
-  '/v1/recover': post(bodies.recover, ({ off }) => api.recover(off)),
+  '/v1/recover': post('recover', ({ off }) => api.recover(off)),
 });
 
 const cacheRoutes = (api: CachesApi): Routes => ({
   '/v1/caches': get(queries.caches, () => api.caches()),
-  '/v1/caches/clear': post(bodies.clearCaches, async ({ project }) => ({ said: await api.clearCaches(project) })),
+  '/v1/caches/clear': post('clearCaches', async ({ project }) => ({ said: await api.clearCaches(project) })),
 });
 
 const rehearsalRoutes = (api: RehearsalApi): Routes => ({
-  '/v1/rehearse/plan': post(bodies.rehearsalPlan, ({ what }) => api.rehearsalPlan(what)),
-  '/v1/rehearse/leader-loss': post(bodies.rehearseLeaderLoss, async () => ({ said: await api.rehearseLeaderLoss() })),
-  '/v1/rehearse/seen': post(bodies.rehearsal, async () => ({ seen: await api.rehearsal() })),
+  '/v1/rehearse/plan': post('rehearsalPlan', ({ what }) => api.rehearsalPlan(what)),
+  '/v1/rehearse/leader-loss': post('rehearseLeaderLoss', async () => ({ said: await api.rehearseLeaderLoss() })),
+  '/v1/rehearse/seen': post('rehearsal', async () => ({ seen: await api.rehearsal() })),
 });
 
 /** What `look` finds, as soon as it is not what the caller has already, or when the caller's wait is over. */

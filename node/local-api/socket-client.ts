@@ -1,13 +1,14 @@
 import { existsSync, statSync } from 'node:fs';
 import { type ClientRequest, type IncomingMessage, request } from 'node:http';
 import { z } from 'zod';
-import type { JobWish } from '../../protocol/asks.ts';
 import { type Change, ChangeOutcome } from '../../protocol/changes.ts';
 import { Comparison } from '../../protocol/differences.ts';
 import { AutogitError, type ErrorCode } from '../../protocol/errors.ts';
+import type { JobWish } from '../../protocol/job-asks.ts';
+import { JobRow, WhyAnswer } from '../../protocol/job-rows.ts';
 import { MeshSettings } from '../../protocol/ledger.ts';
 import type { LeaderLossSeen } from '../../protocol/loss-seen.ts';
-import { JobRow, StatusSnapshot, WhyAnswer } from '../../protocol/status.ts';
+import { StatusSnapshot } from '../../protocol/status.ts';
 import { agentProcess, silentAgent } from '../agent-process.ts';
 import type { Way } from '../settings/give-way.ts';
 import { places } from '../store/home.ts';
@@ -44,13 +45,12 @@ import {
   RehearsalPlan,
   type RestoreRequest,
   SaidAnswer,
-  socketVersion,
   UpgradePlan,
   type UpgradeRequest,
   type VaultRequest,
-  versionHeader,
   WishAnswer,
 } from './socket-protocol.ts';
+import { socketVersion, versionHeader } from './socket-queries.ts';
 
 /** Answers when what is asked differs from what had this tag, at the latest after `waitMs`. */
 interface Wait {

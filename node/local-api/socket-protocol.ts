@@ -8,7 +8,6 @@ import {
   ComparedId,
   DeployCheck,
   DeployWish,
-  JobWish,
   LeftFound,
   LeftWish,
   ProjectName,
@@ -17,48 +16,14 @@ import { Change } from '../../protocol/changes.ts';
 import { FencedName } from '../../protocol/fenced.ts';
 import { GitlabImageName } from '../../protocol/hosted-upgrade.ts';
 import { JobId, Sentence } from '../../protocol/ids.ts';
+import { JobWish } from '../../protocol/job-asks.ts';
 import { HostedGitlab, LedgerVault } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import { LeaderLossSeen } from '../../protocol/loss-seen.ts';
 import { ProtectedGitlab, ProtectedWay } from '../../protocol/protected-gitlab.ts';
 import { ways } from '../settings/give-way.ts';
 
-/** HTTP/1.1 with JSON over agent.sock. The version is in the path and in a header of every request and answer. */
-export const socketVersion = '1';
-export const versionHeader = 'autogit-socket';
-
 const dayMs = 86_400_000;
-/** A query parameter that is on when it is `1`. */
-const on = z
-  .enum(['0', '1'])
-  .default('0')
-  .transform((text) => text === '1');
-const wholeNumber = z
-  .string()
-  .regex(/^\d{1,15}$/)
-  .transform(Number);
-
-/** Waits up to `wait` ms until the answer differs from the one with this `tag`. */
-const unlike = z.strictObject({
-  wait: wholeNumber.pipe(z.int().max(60_000)).optional(),
-  tag: z.string().max(64).optional(),
-});
-
-/** What each path takes: `query` of a GET, `body` of a POST. Anything else is refused at the door. */
-export const queries = {
-  phase: z.strictObject({}),
-  status: unlike,
-  jobs: z.strictObject({ all: on }),
-  why: z.strictObject({ job: wholeNumber.pipe(JobId) }),
-  logs: z.strictObject({
-    job: wholeNumber.pipe(JobId).optional(),
-    node: z.string().min(1).max(64).optional(),
-    follow: on,
-  }),
-  settings: unlike,
-  recovery: z.strictObject({}),
-  caches: z.strictObject({}),
-} as const;
 
 /** A person at this machine may ask for these; the others are the agents' own. */
 const personal = [
@@ -126,6 +91,7 @@ export type RestoreRequest = z.infer<typeof RestoreRequest>;
 const UpgradeRequest = z.strictObject({ image: GitlabImageName, rehearse: z.boolean() });
 export type UpgradeRequest = z.infer<typeof UpgradeRequest>;
 
+/** What each path of a POST takes. Anything else is refused at the door. */
 export const bodies = {
   change: z.strictObject({
     change: Change.refine((change) => (personal as readonly string[]).includes(change.kind), {

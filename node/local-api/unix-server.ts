@@ -8,7 +8,7 @@ import { stackOf } from '../source-positions.ts';
 import { socketAccess } from '../store/home.ts';
 import type { AgentApi } from './agent-api.ts';
 import { type ApiAnswer, allRoutes, answerRequest, type Routes, refusal, refusalOf } from './routes.ts';
-import { socketVersion, versionHeader } from './socket-protocol.ts';
+import { socketVersion, versionHeader } from './socket-queries.ts';
 
 interface ServeSocketOptions {
   path: string;

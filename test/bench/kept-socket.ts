@@ -1,5 +1,5 @@
 import { Agent, request } from 'node:http';
-import { socketVersion, versionHeader } from '../../node/local-api/socket-protocol.ts';
+import { socketVersion, versionHeader } from '../../node/local-api/socket-queries.ts';
 import { places } from '../../node/store/home.ts';
 import { ChangeOutcome } from '../../protocol/changes.ts';
 

@@ -5,7 +5,8 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { ProcessExecutor } from '../../node/executors/process-executor.ts';
-import { JobRow, StatusSnapshot } from '../../protocol/status.ts';
+import { JobRow } from '../../protocol/job-rows.ts';
+import { StatusSnapshot } from '../../protocol/status.ts';
 
 export const bin = fileURLToPath(new URL('../../dist/autogit-node.cjs', import.meta.url));
 /** As root the process executor wants its jobs' user written out. */

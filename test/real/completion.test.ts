@@ -8,7 +8,8 @@ import { commands } from '../../node/cli/command-table.ts';
 import { kindOf } from '../../node/cli/completion-words.ts';
 import { type SocketServer, serveSocket } from '../../node/local-api/unix-server.ts';
 import { places } from '../../node/store/home.ts';
-import type { JobRow, NodeRow, StatusSnapshot } from '../../protocol/status.ts';
+import type { JobRow } from '../../protocol/job-rows.ts';
+import type { NodeRow, StatusSnapshot } from '../../protocol/status.ts';
 import { SmallAgent } from './small-agent.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));

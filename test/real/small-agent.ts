@@ -12,9 +12,11 @@ import type {
   UpgradePlan,
 } from '../../node/local-api/socket-protocol.ts';
 import type { Way } from '../../node/settings/give-way.ts';
-import type { BackupRow, JobWish } from '../../protocol/asks.ts';
+import type { BackupRow } from '../../protocol/asks.ts';
 import type { Difference } from '../../protocol/differences.ts';
-import type { JobRow, StatusSnapshot } from '../../protocol/status.ts';
+import type { JobWish } from '../../protocol/job-asks.ts';
+import type { JobRow } from '../../protocol/job-rows.ts';
+import type { StatusSnapshot } from '../../protocol/status.ts';
 
 const snapshot = (waiting: number): StatusSnapshot => ({
   version: 1,

@@ -10,7 +10,7 @@ import type { Readable } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { agentProcess } from '../../node/agent-process.ts';
 import { createClient, findAgent } from '../../node/local-api/socket-client.ts';
-import { socketVersion, versionHeader } from '../../node/local-api/socket-protocol.ts';
+import { socketVersion, versionHeader } from '../../node/local-api/socket-queries.ts';
 import { type SocketServer, serveSocket } from '../../node/local-api/unix-server.ts';
 import { places } from '../../node/store/home.ts';
 import { AutogitError } from '../../protocol/errors.ts';

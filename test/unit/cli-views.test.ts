@@ -12,7 +12,7 @@ import { finding } from '../../node/doctor/finding.ts';
 import { createProgress, progressLine, withFix } from '../../node/progress-lines.ts';
 import { wrappedTalk } from '../../node/text-wrap.ts';
 import { AutogitError } from '../../protocol/errors.ts';
-import type { JobRow } from '../../protocol/status.ts';
+import type { JobRow } from '../../protocol/job-rows.ts';
 
 const people = { isTerminal: true, columns: 100, wide: false };
 const pipe = { isTerminal: false, columns: Number.POSITIVE_INFINITY, wide: false };

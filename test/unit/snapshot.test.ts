@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import { JobRow, WhyAnswer } from '../../protocol/job-rows.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
-import { JobRow, StatusSnapshot, WhyAnswer } from '../../protocol/status.ts';
+import { StatusSnapshot } from '../../protocol/status.ts';
 import { rfc3339, utcDay } from '../../scheduler/jobs/civil-time.ts';
 import { emptyJobs } from '../../scheduler/jobs/step-jobs.ts';
 import { jobRows, snapshot, type ViewInput, why } from '../../scheduler/snapshot.ts';

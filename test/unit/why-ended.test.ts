@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import { WhyAnswer } from '../../protocol/job-rows.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
-import { WhyAnswer } from '../../protocol/status.ts';
 import { rfc3339 } from '../../scheduler/jobs/civil-time.ts';
 import { why } from '../../scheduler/snapshot.ts';
 import { Lab } from './jobs-lab.ts';

@@ -1,0 +1,21 @@
+import { existsSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { hasSystemd } from '../machine/as-service.ts';
+import { systemHome, userHome } from '../store/home.ts';
+
+export const serviceUnit = 'autogit-node.service';
+
+/**
+ * Is `service install` what a person at this agent's terminal may want? Only for a default home: another one is a second agent. In a file of its
+ * own, since each agent asks it: what installs a service brings the parser of autogit.yml and the client of agent.sock.
+ */
+export function mayStartAtBoot(home: string): boolean {
+  if (!hasSystemd() || ![userHome(process.env), systemHome].includes(home)) return false;
+  const bus = process.env.XDG_RUNTIME_DIR;
+  if (process.getuid?.() !== 0 && !(bus && existsSync(join(bus, 'systemd')))) return false;
+  const config = process.env.XDG_CONFIG_HOME || join(homedir(), '.config');
+  return ![`/etc/systemd/system/${serviceUnit}`, join(config, 'systemd', 'user', serviceUnit)].some((file) =>
+    existsSync(file),
+  );
+}
