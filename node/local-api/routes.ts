@@ -104,8 +104,9 @@ type Bodies = typeof bodies;
 const post = <K extends keyof Bodies>(name: K, act: (body: z.output<Bodies[K]>) => Promise<unknown>): Route => ({
   method: 'POST',
   answer: async ({ body }) => {
-    const known = (await import('./socket-protocol.ts')).bodies;
-    return json(await act(asked(known[name] as z.ZodType<z.output<Bodies[K]>>, await body())));
+    const { bodies: known } = await import('./socket-protocol.ts');
+    const schema: z.ZodType = known[name];
+    return json(await act(asked(schema, await body()) as z.output<Bodies[K]>));
   },
 });
 
