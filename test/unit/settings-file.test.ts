@@ -122,6 +122,8 @@ const momentaryKeys: ReadonlySet<string> = new Set([
     .filter((key) => /^(status|settings|jobs|logs|cancel|approve|pause|resume|recover|demo|practice)\./.test(key)),
   ...['gitlab.runnerTokenEnv', 'gitlab.tags', 'gitlab.now', 'gitlab.force', 'serviceSystem', 'serviceUser'],
   ...[
+    'fallback.out',
+    'fallback.end',
     'gitlab.on',
     'gitlab.deleteData',
     'gitlab.cancel',
