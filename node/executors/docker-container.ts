@@ -124,6 +124,8 @@ interface ContainerPlan {
   gpuFacts?: GpuFacts;
   /** The project's tree, where it stays for later jobs. */
   tree?: { mount: Docker.MountSettings; labels: Record<string, string> };
+  /** An entrypoint that waits for a line of its input before it begins. */
+  held?: string[] | undefined;
   /** CI_BUILDS_DIR, where services have it, too. */
   builds?: Docker.MountSettings | undefined;
 }
@@ -153,6 +155,9 @@ export const sharedLimits = (count: number): HostConfig => ({
   CpuShares: Math.max(2, Math.floor(jobShares / count)),
 });
 
+/** What comes in front of an entrypoint. A shell reads of a pipe no byte more than its line. */
+const holding = 'unset autogit_l; read -r autogit_l; unset autogit_l; exec "$@"';
+
 export function containerOptions(plan: ContainerPlan): ContainerCreateOptions {
   const { spec } = plan;
   const mounts = [plan.builds, plan.tree?.mount].filter((mount) => mount !== undefined);
@@ -161,7 +166,8 @@ export function containerOptions(plan: ContainerPlan): ContainerCreateOptions {
     name: containerName(spec.run),
     Image: plan.image,
     // As with the official runner, the image's own entrypoint runs first and is given the shell to begin.
-    ...(spec.entrypoint !== null && { Entrypoint: spec.entrypoint.length > 0 ? spec.entrypoint : [''] }),
+    ...(plan.held && { Entrypoint: ['sh', '-c', holding, 'sh', ...plan.held] }),
+    ...(!plan.held && spec.entrypoint !== null && { Entrypoint: spec.entrypoint.length > 0 ? spec.entrypoint : [''] }),
     ...(spec.imageUser && { User: spec.imageUser }),
     Cmd: ['sh', '-c', keeper(plan.controlDir)],
     Env: gpus.env,

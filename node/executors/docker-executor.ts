@@ -74,6 +74,7 @@ interface NewContainer {
   tree: DockerTree | null;
   aliases?: string[];
   builds?: Docker.MountSettings;
+  onHeld?: (release: () => Promise<void>) => void;
 }
 
 type OnMade = (place: Workspace) => Promise<void>;
@@ -227,10 +228,12 @@ export class DockerExecutor implements Executor {
 
   /** The job's own container, made and started. */
   async #begin(how: NewContainer): Promise<Workspace> {
-    const { spec, name, image, network, paths, signal, beside, aliases, tree, builds } = how;
+    const { spec, name, image, network, paths, signal, beside, aliases, tree, builds, onHeld } = how;
     if (signal.aborted) await tree?.give();
     signal.throwIfAborted();
     const docker = await this.#docker();
+    const entrypoint = (spec.entrypoint ?? image.entrypoint).filter((word) => word !== '');
+    const held = onHeld && entrypoint.length > 0 ? (spec.entrypoint ?? image.entrypoint) : undefined;
     const nonce = randomBytes(16).toString('hex');
     const wantedUser = spec.imageUser ?? image.user;
     const numeric = /^(\d*)(?::(\d+))?$/.exec(wantedUser);
@@ -244,6 +247,7 @@ export class DockerExecutor implements Executor {
       extraHosts: this.#hosts(),
       ...(aliases && { aliases }),
       builds,
+      held,
       ...(tree && { tree: tree.options(paths.projectDir) }),
     });
     const hasBridge = beside === null && network === runBridge(spec.run);
@@ -255,7 +259,9 @@ export class DockerExecutor implements Executor {
         // SAFETY J4: containers are named by their run, so a name that is taken is this run, from before a crash, or of a
         // call that was not answered. One that never began is removed: it is made anew.
         if (statusOf(cause) !== 409) throw cause;
-        found = await this.#adopt(spec, containerName(spec.run));
+        // One with services is always begun as a whole: of this one nobody knows whether its entrypoint was let go.
+        if (beside) await removeContainer(docker.getContainer(containerName(spec.run)));
+        else found = await this.#adopt(spec, containerName(spec.run));
         return found ? docker.getContainer(found.handle) : createContainer(docker, options, spec.platform);
       });
     } catch (cause) {
@@ -272,6 +278,7 @@ export class DockerExecutor implements Executor {
       await workspace.attach();
       await container.start();
       signal.throwIfAborted();
+      if (held) onHeld?.(() => workspace.release());
       return workspace;
     } catch (cause) {
       await removeContainer(container).catch(() => undefined);

@@ -85,6 +85,8 @@ export interface FoundImage {
   id: string;
   /** As the image says: empty, a name, a number, or either with a group. */
   user: string;
+  /** As the image says; empty: none. */
+  entrypoint: string[];
 }
 
 /** A registry that is asked only whether it has something newer must answer within this. */
@@ -164,7 +166,9 @@ async function look(docker: Docker, image: string, platform: string | null = nul
   try {
     const found = await docker.getImage(image).inspect();
     if (platform && !isOfPlatform(found, platform)) return null;
-    return { id: found.Id, user: found.Config?.User ?? '', hasRegistry: (found.RepoDigests ?? []).length > 0 };
+    const { User = '', Entrypoint } = found.Config ?? {};
+    const entrypoint = typeof Entrypoint === 'string' ? [Entrypoint] : (Entrypoint ?? []);
+    return { id: found.Id, user: User, entrypoint, hasRegistry: (found.RepoDigests ?? []).length > 0 };
   } catch (cause) {
     if (statusOf(cause) === 404) return null;
     throw new AutogitError('no-docker', `the engine cannot look up image ${image}`, { cause });

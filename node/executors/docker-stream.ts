@@ -54,6 +54,11 @@ export class ContainerStream {
     this.#stream?.write(`\n${index}${words}\n`);
   }
 
+  /** Lets an entrypoint go on that was held. */
+  release(): void {
+    this.#stream?.write('\n');
+  }
+
   /** Ends the stream, when there is one; who reads from it hears that it has ended. */
   destroy(): void {
     this.#stream?.destroy?.();

@@ -103,6 +103,12 @@ export class DockerWorkspace implements Workspace {
     if (!(await this.#state())?.Running) this.#stream.destroy();
   }
 
+  /** The entrypoint of its image was held until what runs beside it is ready; once. */
+  async release(): Promise<void> {
+    if (!this.#stream.isOpen) await whileAway(() => this.#attachAgain());
+    this.#stream.release();
+  }
+
   async putTar(path: string, tar: NodeJS.ReadableStream): Promise<void> {
     const target = pathInside(this.projectDir, path);
     const owner = { ...this.#of.user, owned: plainName(this.buildsDir) };

@@ -31,6 +31,8 @@ interface StartWithServices extends ServicesPlace {
     aliases: string[];
     tree: DockerTree | null;
     builds: Docker.MountSettings;
+    /** Its entrypoint waits until this is called, as with gitlab-runner; not called where the image has none. */
+    onHeld(release: () => Promise<void>): void;
     beside: DockerServices;
     signal: AbortSignal;
   }): Promise<Workspace>;
@@ -77,10 +79,14 @@ export async function startWithServices(how: StartWithServices): Promise<Workspa
     const services = planned.map((service, at) => ({ planned: service, imageId: (images[at] as FoundImage).id }));
     const beside = new DockerServices(how);
     const isTaken = planned.some(({ aliases }) => aliases.includes(ownAlias));
+    let release = async (): Promise<void> => undefined;
+    const onHeld = (its: () => Promise<void>): void => {
+      release = its;
+    };
     const [workspace] = await together(
       how.begin({
         ...{ image, network, aliases: isTaken ? [] : [ownAlias], beside, signal },
-        ...{ tree: kept?.tree ?? null, builds },
+        ...{ tree: kept?.tree ?? null, builds, onHeld },
       }),
       beside.create({ ...how, network, services, mounts: [builds, ...(kept ? [kept.mount] : [])] }),
     );
@@ -88,6 +94,7 @@ export async function startWithServices(how: StartWithServices): Promise<Workspa
     signal.throwIfAborted();
     await beside.start(signal);
     await beside.ready(how.waitMs ?? servicesWaitMs, note, signal);
+    await release();
     return workspace;
   } catch (error) {
     // The job's own container may stand already, and no one has been told of it.

@@ -102,7 +102,9 @@ only:
       '.gitlab-ci.yml': `
 variables: { MODE: test, CI_DEBUG_SERVICES: "true" }
 only:
-  image: "${testImages.bash}"
+  image:
+    name: "${testImages.bash}"
+    entrypoint: [bash, -c, 'exec 3<>/dev/tcp/second/8080 && echo "the entrypoint has met its service" >/tmp/entry; exec "$@"', entry]
   services:
     - "${testImages.web}"
     - name: "${testImages.web}"
@@ -112,6 +114,7 @@ only:
     - { name: "${testImages.busybox}", alias: dead, command: [sh, -c, "echo I die; exit 3"] }
     - { name: "${testImages.busybox}", alias: sees, command: [sh, -c, "t=/builds/root/sample; until [ -e $t/asked ]; do sleep 0.1; done; cat $t/data.txt $t/asked > $t/answer.new; mv $t/answer.new $t/answer; sleep 600"] }
   script:
+    - cat /tmp/entry
     - echo asked > asked; until [ -e answer ]; do sleep 0.1; done; cat answer
     - 'ask() { exec 3<>/dev/tcp/$1/8080; printf "GET / HTTP/1.0\\r\\n\\r\\n" >&3; tail -n 1 <&3; }'
     - ask autogit-test-web
@@ -144,6 +147,7 @@ only:
     expect(text).toMatch(/WARNING: service autogit-test:busybox does not run any more \(exit code 3\)\nI die/);
     // What is at /builds is there for all of them, as with gitlab-runner.
     expect(text).toContain('of the tree\nasked\n');
+    expect(text).toContain('the entrypoint has met its service\n');
     expect(text.match(/^tick \d+$/gm)).toHaveLength(40);
     await until('nothing left', () => leftOf(run.run).length === 0);
   });

@@ -25,6 +25,8 @@ class Engine {
   readonly networks = new Map<string, Record<string, string>>();
   readonly volumes = new Map<string, Record<string, string>>();
   isolated: string[] = [];
+  /** How containers stood when the entrypoint was let go. */
+  readonly released: string[] = [];
   #number = 0;
 
   add(name: string, Labels: Record<string, string>, on: string): string {
@@ -89,6 +91,7 @@ describe('a job’s place with services', () => {
     signal: AbortSignal,
     onBegun: () => void,
     onMade: () => Promise<void> = async () => undefined,
+    waitMs = 30_000,
   ) =>
     startWithServices({
       ...{
@@ -100,11 +103,12 @@ describe('a job’s place with services', () => {
         extraHosts: [],
         isPodman: false,
       },
-      ...{ waitMs: 30_000, note: () => undefined, signal },
+      ...{ waitMs, note: () => undefined, signal },
       takeTree: async () => null,
-      ownImage: async () => ({ id: 'sha256:1', user: '' }),
-      imageOf: async () => ({ id: 'sha256:2', user: '' }),
-      begin: async ({ network }) => {
+      ownImage: async () => ({ id: 'sha256:1', user: '', entrypoint: [] }),
+      imageOf: async () => ({ id: 'sha256:2', user: '', entrypoint: [] }),
+      begin: async ({ network, onHeld }) => {
+        onHeld(async () => void engine.released.push([...engine.containers.values()].map(({ State }) => State).join()));
         engine.run(engine.add(containerName('r1'), own, network));
         onBegun();
         return {} as Workspace;
@@ -130,6 +134,13 @@ describe('a job’s place with services', () => {
       ['created', 'running'],
       ['running', 'running'],
     ]);
+  });
+
+  it('holds the entrypoint of its own image until its services have begun, as gitlab-runner does', async () => {
+    const engine = new Engine();
+    const watched = async (): Promise<void> => expect(engine.released).toEqual([]);
+    await start(engine, new AbortController().signal, () => undefined, watched, 50);
+    expect(engine.released).toEqual(['running,running']);
   });
 
   it('has a bridge that others do not reach, with Podman only when it is asked for', async () => {
