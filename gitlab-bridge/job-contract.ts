@@ -132,6 +132,12 @@ export const askingNames: Record<string, Treatment> = {
   CACHE_COMPRESSION_LEVEL: done,
   CACHE_COMPRESSION_FORMAT: done,
   CACHE_FALLBACK_KEY: done,
+  // How an object storage is read, which no cache lies in here.
+  CACHE_CHUNK_SIZE: told,
+  CACHE_CONCURRENCY: told,
+  CACHE_TRANSFER_BUFFER_SIZE: told,
+  // A job with secrets is refused.
+  SECRETS_RETRIEVAL_ATTEMPTS: told,
   CACHE_REQUEST_TIMEOUT: done,
   FF_HASH_CACHE_KEYS: done,
   TRANSFER_METER_FREQUENCY: ignored(/^(?:|0s?)$/),

@@ -1,12 +1,12 @@
 import { once } from 'node:events';
 import { createGzip, gzipSync } from 'node:zlib';
 import type { ByteName } from '../executors/byte-names.ts';
-import type { Range, SpoolFile } from './spool-file.ts';
+import { PackProblem, type Range, type SpoolFile } from './spool-file.ts';
 import { deflateFor, type FileFacts } from './zip-writer.ts';
 
 const smallBytes = 256 << 10;
 
-/** Reports go up as gzip (one member a file, as gitlab-runner does), `raw` as the one file itself. */
+/** Reports go up as gzip (one member a file, as gitlab-runner does), `raw` as the one file itself. Throws PackProblem for a second one. */
 export class ReportWriter {
   readonly #out: SpoolFile;
   readonly #isGzip: boolean;
@@ -20,7 +20,13 @@ export class ReportWriter {
   folder(): void {}
   symlink(): void {}
 
+  /** As it is, one file is all that there can be: nobody could tell where another begins. */
+  #beginOne(): void {
+    if (!this.#isGzip && this.#files.size > 0) throw new PackProblem('only one file can be sent as raw', true);
+  }
+
   small(facts: FileFacts, bytes: Uint8Array): void {
+    this.#beginOne();
     const offset = this.#out.size;
     this.#out.append(this.#isGzip ? gzipSync(bytes, deflateFor(bytes.length)) : bytes);
     this.#files.set(facts.name, { offset, length: this.#out.size - offset });
@@ -32,6 +38,7 @@ export class ReportWriter {
       for await (const chunk of body) chunks.push(chunk);
       return this.small(facts, Buffer.concat(chunks));
     }
+    this.#beginOne();
     const offset = this.#out.size;
     if (this.#isGzip) await this.#large(body);
     else for await (const chunk of body) this.#out.append(chunk);
@@ -41,6 +48,7 @@ export class ReportWriter {
   again({ name }: FileFacts, earlier: ByteName): boolean {
     const range = this.#files.get(earlier);
     if (range === undefined) return false;
+    this.#beginOne();
     const offset = this.#out.size;
     this.#out.copy(range);
     this.#files.set(name, { offset, length: range.length });

@@ -6,9 +6,11 @@ import { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { deflateRawSync, gunzipSync } from 'node:zlib';
 import { afterAll, describe, expect, it } from 'vitest';
+import { JobArtifact } from '../../gitlab-bridge/payload.ts';
 import { madeEntry, writeTar } from '../../node/executors/tar-format.ts';
-import type { TreeRead } from '../../node/ports.ts';
+import type { TreeRead, Workspace } from '../../node/ports.ts';
 import { packArtifact } from '../../node/runs/artifact-pack.ts';
+import { collectArtifact } from '../../node/runs/artifact-up.ts';
 import { packAside } from '../../node/runs/packing.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 't-files-pack-'));
@@ -42,6 +44,31 @@ async function treeOf(files: Map<string, Buffer>) {
   const tar = chunks(Buffer.concat(parts));
   return { list: async () => read(names()), read: async () => read(tar()) };
 }
+
+describe('a report', () => {
+  const { signal } = new AbortController();
+  const of = async (files: Record<string, string>, more: object) => {
+    const source = await treeOf(new Map(Object.entries(files).map(([name, text]) => [name, Buffer.from(text)])));
+    const workspace = { projectDir: '/p', listFiles: source.list, readFiles: source.read } as unknown as Workspace;
+    const artifact = JobArtifact.parse({ paths: ['*'], ...more });
+    return collectArtifact(workspace, artifact, request.file, { limitBytes: 1 << 30, signal });
+  };
+
+  it('goes up as whatever it is to GitLab, in its format; as raw it is one file, as with gitlab-runner', async () => {
+    for (const artifact_type of ['sast', 'dotenv', 'coverage_report', 'cyclonedx', 'metrics', 'a_newer_one']) {
+      const { upload } = await of({ 'a.json': '{}' }, { artifact_type, artifact_format: 'raw', name: 'gl.json' });
+      expect(upload).toMatchObject({ type: artifact_type, format: 'raw', filename: 'gl.json', lengthBytes: 2 });
+      expect(readFileSync(request.file, 'utf8')).toBe('{}');
+    }
+    const two = { 'a.env': 'A=1\n', 'b.env': 'B=2\n' };
+    const { upload } = await of(two, { artifact_type: 'dotenv', artifact_format: 'gzip' });
+    expect(upload).toMatchObject({ type: 'dotenv', format: 'gzip', filename: 'dotenv.gz' });
+    expect(gunzipSync(readFileSync(request.file)).toString()).toBe('A=1\nB=2\n');
+    await expect(of(two, { artifact_type: 'sast', artifact_format: 'raw' })).rejects.toThrow(
+      'only one file can be sent as raw',
+    );
+  });
+});
 
 describe('many small files', () => {
   const files = new Map(
