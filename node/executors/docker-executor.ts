@@ -177,10 +177,7 @@ export class DockerExecutor implements Executor {
     const runtime = isolation.length > 0 ? wantedRuntime(isolation, await this.#engine.info()) : null;
     const spec = { ...asked, runtime };
     const name = spec.image ?? this.#options.defaultImage ?? null;
-    if (name === null)
-      throw new AutogitError('image-missing', 'the job names no image, and this node has no default', {
-        hint: 'add image: to the job, or start this node with --default-image NAME, which is defaultImage: in its autogit.yml',
-      });
+    if (name === null) throw noImage();
     const note = (sentence: string): void => this.#options.note?.(spec.run, sentence);
     const paths = jobPaths(spec, '/builds');
     for (const key of jobEnvironment(spec, paths).skipped)
@@ -236,8 +233,7 @@ export class DockerExecutor implements Executor {
     const held = onHeld && entrypoint.length > 0 ? (spec.entrypoint ?? image.entrypoint) : undefined;
     const nonce = randomBytes(16).toString('hex');
     const wantedUser = spec.imageUser ?? image.user;
-    const numeric = /^(\d*)(?::(\d+))?$/.exec(wantedUser);
-    let user = numeric ? { uid: Number(numeric[1] || 0), gid: Number(numeric[2] ?? 0) } : null;
+    let user = numericUser(wantedUser);
     const { node } = this.#options;
     const cdi = spec.gpus.length > 0 ? cdiDevices(await this.#engine.info()) : new Set<string>();
     const options = containerOptions({
@@ -266,9 +262,7 @@ export class DockerExecutor implements Executor {
       });
     } catch (cause) {
       await tree?.give();
-      throw new AutogitError(startErrorCode(cause), `cannot create a container of ${name}: ${sentenceOf(cause)}`, {
-        cause,
-      });
+      throw cannot('create', name, cause);
     }
     if (found) return found;
     try {
@@ -284,12 +278,7 @@ export class DockerExecutor implements Executor {
       await removeContainer(container).catch(() => undefined);
       await tree?.give();
       signal.throwIfAborted();
-      throw new AutogitError(startErrorCode(cause), `cannot start a container of ${name}: ${sentenceOf(cause)}`, {
-        cause,
-        ...(/exec: "sh"|no such file/.test(sentenceOf(cause)) && {
-          hint: `image ${name} has no sh, which a job needs`,
-        }),
-      });
+      throw cannot('start', name, cause);
     }
   }
 
@@ -383,4 +372,24 @@ export class DockerExecutor implements Executor {
       onLeft: () => this.#left.removeLater(spec.run),
     });
   }
+}
+
+const noImage = (): AutogitError =>
+  new AutogitError('image-missing', 'the job names no image, and this node has no default', {
+    hint: 'add image: to the job, or start this node with --default-image NAME, which is defaultImage: in its autogit.yml',
+  });
+
+/** As an image or a job says who runs it; null for a name, which only the container knows. */
+function numericUser(said: string): { uid: number; gid: number } | null {
+  const found = /^(\d*)(?::(\d+))?$/.exec(said);
+  return found && { uid: Number(found[1] || 0), gid: Number(found[2] ?? 0) };
+}
+
+function cannot(what: 'create' | 'start', image: string, cause: unknown): AutogitError {
+  const because = sentenceOf(cause);
+  const lacksShell = what === 'start' && /exec: "sh"|no such file/.test(because);
+  return new AutogitError(startErrorCode(cause), `cannot ${what} a container of ${image}: ${because}`, {
+    cause,
+    ...(lacksShell && { hint: `image ${image} has no sh, which a job needs` }),
+  });
 }
