@@ -1,7 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { answersItself } from '../../gitlab-bridge/gitlab-runner.ts';
 import { systemClock } from '../../node/clock.ts';
 import { ProcessExecutor } from '../../node/executors/process-executor.ts';
+import { GitlabReturn } from '../../node/runs/gitlab-return.ts';
 import { RunSupervisor } from '../../node/runs/run-supervisor.ts';
 import { openStore } from '../../node/store/level-store.ts';
 
@@ -28,6 +30,7 @@ const supervisor = new RunSupervisor({
   limitsFor: () => ({ cpuMillis: null, memoryBytes: null }),
   onRunChanged: (run) => say({ state: run.state, because: run.because, result: run.result }),
   log: { info: () => undefined, warn: say, error: say },
+  gitlabReturn: new GitlabReturn({ answers: () => answersItself(url as string, 1000), lookEveryMs: 100 }),
   home: home as string,
 });
 await supervisor.resume();
