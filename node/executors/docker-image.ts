@@ -9,7 +9,7 @@ import { type RegistryLogin, registryLogin } from './registry-login.ts';
 
 const missing = (image: string, cause: unknown, hint?: string): AutogitError => {
   const text = sentenceOf(cause);
-  const isAway = hint === undefined && !denied.test(text) && noAnswer.test(text);
+  const isAway = hint === undefined && !denied.test(text) && noAnswer.test(text.replace(/"[^"]*"/g, ''));
   return new AutogitError(
     isAway ? 'registry-away' : 'image-missing',
     `image ${image} cannot be ${hint ? 'used' : 'pulled'}: ${text}`,
@@ -21,9 +21,12 @@ const missing = (image: string, cause: unknown, hint?: string): AutogitError => 
   );
 };
 
-/** How an engine says that it came to no registry, or to one that has no time: on another machine the same image may come. */
+/**
+ * How an engine says that it came to no registry, or to one that has no time: on another machine the same image may come. Its own
+ * answer is HTTP 500 whatever the registry said, and addresses, which stand in quotes, say nothing.
+ */
 const noAnswer =
-  /no such host|server misbehaving|connection (?:refused|reset)|timed? ?out|timeout|deadline exceeded|no route to host|network is unreachable|unexpected EOF|too ?many ?requests|rate limit|\b(?:429|50[0234])\b|given up|connection to the engine broke/i;
+  /no such host|server misbehaving|connection (?:refused|reset)|timed? ?out|timeout|deadline exceeded|no route to host|network is unreachable|unexpected EOF|too ?many ?requests|rate limit|status:? (?:429|50[0234])\b|given up|connection to the engine broke/i;
 
 /** Not the job's fault, nor its registry's: another machine may have room. */
 const tooLarge = (image: string, cause: unknown): AutogitError =>
