@@ -136,7 +136,7 @@ describe('docker executor', () => {
 
   it('says what to do about an image that is not there', async () => {
     await expect(prepare('127.0.0.1:9/none/such:1')).rejects.toMatchObject({
-      code: 'image-missing',
+      code: 'registry-away',
       hint: expect.stringContaining('docker pull 127.0.0.1:9/none/such:1'),
     });
     expect(notes).toContain('Pulling image 127.0.0.1:9/none/such:1');
