@@ -1,11 +1,12 @@
 /**
  * Why a run failed, in our words; GitLab's word for it depends on what this GitLab knows (contract §1.7). `system` is the
- * machine's; `registry`: it gave no answer, while `image-pull` is a refusal of it; `unclear`: not the script, and nobody can say whose.
+ * machine's; `owner`: its owner wanted it back; `registry`: it gave no answer, while `image-pull` is a refusal of it; `unclear`: not the script, and nobody can say whose.
  */
 export const failureCauses = [
   'script',
   'timeout',
   'system',
+  'owner',
   'environment',
   'network',
   'registry',
@@ -22,6 +23,7 @@ const wanted: Record<FailureCause, string> = {
   script: 'script_failure',
   timeout: 'job_execution_timeout',
   system: 'runner_system_failure',
+  owner: 'runner_system_failure',
   environment: 'runner_system_failure',
   network: 'runner_system_failure',
   registry: 'image_pull_failure',

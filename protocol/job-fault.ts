@@ -4,8 +4,9 @@ import { ClassKey, JobId, NodeId, Sentence, WallMs } from './ids.ts';
 /**
  * What failed a run that is not its job's own doing. machine: its engine, disk or power. environment: what the job's place is
  * made of there. network: the way from there to what the job needs.
+ * owner: the machine is well, its owner wanted it, or what the job had of it.
  */
-export type FaultKind = 'machine' | 'environment' | 'network';
+export type FaultKind = 'machine' | 'environment' | 'network' | 'owner';
 
 /** `kind`: a FaultKind, or one of a later version. `begun`: a step of the job's script had begun, so it is not known what it did. */
 export const RunFault = z.looseObject({ kind: z.string().min(1).max(16), begun: z.boolean() });

@@ -109,7 +109,7 @@ export class LocalApi implements AgentApi {
       measured: () => options.member()?.measured ?? null,
       runs: () => options.member()?.runs.runs() ?? [],
       holdOf: (run) => options.member()?.runs.ownerHoldOf(run),
-      end: (run, because) => options.member()?.runs.end(run, because),
+      end: (run, because) => options.member()?.runs.end(run, because, 'owner'),
       retry: (job) => this.wish({ wish: 'retry', job, force: false }),
       warn: (sentence) => options.log.warn(sentence),
       info: (sentence) => options.log.info(sentence),

@@ -110,7 +110,7 @@ export class OwnerHold {
     const stood = heldMs + now;
     return stood > 0
       ? {
-          ...{ state: 'failed', cause: 'system', exitCode: null },
+          ...{ state: 'failed', cause: 'owner', exitCode: null },
           because: `it stood still for ${span(stood)} for the owner of its machine, and its time at GitLab, ${limit}, is over`,
         }
       : { state: 'failed', cause: 'timeout', exitCode: null, because: `execution took longer than ${limit}` };

@@ -9,6 +9,7 @@ const placeGoneMs = 15_000;
 
 const faults: Partial<Record<FailureCause, FaultKind>> = {
   system: 'machine',
+  owner: 'owner',
   environment: 'environment',
   network: 'network',
   registry: 'network',
@@ -25,6 +26,7 @@ const words: Record<string, string> = {
   machine: 'this machine failed it',
   environment: 'what it needs to run could not be made on this machine',
   network: 'this machine did not get what it needs over the network',
+  owner: 'the owner of this machine wanted it, or what the job had of it',
 };
 
 /** For the job's people, as the last line of its trace. */

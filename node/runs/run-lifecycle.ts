@@ -195,9 +195,9 @@ export class RunLifecycle {
     if (this.isPreparing) this.trace.say(`${sentence}\n`);
   }
 
-  /** Ends the script for a reason of this machine's: the run fails with it, and after_script is done. */
-  fail(because: string): void {
-    if (!this.isOver) this.#ending.end({ state: 'failed', cause: 'system', exitCode: null, because });
+  /** Ends the script for a reason of this machine's, or of its owner's: the run fails with it, and after_script is done. */
+  fail(because: string, cause: 'system' | 'owner' = 'system'): void {
+    if (!this.isOver) this.#ending.end({ state: 'failed', cause, exitCode: null, because });
   }
 
   /** The run is no longer ours: ends it at once, tells nobody, forgets it. */

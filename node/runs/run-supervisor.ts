@@ -139,9 +139,9 @@ export class RunSupervisor {
   }
 
   /** This machine cannot go on with it. */
-  end(run: string, because: string): void {
+  end(run: string, because: string, cause: 'system' | 'owner' = 'system'): void {
     this.#options.log.error(`job ${this.#lives.get(run)?.run.job} is ended: ${because}`);
-    this.#lives.get(run)?.fail(because);
+    this.#lives.get(run)?.fail(because, cause);
   }
 
   /** How it makes way for this machine's owner without ending; undefined when it is not here. */

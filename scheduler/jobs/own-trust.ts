@@ -33,6 +33,8 @@ export function trustAfter(turn: JobsTurn, run: Run): void {
   const { trust } = turn.jobs.own;
   if (run.result === null || run.result.state === 'canceled') return;
   const kind = run.fault?.kind ?? null;
+  // Its owner's wish says nothing of the machine, for or against it.
+  if (kind === 'owner') return;
   const gpu = run.gpus.length > 0;
   const end = { at: turn.at, projectId: run.projectId, kind, gpu, because: run.result.because };
   const ends = [...trust.ends.filter(({ at }) => turn.at - at < jobTimings.endsCountMs), end].slice(-endsKept);

@@ -81,7 +81,7 @@ const giving = (...rules: string[]): GivingWay =>
     measured: () => null,
     runs: () => supervisor().runs(),
     holdOf: (run) => supervisor().ownerHoldOf(run),
-    end: (run, because) => supervisor().end(run, because),
+    end: (run, because) => supervisor().end(run, because, 'owner'),
     async retry(job) {
       const name = lab.gitlab.job(job)?.name ?? '';
       const answer = await fulfil({ wish: 'retry', job, force: false }, 'kang', {
@@ -203,7 +203,7 @@ it('a job that stands still until its time at GitLab is over fails as the machin
   pause = wantGpu;
   const giver = giving('freeze');
   expect((await giver.look())[0]).toMatch(/it keeps its GPU memory$/);
-  await lab.ended(run);
+  expect((await lab.ended(run)).fault).toEqual({ kind: 'owner', begun: true });
   expect(lab.gitlab.job(run.job)).toMatchObject({ failureReason: 'runner_system_failure' });
   expect(plainText(await lab.traceAt(run))).toMatch(
     /it stood still for .* for the owner of its machine, and its time at GitLab, \d+ s, is over/,
@@ -216,7 +216,8 @@ it('end: each says why in its trace, and runs again once: by the mesh, or by its
   const before = await waitingAgain();
   pause = wantGpu;
   await giving().look();
-  await lab.ended(run);
+  // No fault of the machine: it would take no jobs after a few of them.
+  expect((await lab.ended(run)).fault).toEqual({ kind: 'owner', begun: true });
   expect(lab.gitlab.job(run.job)).toMatchObject({ status: 'failed', failureReason: 'runner_system_failure' });
   expect(plainText(await lab.traceAt(run))).toContain('ERROR: Job failed: the owner of its machine wants the GPU now');
   await wait(1200);

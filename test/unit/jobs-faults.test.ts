@@ -229,6 +229,22 @@ describe('a machine on which jobs of several projects fail by no doing of their 
     );
   });
 
+  it('is not one whose owner had its jobs make way, and such an end decides no trial', () => {
+    const owner: RunFault = { kind: 'owner', begun: true };
+    expect(said(cordoned([1, 2, 1, 2], { failing: () => owner }))).toEqual([]);
+    let fault: RunFault | null = network;
+    const lab = cordoned([1, 2, 1], { failing: () => fault });
+    fault = owner;
+    lab.push(11);
+    lab.run(jobTimings.cordonLeastMs + 5000);
+    expect(lab.notes('machine-cordoned')).toHaveLength(1);
+    expect(lab.notes('machine-trusted')).toEqual([]);
+    fault = null;
+    lab.push(12);
+    lab.run(10_000);
+    expect(lab.notes('machine-trusted')).toHaveLength(1);
+  });
+
   it('takes no GPU jobs only, where only those fail', () => {
     const gpus = { machines: { 'desktop-1': measured({ gpus_: [gpu3090] }) } };
     const lab = failsOnDesktop(network, {
