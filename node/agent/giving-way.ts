@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Run } from '../../protocol/ledger.ts';
 import type { Measured } from '../../protocol/report.ts';
 import { triedAgain } from '../../scheduler/job-wish.ts';
-import type { OwnerHold } from '../runs/owner-hold.ts';
+import type { HoldWish, OwnerHold } from '../runs/owner-hold.ts';
 import type { GiveWay, Way } from '../settings/give-way.ts';
 import { ownerWishes, type PauseState, wayFor } from './owner-wishes.ts';
 
@@ -13,7 +13,7 @@ interface GivingWayTools {
   measured(): Measured | null;
   /** Runs of this node. */
   runs(): readonly Run[];
-  holdOf(run: string): Pick<OwnerHold, 'isHeld' | 'hold' | 'goOn'> | undefined;
+  holdOf(run: string): Pick<OwnerHold, 'isHeld' | 'hold' | 'goOn' | 'asksForMore'> | undefined;
   /** Ends its script: the run fails with that sentence, which retries count as the machine's fault. */
   end(run: string, because: string): void;
   /** Runs the job again; whoever does it looks first whether GitLab has done so by itself. */
@@ -94,13 +94,19 @@ export class GivingWay {
     if (wish === null || wish.way === 'finish') {
       if (!hold.isHeld) return null;
       await hold.goOn();
-      this.#tools.info(`job ${run.job} goes on: this machine's owner no longer wants what it uses`);
+      // Something else may have it stand still, until which it is asked again.
+      if (!hold.isHeld) this.#tools.info(`job ${run.job} goes on: this machine's owner no longer wants what it uses`);
       return null;
     }
     if (wish.way === 'end') return this.#end(run, wish.because);
-    if (hold.isHeld) return null;
     const how = wish.way === 'freeze' ? 'freeze' : 'suspend';
-    const outcome = await hold.hold({ how, orEnds: wish.way === 'suspend/end', because: wish.because });
+    const asked: HoldWish = { how, orEnds: wish.way === 'suspend/end', because: wish.because };
+    if (hold.isHeld) {
+      if (!hold.asksForMore(asked)) return null;
+      // What stands still cannot be suspended.
+      await hold.goOn();
+    }
+    const outcome = await hold.hold(asked);
     if (outcome.kind === 'none') return null;
     if (outcome.kind === 'refused')
       return this.#end(run, `${wish.because}, and it cannot stand still: ${outcome.said}`);

@@ -16,6 +16,10 @@ export interface HoldWish {
 /** `held`: it stands still, and what that frees. `refused`: it must end instead. `none`: it is ending anyway, or over. */
 export type HoldOutcome = { kind: 'held' | 'refused'; said: string } | { kind: 'none' };
 
+/** From the least on. */
+const asks = ['freeze', 'suspend', 'suspend/end'] as const;
+const askOf = ({ how, orEnds }: HoldWish): (typeof asks)[number] => (how === 'suspend' && orEnds ? 'suspend/end' : how);
+
 const total = (uses: readonly GpuUse[]): number | null =>
   uses.every(({ bytes }) => bytes !== null) ? uses.reduce((sum, { bytes }) => sum + (bytes ?? 0), 0) : null;
 
@@ -32,7 +36,11 @@ export class OwnerHold {
     this.#run = run;
     this.#fail = fail;
     const { held } = run.record.progress;
-    if (held !== null) void run.freezing.standStill(async () => undefined, false);
+    if (held !== null)
+      void run.freezing.standStill(
+        async () => undefined,
+        () => false,
+      );
   }
 
   get isHeld(): boolean {
@@ -47,23 +55,34 @@ export class OwnerHold {
     return isAtWork && ending.verdict === null && !ending.signal.aborted && !freezing.isFrozen;
   }
 
+  /** It is frozen, and more is asked for now than was then: its GPU memory, or that it ends without. */
+  asksForMore(wish: HoldWish): boolean {
+    const { held } = this.#run.record.progress;
+    if (held === null || held.suspended.length > 0 || this.#run.record.run.gpus.length === 0) return false;
+    return asks.indexOf(askOf(wish)) > asks.indexOf(held.asked);
+  }
+
   async hold(wish: HoldWish): Promise<HoldOutcome> {
     const { record, freezing, options } = this.#run;
     if (this.isHeld || !this.#isPossible) return { kind: 'none' };
-    const isPlaceToo = record.progress.phase === 'steps';
-    const uses = isPlaceToo ? await this.#gpuUses() : [];
+    const isPlaceToo = (): boolean => record.progress.phase === 'steps' || this.#run.isInHook === true;
+    const uses = isPlaceToo() ? await this.#gpuUses() : [];
     const refusal = wish.how === 'suspend' && uses.length > 0 ? await this.#refusal(uses) : null;
     if (refusal !== null && wish.orEnds) return { kind: 'refused', said: refusal };
     const isSuspended = wish.how === 'suspend' && uses.length > 0 && refusal === null;
     const suspended = isSuspended ? uses.map(({ pid }) => pid) : [];
-    const freed = isPlaceToo ? this.#freed(uses, isSuspended, refusal) : 'its script has not begun, and waits';
+    const freed = isPlaceToo() ? this.#freed(uses, isSuspended, refusal) : 'its script has not begun, and waits';
     const said = `stands still, ${wish.because}: ${freed}`;
-    await record.advance({ held: { sinceBootMs: options.clock.bootMs(), said, suspended } });
+    const asked = askOf(wish);
+    await record.advance({ held: { sinceBootMs: options.clock.bootMs(), said, suspended, asked } });
+    let hasMoved = false;
     try {
       await freezing.standStill(async () => {
         if (isSuspended) await options.gpuSuspender?.suspend(uses);
+        hasMoved = isSuspended;
       }, isPlaceToo);
     } catch (error) {
+      if (hasMoved) await this.#putBack(suspended);
       await record.advance({ held: null });
       const because = (error as Error).message;
       options.log.warn(`job ${record.run.job} does not stand still: ${because}`);
@@ -83,13 +102,11 @@ export class OwnerHold {
     this.#isGoingOn = true;
     try {
       await freezing.goOn(async () => {
+        // Written down as done once it is: an agent that ends meanwhile leaves it to the next one.
+        if (held.suspended.length > 0) await this.#putBack(held.suspended);
         const heldMs = record.progress.heldMs + Math.max(0, options.clock.bootMs() - held.sinceBootMs);
         await record.advance({ held: null, heldMs });
         record.tell({ held: undefined });
-        if (held.suspended.length === 0) return;
-        await options.gpuSuspender
-          ?.resume(held.suspended)
-          .catch((error: Error) => this.#fail(`what it had in GPU memory cannot be put back: ${error.message}`));
       });
     } finally {
       this.#isGoingOn = false;
@@ -114,6 +131,12 @@ export class OwnerHold {
           because: `it stood still for ${span(stood)} for the owner of its machine, and its time at GitLab, ${limit}, is over`,
         }
       : { state: 'failed', cause: 'timeout', exitCode: null, because: `execution took longer than ${limit}` };
+  }
+
+  async #putBack(pids: readonly number[]): Promise<void> {
+    await this.#run.options.gpuSuspender
+      ?.resume(pids)
+      .catch((error: Error) => this.#fail(`what it had in GPU memory cannot be put back: ${error.message}`));
   }
 
   async #gpuUses(): Promise<GpuUse[]> {

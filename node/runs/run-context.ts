@@ -35,6 +35,8 @@ export interface RunContext {
   readonly folder: string;
   /** The place where the script runs; null before and after. */
   workspace: Workspace | null;
+  /** A hook of the job runs there, which is code as that of its steps; nobody brings files meanwhile. */
+  isInHook?: boolean;
   /** The job at GitLab, for calls with its own token. */
   job(): JobRef;
   spec(): ExecutorSpec;

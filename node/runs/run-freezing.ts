@@ -59,17 +59,20 @@ export class Freezing {
 
   /**
    * It stands still for its machine's owner, until `goOn`, whatever J1 says. `before`: while it still runs; where that throws, it
-   * goes on. Without `isPlaceToo` what is under way goes on, and nothing new of it begins: what brings its files would hang.
+   * goes on. Without `isPlaceToo`, asked for at that moment, what is under way goes on, and nothing new of it begins: what brings its
+   * files would hang.
    */
-  standStill(before: () => Promise<void>, isPlaceToo: boolean): Promise<void> {
+  standStill(before: () => Promise<void>, isPlaceToo: () => boolean): Promise<void> {
     return this.#turns.do(async () => {
       const known = this.#owner;
       this.#owner = { onThawed: null };
       try {
         await before();
-        if (isPlaceToo) await this.#life.workspace?.freeze();
+        if (isPlaceToo()) await this.#life.workspace?.freeze();
       } catch (error) {
         this.#owner = known;
+        // A part of it may stand still already, or may yet.
+        if (!this.isFrozen) await this.#life.workspace?.thaw().catch(() => undefined);
         throw error;
       }
     });
@@ -89,9 +92,9 @@ export class Freezing {
   async #thaw(): Promise<void> {
     if (this.#owner !== null && this.#owner.onThawed === null) return;
     await this.#life.workspace?.thaw();
-    const { onThawed } = this.#owner ?? {};
+    // What throws there is done again: it still stands still as far as the run goes.
+    await this.#owner?.onThawed?.();
     this.#owner = null;
-    await onThawed?.();
   }
 
   #wake(): void {

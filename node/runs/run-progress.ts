@@ -32,7 +32,13 @@ export const RunProgress = z.object({
   verdict: Verdict,
   /** While it stands still for its machine's owner: since when (boot ms), why, and whose GPU memory lies in main memory. */
   held: z
-    .object({ sinceBootMs: z.number(), said: z.string(), suspended: z.array(z.int().positive()) })
+    .object({
+      sinceBootMs: z.number(),
+      said: z.string(),
+      suspended: z.array(z.int().positive()),
+      /** As it was asked for; what is frozen may have been asked for more. */
+      asked: z.enum(['freeze', 'suspend', 'suspend/end']).default('freeze'),
+    })
     .nullable()
     .default(null),
   /** ms that it stood still so before. */

@@ -46,6 +46,9 @@ train:
 again:
   script: [echo begun, sleep 60]
   retry: 1
+hooked:
+  hooks: { pre_get_sources_script: ['echo begun', 'for i in $(seq 600); do echo "tick $i" >>${dir}/ticks; sleep 0.05; [ -e ${dir}/enough ] && break; done'] }
+  script: [ls -a, echo passed]
 short:
   script: [echo begun, sleep 60]
   timeout: 4 seconds
@@ -196,6 +199,19 @@ it('says what keeps it from being suspended, and freezes: GPU memory stays; or e
   expect(text).toContain('tidied');
   expect(lab.gitlab.job(first.run.job)).toMatchObject({ status: 'failed', failureReason: 'runner_system_failure' });
   pause = nothing;
+});
+
+it('a hook stands still as a script does, and its job passes afterwards', async () => {
+  const { run } = await againOf('hooked');
+  pause = wantGpu;
+  const giver = giving('freeze');
+  expect((await giver.look())[0]).toMatch(/its processor and its GPU's time are free/);
+  await standsStill();
+  writeFileSync(join(dir, 'enough'), '');
+  pause = nothing;
+  await giver.look();
+  expect((await lab.ended(run)).result).toMatchObject({ state: 'success' });
+  expect(plainText(await lab.traceAt(run))).toMatch(/\.gitlab-ci\.yml[\s\S]*passed/);
 });
 
 it('a job that stands still until its time at GitLab is over fails as the machine’s, not as its own', async () => {

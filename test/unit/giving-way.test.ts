@@ -52,9 +52,11 @@ class FakeRuns {
   }
   #holdOf(run: string) {
     const { held, did } = this;
-    const isHeld = held.has(run);
     return {
-      isHeld,
+      get isHeld() {
+        return held.has(run);
+      },
+      asksForMore: (wish: HoldWish) => wish.how === 'suspend' && did.at(-1) === `freeze ${run}`,
       hold: async (wish: HoldWish): Promise<HoldOutcome> => {
         did.push(`${wish.how} ${run}`);
         const outcome = this.outcome ?? { kind: 'held' as const, said: `stands still, ${wish.because}` };
@@ -112,6 +114,15 @@ describe('pause --now', () => {
     fake.list = [...fake.list, labRun({ run: 'd', job: 4, state: 'running' })];
     await fake.giving.look();
     expect(fake.did).toEqual(['end b', 'end c']);
+  });
+
+  it('suspends what is frozen only, where that is said now: it goes on for that, as what stands still cannot be', async () => {
+    const fake = new FakeRuns(['freeze'], onGpu('a', 1)).now('gpu');
+    await fake.giving.look();
+    fake.now('gpu', 'suspend');
+    await fake.giving.look();
+    await fake.giving.look();
+    expect(fake.did).toEqual(['freeze a', 'goes on a', 'suspend a']);
   });
 
   it('does as the machine’s owner has set it for the job’s tags, or as it was said', async () => {

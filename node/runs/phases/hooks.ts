@@ -45,7 +45,7 @@ export async function withHooks(run: RunContext, workspace: Workspace, sources: 
 }
 
 async function runHook(run: RunContext, workspace: Workspace, name: HookName, isAgain = false): Promise<void> {
-  const { payload, trace, record, executor, ending } = run;
+  const { payload, trace, record, executor, ending, freezing } = run;
   if (hookLines(payload, name).length === 0 && !isAgain) return;
   const inPlace = record.progress.hooked;
   await untilMayBegin(run);
@@ -58,9 +58,16 @@ async function runHook(run: RunContext, workspace: Workspace, name: HookName, is
     isEmptied: isBefore && workspace.tree?.isLeft !== true,
   };
   const script = hookScript(payload, place, run.late(workspace));
-  await workspace.start({ name, script, timeoutMs: null }, inPlace);
+  run.isInHook = true;
   const inTrace = firstInTrace - inPlace;
-  const end = await follow(run, { inTrace, inPlace, from: 0, graceMs: hookGraceMs });
+  const followed = workspace
+    .start({ name, script, timeoutMs: null }, inPlace)
+    .then(() => follow(run, { inTrace, inPlace, from: 0, graceMs: hookGraceMs }));
+  const end = await followed.finally(() => {
+    run.isInHook = false;
+  });
+  // It may stand still by now: what comes next would hang in there.
+  await freezing.untilThawed(ending.signal);
   ending.check();
   trace.endOutput(inTrace);
   if (end.kind !== 'exited') throw new RunFailed('system', `${name}: ${end.because}`);

@@ -1,0 +1,135 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, expect, it } from 'vitest';
+import type { GpuUse, Workspace } from '../../node/ports.ts';
+import { OwnerHold } from '../../node/runs/owner-hold.ts';
+import type { RunContext } from '../../node/runs/run-context.ts';
+import { Freezing } from '../../node/runs/run-freezing.ts';
+import { newProgress, type RunProgress } from '../../node/runs/run-progress.ts';
+import { labRun } from './jobs-lab-machines.ts';
+
+/** A control group with process 7. */
+const group = mkdtempSync(join(tmpdir(), 'autogit-owner-hold-'));
+writeFileSync(join(group, 'cgroup.procs'), '7\n');
+afterAll(() => rmSync(group, { recursive: true }));
+
+/** A run with one GPU, and a driver and a place that do as a test lets them; `did` has what was asked of them, in order. */
+class Held {
+  did: string[] = [];
+  progress: RunProgress;
+  freezeFails = 0;
+  advanceFails = 0;
+  refusal: string | null = null;
+  resumed: () => Promise<void> = async () => undefined;
+  failed: string[] = [];
+  readonly freezing: Freezing;
+  readonly owner: OwnerHold;
+  readonly context: RunContext;
+
+  constructor(over: Partial<RunProgress> = {}) {
+    this.progress = { ...newProgress(0), phase: 'steps', ...over };
+    const self = this;
+    const workspace = {
+      freeze: async () => {
+        this.did.push('freeze');
+        if (this.freezeFails-- > 0) throw new Error('no freezer');
+      },
+      thaw: async () => void this.did.push('thaw'),
+      freezer: async () => ({ kind: 'cgroup', path: group }),
+    } as unknown as Workspace;
+    const use: GpuUse = { pid: 7, bytes: 2 ** 30 };
+    const options = {
+      clock: { bootMs: () => 1000 },
+      leaderContactAt: () => 1000,
+      log: { warn() {}, error() {} },
+      gpuSuspender: {
+        usesOf: async () => [use],
+        refusal: async () => this.refusal,
+        suspend: async () => void this.did.push('suspend'),
+        resume: async (pids: number[]) => {
+          this.did.push(`resume ${pids}`);
+          await this.resumed();
+        },
+      },
+    };
+    this.freezing = new Freezing(
+      { workspace, line: { heardAt: 1000, wake() {} } } as never,
+      options as never,
+      () => {},
+    );
+    this.context = {
+      options,
+      workspace,
+      freezing: this.freezing,
+      ending: { verdict: null, signal: new AbortController().signal },
+      record: {
+        run: labRun({ run: 'a', node: 'kang', gpus: ['GPU-1'] }),
+        get progress() {
+          return self.progress;
+        },
+        advance: async (over: Partial<RunProgress>) => {
+          if (this.advanceFails-- > 0) throw new Error('disk is full');
+          this.progress = { ...this.progress, ...over };
+        },
+        tell() {},
+      },
+    } as unknown as RunContext;
+    this.owner = new OwnerHold(this.context, (because) => void this.failed.push(because));
+  }
+}
+const suspend = { how: 'suspend', orEnds: false, because: 'its owner plays' } as const;
+const freeze = { ...suspend, how: 'freeze' } as const;
+
+it('a hook of the job stands still too: it is code as that of a step; what brings files does not', async () => {
+  const run = new Held({ phase: 'preparing', hooked: 1 });
+  run.context.isInHook = true;
+  expect(await run.owner.hold(freeze)).toMatchObject({ said: expect.stringContaining('time are free') });
+  expect(run.did).toEqual(['freeze']);
+  await run.owner.goOn();
+  run.context.isInHook = false;
+  run.did = [];
+  expect(await run.owner.hold(freeze)).toMatchObject({ said: expect.stringContaining('has not begun, and waits') });
+  expect(run.did).toEqual([]);
+});
+
+it('what was suspended and could not be frozen is put back before it is only frozen: it would never go on', async () => {
+  const run = new Held();
+  run.freezeFails = 1;
+  expect(await run.owner.hold(suspend)).toMatchObject({ said: expect.stringContaining('not suspended: no freezer') });
+  expect(run.did).toEqual(['suspend', 'freeze', 'thaw', 'resume 7', 'freeze']);
+});
+
+it('is written down as going on once its memory is back: an agent that ends in between leaves the rest to the next', async () => {
+  const run = new Held();
+  await run.owner.hold(suspend);
+  let during: unknown = null;
+  run.resumed = async () => {
+    during = run.progress.held;
+  };
+  await run.owner.goOn();
+  expect([during, run.progress.held]).toMatchObject([{ suspended: [7] }, null]);
+});
+
+it('goes on at the next try where that could not be written down', async () => {
+  const run = new Held();
+  await run.owner.hold(freeze);
+  run.advanceFails = 1;
+  await expect(run.owner.goOn()).rejects.toThrow('disk is full');
+  await run.owner.goOn();
+  expect([run.owner.isHeld, run.freezing.isFrozen]).toEqual([false, false]);
+});
+
+it('one that is frozen is suspended where that is asked for later, and asked for no more than once', async () => {
+  const run = new Held();
+  await run.owner.hold(freeze);
+  expect([run.owner.asksForMore(freeze), run.owner.asksForMore(suspend)]).toEqual([false, true]);
+  await run.owner.goOn();
+  run.refusal = 'no driver';
+  await run.owner.hold(suspend);
+  expect([run.owner.asksForMore(suspend), run.owner.asksForMore({ ...suspend, orEnds: true })]).toEqual([false, true]);
+  await run.owner.goOn();
+  run.refusal = null;
+  await run.owner.hold(suspend);
+  expect(run.owner.asksForMore({ ...suspend, orEnds: true })).toBe(false);
+});
