@@ -2,12 +2,19 @@ import type { Run } from '../../protocol/ledger.ts';
 import type { Measured } from '../../protocol/report.ts';
 import { type GiveWay, type Way, wayOf } from '../settings/give-way.ts';
 
+interface WantedNow {
+  what: 'gpu' | 'all';
+  way: Way | null;
+}
+
 /** What the owner said by hand: no new work, and perhaps what becomes of the work that is here. */
 export interface PauseState {
   paused: Measured['paused'];
   because: string | null;
   /** By `pause --now`: of which runs, and how where that was said with it. */
-  now: { what: 'gpu' | 'all'; way: Way | null } | null;
+  now: WantedNow | null;
+  /** By one that was typed before that, and lasts: for what the later one leaves alone. */
+  nowBefore?: WantedNow | undefined;
   /** The owner's hours, while they last: as a part of a sentence. */
   hours?: { what: 'gpu' | 'all'; because: string } | undefined;
 }
@@ -25,10 +32,8 @@ interface OwnerWish {
 export function ownerWishes(pause: PauseState, measured: Measured | null): OwnerWish[] {
   const all = (measured?.capacity.gpus ?? []).map(({ uuid }) => uuid);
   const wishes: OwnerWish[] = [];
-  if (pause.now !== null) {
-    const { what, way } = pause.now;
+  for (const { what, way } of [pause.now, pause.nowBefore].filter((one) => one != null))
     wishes.push({ gpus: what === 'all' ? null : all, because: ownerWants(what), now: { way } });
-  }
   const { hours } = pause;
   if (hours) wishes.push({ gpus: hours.what === 'all' ? null : all, because: hours.because, now: null });
   const plays = measured?.plays === undefined ? 'its owner plays' : `its owner plays (${measured.plays})`;

@@ -1,6 +1,6 @@
 import type { Store } from '../ports.ts';
 import type { Way } from '../settings/give-way.ts';
-import { type OwnerHours, ownersNow } from '../settings/owner-hours.ts';
+import { longestMs, type OwnerHours, ownersNow } from '../settings/owner-hours.ts';
 import type { PauseState } from './owner-wishes.ts';
 
 interface Switch {
@@ -74,7 +74,10 @@ export class PauseSwitch {
   }
 
   #ownersHours(): ReturnType<typeof ownersNow> {
-    return this.#now() < this.#skippedUntil ? null : ownersNow(this.#hours, new Date(this.#now()));
+    const skippedMs = this.#skippedUntil - this.#now();
+    // None last longer: it was said by a clock that was wrong.
+    const isSkipped = skippedMs > 0 && skippedMs <= longestMs;
+    return isSkipped ? null : ownersNow(this.#hours, new Date(this.#now()));
   }
 
   state(): PauseState {
@@ -95,12 +98,18 @@ export class PauseSwitch {
     const on = this.#active();
     const strongest = on.find((one) => one.what === 'all') ?? on[0];
     if (!strongest) return { paused: 'no', because: null, now: null };
-    const makesWay = on.filter(({ now }) => now !== undefined);
-    const first = makesWay.find((one) => one.what === 'all') ?? makesWay[0];
-    const now = first?.now ? { what: first.what, way: first.now === true ? null : first.now } : null;
+    // What was said last counts before what was said before it.
+    const [now = null, nowBefore] = on
+      .flatMap(({ what, now: way }) => (way === undefined ? [] : [{ what, way: way === true ? null : way }]))
+      .reverse();
     const end = strongest.until === null ? '' : ` until ${clockOf(strongest.until, this.#now())}`;
     const what = strongest.what === 'all' ? 'no new work' : 'no new GPU work';
-    return { paused: strongest.what, because: `paused by its owner${end}: ${what}`, now };
+    return {
+      paused: strongest.what,
+      because: `paused by its owner${end}: ${what}`,
+      now,
+      ...(nowBefore && { nowBefore }),
+    };
   }
 
   async #set(on: Switch[]): Promise<void> {

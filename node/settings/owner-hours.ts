@@ -18,6 +18,8 @@ const groups: Record<string, readonly number[]> = {
 };
 const dayMinutes = 1440;
 const most = 32;
+/** Of hours of a whole day, on which clocks are put back. */
+export const longestMs = 25 * 3_600_000;
 
 const bad = (text: string): AutogitError =>
   new AutogitError(
@@ -70,7 +72,12 @@ export function ownersNow(hours: readonly OwnerHours[], now: Date): { what: 'gpu
       { day: now.getDay(), minutes: minute - from },
       { day: (now.getDay() + 6) % 7, minutes: minute + dayMinutes - from },
     ].find(({ day, minutes }) => days.includes(day) && minutes >= 0 && minutes < long);
-    return gone ? { what, leftMs: (long - gone.minutes) * 60_000 - sinceMinuteMs } : [];
+    if (!gone) return [];
+    const byMinutes = (long - gone.minutes) * 60_000 - sinceMinuteMs;
+    // Clocks may be put on or back until then. Of a time that comes twice the first is meant here, which may be over.
+    const byClock = new Date(now.getFullYear(), now.getMonth(), now.getDate(), 0, minute + long - gone.minutes);
+    const leftMs = byClock.getTime() - now.getTime();
+    return { what, leftMs: leftMs > 0 ? leftMs : byMinutes };
   });
   const longest = (what: 'gpu' | 'all') => on.filter((one) => one.what === what).sort((a, b) => b.leftMs - a.leftMs)[0];
   return longest('all') ?? longest('gpu') ?? null;

@@ -125,6 +125,25 @@ describe('pause --now', () => {
     expect(fake.did).toEqual(['freeze a', 'goes on a', 'suspend a']);
   });
 
+  it('of the GPU, said beside one of all, is done too: who typed it was told that those jobs end', async () => {
+    const store = { get: async () => null, put: async () => undefined };
+    const pause = new PauseSwitch(store as never, () => 0);
+    const cpu = labRun({ run: 'b', job: 2, state: 'running', gpus: [] });
+    const fake = new FakeRuns([], onGpu('a', 1), cpu);
+    await pause.pause('all', null, 'freeze');
+    fake.pause = pause.state();
+    await fake.giving.look();
+    expect(fake.did).toEqual(['freeze a', 'freeze b']);
+    await pause.pause('gpu', null, 'end');
+    fake.pause = pause.state();
+    expect(fake.pause.paused).toBe('all');
+    await fake.giving.look();
+    expect(fake.did).toEqual(['freeze a', 'freeze b', 'end a']);
+    fake.list = [...fake.list, labRun({ run: 'c', job: 3, state: 'running', gpus: [] })];
+    await fake.giving.look();
+    expect(fake.did.slice(3)).toEqual(['freeze c']);
+  });
+
   it('does as the machine’s owner has set it for the job’s tags, or as it was said', async () => {
     const rules = ['freeze', 'train=suspend', 'deploy=finish'];
     const runs = [onGpu('a', 1), onGpu('t', 2, ['gpu', 'train']), onGpu('d', 3, ['deploy'])];

@@ -41,6 +41,38 @@ describe("the owner's hours", () => {
     '',
   ])('refuses "%s"', (text) => expect(() => readOwnerHours([text])).toThrow(/is no hours; write weekdays 18:00-23:00/));
 
+  it('end by the clock on a day on which it is put back or on', () => {
+    const zone = process.env.TZ;
+    process.env.TZ = 'Europe/Berlin';
+    try {
+      const nights = readOwnerHours(['sat 22:00-06:00']);
+      // 2026-10-25 has 02:00 to 03:00 twice, 2026-03-29 has it not at all.
+      const [autumn, spring] = [new Date(2026, 9, 24, 23), new Date(2026, 2, 28, 23)];
+      expect([autumn, spring].map((night) => ownersNow(nights, night)?.leftMs)).toEqual([8 * hour, 6 * hour]);
+      const until = readOwnerHours(['sun 01:00-02:30']);
+      const second = new Date(new Date(2026, 9, 25, 2, 15).getTime() + hour);
+      expect(ownersNow(until, second)?.leftMs).toBe(hour / 4);
+    } finally {
+      if (zone === undefined) delete process.env.TZ;
+      else process.env.TZ = zone;
+    }
+  });
+
+  it('come back where they were taken back by a clock that was years ahead', async () => {
+    let now = at(3000, 19).getTime();
+    const kept = new Map<string, string>();
+    const store = {
+      get: async (key: string) => kept.get(key) ?? null,
+      put: async (key: string, value: string) => void kept.set(key, value),
+    };
+    const one = new PauseSwitch(store as never, () => now, readOwnerHours(['daily 18:00-23:00']));
+    await one.load();
+    await one.resume('all');
+    expect(one.state().paused).toBe('no');
+    now = at(1, 19).getTime();
+    expect(one.state().paused).toBe('all');
+  });
+
   it('pause the machine by themselves and end by themselves; resume takes it back until they would end', async () => {
     let now = at(0, 17).getTime();
     const kept = new Map<string, string>();
