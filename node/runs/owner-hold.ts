@@ -49,9 +49,11 @@ export class OwnerHold {
 
   /** Only a run that prepares, or is in its script: what comes behind it is short, needs no GPU, and would hang. */
   get #isPossible(): boolean {
-    const { record, ending, freezing } = this.#run;
-    const { phase, verdict } = record.progress;
-    const isAtWork = (phase === 'preparing' || phase === 'steps') && verdict.state === 'success';
+    const { record, ending, freezing, steps } = this.#run;
+    const { phase, verdict, step, begun } = record.progress;
+    // after_script has five minutes, over which it would be ended with nothing tidied.
+    const isAfter = phase === 'steps' && begun && steps[step]?.isAfterScript === true;
+    const isAtWork = (phase === 'preparing' || phase === 'steps') && verdict.state === 'success' && !isAfter;
     return isAtWork && ending.verdict === null && !ending.signal.aborted && !freezing.isFrozen;
   }
 

@@ -62,6 +62,7 @@ class Held {
       options,
       workspace,
       freezing: this.freezing,
+      steps: [{ isAfterScript: false }, { isAfterScript: true }],
       ending: { verdict: null, signal: new AbortController().signal },
       record: {
         run: labRun({ run: 'a', node: 'kang', gpus: ['GPU-1'] }),
@@ -91,6 +92,13 @@ it('a hook of the job stands still too: it is code as that of a step; what bring
   run.did = [];
   expect(await run.owner.hold(freeze)).toMatchObject({ said: expect.stringContaining('has not begun, and waits') });
   expect(run.did).toEqual([]);
+});
+
+it('after_script does not stand still: its five minutes would end it with nothing tidied', async () => {
+  const run = new Held({ step: 1, begun: true });
+  expect(await run.owner.hold(freeze)).toEqual({ kind: 'none' });
+  expect(run.did).toEqual([]);
+  expect(await new Held({ step: 1, begun: false }).owner.hold(freeze)).toMatchObject({ kind: 'held' });
 });
 
 it('what was suspended and could not be frozen is put back before it is only frozen: it would never go on', async () => {
