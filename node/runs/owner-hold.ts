@@ -117,7 +117,9 @@ export class OwnerHold {
 
   /** A run that is ended does not stand still for its end; nor does one whose script is over. */
   tick(): void {
-    if (this.isHeld && this.#run.ending.signal.aborted)
+    const { verdict, signal } = this.#run.ending;
+    // The signal is another one by the time at which after_script waits.
+    if (this.isHeld && (verdict !== null || signal.aborted))
       void this.goOn().catch((error: Error) => this.#run.options.log.warn(error.message));
   }
 

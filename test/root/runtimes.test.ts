@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { DockerExecutor } from '../../node/executors/docker-executor.ts';
 import { never, runStep, specOf, step, tarOf, textOf } from '../contract/executor-steps.ts';
-import { until } from '../real/run-lab.ts';
+import { plainText, RunLab, until } from '../real/run-lab.ts';
 import { OwnEngine } from './own-engine.ts';
 import { makeTestImages, testImages } from './test-image.ts';
 
@@ -69,6 +69,47 @@ it('runs a job in gVisor where its tags ask for that: files, output, a pause, an
     await place.remove();
   }
   expect(engine.docker('ps', '-aq').trim()).toBe('');
+}, 60_000);
+
+it('has a container stand still for the owner and go on, a cancel meanwhile ends it, and its after_script is done', async () => {
+  const lab = await RunLab.start({
+    '.gitlab-ci.yml': `
+default: { image: "${testImages.bash}" }
+variables: { GIT_STRATEGY: none }
+train: { script: ["for i in $(seq 1 600); do echo tick $i; sleep 0.1; done"], after_script: [echo tidied] }
+`,
+  });
+  try {
+    lab.executor = () => executor;
+    const supervisor = await lab.agent();
+    const run = await lab.begin();
+    const ticks = async (): Promise<number> => [...(await lab.traceHere(run)).matchAll(/tick \d+/g)].length;
+    await until('it ticks', async () => (await ticks()) > 3);
+    const isPaused = (): string =>
+      engine.docker('ps', '-q', '--filter', 'status=paused', '--filter', `label=autogit.node=${node}`).trim();
+    const hold = supervisor.ownerHoldOf(run.run);
+    const outcome = await hold?.hold({ how: 'suspend', orEnds: false, because: 'its owner plays' });
+    expect(outcome).toEqual({
+      kind: 'held',
+      said: 'stands still, its owner plays: its processor is free, its memory is not',
+    });
+    expect(isPaused()).not.toBe('');
+    await hold?.goOn();
+    expect(isPaused()).toBe('');
+    const before = await ticks();
+    await until('it goes on', async () => (await ticks()) > before);
+    await hold?.hold({ how: 'freeze', orEnds: false, because: 'its owner plays' });
+    await fetch(`${lab.gitlab.url}/api/v4/projects/${lab.projectId}/jobs/${run.job}/cancel`, {
+      method: 'POST',
+      headers: { 'PRIVATE-TOKEN': lab.gitlab.adminToken },
+    });
+    supervisor.hint(run.run);
+    await lab.ended(run);
+    expect(plainText(await lab.traceAt(run))).toContain('tidied');
+  } finally {
+    await lab.stop();
+  }
+  await until('nothing is left', () => engine.docker('ps', '-aq').trim() === '');
 }, 60_000);
 
 it('refuses a job whose runtime the engine has not: never is it less isolated', async () => {
