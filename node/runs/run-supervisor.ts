@@ -140,7 +140,9 @@ export class RunSupervisor {
 
   /** This machine cannot go on with it. */
   end(run: string, because: string, cause: 'system' | 'owner' = 'system'): void {
-    this.#options.log.error(`job ${this.#lives.get(run)?.run.job} is ended: ${because}`);
+    this.#options.log[cause === 'owner' ? 'info' : 'error'](
+      `job ${this.#lives.get(run)?.run.job} is ended: ${because}`,
+    );
     this.#lives.get(run)?.fail(because, cause);
   }
 

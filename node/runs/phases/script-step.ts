@@ -159,8 +159,11 @@ function verdictAfter({ ending, trace, record }: RunContext, step: StepRun, end:
     const because = `${scriptTookLong}, which is ${Math.round(planned.limitMs / 1000)} s here`;
     const { held, heldMs } = record.progress;
     const stoodStill = held !== null || heldMs > 0;
-    if (stoodStill) throw new RunFailed('owner', `${because}, and it stood still for the owner of its machine`);
-    return verdict.state === 'success' ? { state: 'failed', cause: 'timeout', exitCode: null, because } : verdict;
+    if (verdict.state !== 'success') return verdict;
+    const failed = { state: 'failed', exitCode: null } as const;
+    return stoodStill
+      ? { ...failed, cause: 'owner', because: `${because}, and it stood still for the owner of its machine` }
+      : { ...failed, cause: 'timeout', because };
   }
   // Nobody knows what became of the script: it is not done again, and nothing after it is done either.
   throw new RunFailed(end.kind === 'lost' && end.isUnclear ? 'unclear' : 'system', end.because);
