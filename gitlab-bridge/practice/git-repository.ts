@@ -15,7 +15,8 @@ class GitFailed extends Error {
   override readonly name = 'GitFailed';
 }
 
-const maxOutputBytes = 8 * 1_048_576;
+/** Of one command: the names of a large repository's files, too. */
+const maxOutputBytes = 64 * 1_048_576;
 
 /** stdout of a git command in a repository; throws GitFailed with git's own words. */
 const git = (folder: string, args: readonly string[], extra: NodeJS.ProcessEnv = {}): Promise<Buffer> =>

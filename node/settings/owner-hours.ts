@@ -50,7 +50,7 @@ function minuteOf(text: string): number {
 export function readOwnerHours(list: readonly string[]): OwnerHours[] {
   if (list.length > most) throw new AutogitError('bad-flag', `at most ${most} of them`);
   return list.map((text) => {
-    const found = /^(?:([a-z+-]+)\s+)?(\d{1,2}:\d{2})\s*[-–]\s*(\d{1,2}:\d{2})(\s+gpu)?$/.exec(
+    const found = /^(?:([a-z+-]+)\s+)?(\d{1,2}:\d{2})\s*[-\u2013]\s*(\d{1,2}:\d{2})(\s+gpu)?$/.exec(
       text.trim().toLowerCase(),
     );
     if (!found) throw bad(text);
