@@ -117,6 +117,8 @@ export interface ExecutorSpec {
   isolation?: readonly Isolation[];
   /** The engine's runtime that does so, as its executor has found it. */
   runtime?: string | null;
+  /** It was placed by the tag for an engine; left out: it wants none. */
+  engine?: { project: string | null } | null;
 }
 
 /** A tree that jobs of one project may have in turn. */

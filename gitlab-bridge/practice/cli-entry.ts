@@ -7,6 +7,8 @@ import { standInSentence } from './practice-identity.ts';
 interface PracticeCommandOptions {
   port?: number;
   host?: string;
+  /** As it is reached, where that is another address than the one it listens on: behind a proxy, or port forwarding. */
+  url?: string;
   /** Folder of its state; without one a temporary folder, removed at the end. */
   data?: string;
   json?: boolean;
@@ -34,6 +36,7 @@ export const practiceCommand = async (
       dataDir: options.data ?? (passing as string),
       port: options.port ?? 0,
       host: options.host ?? '127.0.0.1',
+      ...(options.url === undefined ? {} : { externalUrl: options.url }),
       pace: options.pace === 'real' ? 'real' : 'none',
       log,
     });

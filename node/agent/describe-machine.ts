@@ -2,6 +2,7 @@ import { AutogitError } from '../../protocol/errors.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Measured } from '../../protocol/report.ts';
 import { DockerExecutor } from '../executors/docker-executor.ts';
+import { engineTag } from '../executors/engine-for-jobs.ts';
 import { usualTreeLimits } from '../executors/kept-trees.ts';
 import { ProcessExecutor } from '../executors/process-executor.ts';
 import type { Log } from '../log.ts';
@@ -54,6 +55,7 @@ export async function openExecutors(
             home: options.home,
             imageRoomPercent: options.imageRoomPercent,
             imageAgeMs: options.imageAgeMs,
+            engineForJobs: options.engineForJobs,
             trees,
             log,
             note,
@@ -61,6 +63,8 @@ export async function openExecutors(
         : new ProcessExecutor({ home: options.home, user: options.user, trees, log, note });
     try {
       lines.ok(kind, await executor.check());
+      if (kind === 'docker' && options.engineForJobs.length > 0)
+        lines.warn('engine', engineWords(options.engineForJobs));
       found.push(executor);
     } catch (error) {
       if (!(error instanceof AutogitError) || options.executors.length > 0) throw error;
@@ -92,16 +96,34 @@ interface MeasuredMember {
   runs: { gpuProcesses(): Promise<ReadonlySet<number>> };
 }
 
+/** Said at each start: it is the one thing by which jobs reach the machine itself. */
+const engineWords = (projects: readonly string[]): string =>
+  `jobs of ${projects.join(', ')} with the tag ${engineTag} may use this machine's engine: whoever may push there is root here`;
+
+/** A machine whose engine jobs may use satisfies the tag for that. */
+const labelsOf = (labels: readonly string[], engineForJobs: readonly string[]): readonly string[] =>
+  engineForJobs.length > 0 ? [...new Set([...labels, engineTag])] : labels;
+
 /** The machine as the agent measures it. */
 export const machineOf = (
-  { labels, maxRuns, reserveMemoryBytes, playGpus, home, sharesCaches, seesFullScreen, sharesGpus }: JoinOptions,
+  {
+    labels,
+    engineForJobs,
+    maxRuns,
+    reserveMemoryBytes,
+    playGpus,
+    home,
+    sharesCaches,
+    seesFullScreen,
+    sharesGpus,
+  }: JoinOptions,
   executors: readonly Executor[],
   health: ExecutorHealth,
   { member, ...rest }: Pick<MachineOptions, 'clock' | 'pause'> & { member(): MeasuredMember | null },
 ): Machine =>
   createMachine({
     folder: home,
-    labels,
+    labels: labelsOf(labels, executors.some(({ kind }) => kind === 'docker') ? engineForJobs : []),
     maxRuns,
     reserveMemoryBytes,
     playGpus,

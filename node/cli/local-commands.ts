@@ -90,11 +90,17 @@ function ofPractice(error: unknown): unknown {
 export async function practiceGitlab({ settings, out, signal }: Context): Promise<number> {
   const { practiceCommand } = await import('../../gitlab-bridge/practice/cli-entry.ts');
   const data = settings.text('practice.data');
+  const url = settings.text('practice.url');
+  if (url !== null && !/^https?:\/\/[^/\s]+\/?$/.test(url))
+    throw new AutogitError('bad-flag', `--url: "${url}" is no address of a server; write http://HOST:PORT`, {
+      hint: 'autogit-node practice-gitlab --help',
+    });
   await practiceCommand(
     {
       port: settings.number('practice.port') ?? 0,
       host: settings.text('practice.host') ?? '127.0.0.1',
       ...(data === null ? {} : { data }),
+      ...(url === null ? {} : { url }),
       json: settings.isOn('json'),
       pace: settings.text('practice.pace') === 'real' ? 'real' : 'fast',
     },

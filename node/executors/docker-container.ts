@@ -7,7 +7,10 @@ import { quote } from './job-shell.ts';
 import { jobShares } from './run-limits.ts';
 import { runSlug } from './run-slug.ts';
 
-/** What a run's container is made of. Never privileged, no socket of the engine, no path of the machine (DESIGN §9). */
+/**
+ * What a run's container is made of. Never privileged, no path of the machine, no socket of the engine (DESIGN §9) but where its owner
+ * has said so (engine-for-jobs.ts).
+ */
 
 export const labels = {
   node: 'autogit.node',
@@ -128,6 +131,8 @@ interface ContainerPlan {
   held?: string[] | undefined;
   /** CI_BUILDS_DIR, where services have it, too. */
   builds?: Docker.MountSettings | undefined;
+  /** The engine's own socket, where the machine's owner lets this job have it. */
+  engine?: Docker.MountSettings;
 }
 
 /** A volume, as a container has it at a path. */
@@ -160,7 +165,7 @@ const holding = 'unset autogit_l; read -r autogit_l; unset autogit_l; exec "$@"'
 
 export function containerOptions(plan: ContainerPlan): ContainerCreateOptions {
   const { spec } = plan;
-  const mounts = [plan.builds, plan.tree?.mount].filter((mount) => mount !== undefined);
+  const mounts = [plan.builds, plan.tree?.mount, plan.engine].filter((mount) => mount !== undefined);
   const gpus = gpuOptions(spec.gpus, plan.gpuFacts ?? { cdi: new Set(), nodesOf: deviceNodes });
   return {
     name: containerName(spec.run),

@@ -22,6 +22,7 @@ import { LeftRuns } from './docker-sweep.ts';
 import { type DockerTree, DockerTrees } from './docker-trees.ts';
 import { lookUpUser } from './docker-user.ts';
 import { DockerWorkspace } from './docker-workspace.ts';
+import { engineOf } from './engine-for-jobs.ts';
 import { dockerFeatures } from './features.ts';
 import { GpuCanary } from './gpu-canary.ts';
 import { cdiDevices, deviceNodes } from './gpu-options.ts';
@@ -52,6 +53,8 @@ export interface DockerExecutorOptions {
   imageAgeMs?: number;
   /** What trees of projects stay for their next jobs. */
   trees?: TreeLimits;
+  /** Projects whose jobs with the tag may use this engine. */
+  engineForJobs?: readonly string[];
   log?: Pick<Log, 'info' | 'warn'>;
   clock?: Clock;
   /** For tests: other roots of /sys and /dev. */
@@ -245,6 +248,7 @@ export class DockerExecutor implements Executor {
       builds,
       held,
       ...(tree && { tree: tree.options(paths.projectDir) }),
+      ...engineOf(spec, this.#options, this.#engine.address),
     });
     const hasBridge = beside === null && network === runBridge(spec.run);
     const made = { nonce, keeper: 2 as const, memoryBytes: spec.memoryBytes, hasBridge, tree };

@@ -12,6 +12,7 @@ import {
 } from '../../gitlab-bridge/variables.ts';
 import type { Run } from '../../protocol/ledger.ts';
 import { archName } from '../../scheduler/jobs/demand.ts';
+import { engineTag } from '../executors/engine-for-jobs.ts';
 import type { ExecutorSpec, LocalRun } from '../ports.ts';
 import type { RunOptions } from './run-options.ts';
 
@@ -48,6 +49,7 @@ export function executorSpec(
     variablesAt: (place) => jobVariables(payload, factsAt(place)),
     ...options.limitsFor(local.run.tags),
     gpus: options.gpusByUuid(local.run.gpus),
+    engine: local.run.tags.includes(engineTag) ? { project: payload.job_info.project_full_path ?? null } : null,
   };
 }
 

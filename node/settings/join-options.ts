@@ -5,6 +5,7 @@ import { AutogitError } from '../../protocol/errors.ts';
 import { MeshName, NodeName, Tag } from '../../protocol/ids.ts';
 import { limits } from '../../protocol/limits.ts';
 import { webhookPort } from '../../protocol/names.ts';
+import { projectPattern } from '../executors/engine-for-jobs.ts';
 import { readAddress } from '../network/addresses.ts';
 import type { Environment } from '../store/home.ts';
 import { readGiveWay, ways } from './give-way.ts';
@@ -98,6 +99,10 @@ const checks: Record<string, { schema: z.ZodType; sentence: string }> = {
     schema: z.string().regex(/^[a-zA-Z0-9][\w.\-/:@]{0,254}$/),
     sentence: 'it is no name of an image; write alpine:3',
   },
+  engineForJobs: {
+    schema: z.array(z.string().max(512).regex(projectPattern)).max(64),
+    sentence: "these are projects, GROUP/PROJECT or GROUP/*, or '*' for all",
+  },
   copyRate: { schema: z.int().min(64 << 10), sentence: 'at least 64k a second; without it, what the way has room for' },
   imageRoom: { schema: z.int().min(0).max(90), sentence: 'a percentage from 0 (never) to 90' },
   invite: { schema: z.string().regex(/^[\w.:-]{8,256}$/), sentence: 'it is no invite code' },
@@ -172,6 +177,7 @@ export function joinOptions(settings: Settings, env: Environment = process.env):
     ownerHours: readOwnerHours(settings.list('ownerHours')),
     sharesGpus: settings.isOn('shareGpus'),
     seesFullScreen: settings.text('fullScreen') !== 'never',
+    engineForJobs: settings.list('engineForJobs'),
     labels: settings.list('labels'),
     listen: settings.list('listen'),
     dashboard: settings.text('dashboard'),

@@ -19,6 +19,14 @@ export const jobFlags: readonly Flag[] = [
     help: 'image of docker jobs that name none',
   },
   {
+    key: 'engineForJobs',
+    name: 'engine-for-jobs',
+    kind: 'list',
+    value: 'PROJECT',
+    commands: ['join'],
+    help: "jobs of these projects with the tag engine may use this machine's Docker Engine, which makes them root here",
+  },
+  {
     key: 'imageRoom',
     name: 'image-room',
     kind: 'percent',

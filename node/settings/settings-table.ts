@@ -328,6 +328,14 @@ const others: Flag[] = [
     help: 'address to listen on',
   },
   {
+    key: 'practice.url',
+    name: 'url',
+    kind: 'text',
+    value: 'URL',
+    commands: ['practice-gitlab'],
+    help: 'how it is reached, where not at the address it listens on',
+  },
+  {
     key: 'practice.data',
     name: 'data',
     kind: 'text',

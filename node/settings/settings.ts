@@ -54,6 +54,8 @@ export interface JoinOptions {
   sharesGpus: boolean;
   /** False: a full-screen window is no play. */
   seesFullScreen: boolean;
+  /** Projects whose jobs with the tag `engine` may use this machine's engine. */
+  engineForJobs: string[];
   labels: string[];
   /** Multiaddrs; empty: the default port on all interfaces. */
   listen: string[];

@@ -164,6 +164,16 @@ down: {stage: deploy, script: x, when: manual, environment: {name: review/x, act
   expect(await environments()).toMatchObject([{ state: 'stopped' }]);
 });
 
+it('job payloads and addresses follow the address by which it is reached, wherever it listens', async () => {
+  const gitlab = await practice({ externalUrl: 'http://gitlab.lan:8080/' });
+  await project(gitlab, 'a: {script: x}\n').catch(() => undefined);
+  const made = (await api(gitlab, 'GET', '/projects/1')).json;
+  expect([made.web_url, made.http_url_to_repo]).toEqual([
+    'http://gitlab.lan:8080/root/lab',
+    'http://gitlab.lan:8080/root/lab.git',
+  ]);
+});
+
 it('caches are cleared by a number behind their keys, and need not be apart for protected branches', async () => {
   const gitlab = await practice();
   const id = await project(gitlab, 'a: {script: x, cache: {key: k, paths: [x], fallback_keys: [f]}}\n');

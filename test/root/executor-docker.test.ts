@@ -1,4 +1,8 @@
 import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, describe, expect, it } from 'vitest';
 import type { PlannedService } from '../../gitlab-bridge/job-services.ts';
@@ -113,6 +117,47 @@ describe('docker executor', () => {
     expect(text).toContain('192.0.2.7\tgitlab.lab');
     expect(text).toContain('gpus void');
     expect(text).toMatch(/docker\.sock.*No such file/);
+  });
+
+  it('gives its engine to jobs whose project the owner named, and they build an image with it', async () => {
+    const { bash } = makeTestImages();
+    const said: string[] = [];
+    const consenting = new DockerExecutor({
+      node: own,
+      engineForJobs: ['lab/*'],
+      note: (_, sentence) => said.push(sentence),
+    });
+    const begin = async (project: string): Promise<Workspace> => {
+      const spec = specOf(`d${process.pid}-${++counter}`, bash, { engine: { project } });
+      const workspace = await consenting.prepare(spec, never);
+      open.push(workspace);
+      return workspace;
+    };
+    const built = `autogit-test-built:${process.pid}`;
+    const workspace = await begin('lab/deep/app');
+    // A client as an image has it: the program with its libraries.
+    const folder = mkdtempSync(join(tmpdir(), 'autogit-client-'));
+    const collect =
+      'p=$(realpath "$(command -v docker)"); cp "$p" "$1/docker"; ldd "$p" 2>/dev/null | grep -o "/[^ ]*" | while read -r l; do cp -L "$l" "$1/"; done';
+    execFileSync('bash', ['-c', collect, 'client', folder]);
+    const tar = execFileSync('tar', ['-C', folder, '-c', '.'], { maxBuffer: 1 << 30 });
+    rmSync(folder, { recursive: true });
+    await workspace.putTar('client', Readable.from([tar]));
+    const { text, end } = await runStep(
+      workspace,
+      0,
+      'mkdir context; echo words >context/file',
+      `printf 'FROM ${bash}\\nCOPY file /file\\nRUN cat /file >/ran\\n' >context/Dockerfile`,
+      'chmod 755 client/docker; docker() { LD_LIBRARY_PATH=$PWD/client DOCKER_BUILDKIT=0 client/docker "$@"; }',
+      `docker build -q -t ${built} context >/dev/null 2>said || { cat said; exit 1; }; docker run --rm ${built} cat /ran; docker rmi -f ${built} >/dev/null`,
+    );
+    expect([text, end]).toEqual(['words\n', { kind: 'exited', exitCode: 0 }]);
+    const host = JSON.parse(inspect(workspace.handle, '{{json .HostConfig}}')) as Record<string, unknown>;
+    expect(host).toMatchObject({ Privileged: false, CapAdd: null });
+    // Whoever else came with such a runner goes on without, and reads why.
+    const other = await begin('stranger/app');
+    expect((await runStep(other, 0, 'test -e /var/run/docker.sock || echo none')).text).toBe('none\n');
+    expect(said).toEqual([expect.stringContaining('is for jobs of lab/*, not of stranger/app')]);
   });
 
   it('ends a job that takes more memory than it may, and the run can say so', async () => {

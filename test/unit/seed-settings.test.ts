@@ -309,6 +309,10 @@ describe('autogit.yml of the seed design', () => {
     ],
     ['new: a name that goes on for more than sixty-three characters, which is too long\n', 'line 1: new: a mesh'],
     ['playGpu: RTX\n', 'line 1: playGpu: "RTX" is not MODEL:SIZE, such as "RTX 3090 Ti:24g"'],
+    [
+      'engineForJobs: ["lab/app x"]\n',
+      'line 1: engineForJobs "lab/app x": these are projects, GROUP/PROJECT or GROUP/*, or \'*\' for all',
+    ],
     ['imageRoom: 91%\n', 'line 1: imageRoom "91": a percentage from 0 (never) to 90'],
     ['imageRoom: much\n', 'line 1: imageRoom: "much" is no percentage; write 15 or 15%'],
     ['reserve-memory: 2g\n', 'line 1: unknown key "reserve-memory"; did you mean reserveMemory?'],

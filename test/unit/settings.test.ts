@@ -215,6 +215,7 @@ describe('join', () => {
       input: true,
       isNamed: false,
       reserveMemoryBytes: 0,
+      engineForJobs: [],
       imageRoomPercent: 15,
       imageAgeMs: 30 * 86_400_000,
       maxRuns: null,
