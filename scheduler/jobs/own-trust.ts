@@ -4,7 +4,7 @@ import { note } from '../note.ts';
 import { wake } from '../part-turn.ts';
 import { cut, listed, plural, span } from '../phrases.ts';
 import { jobTimings } from './job-timings.ts';
-import type { JobsState } from './jobs-state.ts';
+import { isBusy, type JobsState } from './jobs-state.ts';
 import { type JobsTurn, setOwn } from './jobs-turn.ts';
 import { fullTrust, type RunEnd } from './trust.ts';
 
@@ -39,8 +39,8 @@ export function trustAfter(turn: JobsTurn, run: Run): void {
   const end = { at: turn.at, projectId: run.projectId, kind, gpu, because: run.result.because };
   const ends = [...trust.ends.filter(({ at }) => turn.at - at < jobTimings.endsCountMs), end].slice(-endsKept);
   setOwn(turn, { trust: { ...trust, ends } });
-  if (trust.cordon?.isTrial) {
-    if (trust.cordon.gpu && !gpu) return;
+  if (trust.cordon?.trial) {
+    if (trust.cordon.trial.beside.includes(run.run) || (trust.cordon.gpu && !gpu)) return;
     return kind === null ? trustAgain(turn, `job ${run.job} went well here`) : cordon(turn, ends, trust.cordon.gpu);
   }
   if (trust.cordon !== null || kind === null) return;
@@ -64,7 +64,7 @@ function cordon(turn: JobsTurn, ends: readonly RunEnd[], gpu: boolean): void {
   const until = turn.at + trust.pauseMs;
   wake(turn, until);
   const pauseMs = Math.min(jobTimings.cordonMostMs, trust.pauseMs * 2);
-  setOwn(turn, { trust: { ends, cordon: { gpu, until, isTrial: false, sentence }, pauseMs } });
+  setOwn(turn, { trust: { ends, cordon: { gpu, until, trial: null, sentence }, pauseMs } });
   note(turn, {
     event: 'machine-cordoned',
     level: 'error',
@@ -83,19 +83,20 @@ export function trustAgain(turn: JobsTurn, because: string): void {
 export function tendTrust(turn: JobsTurn): void {
   const { trust } = turn.jobs.own;
   if (trust.cordon === null) return;
-  if (trust.cordon.isTrial) return endLongTrial(turn);
+  if (trust.cordon.trial) return endLongTrial(turn, trust.cordon.trial.beside);
   if (turn.at < trust.cordon.until) return wake(turn, trust.cordon.until);
   const measured = turn.jobs.measured?.measured;
   if (!measured?.healthy || (measured.workProblems ?? []).length > 0) return;
-  setOwn(turn, { trust: { ...trust, cordon: { ...trust.cordon, isTrial: true } } });
+  const beside = Object.values(turn.jobs.own.runs).flatMap((run) => (isBusy(run) ? [run.run] : []));
+  setOwn(turn, { trust: { ...trust, cordon: { ...trust.cordon, trial: { beside } } } });
   note(turn, { event: 'machine-tried', because: 'this machine takes one job, whose end says whether it takes more' });
 }
 
-/** A job that has run for so long runs well; its end may be days away. */
-function endLongTrial(turn: JobsTurn): void {
+/** A job that has run for so long since it was tried runs well; its end may be days away. */
+function endLongTrial(turn: JobsTurn, beside: readonly string[]): void {
   const isOfGpus = turn.jobs.own.trust.cordon?.gpu === true;
-  for (const { job, state, startedAt, gpus } of Object.values(turn.jobs.own.runs)) {
-    if (state !== 'running' || startedAt === null || (isOfGpus && gpus.length === 0)) continue;
+  for (const { run, job, state, startedAt, gpus } of Object.values(turn.jobs.own.runs)) {
+    if (state !== 'running' || startedAt === null || (isOfGpus && gpus.length === 0) || beside.includes(run)) continue;
     const leftMs = jobTimings.trialMs - (turn.wallMs - startedAt);
     if (leftMs <= 0) return trustAgain(turn, `job ${job} has run here for ${span(jobTimings.trialMs)}`);
     wake(turn, turn.at + leftMs);
@@ -106,7 +107,12 @@ function endLongTrial(turn: JobsTurn): void {
 export function asTrusted({ own }: JobsState, measured: Measured): Measured {
   const { cordon: is } = own.trust;
   if (is === null) return measured;
-  if (is.isTrial) return is.gpu ? measured : { ...measured, maxRuns: 1 };
+  if (is.trial && is.gpu) return measured;
+  if (is.trial) {
+    // What ran here before may go on for days, and keeps nobody from trying one beside it.
+    const left = is.trial.beside.filter((run) => own.runs[run] !== undefined && isBusy(own.runs[run])).length;
+    return { ...measured, maxRuns: Math.min(left + 1, measured.maxRuns ?? Number.POSITIVE_INFINITY) };
+  }
   if (!is.gpu) {
     const workProblems = [...(measured.workProblems ?? []), { about: 'job-faults', sentence: is.sentence }].slice(-8);
     return { ...measured, executors: [], workProblems };

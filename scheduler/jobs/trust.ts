@@ -9,11 +9,19 @@ export interface RunEnd {
   because: string;
 }
 
+interface Cordon {
+  gpu: boolean;
+  until: number;
+  /** While one job is tried: the runs that were here before, whose ends say nothing of it. Null before that. */
+  trial: { beside: readonly string[] } | null;
+  sentence: string;
+}
+
 export interface OwnTrust {
   /** Of the last half hour, the newest last. */
   ends: readonly RunEnd[];
   /** Null while jobs are taken as ever. `gpu`: only jobs with one are not. */
-  cordon: { gpu: boolean; until: number; isTrial: boolean; sentence: string } | null;
+  cordon: Cordon | null;
   pauseMs: number;
 }
 

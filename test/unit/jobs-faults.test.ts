@@ -211,6 +211,26 @@ describe('a machine on which jobs of several projects fail by no doing of their 
     expect(lab.notes('machine-tried')).toHaveLength(1);
   });
 
+  it('is not believed by a job that ran there before, which keeps none from being tried either', () => {
+    const lab = new Lab({
+      machines: { 'desktop-1': measured() },
+      scriptMs: ({ job }) => (job === 100 ? 1e9 : 500),
+      failing: () => network,
+    });
+    lab.push(100);
+    lab.run(jobTimings.trialMs);
+    for (const [job, project] of [1, 2, 3].entries()) {
+      lab.push(job + 1, [], `job-${job}`, project);
+      lab.run(5000);
+    }
+    expect(lab.notes('machine-cordoned')).toHaveLength(1);
+    for (const job of [11, 12, 13, 14]) lab.push(job, [], `job-${job}`, job);
+    lab.run(jobTimings.cordonLeastMs + 10_000);
+    expect(lab.notes('machine-trusted')).toEqual([]);
+    expect(lab.taken.map(({ job }) => job)).toEqual([100, 1, 2, 3, 11]);
+    expect(lab.notes('machine-cordoned').at(-1)).toContain('after 10 min');
+  });
+
   it('comes back at once when a person says so', () => {
     const lab = cordoned([1, 2, 1]);
     lab.feed('desktop-1', { kind: 'jobs-trusted' });

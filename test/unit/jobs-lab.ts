@@ -34,7 +34,7 @@ export interface LabOptions {
   machines?: Record<string, Measured>;
   seed?: number;
   /** ms that a script takes. */
-  scriptMs?: number;
+  scriptMs?: number | ((run: Run) => number);
   ledger?: (ledger: Ledger) => Ledger;
   /** What GitLab answers to a grant; by default the oldest job whose tags the class has. */
   take?: (effect: EffectOf<'take-job'>, node: string) => Happened | null;
@@ -269,7 +269,8 @@ export class Lab {
         this.feed(name, { kind: 'run-changed', run: { ...own, ...over } });
     };
     this.later(3, () => change({ state: 'running', startedAt: this.wallMs }));
-    this.later(3 + (this.#options.scriptMs ?? 500) * (0.5 + this.random()), () => {
+    const { scriptMs = 500 } = this.#options;
+    this.later(3 + (typeof scriptMs === 'number' ? scriptMs : scriptMs(run)) * (0.5 + this.random()), () => {
       const fault = this.#options.failing?.(name, run) ?? null;
       const result =
         fault === null
