@@ -66,7 +66,9 @@ function kept(ledger: Ledger, wallMs: number): Record<string, LedgerFault> {
   return Object.fromEntries(entries.filter(([run]) => !dropped.has(run)));
 }
 
-const faultSeen = (run: string, fault: LedgerFault): LedgerEdit => ({
+type SureEdit = Omit<LedgerEdit, 'apply'> & { apply(ledger: Ledger): Ledger };
+
+const faultSeen = (run: string, fault: LedgerFault): SureEdit => ({
   name: 'fault-seen',
   because: fault.because,
   apply(ledger) {
@@ -91,15 +93,18 @@ const faultChars = 400;
 export function tendFaults(turn: JobsTurn): void {
   const { ledger, committed } = turn.context;
   if (turn.jobs.lead === null || ledger === null || committed === null) return;
+  // Many fail at once where a machine goes: each counts for the budget of the next.
+  let known = ledger;
   for (const run of Object.values(committed.runs)) {
     const fault = faultIn(run);
-    if (fault === null || ledger.faults?.[run.run] !== undefined || ledger.runs[run.run] === undefined) continue;
-    if (turn.wallMs - (run.finishedAt ?? run.takenAt) < jobTimings.failGiveUpMs) writeDown(turn, ledger, run, fault);
+    if (fault === null || known.faults?.[run.run] !== undefined || known.runs[run.run] === undefined) continue;
+    if (turn.wallMs - (run.finishedAt ?? run.takenAt) < jobTimings.failGiveUpMs)
+      known = writeDown(turn, known, run, fault).apply(known);
   }
   askForRetries(turn, ledger, committed);
 }
 
-function writeDown(turn: JobsTurn, ledger: Ledger, run: Run, fault: RunFault): void {
+function writeDown(turn: JobsTurn, ledger: Ledger, run: Run, fault: RunFault): SureEdit {
   const { job, projectId, name, ref, node, class: key } = run;
   const not = whyNot(turn, ledger, run, fault);
   const because = cut(
@@ -108,13 +113,15 @@ function writeDown(turn: JobsTurn, ledger: Ledger, run: Run, fault: RunFault): v
   );
   const at = turn.wallMs;
   const retry = not === null ? 'wanted' : 'none';
-  turn.edits.push(faultSeen(run.run, { job, projectId, name, ref, class: key, node, fault, at, retry, because }));
+  const edit = faultSeen(run.run, { job, projectId, name, ref, class: key, node, fault, at, retry, because });
+  turn.edits.push(edit);
   note(turn, {
     event: 'run-fault',
     level: 'warn',
     because: `job ${job} failed by no doing of its own on ${nameOf(turn, node)}: ${because}`,
     fields: { job, run: run.run, kind: fault.kind, begun: fault.begun, retry },
   });
+  return edit;
 }
 
 /** Only what is committed as wanted is asked for (SAFETY J6, J10); again until GitLab has done it, or another has. */

@@ -4,8 +4,8 @@ import { Ledger } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import { jobTimings } from '../../scheduler/jobs/job-timings.ts';
 import { jobRows, snapshot, why } from '../../scheduler/snapshot.ts';
-import { Lab, type LabOptions } from './jobs-lab.ts';
-import { gpu3090, measured } from './jobs-lab-machines.ts';
+import { Lab, type LabOptions, wallStart } from './jobs-lab.ts';
+import { gpu3090, labRun, measured } from './jobs-lab-machines.ts';
 import { viewOf } from './snapshot-lab.ts';
 
 const network: RunFault = { kind: 'network', begun: false };
@@ -135,6 +135,24 @@ describe('a run that failed by no doing of its own (SAFETY J10)', () => {
     expect(lab.effects('retry-job')).toEqual([]);
     expect(lab.committed.faults?.['run-100']?.because).toContain('more than this machine');
     expect(Object.keys(lab.committed.faults ?? {}).length).toBeLessThanOrEqual(limits.faults);
+  });
+
+  it('counts for that budget where many end at once, as those of a machine that is lost', () => {
+    const lost = (now: Ledger): Ledger => {
+      const runs = Array.from({ length: limits.retriesPerMesh + 10 }, (_, at) =>
+        labRun({
+          ...{ run: `run-${at}`, job: at + 1, name: `job-${Math.max(at, 4)}`, node: 'desktop-1', state: 'lost' },
+          ...{ failedAtGitlab: true, takenAt: wallStart, finishedAt: wallStart },
+        }),
+      );
+      const settings = { ...now.settings, retryLost: true };
+      return { ...now, settings, runs: Object.fromEntries(runs.map((run) => [run.run, run])) };
+    };
+    const lab = new Lab({ machines, ledger: lost, mute: ['take-job'] });
+    lab.run(6000);
+    const made = faultsOf(lab).filter(({ retry }) => retry === 'made');
+    expect(made).toHaveLength(limits.retriesPerMesh);
+    expect(made.filter(({ name }) => name === 'job-4')).toHaveLength(limits.retriesPerJob);
   });
 
   it('waits five minutes for another machine that has no room, then takes the same', () => {
