@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { createGitlabAdmin } from '../../gitlab-bridge/gitlab-admin.ts';
 import { verifyRunner } from '../../gitlab-bridge/gitlab-runner.ts';
 import type { Answer, Ask } from '../../protocol/asks.ts';
@@ -46,8 +45,6 @@ import { WebhookRequests } from './webhook-requests.ts';
 
 const askMs = 3_000;
 const gitlabMs = 10_000;
-/** A whole card's memory takes seconds to move; who asked is answered before. */
-const makeWayMs = 30_000;
 
 interface ApiOptions {
   home: string;
@@ -246,8 +243,7 @@ export class LocalApi implements AgentApi {
   async pause(what: 'gpu' | 'all', forMs: number | null, now: true | Way | null): Promise<string> {
     const sentence = await this.#options.pause.pause(what, forMs, now);
     await this.#options.member()?.measure();
-    const late = sleep(makeWayMs, ['what runs makes way; how far it is: autogit-node status'], { ref: false });
-    const done = now === null ? [] : await Promise.race([this.givingWay.look(), late]);
+    const done = now === null ? [] : await this.givingWay.lookSoon('what runs makes way');
     return asSentence([sentence, ...done].join('; '));
   }
 
@@ -259,8 +255,8 @@ export class LocalApi implements AgentApi {
     const sentence = await this.#options.pause.resume(what);
     this.#options.member()?.loop.feed({ kind: 'jobs-trusted' });
     await this.#options.member()?.measure();
-    await this.givingWay.look();
-    return sentence;
+    // What it had begun before is awaited too: what moves out of a GPU has to be there before it moves back.
+    return asSentence([sentence, ...(await this.givingWay.lookSoon('what stood still goes on'))].join('; '));
   }
 
   recovery(): { refused: string | null; off: string[] } {

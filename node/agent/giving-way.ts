@@ -22,6 +22,8 @@ interface GivingWayTools {
   info(sentence: string): void;
 }
 
+/** A whole card's memory takes seconds to move; who asked is answered before. */
+const answerMs = 30_000;
 const lookEveryMs = 1_000;
 /** ms; after_script, artifacts and a GitLab that is away come before a job is run again. */
 const patienceMs = 3_600_000;
@@ -70,6 +72,12 @@ export class GivingWay {
       this.#looking = null;
     });
     return this.#looking;
+  }
+
+  /** For who waits for an answer: where it takes longer, `what` happens all the same. */
+  async lookSoon(what: string, limitMs = answerMs): Promise<string[]> {
+    const late = sleep(limitMs, [`${what}; how far it is: autogit-node status`], { ref: false });
+    return Promise.race([this.look(), late]);
   }
 
   async #look(): Promise<string[]> {

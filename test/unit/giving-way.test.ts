@@ -29,6 +29,8 @@ class FakeRuns {
   warned: string[] = [];
   refusal: Error | null = null;
   outcome: HoldOutcome | null = null;
+  /** What keeps whoever holds a run from being done: a card's memory that moves. */
+  moves: Promise<unknown> = Promise.resolve();
   pause: PauseState = { paused: 'no', because: null, now: null };
   measured: Measured = idle();
   readonly giving: GivingWay;
@@ -59,6 +61,7 @@ class FakeRuns {
       asksForMore: (wish: HoldWish) => wish.how === 'suspend' && did.at(-1) === `freeze ${run}`,
       hold: async (wish: HoldWish): Promise<HoldOutcome> => {
         did.push(`${wish.how} ${run}`);
+        await this.moves;
         const outcome = this.outcome ?? { kind: 'held' as const, said: `stands still, ${wish.because}` };
         if (outcome.kind === 'held') held.add(run);
         return outcome;
@@ -123,6 +126,21 @@ describe('pause --now', () => {
     await fake.giving.look();
     await fake.giving.look();
     expect(fake.did).toEqual(['freeze a', 'goes on a', 'suspend a']);
+  });
+
+  it('is answered while memory still moves, and so is a resume that comes then; it goes on once it has moved', async () => {
+    const fake = new FakeRuns(['suspend'], onGpu('a', 1)).now('gpu');
+    let moved = (): void => undefined;
+    fake.moves = new Promise<void>((resolve) => {
+      moved = resolve;
+    });
+    const [late] = await fake.giving.lookSoon('what runs makes way', 20);
+    expect(late).toBe('what runs makes way; how far it is: autogit-node status');
+    fake.pause = { paused: 'no', because: null, now: null };
+    expect(await fake.giving.lookSoon('what stood still goes on', 20)).toHaveLength(1);
+    moved();
+    expect(await fake.giving.lookSoon('what stood still goes on')).toEqual([]);
+    expect(fake.did).toEqual(['suspend a', 'goes on a']);
   });
 
   it('of the GPU, said beside one of all, is done too: who typed it was told that those jobs end', async () => {
