@@ -290,7 +290,7 @@ export interface GpuUse {
 
 /** Moves what processes have in GPU memory into main memory, and back. The processes must run, not be frozen. */
 export interface GpuSuspender {
-  /** Which of these processes have something there, as far as the driver names them. Never throws. */
+  /** Which of these processes have something there, as far as the driver names them. Throws AutogitError where nobody tells. */
   usesOf(pids: ReadonlySet<number>): Promise<GpuUse[]>;
   /** Why it cannot be done with these, in words, before anything is touched; null when it can be tried. */
   refusal(uses: readonly GpuUse[]): Promise<string | null>;

@@ -83,10 +83,13 @@ export class CudaCheckpoint implements GpuSuspender {
     for (const smi of this.#places.smi) {
       if (findProgram(smi, this.#places.path) === null) continue;
       const args = ['--query-compute-apps=pid,used_memory', '--format=csv,noheader,nounits'];
-      const text = await this.#run(smi, args, askMs).catch(() => '');
+      const text = await this.#run(smi, args, askMs).catch((cause: Error) => {
+        const said = cause.message.trim().split('\n').at(-1)?.slice(0, 200);
+        throw new AutogitError('executor-failed', `nvidia-smi does not tell what it has: ${said}`, { cause });
+      });
       return parseUses(text).filter(({ pid }) => pids.has(pid));
     }
-    return [];
+    throw new AutogitError('executor-failed', 'there is no nvidia-smi here, which tells what it has');
   }
 
   async refusal(uses: readonly GpuUse[]): Promise<string | null> {

@@ -68,8 +68,8 @@ export class OwnerHold {
     const { record, freezing, options } = this.#run;
     if (this.isHeld || !this.#isPossible) return { kind: 'none' };
     const isPlaceToo = (): boolean => record.progress.phase === 'steps' || this.#run.isInHook === true;
-    const uses = isPlaceToo() ? await this.#gpuUses() : [];
-    const refusal = wish.how === 'suspend' && uses.length > 0 ? await this.#refusal(uses) : null;
+    const { uses, unknown } = isPlaceToo() ? await this.#gpuUses() : { uses: [], unknown: null };
+    const refusal = wish.how === 'suspend' ? (unknown ?? (await this.#refusal(uses))) : null;
     if (refusal !== null && wish.orEnds) return { kind: 'refused', said: refusal };
     const isSuspended = wish.how === 'suspend' && uses.length > 0 && refusal === null;
     const suspended = isSuspended ? uses.map(({ pid }) => pid) : [];
@@ -143,16 +143,25 @@ export class OwnerHold {
       .catch((error: Error) => this.#fail(`what it had in GPU memory cannot be put back: ${error.message}`));
   }
 
-  async #gpuUses(): Promise<GpuUse[]> {
+  /** `unknown`: why nobody can say what it has there, so that it cannot be moved either. */
+  async #gpuUses(): Promise<{ uses: GpuUse[]; unknown: string | null }> {
     const { workspace, record, options } = this.#run;
-    if (record.run.gpus.length === 0 || !options.gpuSuspender) return [];
+    const { gpus } = record.run;
+    if (gpus.length === 0 || !options.gpuSuspender) return { uses: [], unknown: null };
+    if (options.gpusByUuid(gpus).some(({ vendor }) => vendor !== 'nvidia'))
+      return { uses: [], unknown: 'only NVIDIA’s drivers can do it' };
     const freezer = await workspace?.freezer?.().catch(() => null);
     const pids = new Set((freezer ? frozenBy(freezer) : []).map(({ pid }) => pid));
-    return pids.size === 0 ? [] : options.gpuSuspender.usesOf(pids);
+    if (pids.size === 0) return { uses: [], unknown: null };
+    return options.gpuSuspender.usesOf(pids).then(
+      (uses) => ({ uses, unknown: null }),
+      (error: Error) => ({ uses: [], unknown: error.message }),
+    );
   }
 
+  /** Nothing of it lies in GPU memory: nothing is to be moved. */
   async #refusal(uses: readonly GpuUse[]): Promise<string | null> {
-    return (await this.#run.options.gpuSuspender?.refusal(uses)) ?? null;
+    return uses.length === 0 ? null : ((await this.#run.options.gpuSuspender?.refusal(uses)) ?? null);
   }
 
   #freed(uses: readonly GpuUse[], isSuspended: boolean, refusal: string | null): string {

@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, it } from 'vitest';
+import { CudaCheckpoint } from '../../node/machine/cuda-checkpoint.ts';
 import type { GpuUse, Workspace } from '../../node/ports.ts';
 import { OwnerHold } from '../../node/runs/owner-hold.ts';
 import type { RunContext } from '../../node/runs/run-context.ts';
@@ -21,6 +22,8 @@ class Held {
   freezeFails = 0;
   advanceFails = 0;
   refusal: string | null = null;
+  vendor = 'nvidia';
+  asked: () => Promise<GpuUse[]> = async () => [{ pid: 7, bytes: 2 ** 30 }];
   resumed: () => Promise<void> = async () => undefined;
   failed: string[] = [];
   readonly freezing: Freezing;
@@ -38,13 +41,13 @@ class Held {
       thaw: async () => void this.did.push('thaw'),
       freezer: async () => ({ kind: 'cgroup', path: group }),
     } as unknown as Workspace;
-    const use: GpuUse = { pid: 7, bytes: 2 ** 30 };
     const options = {
+      gpusByUuid: () => [{ vendor: this.vendor }],
       clock: { bootMs: () => 1000 },
       leaderContactAt: () => 1000,
       log: { warn() {}, error() {} },
       gpuSuspender: {
-        usesOf: async () => [use],
+        usesOf: () => this.asked(),
         refusal: async () => this.refusal,
         suspend: async () => void this.did.push('suspend'),
         resume: async (pids: number[]) => {
@@ -92,6 +95,23 @@ it('a hook of the job stands still too: it is code as that of a step; what bring
   run.did = [];
   expect(await run.owner.hold(freeze)).toMatchObject({ said: expect.stringContaining('has not begun, and waits') });
   expect(run.did).toEqual([]);
+});
+
+it('what cannot be suspended, as nobody tells what it has in GPU memory, ends where that is asked for, else it says why', async () => {
+  const orEnds = { ...suspend, orEnds: true };
+  const amd = new Held();
+  amd.vendor = 'amd';
+  expect(await amd.owner.hold(orEnds)).toEqual({ kind: 'refused', said: 'only NVIDIA’s drivers can do it' });
+  expect(await amd.owner.hold(suspend)).toMatchObject({ said: expect.stringContaining('(not suspended: only NVIDIA') });
+  const silent = new Held();
+  silent.asked = () => new CudaCheckpoint({ smi: ['no-such-smi'] }).usesOf(new Set([7]));
+  expect(await silent.owner.hold(orEnds)).toMatchObject({
+    kind: 'refused',
+    said: expect.stringContaining('no nvidia-smi here'),
+  });
+  const without = new Held();
+  without.asked = async () => [];
+  expect(await without.owner.hold(orEnds)).toMatchObject({ kind: 'held' });
 });
 
 it('after_script does not stand still: its five minutes would end it with nothing tidied', async () => {
