@@ -18,6 +18,8 @@ afterAll(() => rmSync(group, { recursive: true }));
 /** A run with one GPU, and a driver and a place that do as a test lets them; `did` has what was asked of them, in order. */
 class Held {
   did: string[] = [];
+  now = 1000;
+  leaderAt = 1000;
   progress: RunProgress;
   freezeFails = 0;
   advanceFails = 0;
@@ -43,8 +45,8 @@ class Held {
     } as unknown as Workspace;
     const options = {
       gpusByUuid: () => [{ vendor: this.vendor }],
-      clock: { bootMs: () => 1000 },
-      leaderContactAt: () => 1000,
+      clock: { bootMs: () => this.now },
+      leaderContactAt: () => this.leaderAt,
       log: { warn() {}, error() {} },
       gpuSuspender: {
         usesOf: () => this.asked(),
@@ -160,4 +162,21 @@ it('one that is frozen is suspended where that is asked for later, and asked for
   run.refusal = null;
   await run.owner.hold(suspend);
   expect(run.owner.asksForMore({ ...suspend, orEnds: true })).toBe(false);
+});
+
+it('taken back while the run has no right to go on (SAFETY J1), it goes on once it has, and its memory is put back then', async () => {
+  const run = new Held();
+  await run.owner.hold(suspend);
+  run.now += 60_000;
+  run.freezing.tick();
+  await run.owner.goOn();
+  expect([run.owner.isHeld, run.freezing.isFrozen, run.did.includes('thaw')]).toEqual([true, true, false]);
+  run.leaderAt = run.now;
+  run.freezing.tick();
+  run.now += 2000;
+  run.leaderAt = run.now;
+  run.freezing.tick();
+  await run.owner.goOn();
+  expect([run.owner.isHeld, run.freezing.isFrozen]).toEqual([false, false]);
+  expect(run.did).toEqual(['suspend', 'freeze', 'freeze', 'thaw', 'resume 7']);
 });
