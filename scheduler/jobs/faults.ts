@@ -52,16 +52,20 @@ function whyNot(turn: JobsTurn, ledger: Ledger, run: Run, { begun }: RunFault): 
   return others.some((machine) => fitOf(demand, machine).ever) ? null : 'no other machine of the mesh could take it';
 }
 
-/** Keeps what counts for an hour, or as long as its run is shown: the oldest goes first. */
-function kept(ledger: Ledger, wallMs: number): Record<string, LedgerFault> {
+/**
+ * Room for one more: what counts for an hour, or as long as its run is shown, stays. What was not tried again goes first, the oldest,
+ * and nothing whose run is shown, or it would be judged anew; null where that is too much.
+ */
+function kept(ledger: Ledger, wallMs: number): Record<string, LedgerFault> | null {
   const entries = Object.entries(ledger.faults ?? {}).filter(
     ([run, { at }]) => wallMs - at < jobTimings.faultKeptMs || ledger.runs[run] !== undefined,
   );
-  const over = entries.length + 1 - limits.faults;
+  const over = Math.max(0, entries.length + 1 - limits.faults);
   const gone = entries
-    .filter(([, { retry }]) => retry !== 'wanted')
+    .filter(([run, { retry }]) => retry === 'none' && ledger.runs[run] === undefined)
     .sort(([, a], [, b]) => a.at - b.at)
-    .slice(0, Math.max(0, over));
+    .slice(0, over);
+  if (gone.length < over) return null;
   const dropped = new Set(gone.map(([run]) => run));
   return Object.fromEntries(entries.filter(([run]) => !dropped.has(run)));
 }
@@ -73,7 +77,8 @@ const faultSeen = (run: string, fault: LedgerFault): SureEdit => ({
   because: fault.because,
   apply(ledger) {
     if (ledger.runs[run] === undefined || ledger.faults?.[run] !== undefined) return ledger;
-    return { ...ledger, faults: { ...kept(ledger, fault.at), [run]: fault } };
+    const before = kept(ledger, fault.at);
+    return before === null ? ledger : { ...ledger, faults: { ...before, [run]: fault } };
   },
 });
 
@@ -98,6 +103,7 @@ export function tendFaults(turn: JobsTurn): void {
   for (const run of Object.values(committed.runs)) {
     const fault = faultIn(run);
     if (fault === null || known.faults?.[run.run] !== undefined || known.runs[run.run] === undefined) continue;
+    if (kept(known, turn.wallMs) === null) break;
     if (turn.wallMs - (run.finishedAt ?? run.takenAt) < jobTimings.failGiveUpMs)
       known = writeDown(turn, known, run, fault).apply(known);
   }

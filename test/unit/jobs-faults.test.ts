@@ -14,6 +14,22 @@ const faultsOf = (lab: Lab): LedgerFault[] => Object.values(lab.committed.faults
 /** Every job fails on desktop-1 as `fault` says, and goes well elsewhere. */
 const failsOnDesktop = (fault: RunFault, options: LabOptions = {}): Lab =>
   new Lab({ machines, failing: (node) => (node === 'desktop-1' ? fault : null), ...options });
+/** A machine was lost with so many jobs, and GitLab knows. */
+const withLost =
+  (count: number, retryLost: boolean) =>
+  (now: Ledger): Ledger => {
+    const runs = Array.from({ length: count }, (_, at) =>
+      labRun({
+        ...{ run: `run-${at}`, job: at + 1, name: `job-${Math.max(at, 4)}`, node: 'desktop-1', state: 'lost' },
+        ...{ failedAtGitlab: true, takenAt: wallStart, finishedAt: wallStart },
+      }),
+    );
+    return {
+      ...now,
+      settings: { ...now.settings, retryLost },
+      runs: Object.fromEntries(runs.map((run) => [run.run, run])),
+    };
+  };
 const placesOf = (lab: Lab): string[] => lab.taken.map(({ node }) => node);
 
 describe('a run that failed by no doing of its own (SAFETY J10)', () => {
@@ -138,21 +154,19 @@ describe('a run that failed by no doing of its own (SAFETY J10)', () => {
   });
 
   it('counts for that budget where many end at once, as those of a machine that is lost', () => {
-    const lost = (now: Ledger): Ledger => {
-      const runs = Array.from({ length: limits.retriesPerMesh + 10 }, (_, at) =>
-        labRun({
-          ...{ run: `run-${at}`, job: at + 1, name: `job-${Math.max(at, 4)}`, node: 'desktop-1', state: 'lost' },
-          ...{ failedAtGitlab: true, takenAt: wallStart, finishedAt: wallStart },
-        }),
-      );
-      const settings = { ...now.settings, retryLost: true };
-      return { ...now, settings, runs: Object.fromEntries(runs.map((run) => [run.run, run])) };
-    };
-    const lab = new Lab({ machines, ledger: lost, mute: ['take-job'] });
+    const lab = new Lab({ machines, ledger: withLost(limits.retriesPerMesh + 10, true), mute: ['take-job'] });
     lab.run(6000);
     const made = faultsOf(lab).filter(({ retry }) => retry === 'made');
     expect(made).toHaveLength(limits.retriesPerMesh);
     expect(made.filter(({ name }) => name === 'job-4')).toHaveLength(limits.retriesPerJob);
+  });
+
+  it('is decided once, of however many at a time', () => {
+    const lab = new Lab({ machines, ledger: withLost(limits.faults + 30, false), mute: ['take-job'] });
+    lab.run(2000);
+    const said = lab.notes('run-fault');
+    expect(said.length).toBe(new Set(said).size);
+    expect(faultsOf(lab)).toHaveLength(limits.faults);
   });
 
   it('waits five minutes for another machine that has no room, then takes the same', () => {
