@@ -209,7 +209,11 @@ export class GitlabEffects {
       const again = await retryForItsUser(admin, projectId, now);
       answer(true, again.made, again.because);
     } catch (error) {
-      const isGone = error instanceof AutogitError && /\b404\b/.test(error.message);
+      // Its own word: a proxy's page says nothing of the job, and 404 may be the number of a job, too.
+      const isGone =
+        error instanceof AutogitError &&
+        error.code === 'gitlab-answer' &&
+        /^GitLab answered \S+ with HTTP 404\b/.test(error.message);
       answer(isGone, false, isGone ? 'GitLab does not know it any more' : sentenceOf(error));
     }
   }

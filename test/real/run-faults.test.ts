@@ -1,3 +1,6 @@
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { GitlabEffects } from '../../node/agent/gitlab-effects.ts';
 import type { Executor } from '../../node/ports.ts';
@@ -90,10 +93,15 @@ describe('another try of a job', () => {
     ).token;
 
   /** What the leader hears when it asks for another try with that token. */
-  async function retried(token: string, projectId: number, job: number): Promise<Happened | undefined> {
+  async function retried(
+    token: string,
+    projectId: number,
+    job: number,
+    url = lab.gitlab.url,
+  ): Promise<Happened | undefined> {
     const fed: Happened[] = [];
     const effects = new GitlabEffects({
-      ledger: () => ({ gitlab: { mode: 'connected', url: lab.gitlab.url, token } }) as unknown as Ledger,
+      ledger: () => ({ gitlab: { mode: 'connected', url, token } }) as unknown as Ledger,
       seal: (text) => text,
       unseal: (text) => text,
       feed: (happened) => void fed.push(happened),
@@ -103,6 +111,22 @@ describe('another try of a job', () => {
     await until('an answer', () => fed.length > 0);
     return fed[0];
   }
+
+  it.each([
+    ['a proxy answers for it, of job 404', 502, 'text/plain', false],
+    ['a page is there instead', 404, 'text/html', false],
+    ['GitLab itself knows no such job', 404, 'application/json', true],
+  ])('is asked for again where %s: %i of %s', async (_what, status, type, done) => {
+    lab = await RunLab.start(fails);
+    const instead = createServer((_, response) => response.writeHead(status, { 'content-type': type }).end('{}'));
+    await once(instead.listen(0, '127.0.0.1'), 'listening');
+    try {
+      const url = `http://127.0.0.1:${(instead.address() as AddressInfo).port}`;
+      expect(await retried('t', 7, 404, url)).toMatchObject({ done, made: false });
+    } finally {
+      instead.close();
+    }
+  });
 
   it('is of its own user, or there is none: never of the administrator whose token the mesh has', async () => {
     lab = await RunLab.start(fails);
