@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { variable } from '../../gitlab-bridge/practice/ci/ci-variables.ts';
+import { expand, variable } from '../../gitlab-bridge/practice/ci/ci-variables.ts';
 import { environmentSlug, tierOf } from '../../gitlab-bridge/practice/ci/environment.ts';
 import { evaluate } from '../../gitlab-bridge/practice/ci/expression.ts';
 import { anyMatches } from '../../gitlab-bridge/practice/ci/globs.ts';
@@ -223,8 +223,37 @@ describe('file names by fnmatch', () => {
     ['\\*', 'a', false],
     ['a[', 'a[', false],
     ['a.b+c', 'a.b+c', true],
+    ['a/[.-0]b', 'a//b', false],
+    ['a/**/b', 'a//b', false],
   ])('%s on %s', (glob, path, fits) => {
     expect(anyMatches([glob], [path])).toBe(fits);
+  });
+});
+
+describe('a file that is made to take for ever', () => {
+  const soon = <T>(what: () => T): T => {
+    const since = performance.now();
+    const found = what();
+    expect(performance.now() - since).toBeLessThan(3000);
+    return found;
+  };
+
+  it('a file name of many stars, or of braces beside braces', () => {
+    expect(soon(() => anyMatches([`${'*a'.repeat(8)}b`], ['a'.repeat(120)]))).toBe(false);
+    expect(soon(() => anyMatches(['{a,b}'.repeat(21)], ['a'.repeat(21)]))).toBe(true);
+    expect(soon(() => anyMatches([`${'{a,b}'.repeat(20)}{`], ['x']))).toBe(false);
+  });
+
+  it('variables that name each other twice', () => {
+    const values = Array.from({ length: 19 }, (_, at) => [`V${at}`, `$V${at + 1}$V${at + 1}$V${at + 1}`]);
+    const known = { ...Object.fromEntries(values), V19: '' } as Record<string, string>;
+    expect(soon(() => expand('$V0', known)).length).toBeLessThanOrEqual(65_536);
+  });
+
+  it('a long list that is referred to again and again', () => {
+    const list = `[${'x,'.repeat(3000)}x]`;
+    const again = Array(3000).fill('!reference [.a, s]').join(', ');
+    expect(soon(() => errors(`.a: {s: ${list}}\nb: {script: [${again}]}`))).toContain('is one of too many');
   });
 });
 

@@ -19,6 +19,8 @@ export const asMap = (list: readonly CiVariable[]): VariableMap =>
 const reference = /\$\$|%%|\$([A-Za-z_]\w*)|\$\{([A-Za-z_]\w*)\}/g;
 const maxDepth = 20;
 const maxLength = 65_536;
+/** Of all that is put in for one text: values that name each other twice grow fast. */
+const maxPutIn = 1 << 18;
 
 /**
  * Expands `$NAME` and `${NAME}` as GitLab does before it sends a job: names it does not know stay as they are (the runner
@@ -28,13 +30,17 @@ export const expand = (
   text: string,
   known: Record<string, string | undefined>,
   seen: readonly string[] = [],
+  left = { chars: maxPutIn },
 ): string => {
   if (seen.length > maxDepth || !text.includes('$')) return text;
   const out = text.replace(reference, (whole: string, bare?: string, braced?: string) => {
     const name = bare ?? braced;
     if (name === undefined || seen.includes(name)) return whole;
     const value = Object.hasOwn(known, name) ? known[name] : undefined;
-    return value === undefined ? whole : expand(value, known, [...seen, name]);
+    if (value === undefined || left.chars <= 0) return whole;
+    const put = expand(value, known, [...seen, name], left);
+    left.chars -= put.length + 1;
+    return put;
   });
   return out.length > maxLength ? out.slice(0, maxLength) : out;
 };

@@ -1,8 +1,8 @@
 import { type Hash, isHash, Reference } from './config-file.ts';
 
 const maxLevels = 10;
-/** Of all that is put in: lists of references to lists of references grow fast. */
-const maxResolved = 20_000;
+/** Of all that is put in, references and what they name: lists of references to lists grow fast. */
+const maxResolved = 100_000;
 
 /** Puts in the place of each `!reference [job, key, …]` what it names; the errors are GitLab's. */
 export const resolveReferences = (config: Hash): { config: Hash; errors: string[] } => {
@@ -21,6 +21,7 @@ export const resolveReferences = (config: Hash): { config: Hash; errors: string[
     return at;
   };
   const resolved = (value: unknown, chain: readonly Reference[]): unknown => {
+    if (chain.length > 0) count += 1;
     if (value instanceof Reference) {
       if (value.path.length === 0) return wrong(value, 'is not valid');
       if (chain.some((one) => JSON.stringify(one.path) === JSON.stringify(value.path)))
