@@ -1,3 +1,4 @@
+import { AutogitError } from '../../protocol/errors.ts';
 import { span } from '../../scheduler/phrases.ts';
 import { frozenBy } from '../executors/run-members.ts';
 import type { GpuUse } from '../ports.ts';
@@ -48,13 +49,13 @@ export class OwnerHold {
   }
 
   /** Only a run that prepares, or is in its script: what comes behind it is short, needs no GPU, and would hang. */
-  get #isPossible(): boolean {
-    const { record, ending, freezing, steps } = this.#run;
+  get #isAtWork(): boolean {
+    const { record, ending, steps } = this.#run;
     const { phase, verdict, step, begun } = record.progress;
     // after_script has five minutes, over which it would be ended with nothing tidied.
     const isAfter = phase === 'steps' && begun && steps[step]?.isAfterScript === true;
     const isAtWork = (phase === 'preparing' || phase === 'steps') && verdict.state === 'success' && !isAfter;
-    return isAtWork && ending.verdict === null && !ending.signal.aborted && !freezing.isFrozen;
+    return isAtWork && ending.verdict === null && !ending.signal.aborted;
   }
 
   /** It is frozen, and more is asked for now than was then: its GPU memory, or that it ends without. */
@@ -66,10 +67,12 @@ export class OwnerHold {
 
   async hold(wish: HoldWish): Promise<HoldOutcome> {
     const { record, freezing, options } = this.#run;
-    if (this.isHeld || !this.#isPossible) return { kind: 'none' };
+    if (this.isHeld || !this.#isAtWork || freezing.isFrozen) return { kind: 'none' };
     const isPlaceToo = (): boolean => record.progress.phase === 'steps' || this.#run.isInHook === true;
     const { uses, unknown } = isPlaceToo() ? await this.#gpuUses() : { uses: [], unknown: null };
     const refusal = wish.how === 'suspend' ? (unknown ?? (await this.#refusal(uses))) : null;
+    // The driver may have taken seconds to answer.
+    if (this.isHeld || !this.#isAtWork || freezing.isFrozen) return { kind: 'none' };
     if (refusal !== null && wish.orEnds) return { kind: 'refused', said: refusal };
     const isSuspended = wish.how === 'suspend' && uses.length > 0 && refusal === null;
     const suspended = isSuspended ? uses.map(({ pid }) => pid) : [];
@@ -82,10 +85,12 @@ export class OwnerHold {
       await freezing.standStill(async () => {
         if (isSuspended) await options.gpuSuspender?.suspend(uses);
         hasMoved = isSuspended;
+        if (!this.#isAtWork) throw new AutogitError('executor-failed', 'its script is over');
       }, isPlaceToo);
     } catch (error) {
       if (hasMoved) await this.#putBack(suspended);
       await record.advance({ held: null });
+      if (!this.#isAtWork) return { kind: 'none' };
       const because = (error as Error).message;
       options.log.warn(`job ${record.run.job} does not stand still: ${because}`);
       if (!isSuspended || wish.orEnds) return { kind: 'refused', said: because };

@@ -24,6 +24,7 @@ class Held {
   freezeFails = 0;
   advanceFails = 0;
   refusal: string | null = null;
+  suspended = (): void => undefined;
   vendor = 'nvidia';
   asked: () => Promise<GpuUse[]> = async () => [{ pid: 7, bytes: 2 ** 30 }];
   resumed: () => Promise<void> = async () => undefined;
@@ -51,7 +52,10 @@ class Held {
       gpuSuspender: {
         usesOf: () => this.asked(),
         refusal: async () => this.refusal,
-        suspend: async () => void this.did.push('suspend'),
+        suspend: async () => {
+          this.did.push('suspend');
+          this.suspended();
+        },
         resume: async (pids: number[]) => {
           this.did.push(`resume ${pids}`);
           await this.resumed();
@@ -121,6 +125,23 @@ it('after_script does not stand still: its five minutes would end it with nothin
   expect(await run.owner.hold(freeze)).toEqual({ kind: 'none' });
   expect(run.did).toEqual([]);
   expect(await new Held({ step: 1, begun: false }).owner.hold(freeze)).toMatchObject({ kind: 'held' });
+});
+
+it('a script that ends while the driver is asked, or moves its memory, does not stand still behind its end', async () => {
+  const over = (run: Held): void => {
+    run.progress = { ...run.progress, phase: 'artifacts' };
+  };
+  const asked = new Held();
+  asked.asked = async () => {
+    over(asked);
+    return [{ pid: 7, bytes: 1 }];
+  };
+  expect(await asked.owner.hold(suspend)).toEqual({ kind: 'none' });
+  expect([asked.did, asked.owner.isHeld, asked.freezing.isFrozen]).toEqual([[], false, false]);
+  const moved = new Held();
+  moved.suspended = () => over(moved);
+  expect(await moved.owner.hold({ ...suspend, orEnds: true })).toEqual({ kind: 'none' });
+  expect([moved.did, moved.owner.isHeld]).toEqual([['suspend', 'thaw', 'resume 7'], false]);
 });
 
 it('what was suspended and could not be frozen is put back before it is only frozen: it would never go on', async () => {
