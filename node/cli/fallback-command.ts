@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { AutogitError } from '../../protocol/errors.ts';
 import { fallbackFolder, removeFallback, writeFallback } from '../fallback/fallback-files.ts';
-import { type FallbackConfig, runnerConfig } from '../fallback/runner-config.ts';
+import { containerLine, type FallbackConfig, runnerConfig } from '../fallback/runner-config.ts';
 import { homesToSearch } from '../settings/settings.ts';
 import { places } from '../store/home.ts';
 import { type Remembered, recallJoin } from '../store/join-memory.ts';
@@ -56,14 +56,15 @@ async function begin(context: Context, home: string, folder: string): Promise<nu
   const started = recallJoin(home);
   const executors = listOf(started.executors?.value);
   const kinds = executors.length > 0 ? executors : ['docker'];
-  const caFile = `${home}/gitlab-ca.pem`;
+  const ca = `${home}/gitlab-ca.pem`;
+  const caFile = existsSync(ca) ? ca : null;
   const config = runnerConfig({
     ...{ mesh: ledger.mesh.name, node, url: ledger.gitlab.url as string, classes, executors: kinds },
     measured: await measure(home, started, kinds),
     defaultArch: ledger.settings.defaultArch,
     defaultImage: textOf(started.defaultImage?.value),
     dockerHost: textOf(started.dockerHost?.value),
-    caFile: existsSync(caFile) ? caFile : null,
+    caFile,
   });
   const leaves = [...config.leaves, ...closed.map((tags) => ({ tags, because: 'its token is not for this machine' }))];
   if (config.takes.length === 0)
@@ -74,16 +75,24 @@ async function begin(context: Context, home: string, folder: string): Promise<nu
   const isHosted = ledger.gitlab.mode === 'hosted';
   if (settings.isOn('json'))
     out.json({ ...written, takes: config.takes, leaves, run: runLine(written.config), hosted: isHosted });
-  else show(context, { ...written, folder, isHosted, kinds }, { ...config, leaves });
+  else show(context, { ...written, folder, isHosted, kinds, caFile }, { ...config, leaves });
   return exit.ok;
 }
 
 const shownTags = (tags: readonly string[]): string => (tags.length === 0 ? 'no tags' : tags.join(','));
 const runLine = (config: string): string => `gitlab-runner run --config ${config}`;
 
+interface Shown {
+  config: string;
+  folder: string;
+  isHosted: boolean;
+  kinds: readonly string[];
+  caFile: string | null;
+}
+
 function show(
   { out }: Context,
-  { config, folder, isHosted, kinds }: { config: string; folder: string; isHosted: boolean; kinds: readonly string[] },
+  { config, folder, isHosted, kinds, caFile }: Shown,
   { takes, leaves }: Pick<FallbackConfig, 'takes' | 'leaves'>,
 ): void {
   const rows = [
@@ -93,10 +102,7 @@ function show(
   out.data(printTable({ head: ['JOBS WITH', 'HERE', 'BECAUSE'], rows }, out));
   out.talk(`written: ${config} (runner tokens: only you can read it)`);
   out.talk(`run it: ${runLine(config)}`);
-  if (kinds.includes('docker'))
-    out.talk(
-      `or in a container: docker run -d --name gitlab-runner -v ${folder}:/etc/gitlab-runner -v /var/run/docker.sock:/var/run/docker.sock gitlab/gitlab-runner`,
-    );
+  if (kinds.includes('docker')) out.talk(`or in a container: ${containerLine(folder, caFile)}`);
   out.talk('the way back: end gitlab-runner (SIGQUIT waits for its jobs), then: autogit-node fallback --end');
   if (isHosted) out.talk('GitLab is run by the mesh: it must still be served by a machine whose agent runs');
   out.talk('jobs with tags that the mesh has never seen have no runner, and wait for the mesh');

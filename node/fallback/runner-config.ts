@@ -103,6 +103,18 @@ function runnerLines({ tags, token }: FallbackClass, demand: Demand, input: Fall
   ];
 }
 
+const shellWord = (word: string): string =>
+  /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+
+/** gitlab-runner in a container, with all that its config names; to be typed in a shell. */
+export const containerLine = (folder: string, caFile: string | null): string =>
+  [
+    'docker run -d --name gitlab-runner -v',
+    shellWord(`${folder}:/etc/gitlab-runner`),
+    ...(caFile === null ? [] : ['-v', shellWord(`${caFile}:${caFile}:ro`)]),
+    '-v /var/run/docker.sock:/var/run/docker.sock gitlab/gitlab-runner',
+  ].join(' ');
+
 /** The `config.toml` of an ordinary gitlab-runner on this machine: a runner for each class whose jobs it could take. */
 export function runnerConfig(input: FallbackInput): FallbackConfig {
   const judged = input.classes.map((one) => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { runnerConfig } from '../../node/fallback/runner-config.ts';
+import { containerLine, runnerConfig } from '../../node/fallback/runner-config.ts';
 import type { Measured } from '../../protocol/report.ts';
 import { readRunnerConfig } from '../fixtures/ordinary-runner.ts';
 import { measured } from './jobs-lab-machines.ts';
@@ -88,4 +88,13 @@ describe("an ordinary gitlab-runner's config from the mesh's classes", () => {
     expect(config.runners[0]?.docker).toMatchObject({ image: 'debian:12', host: 'unix:///run/x.sock' });
     expect(made([[]], { measured: { ...machine, maxRuns: 3 } }).config.concurrent).toBe(3);
   });
+});
+
+it('in a container it finds the certificate that its config names, whatever the home is called', () => {
+  expect(containerLine('/h/fallback', null)).toBe(
+    'docker run -d --name gitlab-runner -v /h/fallback:/etc/gitlab-runner -v /var/run/docker.sock:/var/run/docker.sock gitlab/gitlab-runner',
+  );
+  expect(containerLine('/my home/fallback', '/my home/gitlab-ca.pem')).toContain(
+    "-v '/my home/fallback:/etc/gitlab-runner' -v '/my home/gitlab-ca.pem:/my home/gitlab-ca.pem:ro' -v /var/run",
+  );
 });
