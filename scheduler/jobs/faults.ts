@@ -219,7 +219,15 @@ export function keptFrom(
   return found;
 }
 
-/** The machines for a class that is kept from some: as they are where nobody else could ever take it. */
+/** It takes jobs, if not at this moment: one that is away, drained, paused or sick is not waited for. */
+const isWilling = ({ away, drained, measured }: MachineView): boolean =>
+  away === null &&
+  !drained &&
+  measured?.healthy === true &&
+  measured.paused !== 'all' &&
+  (measured.workProblems ?? []).length === 0;
+
+/** The machines for a class that is kept from some: as they are where nobody else takes jobs that could take it. */
 export function elsewhereFirst(
   machines: readonly MachineView[],
   kept: ReadonlyMap<string, string> | undefined,
@@ -227,7 +235,8 @@ export function elsewhereFirst(
   defaultArch: string,
 ): MachineView[] {
   const demand = demandOf(tags, defaultArch);
-  const isElse = (machine: MachineView): boolean => !kept?.has(machine.node) && fitOf(demand, machine).ever;
+  const isElse = (machine: MachineView): boolean =>
+    !kept?.has(machine.node) && isWilling(machine) && fitOf(demand, machine).ever;
   if (kept === undefined || !machines.some(isElse)) return [...machines];
   return machines.map((machine) => ({ ...machine, away: machine.away ?? kept.get(machine.node) ?? null }));
 }

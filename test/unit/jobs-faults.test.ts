@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { LedgerFault, RunFault } from '../../protocol/job-fault.ts';
 import { Ledger } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
+import type { Measured } from '../../protocol/report.ts';
 import { jobTimings } from '../../scheduler/jobs/job-timings.ts';
 import { jobRows, snapshot, why } from '../../scheduler/snapshot.ts';
 import { Lab, type LabOptions, wallStart } from './jobs-lab.ts';
@@ -169,18 +170,22 @@ describe('a run that failed by no doing of its own (SAFETY J10)', () => {
     expect(faultsOf(lab)).toHaveLength(limits.faults);
   });
 
-  it('waits five minutes for another machine that has no room, then takes the same', () => {
-    const busy = { kang: measured({ cores: 1, maxRuns: 1 }), 'desktop-1': measured({ cores: 16 }) };
+  /** Its first try fails on desktop-1; kang is as said. */
+  function withSecondTry(kang: Partial<Measured>): Lab {
+    const kangs = measured({ cores: 1 });
     let failures = 1;
     const lab = new Lab({
-      machines: busy,
+      machines: { kang: kangs, 'desktop-1': measured() },
       scriptMs: 3000,
       failing: (node) => (node === 'desktop-1' && failures-- > 0 ? network : null),
     });
-    lab.node('kang').measured = { ...busy.kang, paused: 'all', pausedBecause: 'paused by its owner' };
-    const words = { measured: lab.node('kang').measured, addresses: [], version: '1' };
-    lab.feed('kang', { kind: 'measured', ...words });
+    lab.feed('kang', { kind: 'measured', measured: { ...kangs, ...kang }, addresses: [], version: '1' });
     lab.push(1);
+    return lab;
+  }
+
+  it('waits five minutes for another machine that has no room, then takes the same', () => {
+    const lab = withSecondTry({ usedMemoryBytes: 63 * 2 ** 30 });
     lab.run(60_000);
     expect(lab.taken).toHaveLength(1);
     const said = why(viewOf(lab, 'kang'), 2);
@@ -191,6 +196,12 @@ describe('a run that failed by no doing of its own (SAFETY J10)', () => {
       ),
     });
     lab.run(jobTimings.elsewhereMs);
+    expect(placesOf(lab)).toEqual(['desktop-1', 'desktop-1']);
+  });
+
+  it('waits for no other machine that takes no jobs: drained, paused, or away', () => {
+    const lab = withSecondTry({ paused: 'all', pausedBecause: 'paused by its owner' });
+    lab.run(20_000);
     expect(placesOf(lab)).toEqual(['desktop-1', 'desktop-1']);
   });
 });
