@@ -43,7 +43,7 @@ describe('children of the agent', () => {
   it('get what they are meant to have, whatever is open here, and are who they are meant to be', async () => {
     for (let i = 0; i < 30; i++) openSync('/etc/hostname', 'r');
     const { uid, gid } = { uid: 65534, gid: 65534 };
-    const said = spawnCleanSync('bash', ['-c', `id -u; id -G; ${list}; echo "bash:$BASH_ENV"`], { uid, gid });
+    const said = spawnCleanSync('bash', ['--norc', '-c', `id -u; id -G; ${list}; echo "bash:$BASH_ENV"`], { uid, gid });
     expect(said.stderr).toBe('');
     const [id, groups, ...rest] = said.stdout.trim().split('\n');
     expect([id, groups]).toEqual(['65534', '65534']);
