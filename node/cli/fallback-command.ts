@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { AutogitError } from '../../protocol/errors.ts';
 import { fallbackFolder, removeFallback, writeFallback } from '../fallback/fallback-files.ts';
-import { containerLine, type FallbackConfig, runnerConfig } from '../fallback/runner-config.ts';
+import { containerLine, type FallbackConfig, runnerConfig, shellWord } from '../fallback/runner-config.ts';
 import { homesToSearch } from '../settings/settings.ts';
 import { places } from '../store/home.ts';
 import { type Remembered, recallJoin } from '../store/join-memory.ts';
@@ -75,7 +75,12 @@ async function begin(context: Context, home: string, folder: string): Promise<nu
   const isHosted = ledger.gitlab.mode === 'hosted';
   if (settings.isOn('json'))
     out.json({ ...written, takes: config.takes, leaves, run: runLine(written.config), hosted: isHosted });
-  else show(context, { ...written, folder, isHosted, kinds, caFile }, { ...config, leaves });
+  else
+    show(
+      context,
+      { ...written, folder, out: settings.text('fallback.out'), isHosted, kinds, caFile },
+      { ...config, leaves },
+    );
   return exit.ok;
 }
 
@@ -85,6 +90,8 @@ const runLine = (config: string): string => `gitlab-runner run --config ${config
 interface Shown {
   config: string;
   folder: string;
+  /** `--out`, as it was said. */
+  out: string | null;
   isHosted: boolean;
   kinds: readonly string[];
   caFile: string | null;
@@ -92,7 +99,7 @@ interface Shown {
 
 function show(
   { out }: Context,
-  { config, folder, isHosted, kinds, caFile }: Shown,
+  { config, folder, out: named, isHosted, kinds, caFile }: Shown,
   { takes, leaves }: Pick<FallbackConfig, 'takes' | 'leaves'>,
 ): void {
   const rows = [
@@ -103,7 +110,8 @@ function show(
   out.talk(`written: ${config} (runner tokens: only you can read it)`);
   out.talk(`run it: ${runLine(config)}`);
   if (kinds.includes('docker')) out.talk(`or in a container: ${containerLine(folder, caFile)}`);
-  out.talk('the way back: end gitlab-runner (SIGQUIT waits for its jobs), then: autogit-node fallback --end');
+  const end = `autogit-node fallback --end${named === null ? '' : ` --out ${shellWord(folder)}`}`;
+  out.talk(`the way back: end gitlab-runner (SIGQUIT waits for its jobs), then: ${end}`);
   if (isHosted) out.talk('GitLab is run by the mesh: it must still be served by a machine whose agent runs');
   out.talk('jobs with tags that the mesh has never seen have no runner, and wait for the mesh');
 }

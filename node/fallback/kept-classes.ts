@@ -30,7 +30,7 @@ export async function keptClasses(home: string): Promise<KeptClasses> {
   const store = await openStore(at.store).catch((error: unknown) => {
     if (!(error instanceof AutogitError) || error.code !== 'agent-running') throw error;
     throw new AutogitError('agent-running', "the agent runs here: while it does, the jobs are the mesh's", {
-      hint: 'end it first, jobs that run are waited for: autogit-node leave',
+      hint: 'pause first, and wait until status shows no job here (without the agent they stand still, and may be lost); then: autogit-node leave',
     });
   });
   try {

@@ -103,7 +103,7 @@ function runnerLines({ tags, token }: FallbackClass, demand: Demand, input: Fall
   ];
 }
 
-const shellWord = (word: string): string =>
+export const shellWord = (word: string): string =>
   /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 
 /** gitlab-runner in a container, with all that its config names; to be typed in a shell. */

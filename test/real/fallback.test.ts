@@ -32,6 +32,7 @@ it('the mesh off, an ordinary gitlab-runner takes the same jobs; the mesh on aga
   await joined();
   const { code, stderr } = await machine.cli('fallback');
   expect([code, stderr]).toEqual([1, expect.stringContaining('error: the agent runs here')]);
+  expect(stderr).toMatch(/fix: pause first.* then: autogit-node .*leave/s);
   process.env.FALLBACK_TOKEN = gitlab.adminToken;
   await machine.cli('gitlab', 'connect', gitlab.url, '--token-env', 'FALLBACK_TOKEN');
   const id = await project(gitlab, `${jobs.join('\n')}\n`);
@@ -74,6 +75,10 @@ it('the mesh off, an ordinary gitlab-runner takes the same jobs; the mesh on aga
   expect([ended.code, ended.stdout]).toEqual([0, expect.stringContaining('are gone')]);
   expect(() => statSync(written.config)).toThrow('ENOENT');
   expect((await machine.cli('fallback', '--end')).stderr).toContain('no fall-back was prepared');
+  expect((await machine.cli('leave')).code).toBe(0);
+  await until('the agent ended', () => machine.process?.exitCode !== null);
+  const out = join(dir, 'own');
+  expect((await machine.cli('fallback', '--out', out)).stderr).toMatch(`fallback --end --out ${out}`);
 });
 
 it("a gitlab-runner's own config is never overwritten", async () => {
