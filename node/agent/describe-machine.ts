@@ -43,6 +43,11 @@ export async function openExecutors(
   if (options.witness) return [];
   await sayGiveWay(options, lines);
   const wanted = options.executors.length > 0 ? options.executors : (['docker'] as const);
+  if (options.engineForJobs.length > 0 && !(wanted as readonly string[]).includes('docker'))
+    lines.warn(
+      'engine',
+      'no job may use an engine here: --engine-for-jobs is for docker jobs, and needs --executor docker',
+    );
   const found: Executor[] = [];
   const trees = { ...usualTreeLimits, limitBytes: options.keepTreesBytes };
   for (const kind of new Set(wanted)) {

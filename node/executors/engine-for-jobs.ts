@@ -17,8 +17,8 @@ interface EngineWish {
   isIsolated?: boolean;
 }
 
-/** `group/project`, `group/*` with all below it, or `*`. */
-export const projectPattern = /^(?:\*|[\w.-]+(?:\/[\w.-]+)*(?:\/\*)?)$/;
+/** `group/project`, `group/*` with all below it, or `*`; a group's name alone is no project's. */
+export const projectPattern = /^(?:\*|[\w.-]+(?:\/[\w.-]+)*\/(?:[\w.-]+|\*))$/;
 
 export const isEngineFor = (allowed: readonly string[], project: string): boolean =>
   allowed.some((one) => one === '*' || one === project || (one.endsWith('/*') && project.startsWith(one.slice(0, -1))));

@@ -310,6 +310,10 @@ describe('autogit.yml of the seed design', () => {
     ['new: a name that goes on for more than sixty-three characters, which is too long\n', 'line 1: new: a mesh'],
     ['playGpu: RTX\n', 'line 1: playGpu: "RTX" is not MODEL:SIZE, such as "RTX 3090 Ti:24g"'],
     [
+      'engineForJobs: [lab]\n',
+      'line 1: engineForJobs "lab": these are projects, GROUP/PROJECT or GROUP/*, or \'*\' for all',
+    ],
+    [
       'engineForJobs: ["lab/app x"]\n',
       'line 1: engineForJobs "lab/app x": these are projects, GROUP/PROJECT or GROUP/*, or \'*\' for all',
     ],
