@@ -81,7 +81,7 @@ function neverReason(demand: Demand, machine: MachineView): string | null {
   if (gpu !== null) return gpu;
   // While its engine is away nobody knows what it has.
   if (demand.isolation.length > 0 && measured.executors.length > 0 && runtimeOf(demand, measured) === null)
-    return `its engine has no runtime ${lackingRuntime(demand.isolation)}`;
+    return `has no engine with a runtime ${lackingRuntime(demand.isolation)}`;
   const { cpuMillis, memoryBytes, diskBytes } = measured.capacity;
   if (cpuMillis < demand.cpuMillis) return `has ${cores(cpuMillis)} CPU, and the job needs ${cores(demand.cpuMillis)}`;
   const memory = memoryBytes - measured.reserveMemoryBytes;
@@ -128,7 +128,7 @@ function waitReason(demand: Demand, machine: MachineView): string | null {
   if (problem) return `takes no jobs now: ${problem.sentence}`;
   if (measured.executors.length === 0) return 'has no executor: Docker does not answer and process is not switched on';
   if (demand.isolation.length > 0 && runtimeOf(demand, measured) === null)
-    return `its engine has no runtime ${lackingRuntime(demand.isolation)}`;
+    return `has no engine with a runtime ${lackingRuntime(demand.isolation)}`;
   if (gpusNeeded(demand, measured) > 0) {
     if (measured.paused === 'gpu') return measured.pausedBecause ?? 'its owner wants its GPU: no GPU work';
     if (measured.owner === 'playing') return playsSentence(measured);

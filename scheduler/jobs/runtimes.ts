@@ -37,6 +37,6 @@ const words: Record<'gvisor' | 'kata' | 'micro-vm', string> = {
   'micro-vm': 'a micro VM (Kata, Firecracker)',
 };
 
-/** As the end of "its engine has no runtime ...". */
+/** As the end of "has no engine with a runtime ...". */
 export const lackingRuntime = (wishes: readonly Isolation[]): string =>
   `that is ${wishes.map((wish) => (wish.startsWith('runtime ') ? `called ${wish.slice(8)}` : words[wish as keyof typeof words])).join(' and ')}`;

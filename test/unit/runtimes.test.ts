@@ -47,12 +47,12 @@ describe('runtimes that isolate more than a container', () => {
   it('are what a job waits for, in words; of an engine that is away nobody knows what it has', () => {
     expect(verdict(['firecracker-1cpu-1gb'], {})).toMatchObject({
       ever: false,
-      because: 'its engine has no runtime that is a micro VM (Kata, Firecracker)',
+      because: 'has no engine with a runtime that is a micro VM (Kata, Firecracker)',
     });
     expect(verdict(['firecracker-1cpu-1gb'], { runtimes: ['kata'] }).fits).toBe(true);
     expect(verdict(['runtime-runsc'], { runtimes: ['runsc'] }).fits).toBe(true);
     expect(verdict(['runtime-runsc'], { runtimes: ['kata'] }).because).toBe(
-      'its engine has no runtime that is called runsc',
+      'has no engine with a runtime that is called runsc',
     );
     const away = { executors: [], workProblems: [{ about: 'docker-away', sentence: 'no Docker Engine answers' }] };
     expect(verdict(['isolation-gvisor'], away)).toMatchObject({
