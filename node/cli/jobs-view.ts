@@ -1,5 +1,6 @@
 import type { JobRow, WhyAnswer } from '../../protocol/job-rows.ts';
 import { showDuration } from '../settings/quantities.ts';
+import { wrapped } from '../text-wrap.ts';
 import { attentionLine, printTable } from './table.ts';
 
 interface Form {
@@ -88,8 +89,12 @@ export function whyView(why: WhyAnswer, form: { isTerminal: boolean; columns: nu
   const verb = ended ?? (why.state === 'waiting' ? `waits ${showDuration(why.waitedMs)}` : why.state);
   const head = `${why.job} ${why.name} ${why.project}@${why.ref}   ${verb}   needs: ${why.needs}`;
   const width = Math.max(0, ...why.machines.map(({ node }) => node.length));
-  const rows = why.machines.map(({ node, because }) => `  ${node.padEnd(width)}   ${because}`);
-  return [head, ...rows, ...(why.because === '' ? [] : [`# ${why.because}`])].join('\n');
+  const gap = ' '.repeat(width + 5);
+  const rows = why.machines.map(
+    ({ node, because }) =>
+      `  ${node.padEnd(width)}   ${wrapped(because, Math.max(20, form.columns - gap.length)).join(`\n${gap}`)}`,
+  );
+  return [head, ...rows, ...(why.because === '' ? [] : [attentionLine(why.because, null, form.columns)])].join('\n');
 }
 
 /** `failed after 12 s, exit code 1`; a job whose script never began took no time. */

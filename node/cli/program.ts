@@ -61,7 +61,7 @@ export function buildProgram(
   program.description('Turns the machines of a home lab into one self-healing GitLab CI mesh');
   program.version(version, '-V, --version', 'the version').addHelpText('after', epilogueLines);
   for (const flag of flagsOf('*')) program.addOption(optionOf(flag));
-  program.configureHelp({ showGlobalOptions: true, sortSubcommands: false });
+  program.configureHelp({ showGlobalOptions: true, sortSubcommands: false, minWidthToWrap: 20 });
   quiet(program);
   const made = new Map<string, Commander>([['', program]]);
   for (const command of commands) addCommand(made, command, program, start);
@@ -151,8 +151,9 @@ function afterGlobals(argv: readonly string[]): readonly string[] {
 /** `help cache clear` is `cache clear --help`: commander would look at the first of these words alone. */
 function asAsked(argv: readonly string[]): readonly string[] {
   const words = afterGlobals(argv);
-  if (words[0] !== 'help' || words.length === 1 || words[1] === 'help' || words[1]?.startsWith('-')) return argv;
-  return [...argv.slice(0, argv.length - words.length), ...words.slice(1), '--help'];
+  if (words[0] !== 'help' || words.length === 1 || words[1]?.startsWith('-')) return argv;
+  const about = words[1] === 'help' ? [] : words.slice(1);
+  return [...argv.slice(0, argv.length - words.length), ...about, '--help'];
 }
 
 /** `gitlab conect`, `help foo`: commander takes the one for an argument too many, the other for nothing at all. */

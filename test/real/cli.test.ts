@@ -87,7 +87,14 @@ describe('exit codes without an agent', () => {
     expect(await cli(['version'])).toEqual({ code: 0, stdout: `${version}\n`, stderr: '' });
     expect(JSON.parse((await cli(['version', '--json'])).stdout)).toMatchObject({ version, node: process.version });
     expect((await cli(['--version'])).stdout).toBe(`${version}\n`);
-    for (const args of [['--help'], ['help'], ['join', '--help'], ['help', 'join'], ['gitlab', '--help']]) {
+    for (const args of [
+      ['--help'],
+      ['help'],
+      ['help', 'help'],
+      ['join', '--help'],
+      ['help', 'join'],
+      ['gitlab', '--help'],
+    ]) {
       const help = await cli(args);
       expect([args, help.code, help.stderr]).toEqual([args, 0, '']);
       expect(help.stdout).toContain('Usage: autogit-node');

@@ -100,6 +100,16 @@ describe('jobs and why', () => {
         '  kang        has no GPU',
       ].join('\n'),
     );
+    const narrow = { isTerminal: true, columns: 60 };
+    expect(whyView({ ...why, because: `nobody fits, ${'and that is so '.repeat(5)}` }, narrow).split('\n')).toEqual([
+      '4815 eval lab/vision@gpu-fix   waits 20 s   needs: gpu, vram-20g',
+      '  desktop-1   its only GPU has 2 of 24 GiB free: run 4813',
+      '              has it since 19:58',
+      '  desktop-2   its largest GPU has 16 GiB',
+      '  kang        has no GPU',
+      '# nobody fits, and that is so and that is so and that is so',
+      '#   and that is so and that is so ',
+    ]);
     expect(whyView(why, pipe).split('\n')[2]).toBe('kang\tno\thas no GPU');
   });
 
