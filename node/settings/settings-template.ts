@@ -157,10 +157,14 @@ function lineOf(flag: Flag, facts: TemplateFacts): string {
   return word === undefined ? `${said}\n#${flag.key}: ${value}` : `${said}\n#  ${word}: ${value}`;
 }
 
-/** No settings of any flag: lists, in the section `gitlab`. */
-const people = comment(
-  "The section gitlab may also have users and groups that a GitLab of the mesh shall have, made by the machine that hosts it; what is there is left as it is, and nobody's password stands here (autogit-node gitlab password NAME):\n   users: [{ username: ann, name: Ann Example, email: ann@example.org, admin: false }]\n   groups: [{ path: lab, visibility: private, members: { ann: owner } }]",
-);
+/** No settings of any flag: lists, at the end of the section `gitlab`: a line that a # is taken from is never cut in two. */
+const people = [
+  comment(
+    "This section may also have users and groups that a GitLab of the mesh shall have, made by the machine that hosts it; what is there is left as it is, and nobody's password stands here (autogit-node gitlab password NAME):",
+  ),
+  '#  users: [{ username: ann, name: Ann Example, email: ann@example.org, admin: false }]',
+  '#  groups: [{ path: lab, visibility: private, members: { ann: owner } }]',
+].join('\n');
 
 /** Keys of one section stand together, under its name once. */
 function linesOf(keys: readonly string[], facts: TemplateFacts): string[] {
@@ -194,6 +198,8 @@ export function settingsTemplate(facts: TemplateFacts): string {
     ),
     comment('No secret belongs here: a token is named by the variable that holds it.'),
   ];
-  const blocks = parts.map(([title, keys]) => `# --- ${title} ---\n\n${linesOf(keys, facts).join('\n\n')}`);
-  return `${[head.join('\n'), ...blocks, people].join('\n\n')}\n`;
+  const blocks = parts.map(([title, keys]) =>
+    [`# --- ${title} ---`, ...linesOf(keys, facts), ...(title === 'GitLab' ? [people] : [])].join('\n\n'),
+  );
+  return `${[head.join('\n'), ...blocks].join('\n\n')}\n`;
 }

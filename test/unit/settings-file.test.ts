@@ -159,6 +159,7 @@ describe('the file that config init writes', () => {
       flags
         .map(({ key }) => key)
         .filter((key) => !momentaryKeys.has(key))
+        .concat('gitlab.users', 'gitlab.groups')
         .sort(),
     );
     for (const key of momentaryKeys) expect(flags.map((flag) => flag.key)).toContain(key);
