@@ -254,11 +254,11 @@ const goesOnWords = ({ job, name }: JobRow, isGpu: boolean): string =>
 
 const doing: Record<Exclude<Way, 'end'>, string> = {
   finish: 'goes on to its end',
-  freeze: 'stands still until resume, and keeps its memory; its time at GitLab goes on',
+  freeze: 'stands still until the pause ends, and keeps its memory; its time at GitLab goes on',
   suspend:
-    'stands still until resume, what it has in GPU memory moves into main memory where it can; its time at GitLab goes on',
+    'stands still until the pause ends, what it has in GPU memory moves into main memory where it can; its time at GitLab goes on',
   'suspend/end':
-    'stands still until resume where what it has in GPU memory can move into main memory, else it ends; its time at GitLab goes on',
+    'stands still until the pause ends where what it has in GPU memory can move into main memory, else it ends; its time at GitLab goes on',
 };
 
 /** Null: it is in nobody's way. */
