@@ -34,12 +34,13 @@ const retried = ({ faults }: Ledger, wallMs: number): LedgerFault[] =>
   Object.values(faults ?? {}).filter(({ retry, at }) => retry !== 'none' && wallMs - at < jobTimings.faultKeptMs);
 
 /** Why the mesh does not have it run again; null when it does. */
-function whyNot(turn: JobsTurn, ledger: Ledger, run: Run, { begun }: RunFault): string | null {
+function whyNot(turn: JobsTurn, ledger: Ledger, run: Run, { kind, begun }: RunFault): string | null {
   if (!canReadQueue(ledger)) return 'GitLab gave this mesh no admin token, so only its retry: runs it again';
   if (leavingOf(ledger) !== null) return 'GitLab is being disconnected';
   if (run.canceling) return 'somebody was canceling it';
   if (begun && !ledger.settings.retryLost)
-    return 'its script had begun (its retry: does, or autogit-node settings retryLost on)';
+    // A job that its machine ended for its owner that machine has run again, as a person would; not one whose time was over.
+    return `its script had begun (its retry: does,${kind === 'owner' ? ' its machine, where it was ended for its owner,' : ''} or autogit-node settings retryLost on)`;
   const before = retried(ledger, turn.wallMs);
   const tries = before.filter((other) => isSameJob(other, run)).length;
   const within = span(jobTimings.faultKeptMs);

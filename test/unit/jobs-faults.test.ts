@@ -94,7 +94,8 @@ describe('a run that failed by no doing of its own (SAFETY J10)', () => {
 
   it.each([
     ['its own fault', null, /^$/],
-    ['a script that had begun', { kind: 'machine', begun: true }, /its script had begun/],
+    ['a script that had begun', { kind: 'machine', begun: true }, /its script had begun \(its retry: does, or/],
+    ['ended for its owner', { kind: 'owner', begun: true }, /its machine, where it was ended for its owner, or/],
   ])('is left to its retry: when it is %s', (_what, fault, words) => {
     const lab = new Lab({ machines, failing: (node) => (node === 'desktop-1' ? fault : null) });
     lab.push(1);
