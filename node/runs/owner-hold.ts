@@ -122,7 +122,11 @@ export class OwnerHold {
 
   /** A run that is ended does not stand still for its end; nor does one whose script is over. */
   tick(): void {
-    const { verdict, signal } = this.#run.ending;
+    const { ending, record } = this.#run;
+    const { verdict, signal } = ending;
+    // What is told is not kept with what is done: an agent that ends in between leaves the one without the other.
+    const said = record.progress.held?.said;
+    if (record.run.held !== said) record.tell({ held: said });
     // The signal is another one by the time at which after_script waits.
     if (this.isHeld && (verdict !== null || signal.aborted))
       void this.goOn().catch((error: Error) => this.#run.options.log.warn(error.message));

@@ -134,16 +134,17 @@ it('suspend: GPU memory moves while the job runs, then it stands still, over a r
     /^job \d+ stands still, the owner of its machine wants the GPU now: its processor and its GPU are free, 2 MiB moved from GPU memory into main memory$/,
   );
   expect(existsSync(join(dir, `state-${pid}`))).toBe(true);
-  expect(
+  const told = () =>
     supervisor()
       .runs()
-      .find((one) => one.run === run.run)?.held,
-  ).toMatch(/^stands still/);
+      .find((one) => one.run === run.run)?.held;
+  expect(told()).toMatch(/^stands still/);
   await standsStill();
   await lab.stopAgent();
   await lab.agent();
   await wait(1500);
   await standsStill();
+  expect(told()).toMatch(/^stands still/);
   pause = nothing;
   const before = ticks();
   await until('it goes on', async () => {
