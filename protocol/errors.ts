@@ -80,7 +80,9 @@ export class AutogitError extends Error {
   readonly code: ErrorCode;
   readonly hint: string;
   readonly retriable: boolean;
-  constructor(code: ErrorCode, message: string, options: { cause?: unknown; hint?: string } = {}) {
+  /** What did not answer, where that is a server that somebody else named; null for all else. */
+  readonly server: string | null;
+  constructor(code: ErrorCode, message: string, options: { cause?: unknown; hint?: string; server?: string } = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.code = code;
     // A code may come from another process, of a version that knows more of them.
@@ -89,6 +91,7 @@ export class AutogitError extends Error {
       : undefined;
     this.hint = options.hint ?? known?.hint ?? table['bad-message'].hint;
     this.retriable = known?.retriable ?? false;
+    this.server = options.server ?? null;
   }
 }
 

@@ -8,8 +8,15 @@ import { ClassKey, JobId, NodeId, Sentence, WallMs } from './ids.ts';
  */
 export type FaultKind = 'machine' | 'environment' | 'network' | 'owner';
 
-/** `kind`: a FaultKind, or one of a later version. `begun`: a step of the job's script had begun, so it is not known what it did. */
-export const RunFault = z.looseObject({ kind: z.string().min(1).max(16), begun: z.boolean() });
+/**
+ * `kind`: a FaultKind, or one of a later version. `begun`: a step of the job's script had begun, so it is not known what it did.
+ * `server`: what did not answer, where the job named it: it may answer nobody.
+ */
+export const RunFault = z.looseObject({
+  kind: z.string().min(1).max(16),
+  begun: z.boolean(),
+  server: z.string().max(255).optional(),
+});
 export type RunFault = z.infer<typeof RunFault>;
 
 /**

@@ -5,7 +5,7 @@ import type { ExecutorSpec } from '../ports.ts';
 import { isEngineAway, statusOf, withLimit } from './docker-engine.ts';
 import type { DockerImages } from './docker-images.ts';
 import { isNoSpace } from './image-store.ts';
-import { type RegistryLogin, registryLogin } from './registry-login.ts';
+import { type RegistryLogin, registryLogin, registryOf } from './registry-login.ts';
 
 const missing = (image: string, cause: unknown, hint?: string): AutogitError => {
   const text = sentenceOf(cause);
@@ -17,6 +17,7 @@ const missing = (image: string, cause: unknown, hint?: string): AutogitError => 
       cause,
       hint:
         hint ?? `make its registry reachable, name another image in the job, or on this machine: docker pull ${image}`,
+      ...(isAway && { server: registryOf(image) }),
     },
   );
 };

@@ -69,6 +69,8 @@ function placeOfImage(image: string): string {
   return placeOf(isNamed ? bare : `docker.io/${bare}`);
 }
 
+export const registryOf = (image: string): string => (placeOfImage(image).split('/')[0] as string).slice(0, 255);
+
 function decoded(address: string, entry: NonNullable<NonNullable<AuthFile['auths']>[string]>): RegistryLogin | null {
   const [username = '', ...password] = Buffer.from(entry.auth ?? '', 'base64')
     .toString('utf8')

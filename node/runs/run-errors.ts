@@ -5,9 +5,9 @@ import type { Verdict } from './run-progress.ts';
 export class RunFailed extends Error {
   override readonly name = 'RunFailed';
   readonly verdict: Verdict;
-  constructor(cause: FailureCause, because: string, exitCode: number | null = null) {
+  constructor(cause: FailureCause, because: string, exitCode: number | null = null, server: string | null = null) {
     super(because);
-    this.verdict = { state: 'failed', cause, exitCode, because };
+    this.verdict = { state: 'failed', cause, exitCode, because, ...(server !== null && { server }) };
   }
 }
 

@@ -19,7 +19,12 @@ const faults: Partial<Record<FailureCause, FaultKind>> = {
 function faultOf(verdict: Verdict, { phase, step, begun, hooked }: RunProgress): RunFault | null {
   const kind = verdict.state === 'failed' && verdict.cause !== null ? faults[verdict.cause] : undefined;
   if (kind === undefined) return null;
-  return { kind, begun: begun || step > 0 || hooked > 0 || phase === 'artifacts' || phase === 'finished' };
+  const { server } = verdict;
+  return {
+    kind,
+    ...(server && { server }),
+    begun: begun || step > 0 || hooked > 0 || phase === 'artifacts' || phase === 'finished',
+  };
 }
 
 const words: Record<string, string> = {

@@ -15,6 +15,8 @@ export const Verdict = z.object({
   cause: z.enum(failureCauses).nullable(),
   exitCode: z.int().nullable(),
   because: z.string(),
+  /** What did not answer, where the job named it. */
+  server: z.string().optional(),
 });
 export type Verdict = z.infer<typeof Verdict>;
 

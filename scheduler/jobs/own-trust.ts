@@ -21,11 +21,12 @@ const least = { faults: 3, projects: 2 } as const;
 
 const isFault = ({ kind }: RunEnd): boolean => kind !== null;
 
-/** More failed so than did not, and not of one project alone. */
+/** More failed so than did not, not of one project alone, and not for one server's sake, which may answer nobody. */
 function isDistrusted(ends: readonly RunEnd[]): boolean {
   const faults = ends.filter(isFault);
   const projects = new Set(faults.map(({ projectId }) => projectId));
-  return faults.length >= least.faults && projects.size >= least.projects && 2 * faults.length > ends.length;
+  const causes = new Set(faults.map(({ server }, index) => server ?? index));
+  return causes.size >= least.faults && projects.size >= least.projects && 2 * faults.length > ends.length;
 }
 
 /** A run of this machine has ended, in whatever way. */
@@ -36,7 +37,8 @@ export function trustAfter(turn: JobsTurn, run: Run): void {
   // Its owner's wish says nothing of the machine, for or against it.
   if (kind === 'owner') return;
   const gpu = run.gpus.length > 0;
-  const end = { at: turn.at, projectId: run.projectId, kind, gpu, because: run.result.because };
+  const server = run.fault?.server ?? null;
+  const end = { at: turn.at, projectId: run.projectId, kind, server, gpu, because: run.result.because };
   const ends = [...trust.ends.filter(({ at }) => turn.at - at < jobTimings.endsCountMs), end].slice(-endsKept);
   setOwn(turn, { trust: { ...trust, ends } });
   if (trust.cordon?.trial) {

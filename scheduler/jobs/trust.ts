@@ -5,6 +5,8 @@ export interface RunEnd {
   at: number;
   projectId: number;
   kind: string | null;
+  /** That the job named, and that did not answer. */
+  server: string | null;
   gpu: boolean;
   because: string;
 }

@@ -30,8 +30,8 @@ describe('whose fault the end of a run is (SAFETY J10)', () => {
   it.each<[string, Error, RunFault | null, string]>([
     [
       'a registry that does not answer',
-      new AutogitError('registry-away', 'no such host'),
-      { kind: 'network', begun: false },
+      new AutogitError('registry-away', 'no such host', { server: 'registry.example' }),
+      { kind: 'network', begun: false, server: 'registry.example' },
       'image_pull_failure',
     ],
     ['an image that is not there', new AutogitError('image-missing', 'manifest unknown'), null, 'image_pull_failure'],

@@ -54,7 +54,7 @@ describe('a job’s image', () => {
     await registry.end();
     expect(await versionBy(image, [])).toBe('three');
     expect(notes.at(-1)).toMatch(/cannot be asked .*the image that is here is used/);
-    await expect(versionBy(image, ['always'])).rejects.toMatchObject({ code: 'registry-away' });
+    await expect(versionBy(image, ['always'])).rejects.toMatchObject({ code: 'registry-away', server: address });
     expect(await versionBy(image, ['always', 'if-not-present'])).toBe('three');
     docker
       .getImage(image)

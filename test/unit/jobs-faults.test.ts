@@ -293,6 +293,14 @@ describe('a machine on which jobs of several projects fail by no doing of their 
     );
   });
 
+  it('is not one whose jobs all name one server that does not answer: no machine would take jobs any more', () => {
+    const one: RunFault = { ...network, server: 'registry.example' };
+    expect(said(cordoned([1, 2, 1, 2, 1, 2], { failing: () => one }))).toEqual([]);
+    let count = 0;
+    const each = (): RunFault => ({ ...network, server: `registry-${count++}.example` });
+    expect(said(cordoned([1, 2, 1], { failing: each }))).toHaveLength(1);
+  });
+
   it('is not one whose owner had its jobs make way, and such an end decides no trial', () => {
     const owner: RunFault = { kind: 'owner', begun: true };
     expect(said(cordoned([1, 2, 1, 2], { failing: () => owner }))).toEqual([]);

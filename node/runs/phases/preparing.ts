@@ -136,7 +136,8 @@ async function makePlace(
       'no-docker': 'system',
       'home-unwritable': 'system',
     };
-    throw new RunFailed(causes[error.code] ?? 'environment', `${error.message}; ${error.hint}`);
+    const cause = causes[error.code] ?? 'environment';
+    throw new RunFailed(cause, `${error.message}; ${error.hint}`, null, error.server);
   }
 }
 
