@@ -50,7 +50,7 @@ describe('a job whose answer got lost', () => {
     expect(existsSync(ran) && readFileSync(ran, 'utf8').split('\n').sort().join(' ').trim()).toBe('cut killed');
     const rescued = machine.events('run-rescued').map((line) => JSON.stringify(line));
     expect(rescued.filter((line) => line.includes('no node owns it'))).toHaveLength(2);
-    expect(rescued.filter((line) => line.includes('is canceled and tried again as job'))).toHaveLength(2);
+    expect(rescued.filter((line) => line.includes('it is canceled, and it is tried again as job'))).toHaveLength(2);
   }, 180_000);
 
   it('a runner that an admin deleted is made anew, within seconds (S2)', async () => {

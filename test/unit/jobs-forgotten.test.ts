@@ -46,7 +46,7 @@ describe('taken and forgotten (SAFETY J3)', () => {
       kind: 'job-rescued',
       job: 99,
       done: true,
-      because: 'it is canceled and tried again as job 100',
+      because: 'it is canceled, and it is tried again as job 100',
     });
     lab.run(100);
     expect(lab.committed.rescues).toEqual({});
