@@ -11,6 +11,7 @@ import type { EffectBy, HandlersOf } from '../../scheduler/effect-table.ts';
 import type { EffectOf } from '../../scheduler/effects.ts';
 import type { Happened } from '../../scheduler/inputs.ts';
 import { answersCounted } from './own-attention.ts';
+import { retryForItsUser } from './retry-for-user.ts';
 
 interface GitlabEffectsOptions {
   ledger(): Ledger | null;
@@ -59,33 +60,6 @@ async function endForgotten(
   if (now.retried) return { done: true, because: 'it is canceled and was tried again' };
   const again = await retryForItsUser(admin, projectId, now);
   return { done: true, because: `it is canceled, and ${again.because}` };
-}
-
-/**
- * GitLab gives another try to the user who asks for it: asked for by the administrator whose token this is, it would have that
- * administrator's rights, and a job that fails in the right way would get them. So it is asked for in the name of the job's
- * own user, and not at all where the token may not do that.
- */
-async function retryForItsUser(
-  admin: GitlabAdmin,
-  projectId: number,
-  { job, user }: Awaited<ReturnType<GitlabAdmin['job']>>,
-): Promise<{ made: boolean; because: string }> {
-  if (user === null)
-    return { made: false, because: 'GitLab names no user of it, in whose name it could be tried again' };
-  const isOwn = (await admin.userId()) === user;
-  try {
-    const next = await (isOwn ? admin.retryJob(projectId, job) : admin.retryJob(projectId, job, user));
-    return { made: true, because: `it is tried again as job ${next}` };
-  } catch (error) {
-    if (!(error instanceof AutogitError) || error.code !== 'gitlab-refused') throw error;
-    // Somebody else may have been first.
-    if ((await admin.job(projectId, job)).retried) return { made: true, because: 'it was tried again' };
-    const why = isOwn
-      ? error.message
-      : `GitLab does not let the mesh's token ask for its user: the token needs scope sudo`;
-    return { made: false, because: `it is not tried again: ${why}` };
-  }
 }
 
 /** What the leader asks of GitLab, done and answered as inputs. Every write is harmless late and twice (SAFETY J6). */

@@ -6,6 +6,7 @@ import type { JobWish } from '../../protocol/job-asks.ts';
 import type { Happened } from '../../scheduler/inputs.ts';
 import { type KnownJob, wishDone, wishStep } from '../../scheduler/job-wish.ts';
 import type { Log } from '../log.ts';
+import { retryForItsUser } from './retry-for-user.ts';
 
 export interface WishTools {
   find(job: number): KnownJob | null;
@@ -74,7 +75,16 @@ async function atGitlab(
   if (step.kind === 'refused') return { ...step, kind: 'failed', code: 'unsupported' };
   if (step.kind === 'done') return { kind: 'wished', because: step.because, next: null };
   if (step.how === 'retry') {
-    const next = await admin.retryJob(projectId, job);
+    const { made, next, because: why } = await retryForItsUser(admin, projectId, before);
+    if (!made) {
+      const because = asSentence(`job ${job} (${name}): ${why}`);
+      const hint = 'retry it on its page in GitLab; or connect with a token that has scope sudo too';
+      return { kind: 'failed', code: 'gitlab-refused', because, hint };
+    }
+    if (next === null) {
+      const again = wishStep(wish, name, { ...before, retried: true });
+      if (again.kind === 'refused') return { ...again, kind: 'failed', code: 'unsupported' };
+    }
     feed({ kind: 'queue-hinted', answers: true });
     const because = wishDone(wish, name, 'pending', next);
     log.event({ event: 'job-wish', because: `${because}, as ${by} asked`, fields: { job, next } });

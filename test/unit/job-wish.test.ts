@@ -146,6 +146,32 @@ describe('a wish at the machine that holds the token', () => {
     expect(fed).toEqual([]);
   });
 
+  it('another try is its own user’s: by the token of an administrator it would have that one’s rights', async () => {
+    const failed = { ...job, status: 'failed' };
+    const asked: (number | undefined)[] = [];
+    const admin = (user: number, refuses = false): Partial<GitlabAdmin> => ({
+      job: async () => ({ ...failed, user }),
+      userId: async () => 1,
+      retryJob: async (_project, _job, as) => {
+        asked.push(as);
+        if (refuses) throw new AutogitError('gitlab-refused', 'HTTP 403');
+        return 8;
+      },
+    });
+    const retry = (how: Partial<GitlabAdmin>) => fulfil(wish({ wish: 'retry' }), 'kang', tools(how));
+    expect(await retry(admin(1))).toMatchObject({ kind: 'wished', next: 8 });
+    expect(await retry(admin(5))).toMatchObject({ kind: 'wished', next: 8 });
+    expect(await retry(admin(5, true))).toMatchObject({
+      kind: 'failed',
+      code: 'gitlab-refused',
+      because: expect.stringContaining('the token needs scope sudo'),
+      hint: expect.stringContaining('on its page in GitLab'),
+    });
+    expect(asked).toEqual([undefined, 5, 5]);
+    const isFirst = { ...admin(5, true), job: async () => ({ ...failed, user: 5, retried: asked.length > 3 }) };
+    expect(await retry(isFirst)).toMatchObject({ because: 'job 7 (build) was tried again already' });
+  });
+
   it('a GitLab that hangs holds nobody up', async () => {
     vi.useFakeTimers();
     try {
