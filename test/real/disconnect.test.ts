@@ -96,7 +96,7 @@ describe('gitlab disconnect', () => {
     expect(await runners()).toEqual([]);
     expect((await kang.jobs()).find(({ name }) => name === 'endless')).toMatchObject({
       state: 'lost',
-      because: 'GitLab is disconnected, at once',
+      because: 'GitLab is disconnected, at once; the mesh does not try it again: GitLab is being disconnected',
     });
   });
 

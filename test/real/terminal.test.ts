@@ -134,6 +134,7 @@ describe('pause --gpu --now at a terminal', () => {
     agent.status = () => ({ ...status(), nodes: nodes as never });
     agent.jobs = async () =>
       [row(16, 'train', ['vram-20g']), row(17, 'lint', []), row(18, 'elsewhere', ['gpu'])] as never[];
+    agent.waysOfJobs = [{ job: 16, way: 'end' }];
     agent.asked = [];
   });
 
@@ -162,7 +163,7 @@ describe('pause --gpu --now at a terminal', () => {
       /# job 16 \(train\) still uses a GPU here, and goes on to its end +-> autogit-node --home\s+\S+ pause --gpu --now/,
     );
     expect(named.text).not.toContain('job 17');
-    expect(agent.asked.at(-1)).toEqual({ pause: 'gpu', now: false });
+    expect(agent.asked.at(-1)).toEqual({ pause: 'gpu', now: null });
   });
 });
 
