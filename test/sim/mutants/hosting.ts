@@ -280,7 +280,7 @@ export const hostingMutants: Mutant[] = [
     steps,
     'return marked === epoch || base',
     'return marked !== null || base',
-    'movingHosts',
+    'lostHosts',
   ),
   onTheHost(
     'given up after it was said to stand',
