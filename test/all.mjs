@@ -1,5 +1,8 @@
 // npm test: every part in turn, and the minutes that each took beside what it may take. Ends at the first part that fails.
 import { spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -17,10 +20,15 @@ const parts = [
   ['e2e', 10, vitest('e2e'), vitest('e2e-beside')],
 ];
 
+/** Where test/second-try.ts writes. */
+const notes = mkdtempSync(join(tmpdir(), 'autogit-test-'));
+const secondTries = join(notes, 'second-tries');
+const env = { ...process.env, AUTOGIT_SECOND_TRIES: secondTries };
+
 /** What the first prints is seen at once, what the others print when they have ended. */
 const run = ([file, ...args], isFirst) =>
   new Promise((resolve) => {
-    const child = spawn(file, args, { cwd: root, stdio: isFirst ? 'inherit' : ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(file, args, { cwd: root, env, stdio: isFirst ? 'inherit' : ['ignore', 'pipe', 'pipe'] });
     const printed = [];
     for (const stream of [child.stdout, child.stderr]) stream?.on('data', (piece) => printed.push(piece));
     child.once('error', (error) => printed.push(Buffer.from(`${file}: ${error.message}\n`)));
@@ -44,4 +52,9 @@ for (const [name, limit, ...commands] of parts) {
   if (code !== 0) break;
 }
 console.log(`\ntest: minutes of each part\n${lines.join('\n')}`);
+if (existsSync(secondTries))
+  console.log(
+    `\ntest: passed at the second try only, each a fault of the test or of the product\n${readFileSync(secondTries, 'utf8')}`,
+  );
+rmSync(notes, { recursive: true });
 process.exit(code);
