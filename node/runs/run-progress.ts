@@ -26,6 +26,8 @@ export const RunProgress = z.object({
   begun: z.boolean(),
   /** Hooks that have begun in the place; it counts its steps behind them. */
   hooked: z.int().nonnegative().default(0),
+  /** Hooks that had begun in places before it, of agents that are gone: the trace counts each one's output apart. */
+  hookedBefore: z.int().nonnegative().default(0),
   /** Of the caches that this end of the job keeps, those that are done with. */
   cached: z.int().nonnegative().default(0),
   uploaded: z.int().nonnegative(),
@@ -58,6 +60,7 @@ export function newProgress(sinceBootMs: number, slots = { all: 0, project: 0 })
     step: 0,
     begun: false,
     hooked: 0,
+    hookedBefore: 0,
     cached: 0,
     uploaded: 0,
     sinceBootMs,

@@ -112,12 +112,12 @@ later:
     expect(later).toMatch(/\n3\ndata\.txt\n/);
   });
 
-  it('is ended by a cancel, and by an agent that begins anew; it then runs once more', async () => {
+  it('is ended by a cancel, and by an agent that begins anew, which loses nothing that it had printed; it then runs once more', async () => {
     const marks = join(mkdtempSync(join(tmpdir(), 'autogit-hook-')), 'marks');
     lab = await RunLab.start({
       '.gitlab-ci.yml': `
 canceled: { hooks: { pre_get_sources_script: ['while :; do echo waiting; sleep 0.2; done'] }, script: ['echo never'] }
-again: { hooks: { pre_get_sources_script: ['echo $$ >> ${marks}; [ "$(wc -l < ${marks})" -gt 1 ] || sleep 600'] }, script: ['echo done'] }
+again: { hooks: { pre_get_sources_script: ['echo $$ >> ${marks}; n=$(wc -l < ${marks}); echo "try $n"; until [ -e ${marks}.go ]; do sleep 0.05; done; printf "after $n"; touch ${marks}.$n; [ "$n" -gt 2 ] || sleep 600'] }, script: ['echo done'] }
 `,
     });
     await lab.agent();
@@ -131,14 +131,22 @@ again: { hooks: { pre_get_sources_script: ['echo $$ >> ${marks}; [ "$(wc -l < ${
     const again = await lab.begin();
     await until('the hook', () => existsSync(marks) && readFileSync(marks, 'utf8').endsWith('\n'));
     await lab.stopAgent();
+    // Printed while no agent is there to read it.
+    writeFileSync(`${marks}.go`, '');
+    await until('its last word', () => existsSync(`${marks}.1`));
     await lab.agent();
-    const second = await lab.ended(again);
+    await until('the second try', () => existsSync(`${marks}.2`));
+    await lab.stopAgent();
+    await lab.agent();
+    const last = await lab.ended(again);
     const words = plainText(await lab.traceAt(again));
-    expect(second.result, words).toMatchObject({ state: 'success' });
-    const [first = ''] = readFileSync(marks, 'utf8').split('\n');
-    expect(stateOf(first)).toMatch(/^(?:gone|Z)$/);
-    expect(words.match(/^\$ echo \$\$ >>/gm)).toHaveLength(2);
-    expect(readFileSync(marks, 'utf8').trim().split('\n')).toHaveLength(2);
+    expect(last.result, words).toMatchObject({ state: 'success' });
+    const pids = readFileSync(marks, 'utf8').trim().split('\n');
+    expect(pids).toHaveLength(3);
+    for (const pid of pids) expect(stateOf(pid)).toMatch(/^(?:gone|Z)$/);
+    expect(words.match(/^\$ echo \$\$ >>/gm)).toHaveLength(3);
+    for (const n of [1, 2, 3]) expect(words.match(new RegExp(`^try ${n}\nafter ${n}\n`, 'gm')), words).toHaveLength(1);
+    expect(words.match(/restarted: preparing again/g)).toHaveLength(2);
     rmSync(dirname(marks), { recursive: true });
   });
 });

@@ -7,8 +7,8 @@ import { follow } from './script-step.ts';
 
 /** A run that must end has to be over before its preparing is abandoned (run-ending.ts). */
 const hookGraceMs = 5_000;
-/** The trace counts a hook's output apart from that of the steps, which begin at 0. */
-const firstInTrace = -2;
+/** The trace counts the output of each hook apart, and from that of the steps, which begin at 0. */
+const inTraceOf = ({ record }: RunContext, inPlace: number): number => -2 - record.progress.hookedBefore - inPlace;
 
 /** What a hook sets for git has no effect on sources that the agent fetches. */
 const gitSettings = /\bgit\b[^\n]*\bconfig\b|\bGIT_[A-Z_]*CONFIG/;
@@ -18,8 +18,8 @@ class HookFailed extends RunFailed {}
 
 /**
  * Hooks and sources as one try, which is made again as often as the job says when a hook fails (GET_SOURCES_ATTEMPTS). A hook is the
- * job's own code: it begins when a step might (SAFETY J1). An agent that dies meanwhile leaves it to the next one, which ends it with
- * the place, and makes the try anew.
+ * job's own code: it begins when a step might (SAFETY J1). An agent that dies meanwhile leaves it to the next one, which ends it,
+ * says what it had printed, and makes the try anew in another place.
  */
 export async function withHooks(run: RunContext, workspace: Workspace, sources: () => Promise<void>): Promise<void> {
   const { payload, trace } = run;
@@ -59,7 +59,7 @@ async function runHook(run: RunContext, workspace: Workspace, name: HookName, is
   };
   const script = hookScript(payload, place, run.late(workspace));
   run.isInHook = true;
-  const inTrace = firstInTrace - inPlace;
+  const inTrace = inTraceOf(run, inPlace);
   const followed = workspace
     .start({ name, script, timeoutMs: null }, inPlace)
     .then(() => follow(run, { inTrace, inPlace, from: 0, graceMs: hookGraceMs }));
@@ -73,4 +73,18 @@ async function runHook(run: RunContext, workspace: Workspace, name: HookName, is
   if (end.kind !== 'exited') throw new RunFailed('system', `${name}: ${end.because}`);
   if (end.exitCode === 0) return;
   throw new HookFailed('script', `${name}: ${end.because ?? `exit code ${end.exitCode}`}`, end.exitCode);
+}
+
+/** A hook that may run in a place of an agent before this one: it ends, and what it had printed is in the trace before the place goes. */
+export async function endLeftHook(run: RunContext, left: Workspace): Promise<void> {
+  const { record, trace, ending } = run;
+  const inPlace = record.progress.hooked - 1;
+  if (inPlace < 0) return;
+  const inTrace = inTraceOf(run, inPlace);
+  await left.kill(0);
+  for await (const bytes of left.output(inPlace, trace.offsetOf(inTrace), ending.signal)) {
+    if (ending.isLeft) return;
+    trace.output(inTrace, bytes);
+  }
+  trace.endOutput(inTrace);
 }

@@ -16,7 +16,7 @@ import { untilMayBegin } from '../run-right.ts';
 import { BadCleanFlags } from '../tree-in-place.ts';
 import { treeKey, treeUse } from '../tree-plan.ts';
 import { restoreCaches } from './caches.ts';
-import { withHooks } from './hooks.ts';
+import { endLeftHook, withHooks } from './hooks.ts';
 import type { Phase } from './phase.ts';
 
 /** From a job on disk to a tree in which its script can begin. Nothing of the job but its hooks has run when this ends, or fails. */
@@ -25,9 +25,10 @@ export const preparing: Phase = {
 
   async resume(run) {
     if (run.record.run.startedAt === null) return;
+    await clearPlace(run, (left) => endLeftHook(run, left));
     run.trace.say('The agent of this node was restarted: preparing again\n');
-    await clearPlace(run);
-    await run.record.advance({ hooked: 0 });
+    const { hooked, hookedBefore } = run.record.progress;
+    if (hooked > 0) await run.record.advance({ hooked: 0, hookedBefore: hookedBefore + hooked });
   },
 
   async run(run) {
@@ -46,10 +47,17 @@ export const preparing: Phase = {
   },
 };
 
-/** Removes what an agent process before this one left of the place. */
-export async function clearPlace(run: RunContext): Promise<void> {
+/** Removes what an agent process before this one left of the place; `before` is done with it first. */
+export async function clearPlace(run: RunContext, before?: (left: Workspace) => Promise<void>): Promise<void> {
   const { executor, record, ending, options } = run;
-  const clearing = executor.adopt(run.spec(), record.local.handle ?? '').then((left) => left?.remove());
+  const clear = async (): Promise<void> => {
+    const left = await executor.adopt(run.spec(), record.local.handle ?? '');
+    if (left === null) return;
+    const warn = (error: Error): void => options.log.warn(`what job ${run.payload.id} had printed: ${error.message}`);
+    await before?.(left).catch(warn);
+    await left.remove();
+  };
+  const clearing = clear();
   await ending
     .until('clearing what was left', clearing, abandonMs.place)
     .catch((error: Error) => options.log.warn(error.message));
