@@ -13,6 +13,7 @@ import { Member } from './agent/member.ts';
 import { networkLog, openMdnsDiscovery } from './agent/network-lines.ts';
 import { withNews } from './agent/news.ts';
 import { openNetwork, rememberPorts, startNetwork } from './agent/open-network.ts';
+import { ownPage } from './agent/own-page.ts';
 import { OwnWebhook, webhookHere } from './agent/own-webhook.ts';
 import { openPairWindow } from './agent/pair-window.ts';
 import { PauseSwitch } from './agent/pause.ts';
@@ -199,6 +200,8 @@ export class Agent {
       others: () => this.#neighbours?.list() ?? [],
       webhook: () => this.#webhook,
     });
+    api.page = ownPage(this.#options, { api, clock: this.#clock, network, log: this.#log });
+    this.#closers.push(await api.page.open());
     const server = await serveSocket({ path: places(this.#options.home).socket, api, log: this.#log });
     this.#closers.push(() => server.close());
     return api;

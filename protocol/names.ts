@@ -32,3 +32,5 @@ export const defaultPort = 7117;
 export const webhookPort = 7118;
 /** A machine that holds copies of GitLab lets its host in by one of these, the first that is free; all taken: by any. */
 export const copyPorts = { first: 7170, last: 7179 } as const;
+/** Each agent's page for people; where that is taken (another agent, a door for webhooks), one of the next ones. */
+export const pagePort = { first: 7118, tries: 20 } as const;

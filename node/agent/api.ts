@@ -37,6 +37,7 @@ import { ownLog, trace } from './logs.ts';
 import type { Member } from './member.ts';
 import { type OtherMesh, otherMeshLines } from './other-meshes.ts';
 import { givenUpLines, slowGitlabLines, withOwnAttention } from './own-attention.ts';
+import type { OwnPage } from './own-page.ts';
 import type { OwnWebhook } from './own-webhook.ts';
 import type { PauseSwitch } from './pause.ts';
 import { RehearsalRequests } from './rehearsal-requests.ts';
@@ -73,6 +74,8 @@ export class LocalApi implements AgentApi {
   readonly caches = new CacheRequests(() => this.#member().runs.caches);
   readonly rehearsals: RehearsalRequests;
   readonly webhooks: WebhookRequests;
+  /** Set before anybody can ask. */
+  page!: OwnPage;
   /** To be started with the member. */
   readonly givingWay: GivingWay;
 

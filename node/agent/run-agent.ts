@@ -1,4 +1,3 @@
-import { AutogitError } from '../../protocol/errors.ts';
 import { Agent } from '../agent.ts';
 import { openLog } from '../log.ts';
 import { createProgress, type Progress } from '../progress-lines.ts';
@@ -18,8 +17,6 @@ export async function runAgent(
   /** May the person be asked whether the service shall run this home at boot? A yes ends this agent with `install`. */
   mayStartAtBoot: ((home: string) => boolean) | null = null,
 ): Promise<number | 'install'> {
-  if (options.dashboard !== null)
-    throw new AutogitError('unsupported', 'this version has no dashboard yet: leave --dashboard away');
   prepareHome(options.home);
   const log = openLog(options.home, { level: options.verbose ? 'debug' : 'info' });
   const lines = createProgress(options);

@@ -23,6 +23,7 @@ const upgrading = () => import('./gitlab-upgrade.ts');
 const restoring = () => import('./gitlab-history.ts');
 const copies = () => import('./gitlab-copies.ts');
 const deployment = () => import('./gitlab-deploy.ts');
+const dashboards = () => import('./dashboard-command.ts');
 const certificates = () => import('./certificate-command.ts');
 
 export const commands: readonly Command[] = [
@@ -263,6 +264,27 @@ export const commands: readonly Command[] = [
     args: '[key] [value]',
     help: "the mesh's settings, in the ledger",
     run: async (c) => (await mesh()).settings(c),
+  },
+  {
+    path: 'dashboard',
+    help: 'a one-time link to the page that this agent serves; below it: keys for programs',
+    run: async (c) => (await dashboards()).dashboard(c),
+  },
+  {
+    path: 'dashboard key',
+    help: "a key for a program that reads the page's API, shown once",
+    run: async (c) => (await dashboards()).key(c),
+  },
+  {
+    path: 'dashboard keys',
+    help: 'who is let in: keys, and browsers that came by a link',
+    run: async (c) => (await dashboards()).keys(c),
+  },
+  {
+    path: 'dashboard key-remove',
+    args: '<key>',
+    help: 'let a key, or a browser, in no more (its name)',
+    run: async (c) => (await dashboards()).keyRemove(c),
   },
   {
     path: 'webhook test',

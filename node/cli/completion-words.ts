@@ -5,7 +5,7 @@ import type { Context } from './context.ts';
 import { exit } from './failure.ts';
 
 /** What only the agent knows, and a person would otherwise copy from `status` or `jobs`. */
-type WordKind = 'nodes' | 'waiting' | 'jobs' | 'keepers' | 'fenced' | 'backups';
+type WordKind = 'nodes' | 'waiting' | 'jobs' | 'keepers' | 'fenced' | 'backups' | 'keys';
 
 /** ms; a person has pressed TAB and waits. */
 const deadlineMs = 300;
@@ -16,6 +16,7 @@ export function kindOf(command: { path: string; args?: string }): WordKind | nul
   const name = /^[<[](\w+)/.exec(command.args ?? '')?.[1];
   if (name === 'job' || name === 'id') return 'jobs';
   if (name === 'backup') return 'backups';
+  if (name === 'key' && command.path === 'dashboard key-remove') return 'keys';
   if (command.path === 'gitlab fenced drop') return 'fenced';
   if (name !== 'node') return null;
   return ['approve', 'ignore'].includes(command.path) ? 'waiting' : 'nodes';
@@ -41,6 +42,7 @@ const sources: Record<WordKind, (agent: AgentClient) => Promise<[word: string, h
     ),
   waiting: async (agent) => (await agent.status()).snapshot.waiting.map(({ node, words }) => [node, words]),
   fenced: fencedOf,
+  keys: async (agent) => (await agent.pageKeys()).map(({ name, kind, role }) => [name, `${kind}, ${role}`]),
   backups: async (agent) => [
     ...(await fencedOf(agent)),
     ...(await agent.gitlabBackups()).rows.map(({ id, because }): [string, string] => [id, because]),

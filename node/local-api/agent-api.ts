@@ -18,6 +18,9 @@ import type {
   DeployRequest,
   FencedRequest,
   MovePlan,
+  PageAccessRow,
+  PageLink,
+  PageRole,
   PausePlan,
   ProtectionRequest,
   ProtectPlan,
@@ -179,6 +182,16 @@ export interface RehearsalApi {
   rehearsal(): Promise<LeaderLossSeen | null>;
 }
 
+/** Who may come in to the page that this agent serves. Times are wall ms. */
+export interface PageApi {
+  /** A link that lets one browser in, once; `until`: how long it is in then. Throws where no page is served. */
+  pageLink(role: PageRole, forMs: number | null): Promise<PageLink>;
+  /** A key for a program; it is shown this once. */
+  pageKey(role: PageRole, name: string | null): Promise<{ key: string; name: string; url: string }>;
+  pageKeys(): Promise<PageAccessRow[]>;
+  pageKeyRemove(name: string): Promise<string>;
+}
+
 export type AgentApi = PhaseApi &
   StatusApi &
   LogsApi &
@@ -190,4 +203,5 @@ export type AgentApi = PhaseApi &
     readonly rehearsals: RehearsalApi;
     readonly caches: CachesApi;
     readonly webhooks: WebhookApi;
+    readonly page: PageApi;
   };

@@ -14,6 +14,7 @@ import type {
   LogsApi,
   MembershipApi,
   OwnerApi,
+  PageApi,
   PhaseApi,
   RehearsalApi,
   StatusApi,
@@ -73,11 +74,16 @@ export async function answerRequest(phases: PhaseApi, routes: Routes, request: A
 export const refusalOf = ({ code, message, hint }: AutogitError): ReturnType<typeof refusal> =>
   refusal(httpStatus[code] ?? 500, code, message, hint);
 
-/** Everything, for callers who may do everything here: those who may open agent.sock. */
-export const allRoutes = (api: AgentApi): Routes => ({
+/** What those may read who may only look: the page's door asks these. */
+export const readRoutes = (api: PhaseApi & StatusApi & LogsApi): Routes => ({
   ...phaseRoutes(api),
   ...statusRoutes(api),
   ...logsRoutes(api),
+});
+
+/** Everything, for callers who may do everything here: those who may open agent.sock. */
+export const allRoutes = (api: AgentApi): Routes => ({
+  ...readRoutes(api),
   ...jobsRoutes(api),
   ...membershipRoutes(api),
   ...gitlabRoutes(api),
@@ -86,6 +92,7 @@ export const allRoutes = (api: AgentApi): Routes => ({
   ...ownerRoutes(api),
   ...cacheRoutes(api.caches),
   ...rehearsalRoutes(api.rehearsals),
+  ...pageRoutes(api.page),
 });
 
 const json = (value: unknown): ApiAnswer => ({ status: 200, json: value });
@@ -232,6 +239,14 @@ const rehearsalRoutes = (api: RehearsalApi): Routes => ({
   '/v1/rehearse/seen': post('rehearsal', async () => ({ seen: await api.rehearsal() })),
 });
 
+/** Also while the machine waits: its page shows the words. */
+const pageRoutes = (api: PageApi): Routes => ({
+  '/v1/page/link': early(post('pageLink', ({ role, forMs }) => api.pageLink(role, forMs))),
+  '/v1/page/key': early(post('pageKey', ({ role, name }) => api.pageKey(role, name))),
+  '/v1/page/keys': early(get(queries.pageKeys, async () => ({ rows: await api.pageKeys() }))),
+  '/v1/page/key-remove': early(post('pageKeyRemove', async ({ name }) => ({ said: await api.pageKeyRemove(name) }))),
+});
+
 /** What `look` finds, as soon as it is not what the caller has already, or when the caller's wait is over. */
 function news(
   schema: typeof queries.status,
@@ -253,7 +268,8 @@ function news(
   };
 }
 
-function tagOf(value: unknown): string {
+/** Of all of it but its age. */
+export function tagOf(value: unknown): string {
   const still = JSON.stringify(value, (key, part) => (['at', 'ageMs', 'lastHeardMs'].includes(key) ? undefined : part));
   return createHash('sha256').update(still).digest('base64url').slice(0, 22);
 }

@@ -13,6 +13,8 @@ import { agentProcess, silentAgent } from '../agent-process.ts';
 import type { Way } from '../settings/give-way.ts';
 import { places } from '../store/home.ts';
 import { readRemoval, removedSentence } from '../store/removal.ts';
+import type { PageApi } from './agent-api.ts';
+import { pageCalls } from './page-client.ts';
 import {
   AdoptionAnswer,
   type AdoptionSeen,
@@ -59,7 +61,7 @@ interface Wait {
 }
 
 /** The CLI's side of agent.sock. Every method throws `no-agent` when nobody answers, and what the agent refuses as it said it. */
-export interface AgentClient {
+export interface AgentClient extends PageApi {
   readonly home: string;
   phase(): Promise<PhaseAnswer>;
   status(wait?: Wait): Promise<{ snapshot: StatusSnapshot; tag: string }>;
@@ -242,6 +244,7 @@ export function createClient(home: string): AgentClient {
     gitlabPassword: (wish) => post(PasswordAnswer, '/v1/gitlab/password', wish),
     gitlabVault: (asked) => post(ChangeOutcome, '/v1/gitlab/vault', asked),
     ...callsOfOthers(post),
+    ...pageCalls(get, post),
     gitlabBackup: () => post(SaidAnswer, '/v1/gitlab/backup', {}),
     gitlabBackups: () => post(BackupsAnswer, '/v1/gitlab/backups', {}),
     gitlabCompare: (request) => post(Comparison, '/v1/gitlab/compare', request),

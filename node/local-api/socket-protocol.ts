@@ -21,6 +21,8 @@ import { HostedGitlab, LedgerVault } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import { LeaderLossSeen } from '../../protocol/loss-seen.ts';
 import { ProtectedGitlab, ProtectedWay } from '../../protocol/protected-gitlab.ts';
+import { pageLimits } from '../page/page-limits.ts';
+import { roles } from '../page/page-types.ts';
 import { ways } from '../settings/give-way.ts';
 
 const dayMs = 86_400_000;
@@ -90,6 +92,9 @@ export type RestoreRequest = z.infer<typeof RestoreRequest>;
 /** `rehearse`: each image of the way is tried on a clone first. */
 const UpgradeRequest = z.strictObject({ image: GitlabImageName, rehearse: z.boolean() });
 export type UpgradeRequest = z.infer<typeof UpgradeRequest>;
+
+const PageRole = z.enum(roles);
+export type PageRole = z.infer<typeof PageRole>;
 
 /** What each path of a POST takes. Anything else is refused at the door. */
 export const bodies = {
@@ -163,6 +168,20 @@ export const bodies = {
   rehearsalPlan: z.strictObject({ what: z.enum(['leader-loss', 'host-loss']) }),
   rehearseLeaderLoss: z.strictObject({}),
   rehearsal: z.strictObject({}),
+  /** `forMs` null: as long as is usual. */
+  pageLink: z.strictObject({
+    role: PageRole,
+    forMs: z.int().min(pageLimits.sessionLeastMs).max(pageLimits.sessionMostMs).nullable(),
+  }),
+  /** `name` null: one is made. */
+  pageKey: z.strictObject({
+    role: PageRole,
+    name: z
+      .string()
+      .regex(/^[a-z0-9][a-z0-9-]{0,39}$/)
+      .nullable(),
+  }),
+  pageKeyRemove: z.strictObject({ name: z.string().min(1).max(40) }),
 } as const;
 
 export const PhaseAnswer = z.discriminatedUnion('phase', [
@@ -296,6 +315,27 @@ export const CachesAnswer = z.object({
   ),
 });
 export type CachesAnswer = z.infer<typeof CachesAnswer>;
+/** `urls`: by each address of it, the likeliest first. `beyond`: it is reached from other machines, by plain http. */
+export const PageLink = z.object({
+  urls: z.array(z.string()).min(1),
+  role: PageRole,
+  goodUntil: z.number(),
+  forMs: z.number(),
+  beyond: z.boolean(),
+});
+export type PageLink = z.infer<typeof PageLink>;
+export const PageKeyAnswer = z.object({ key: z.string(), name: z.string(), url: z.string() });
+/** `usedAt`: since the agent began. */
+const PageAccessRow = z.object({
+  name: z.string(),
+  kind: z.enum(['session', 'key']),
+  role: PageRole,
+  madeAt: z.number(),
+  until: z.number().nullable(),
+  usedAt: z.number().nullable(),
+});
+export type PageAccessRow = z.infer<typeof PageAccessRow>;
+export const PageKeysAnswer = z.object({ rows: z.array(PageAccessRow) });
 export const SaidAnswer = z.object({ said: Sentence });
 export const DoorsTested = z.object({
   rows: z.array(z.object({ node: z.string(), url: z.string().nullable(), ok: z.boolean(), said: Sentence })),

@@ -35,4 +35,5 @@ export const queries = {
   settings: unlike,
   recovery: z.strictObject({}),
   caches: z.strictObject({}),
+  pageKeys: z.strictObject({}),
 } as const;

@@ -13,6 +13,7 @@ import { nameFromHost } from './node-name.ts';
 import { readOwnerHours } from './owner-hours.ts';
 import { isPort, parseSize } from './quantities.ts';
 import { configOf, homeOf, type JoinOptions, type PlayedGpu, type Settings } from './settings.ts';
+import { pageChecks, pageSettings } from './settings-page.ts';
 import { spellingOf } from './settings-table.ts';
 import { webhookChecks, webhookFlags, webhookSettings } from './settings-webhook.ts';
 
@@ -81,13 +82,6 @@ const checks: Record<string, { schema: z.ZodType; sentence: string }> = {
     schema: MeshName,
     sentence: meshNameSentence,
   },
-  dashboard: {
-    schema: z
-      .string()
-      .regex(/^(\[[\da-f:]+\]|[\w.-]+):\d{1,5}$/i)
-      .refine(hasPort),
-    sentence: 'it is HOST:PORT, with a port up to 65535',
-  },
   dockerHost: {
     schema: z
       .string()
@@ -120,6 +114,7 @@ const checks: Record<string, { schema: z.ZodType; sentence: string }> = {
       'each is [DAYS] FROM-TO [gpu], such as weekdays 18:00-23:00, sat+sun 10:00-24:00 or daily 20:00-23:00 gpu',
   },
   ...webhookChecks,
+  ...pageChecks,
   maxRuns: { schema: z.int().min(1).max(limits.runsInFlight), sentence: 'at least 1' },
 };
 
@@ -180,7 +175,7 @@ export function joinOptions(settings: Settings, env: Environment = process.env):
     engineForJobs: settings.list('engineForJobs'),
     labels: settings.list('labels'),
     listen: settings.list('listen'),
-    dashboard: settings.text('dashboard'),
+    dashboard: pageSettings(settings),
     service: settings.isOn('service'),
     maxRuns: settings.number('maxRuns'),
     reserveMemoryBytes: settings.number('reserveMemory') ?? 0,

@@ -2,6 +2,7 @@ import type { Flag } from './settings-flag.ts';
 import { gitlabFlags } from './settings-gitlab.ts';
 import { jobFlags } from './settings-jobs.ts';
 import { packedFlags } from './settings-packed.ts';
+import { pageFlags } from './settings-page.ts';
 
 export type { Flag } from './settings-flag.ts';
 
@@ -101,14 +102,6 @@ const join: Flag[] = [
     value: 'ADDR',
     commands: ['join', 'doctor'],
     help: 'multiaddr to listen on',
-  },
-  {
-    key: 'dashboard',
-    name: 'dashboard',
-    kind: 'text',
-    value: 'HOST:PORT',
-    commands: ['join'],
-    help: 'serve the dashboard there (not in this version)',
   },
   {
     key: 'mesh',
@@ -369,7 +362,7 @@ const others: Flag[] = [
   },
 ];
 
-export const flags: readonly Flag[] = [...globals, ...join, ...others, ...gitlabFlags];
+export const flags: readonly Flag[] = [...globals, ...join, ...others, ...pageFlags, ...gitlabFlags];
 
 export const flagsOf = (command: string): Flag[] => flags.filter((flag) => flag.commands.includes(command));
 

@@ -55,6 +55,7 @@ const parts: readonly (readonly [title: string, keys: readonly string[]])[] = [
     ],
   ],
   ['How machines find each other', ['mdns', 'peers', 'listen', 'mesh']],
+  ['The page for people', ['dashboard', 'dashboardNames']],
   ['Told at once by GitLab', ['webhook', 'webhookUrl', 'webhookTls', 'webhookAllow']],
   [
     'GitLab',
@@ -99,6 +100,7 @@ const examples = ({ host, cores }: TemplateFacts): Readonly<Record<string, strin
   peers: '[]',
   listen: '[/ip4/0.0.0.0/tcp/7117]',
   mesh: 'home',
+  dashboardNames: '[mesh.example.org]',
   webhook: '0.0.0.0:7118',
   webhookUrl: `https://${nameFromHost(host)}.lan:7118`,
   webhookTls: '/etc/ssl/private/webhook.pem',

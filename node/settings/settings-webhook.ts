@@ -82,10 +82,10 @@ export const webhookChecks: Record<string, { schema: z.ZodType; sentence: string
 const switches = /^(on|yes|true|no|false|none|never|auto)$/i;
 
 /** Null: no such place. An address of IPv6 with a port stands in brackets; a bare number would be an address to the resolver. */
-function placeOf(text: string): { host: string; port: number } | null {
+export function placeOf(text: string, usualPort: number = webhookPort): { host: string; port: number } | null {
   const [, bracketed, name, bare, digits] = place.exec(text) ?? [];
   const six = bracketed ?? bare;
-  const port = digits === undefined ? webhookPort : Number(digits);
+  const port = digits === undefined ? usualPort : Number(digits);
   if (port < 1 || port > 65_535) return null;
   if (six !== undefined) return isIPv6(six) ? { host: six, port } : null;
   if (name === undefined || switches.test(name) || (/^[\d.]+$/.test(name) && !isIPv4(name))) return null;

@@ -3,6 +3,7 @@ import { configFile, type Environment, systemHome, userHome } from '../store/hom
 import type { GiveWay } from './give-way.ts';
 import type { OwnerHours } from './owner-hours.ts';
 import type { Note, Place } from './settings-note.ts';
+import type { PageSettings } from './settings-page.ts';
 import { type Flag, flags, flagsOf, spellingOf, variableOf } from './settings-table.ts';
 import { parseOne, parseText, type Value } from './settings-value.ts';
 import type { WebhookSettings } from './settings-webhook.ts';
@@ -59,7 +60,8 @@ export interface JoinOptions {
   labels: string[];
   /** Multiaddrs; empty: the default port on all interfaces. */
   listen: string[];
-  dashboard: string | null;
+  /** Null: no page is served. */
+  dashboard: PageSettings | null;
   service: boolean;
   maxRuns: number | null;
   reserveMemoryBytes: number;

@@ -6,7 +6,7 @@ import type { Settings, Source } from '../settings/settings.ts';
 import { type Flag, flagsOf, spellingOf } from '../settings/settings-table.ts';
 
 /** What a `join` says about one moment, or about where it runs; everything else describes the machine. */
-const momentary = new Set(['new', 'pair', 'invite', 'switch', 'service', 'mesh', 'dashboard']);
+const momentary = new Set(['new', 'pair', 'invite', 'switch', 'service', 'mesh']);
 const lasting = (): Flag[] => flagsOf('join').filter(({ key }) => !momentary.has(key));
 
 const Remembered = z.record(

@@ -61,6 +61,27 @@ export class SmallAgent implements AgentApi {
   async webhookTest() {
     return [];
   }
+  page: AgentApi['page'] = {
+    pageLink: async (role, forMs) => {
+      this.asked.push({ pageLink: role, forMs });
+      const [goodUntil, urls] = [
+        Date.now() + 600_000,
+        ['http://127.0.0.1:7118/enter?code=c', 'http://10.0.0.5:7118/enter?code=c'],
+      ];
+      return { urls, role, goodUntil, forMs: forMs ?? 604_800_000, beyond: true };
+    },
+    pageKey: async (role, name) => {
+      this.asked.push({ pageKey: role, name });
+      return { key: 'agk_k', name: name ?? 'key-1', url: 'http://127.0.0.1:7118' };
+    },
+    pageKeys: async () => [
+      { name: 'key-1', kind: 'key', role: 'viewer', madeAt: Date.now(), until: null, usedAt: null },
+    ],
+    pageKeyRemove: async (name) => {
+      this.asked.push({ pageKeyRemove: name });
+      return `${name} is let in no more`;
+    },
+  };
   isWaiting = false;
   queue = 0;
   asked: unknown[] = [];

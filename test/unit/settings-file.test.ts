@@ -114,12 +114,12 @@ describe('a text that is no autogit.yml is refused with its line, and the way ou
   });
 });
 
-/** Said to one command or for one moment; `dashboard` is not in this version. A new flag belongs here, or into the file. */
+/** Said to one command or for one moment. A new flag belongs here, or into the file. */
 const momentaryKeys: ReadonlySet<string> = new Set([
-  ...['config', 'configForce', 'new', 'pair', 'invite', 'switch', 'service', 'dashboard', 'playGpu', 'inviteFor'],
+  ...['config', 'configForce', 'new', 'pair', 'invite', 'switch', 'service', 'playGpu', 'inviteFor'],
   ...flags
     .map(({ key }) => key)
-    .filter((key) => /^(status|settings|jobs|logs|cancel|approve|pause|resume|recover|demo|practice)\./.test(key)),
+    .filter((key) => /^(status|settings|jobs|logs|cancel|approve|pause|resume|recover|demo|practice|page)\./.test(key)),
   ...['gitlab.runnerTokenEnv', 'gitlab.tags', 'gitlab.now', 'gitlab.force', 'serviceSystem', 'serviceUser'],
   ...[
     'fallback.out',

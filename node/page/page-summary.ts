@@ -1,0 +1,44 @@
+import type { StatusSnapshot } from '../../protocol/status.ts';
+
+/** The mesh in a few flat numbers and words, for widgets of home pages. Fields may be added, never changed. */
+export function summaryOf(
+  { mesh, seenFrom, ageMs, leader, quorum, nodes, waiting, gitlab, queue, attention }: StatusSnapshot,
+  wallMs: number,
+) {
+  const here = nodes.filter(({ state }) => !['gone', 'suspect', 'waiting'].includes(state));
+  const gpus = here.flatMap(({ room }) => room?.gpus ?? []);
+  const sum = (values: (number | undefined)[]): number => values.reduce<number>((all, one) => all + (one ?? 0), 0);
+  const most = sum(here.map(({ capacity }) => capacity?.cpuMillis));
+  const free = sum(here.map(({ room }) => room?.cpuMillis));
+  const ofSeverity = (severity: string): number => attention.filter((one) => one.severity === severity).length;
+  const worst = ['fail', 'warn'].find((severity) => ofSeverity(severity) > 0);
+  return {
+    mesh: mesh.name,
+    state: leader === null || worst === 'fail' ? 'fail' : (worst ?? 'ok'),
+    seenFrom,
+    ageSeconds: Math.round(ageMs / 1000),
+    leader: leader?.node ?? null,
+    machines: nodes.length,
+    machinesReady: here.length,
+    machinesWaiting: waiting.length,
+    canLose: quorum.canLose,
+    gitlab: gitlab.state,
+    gitlabHost: gitlab.host,
+    backupAgeHours:
+      gitlab.lastBackup === null
+        ? null
+        : Math.max(0, Math.floor((wallMs - Date.parse(gitlab.lastBackup.at)) / 3_600_000)),
+    jobsWaiting: queue.waiting,
+    jobsRunning: queue.running,
+    jobsDoneToday: queue.doneToday,
+    jobsFailedToday: queue.failedToday,
+    cpuPercent: most > 0 ? Math.min(100, Math.max(0, Math.round((100 * (most - free)) / most))) : null,
+    gpus: gpus.length,
+    gpusBusy: gpus.filter(({ held, busyPercent, foreign }) => held !== undefined || foreign || busyPercent >= 10)
+      .length,
+    warnings: ofSeverity('warn'),
+    failures: ofSeverity('fail'),
+    /** The first thing that a person should look at. */
+    attention: (attention.find(({ severity }) => severity === worst) ?? null)?.sentence ?? null,
+  };
+}
