@@ -52,6 +52,14 @@ const practiceBeside = {
     })),
 };
 
+// What Prometheus reads, with prom-client: read with the first scrape, and in no agent's memory before.
+const metrics = await small('node/metrics/exposition.ts', true, [leftOut]);
+const metricsBeside = {
+  name: 'metrics-beside',
+  setup: (esbuild) =>
+    esbuild.onResolve({ filter: /\/metrics\/exposition\.ts$/ }, () => ({ path: './metrics.cjs', external: true })),
+};
+
 mkdirSync(join(root, 'dist'), { recursive: true });
 const agent = await build({
   absWorkingDir: root,
@@ -81,7 +89,7 @@ const agent = await build({
     'import.meta.url': '__here',
   },
   banner: { js: "const __here = require('node:url').pathToFileURL(__filename).href;" },
-  plugins: [leftOut, practiceBeside],
+  plugins: [leftOut, practiceBeside, metricsBeside],
   logLevel: 'warning',
 });
 
@@ -93,13 +101,14 @@ function write(name, text) {
 }
 
 const output = (end) => agent.outputFiles.find(({ path }) => path.endsWith(end)).text;
-const parts = [agent, thread, starter, watchdog, gate, forward, practice].map(({ metafile }) => metafile);
+const parts = [agent, thread, starter, watchdog, gate, forward, practice, metrics].map(({ metafile }) => metafile);
 const bundled = bundledPackages(root, parts, lock);
 write('agent.cjs', output('.cjs'));
 write('watchdog.cjs', watchdog.outputFiles[0].text);
 write('gate.cjs', gate.outputFiles[0].text);
 write('forward.cjs', forward.outputFiles[0].text);
 write('practice.cjs', practice.outputFiles[0].text);
+write('metrics.cjs', metrics.outputFiles[0].text);
 write(
   'agent.cjs.map',
   JSON.stringify(trimmedMap(JSON.parse(output('.map')), (source) => source.includes('node_modules/'))),

@@ -1,6 +1,7 @@
 import http, { type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
 import type https from 'node:https';
 import type { Readable } from 'node:stream';
+import { countCall } from './call-tally.ts';
 import { ownCaOf } from './own-ca.ts';
 import { lookupOf, ownPlaceOf } from './own-place.ts';
 
@@ -111,11 +112,14 @@ function attempt(
       return reject(new CallFailure(`${request.url} is no address`, { sent: false, status: null, cause }));
     }
     let sent = false;
+    let isAnswered = false;
     const failed = (message: string, cause?: unknown): CallFailure => {
       const more = { sent, status: null, cause };
       const isStale = !isFresh && req.reusedSocket && sent && !request.signal?.aborted;
       return isStale ? new StaleSocket(message, more) : new CallFailure(message, more);
     };
+    const began = performance.now();
+    const ended = (status: number | null): void => countCall(url.pathname, status, performance.now() - began);
     const [way, ca, place] = [wayTo(url), ownCaOf(request.url), ownPlaceOf(request.url)];
     const req = way.request(url, {
       method: request.method,
@@ -135,8 +139,17 @@ function attempt(
           sent = true;
         });
     });
-    req.on('error', (error) => reject(failed(`${url.host}: ${reasonOf(error)}`, error)));
-    req.on('response', (body) => resolve({ status: body.statusCode ?? 0, headers: body.headers, body }));
+    req.on('error', (error) => {
+      const failure = failed(`${url.host}: ${reasonOf(error)}`, error);
+      // One that is tried again, or that we gave up ourselves, says nothing of GitLab.
+      if (!isAnswered && !(failure instanceof StaleSocket) && !isGivenUp(request.signal)) ended(null);
+      reject(failure);
+    });
+    req.on('response', (body) => {
+      isAnswered = true;
+      ended(body.statusCode ?? null);
+      resolve({ status: body.statusCode ?? 0, headers: body.headers, body });
+    });
     const { body } = request;
     if (body === undefined) req.end();
     else if (typeof body === 'string' || body instanceof Uint8Array) req.end(body);
@@ -166,6 +179,9 @@ export async function call(request: CallRequest): Promise<CallReply> {
   }
 }
 
+/** By whoever called, not by the deadline of the call. */
+const isGivenUp = (signal: AbortSignal | undefined): boolean =>
+  signal?.aborted === true && (signal.reason as Error | undefined)?.name !== 'TimeoutError';
 const timedOut = (): Error => new DOMException('no answer in time', 'TimeoutError');
 
 async function wholeReply(request: CallRequest, reply: Awaited<ReturnType<typeof openCall>>): Promise<CallReply> {

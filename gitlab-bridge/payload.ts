@@ -107,6 +107,8 @@ const jobPayload = () =>
       project_name: z.string().max(512).nullish(),
       project_full_path: z.string().max(512).nullish(),
       instance_uuid: z.string().max(128).nullish(),
+      /** Only counted: no reason to refuse a job. */
+      time_in_queue_seconds: z.number().nullish().catch(null),
     }),
     git_info: z
       .looseObject({

@@ -1,6 +1,7 @@
 import { closeSync, fstatSync, openSync, renameSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { pino } from 'pino';
+import { counts } from './metrics/counts.ts';
 import { isDiskError } from './store/disk-errors.ts';
 
 export type Fields = Record<string, string | number | boolean | null>;
@@ -89,7 +90,10 @@ export function openLog(
     info: at('info'),
     warn: at('warn'),
     error: at('error'),
-    event: ({ event, because, fields = {}, level = 'info' }) => logger[level]({ event, ...fields }, because),
+    event: ({ event, because, fields = {}, level = 'info' }) => {
+      counts.event(event, fields);
+      logger[level]({ event, ...fields }, because);
+    },
     close: () => file.close(),
   };
 }

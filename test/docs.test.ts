@@ -253,9 +253,15 @@ describe('pages', () => {
         .filter(
           (span) =>
             !span.startsWith('dist/') &&
-            !['agent.cjs', 'autogit-node.cjs', 'gate.cjs', 'forward.cjs', 'practice.cjs', 'watchdog.cjs'].includes(
-              span,
-            ),
+            ![
+              'agent.cjs',
+              'autogit-node.cjs',
+              'gate.cjs',
+              'forward.cjs',
+              'metrics.cjs',
+              'practice.cjs',
+              'watchdog.cjs',
+            ].includes(span),
         )
         .map((span) => `${file}: ${span}`),
     );

@@ -35,6 +35,7 @@ import { HostingRequests } from './hosting-requests.ts';
 import { LeadersMisfits, misfitsAskMs } from './leaders-misfits.ts';
 import { ownLog, trace } from './logs.ts';
 import type { Member } from './member.ts';
+import { MetricsRequests } from './metrics-requests.ts';
 import { type OtherMesh, otherMeshLines } from './other-meshes.ts';
 import { givenUpLines, slowGitlabLines, withOwnAttention } from './own-attention.ts';
 import type { OwnPage } from './own-page.ts';
@@ -76,6 +77,14 @@ export class LocalApi implements AgentApi {
   readonly webhooks: WebhookRequests;
   /** Set before anybody can ask. */
   page!: OwnPage;
+  readonly metrics = new MetricsRequests({
+    view: () => {
+      const member = this.#options.member();
+      return member && viewInput(member.view());
+    },
+    status: () => this.status(),
+    jobs: () => this.jobs(true),
+  });
   /** To be started with the member. */
   readonly givingWay: GivingWay;
 

@@ -14,6 +14,7 @@ import { committedLedger, runContactAt } from '../../scheduler/views.ts';
 import type { Clock } from '../clock.ts';
 import type { Log } from '../log.ts';
 import { CudaCheckpoint } from '../machine/cuda-checkpoint.ts';
+import { counts } from '../metrics/counts.ts';
 import type { Executor, Machine, Store } from '../ports.ts';
 import { gitlabProblem, returnOf } from '../runs/gitlab-return.ts';
 import { jobMemory } from '../runs/job-memory.ts';
@@ -203,6 +204,7 @@ export class Member {
       note: (said) => log.event(said),
       answer: ({ id, outcome }) => this.changes.answer(id, outcome),
       'publish-ledger': ({ ledger }) => {
+        counts.committed(ledger.stamp);
         network.setLedger(ledger);
         onLedger(ledger);
         this.#trust.ledgerChanged(ledger);

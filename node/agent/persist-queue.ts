@@ -1,5 +1,6 @@
 import { sentenceOf } from '../../protocol/errors.ts';
 import type { EffectOf, Write } from '../../scheduler/effects.ts';
+import { counts } from '../metrics/counts.ts';
 import type { Store } from '../ports.ts';
 
 const retryMs = { first: 100, most: 5_000 };
@@ -39,6 +40,7 @@ export class PersistQueue {
   }
 
   add(effect: EffectOf<'persist'>): void {
+    for (const { key, value } of effect.writes) if (key === 'accepted' && value !== null) counts.accepted(value.stamp);
     this.#waiting.push(effect);
     if (!this.#isBusy && !this.#mayWait()) void this.#drain();
   }
@@ -104,8 +106,10 @@ export class PersistQueue {
   async #write(writes: Write[]): Promise<void> {
     for (let wait = 0; !this.#isClosed; wait = Math.min(retryMs.most, Math.max(retryMs.first, wait * 2))) {
       if (wait > 0) await new Promise((resolve) => setTimeout(resolve, wait));
+      const began = performance.now();
       try {
         await this.#options.store.write(writes);
+        counts.storeSeconds.add((performance.now() - began) / 1000);
         if (wait > 0) this.#options.failing(false, 'the store can be written again');
         return;
       } catch (error) {

@@ -67,6 +67,12 @@ export const commands: readonly Command[] = [
     run: async (c) => (await import('./jobs-commands.ts')).retry(c),
   },
   {
+    path: 'metrics',
+    hasNoJson: true,
+    help: "the mesh in figures, as Prometheus reads them: for node_exporter's textfile collector",
+    run: async (c) => (await import('./metrics-command.ts')).metrics(c),
+  },
+  {
     path: 'cache',
     help: "what this machine keeps of its jobs' caches",
     run: async (c) => (await import('./cache-commands.ts')).show(c),

@@ -192,6 +192,11 @@ export interface PageApi {
   pageKeyRemove(name: string): Promise<string>;
 }
 
+export interface MetricsApi {
+  /** In Prometheus' text format 0.0.4; of a machine that waits to be let in, what its agent is. */
+  metricsText(): Promise<string>;
+}
+
 export type AgentApi = PhaseApi &
   StatusApi &
   LogsApi &
@@ -204,4 +209,5 @@ export type AgentApi = PhaseApi &
     readonly caches: CachesApi;
     readonly webhooks: WebhookApi;
     readonly page: PageApi;
+    readonly metrics: MetricsApi;
   };

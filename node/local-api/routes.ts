@@ -13,6 +13,7 @@ import type {
   JobsApi,
   LogsApi,
   MembershipApi,
+  MetricsApi,
   OwnerApi,
   PageApi,
   PhaseApi,
@@ -93,6 +94,7 @@ export const allRoutes = (api: AgentApi): Routes => ({
   ...cacheRoutes(api.caches),
   ...rehearsalRoutes(api.rehearsals),
   ...pageRoutes(api.page),
+  ...metricsRoutes(api.metrics),
 });
 
 const json = (value: unknown): ApiAnswer => ({ status: 200, json: value });
@@ -245,6 +247,10 @@ const pageRoutes = (api: PageApi): Routes => ({
   '/v1/page/key': early(post('pageKey', ({ role, name }) => api.pageKey(role, name))),
   '/v1/page/keys': early(get(queries.pageKeys, async () => ({ rows: await api.pageKeys() }))),
   '/v1/page/key-remove': early(post('pageKeyRemove', async ({ name }) => ({ said: await api.pageKeyRemove(name) }))),
+});
+
+const metricsRoutes = (api: MetricsApi): Routes => ({
+  '/v1/metrics': early(get(queries.metrics, async () => ({ text: await api.metricsText() }))),
 });
 
 /** What `look` finds, as soon as it is not what the caller has already, or when the caller's wait is over. */

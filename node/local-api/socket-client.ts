@@ -124,6 +124,7 @@ export interface AgentClient extends PageApi {
   leave(): Promise<string>;
   caches(): Promise<CachesAnswer>;
   clearCaches(project: string | null): Promise<{ said: string }>;
+  metrics(): Promise<string>;
   /** Looks at the mesh; changes nothing. */
   rehearsalPlan(what: 'leader-loss' | 'host-loss'): Promise<RehearsalPlan>;
   rehearseLeaderLoss(): Promise<{ said: string }>;
@@ -231,6 +232,7 @@ export function createClient(home: string): AgentClient {
     gitlabConnect: (asked) => post(ChangeOutcome, '/v1/gitlab/connect', asked),
     logs: (asked, signal) => streamLogs(home, asked, signal),
     caches: () => get(CachesAnswer, '/v1/caches'),
+    metrics: async () => (await get(z.object({ text: z.string() }), '/v1/metrics')).text,
     clearCaches: (project) => post(SaidAnswer, '/v1/caches/clear', { project }),
     gitlabDisconnect: (asked) => post(ChangeOutcome, '/v1/gitlab/disconnect', asked),
     webhookTest: () => post(DoorsTested, '/v1/webhook/test', {}),

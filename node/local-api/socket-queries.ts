@@ -36,4 +36,5 @@ export const queries = {
   recovery: z.strictObject({}),
   caches: z.strictObject({}),
   pageKeys: z.strictObject({}),
+  metrics: z.strictObject({}),
 } as const;

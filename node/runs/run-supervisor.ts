@@ -12,6 +12,7 @@ import type { EffectOf } from '../../scheduler/effects.ts';
 import type { TakeOutcome } from '../../scheduler/inputs.ts';
 import { archName } from '../../scheduler/jobs/demand.ts';
 import { frozenBy } from '../executors/run-members.ts';
+import { counts } from '../metrics/counts.ts';
 import type { Executor, Freezer, LocalRun } from '../ports.ts';
 import { CacheStore } from './cache/cache-store.ts';
 import { GitSources } from './git-sources.ts';
@@ -225,6 +226,7 @@ export class RunSupervisor {
       await updateJob(line, { state: 'failed', failure_reason: 'runner_system_failure' });
       return { kind: 'failed', because, maybeTaken: false };
     }
+    counts.queueSeconds.add(payload.job_info.time_in_queue_seconds ?? Number.NaN);
     // Before anybody can hear of it: what ends the run finds it here.
     this.#live(local, payload);
     await nextTurn();

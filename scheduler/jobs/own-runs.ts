@@ -39,6 +39,8 @@ export function runChanged(turn: JobsTurn, input: InputOf<'run-changed'>): void 
         run: run.run,
         state: run.result.state,
         exitCode: run.result.exitCode,
+        fault: run.fault?.kind ?? null,
+        tookMs: run.startedAt === null || run.finishedAt === null ? null : Math.max(0, run.finishedAt - run.startedAt),
       },
     });
   if (run.result !== null && before !== undefined && before.result === null) trustAfter(turn, run);

@@ -36,6 +36,7 @@ it('what is published installs on its own and runs: one bundled file, and the na
       'dist/autogit-node.cjs',
       'dist/forward.cjs',
       'dist/gate.cjs',
+      'dist/metrics.cjs',
       'dist/practice.cjs',
       'dist/sbom.cdx.json',
       'dist/watchdog.cjs',

@@ -116,6 +116,9 @@ describe('what of others is in the bundle', () => {
       expect([name, dist('agent.cjs').includes(name)]).toEqual([name, false]);
       expect([name, dist('practice.cjs').includes(name)]).toEqual([name, true]);
     }
+    // What is scraped, with prom-client.
+    for (const name of ['PROMETHEUS_CONTENT_TYPE', 'autogit_machine_up'])
+      expect([name, dist('agent.cjs').includes(name), dist('metrics.cjs').includes(name)]).toEqual([name, false, true]);
     // A package that came in by mistake is larger than what is left to it: of 2.83 MB.
     expect(Buffer.byteLength(dist('agent.cjs'))).toBeLessThan(2_950_000);
   });
@@ -143,7 +146,7 @@ describe('what of others is in the bundle', () => {
     }
     // Each of these has hundreds of schemas, or is a package of its own: 3 MiB of an idle agent's 75.
     const seldom =
-      /protocol\/(asks|status)\.ts$|socket-(protocol|client)\.ts$|service-commands|node_modules\/(yaml|graphql|dockerode|systeminformation)\/|practice\/|node\/doctor\//;
+      /protocol\/(asks|status)\.ts$|socket-(protocol|client)\.ts$|service-commands|metrics\/exposition|node_modules\/(prom-client|yaml|graphql|dockerode|systeminformation)\/|practice\/|node\/doctor\//;
     expect([...loaded].filter((file) => seldom.test(file))).toEqual([]);
     // 1.90 MB of 2.83; it was 2.05 of 3.51.
     expect([...loaded].reduce((bytes, file) => bytes + (texts[file]?.bytesInOutput ?? 0), 0)).toBeLessThan(1_950_000);

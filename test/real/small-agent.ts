@@ -82,6 +82,8 @@ export class SmallAgent implements AgentApi {
       return `${name} is let in no more`;
     },
   };
+  readonly metrics: AgentApi['metrics'] = { metricsText: async () => this.metricsText };
+  metricsText = '';
   isWaiting = false;
   queue = 0;
   asked: unknown[] = [];

@@ -5,6 +5,7 @@ import { type JobDependency, timeoutMsOf } from '../../../gitlab-bridge/payload.
 import { payloadVariables } from '../../../gitlab-bridge/variables.ts';
 import { AutogitError } from '../../../protocol/errors.ts';
 import { jobPaths } from '../../executors/job-shell.ts';
+import { counts } from '../../metrics/counts.ts';
 import type { ExecutorSpec, TreeWish, Workspace } from '../../ports.ts';
 import { downloadInto } from '../artifact-down.ts';
 import { SourcesFailure } from '../git-sources.ts';
@@ -132,9 +133,11 @@ async function makePlace(
   try {
     const place = await executor.prepare({ ...spec, tree: treeWish(run, spec) }, ending.signal, tell);
     if (told !== place) await tell(place);
+    counts.place(executor.kind, 'made');
     return place;
   } catch (error) {
     ending.check();
+    counts.place(executor.kind, 'failed');
     if (error instanceof RunFailed || !(error instanceof AutogitError)) throw error;
     const causes: Partial<Record<string, FailureCause>> = {
       'image-missing': 'image-pull',
