@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { leftOut } from './left-out.mjs';
+import { builtPage } from './page.mjs';
 import { trimmedMap } from './source-map.mjs';
 import { billOfMaterials, bundledPackages, installedPackages, notices } from './third-party.mjs';
 
@@ -60,7 +61,10 @@ const metricsBeside = {
     esbuild.onResolve({ filter: /\/metrics\/exposition\.ts$/ }, () => ({ path: './metrics.cjs', external: true })),
 };
 
-mkdirSync(join(root, 'dist'), { recursive: true });
+// What a browser gets of an agent: read from its files, and in no agent's memory.
+const page = await builtPage(root);
+
+mkdirSync(join(root, 'dist', 'page'), { recursive: true });
 const agent = await build({
   absWorkingDir: root,
   entryPoints: ['node/main.ts'],
@@ -101,7 +105,9 @@ function write(name, text) {
 }
 
 const output = (end) => agent.outputFiles.find(({ path }) => path.endsWith(end)).text;
-const parts = [agent, thread, starter, watchdog, gate, forward, practice, metrics].map(({ metafile }) => metafile);
+const parts = [agent, thread, starter, watchdog, gate, forward, practice, metrics, page].map(
+  ({ metafile }) => metafile,
+);
 const bundled = bundledPackages(root, parts, lock);
 write('agent.cjs', output('.cjs'));
 write('watchdog.cjs', watchdog.outputFiles[0].text);
@@ -109,6 +115,7 @@ write('gate.cjs', gate.outputFiles[0].text);
 write('forward.cjs', forward.outputFiles[0].text);
 write('practice.cjs', practice.outputFiles[0].text);
 write('metrics.cjs', metrics.outputFiles[0].text);
+for (const [name, bytes] of page.files) write(join('page', name), bytes);
 write(
   'agent.cjs.map',
   JSON.stringify(trimmedMap(JSON.parse(output('.map')), (source) => source.includes('node_modules/'))),

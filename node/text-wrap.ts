@@ -13,6 +13,13 @@ export function wrapped(text: string, most: number): string[] {
 const command =
   /autogit-node|^(?:sudo|systemctl|docker|kill|dmesg|mv|chmod|ip|apt|apt-get|useradd|top|grep|fuser|timedatectl|nvidia-smi|getent|curl|df|ls|export|mount|cp|cat|rm|btrfs|npx|ssh) /;
 
+/** A fix as words and the command at its end, where it ends with one that can be pasted: `on kang: systemctl status autogit-node`. */
+export function splitFix(text: string): { words: string; command: string | null } {
+  const [, words, rest = text] = /^(.*:) (.*)$/.exec(text) ?? [];
+  if (command.test(rest)) return { words: words ?? '', command: rest };
+  return { words: text, command: null };
+}
+
 /**
  * A sentence that may end with a command to type, in lines of at most so many characters: `read this: autogit-node status`. The command is
  * never broken, it could not be pasted; nor is a line that is set in by hand.

@@ -16,6 +16,7 @@ const parts = [
   ['unit', 2, vitest('unit')],
   ['sim', 8, vitest('sim')],
   ['real', 8, vitest('real')],
+  ['browser', 3, vitest('browser')],
   ['root', 12, vitest('root'), vitest('root-jobs'), vitest('root-beside')],
   ['e2e', 10, vitest('e2e'), vitest('e2e-beside')],
 ];

@@ -25,7 +25,7 @@ function text(file: string): string {
   return known;
 }
 const pages = listed('*.md');
-const code = listed('*.ts', '*.mjs', '*.cjs', '*.service');
+const code = listed('*.ts', '*.tsx', '*.mjs', '*.cjs', '*.service');
 const manual = pages.filter((file) => file.startsWith('docs/') || file === 'README.md');
 
 const withoutFences = (page: string): string => page.replace(/^( *)```[\s\S]*?^\1```/gm, '');

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { classSizes, limits } from './sizes.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const files = execFileSync('git', ['ls-files', '*.ts', '*.mjs'], { cwd: root, encoding: 'utf8' }).split('\n');
+const files = execFileSync('git', ['ls-files', '*.ts', '*.tsx', '*.mjs'], { cwd: root, encoding: 'utf8' }).split('\n');
 const near = [];
 for (const file of files.filter((name) => name !== '')) {
   const text = readFileSync(`${root}${file}`, 'utf8');

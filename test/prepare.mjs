@@ -1,4 +1,4 @@
-// What the tests need from Debian, installed when missing: Docker Engine, iproute2 for namespaces, git for Git over HTTP, systemd's own check of a unit.
+// What the tests need from Debian, installed when missing: Docker Engine, iproute2 for namespaces, git for Git over HTTP, systemd's own check of a unit, a browser.
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 
@@ -9,6 +9,7 @@ const wanted = {
   iptables: 'iptables',
   bash: 'bash',
   'systemd-analyze': 'systemd',
+  chromium: 'chromium',
 };
 const folders = ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bin', '/sbin', '/bin'];
 const missing = Object.entries(wanted).filter(([name]) => !folders.some((folder) => existsSync(`${folder}/${name}`)));

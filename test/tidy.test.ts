@@ -7,7 +7,7 @@ import { classSizes, limits } from './sizes.mjs';
 
 /** The tree is the architecture (DESIGN §3), and this guards it. */
 const root = fileURLToPath(new URL('..', import.meta.url));
-const files = execFileSync('git', ['ls-files', '-co', '--exclude-standard', '*.ts', '*.mjs'], {
+const files = execFileSync('git', ['ls-files', '-co', '--exclude-standard', '*.ts', '*.tsx', '*.mjs'], {
   cwd: root,
   encoding: 'utf8',
 })
@@ -58,7 +58,7 @@ describe('tidy', () => {
   });
 
   it('no import goes in a circle, not even for a type', () => {
-    const sources = under(...Object.keys(mayImport)).filter((file) => file.endsWith('.ts'));
+    const sources = under(...Object.keys(mayImport)).filter((file) => /\.tsx?$/.test(file));
     const targets = new Map(
       sources.map((file) => [
         file,

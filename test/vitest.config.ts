@@ -74,6 +74,12 @@ export default defineConfig({
         ...tries,
         testTimeout: 60_000,
       }),
+      project('browser', ['test/browser/**/*.test.ts'], {
+        ...tries,
+        testTimeout: 120_000,
+        fileParallelism: false,
+        globalSetup: ['test/e2e/bundle.ts'],
+      }),
       project('root', ['test/root/**/*.test.ts'], { ...asRoot, exclude: [...rootJobs, ...rootBeside, ...e2eBeside] }),
       project('root-jobs', rootJobs, asRoot),
       project('root-beside', rootBeside, asRoot),

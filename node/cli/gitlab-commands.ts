@@ -1,22 +1,19 @@
 import { AutogitError } from '../../protocol/errors.ts';
 import { webhookPort } from '../../protocol/names.ts';
 import type { StatusSnapshot } from '../../protocol/status.ts';
-import { plural, standbyState } from '../../scheduler/phrases.ts';
+import { plural } from '../../scheduler/phrases.ts';
 import { shownLines } from '../foreign-text.ts';
+import { gitlabReasons, gitlabRows } from '../gitlab-rows.ts';
 import type { AgentClient } from '../local-api/socket-client.ts';
-import { showDuration } from '../settings/quantities.ts';
 import { wrapped } from '../text-wrap.ts';
 import { agentOf, type Context } from './context.ts';
 import { exit, requireDone } from './failure.ts';
-import { fencedRow, sideRow } from './gitlab-fenced.ts';
 import { promptOf } from './mesh-commands.ts';
 import { sentence } from './output.ts';
 import { askHidden, confirm, hasTerminal } from './prompt.ts';
 import { attentionLine } from './table.ts';
-import { webhookRow } from './webhook-command.ts';
 
 type GitlabView = StatusSnapshot['gitlab'];
-type Drill = NonNullable<GitlabView['drills']>[number];
 
 /** `gitlab`: where it runs, health, backups, forecast. */
 export async function show(context: Context): Promise<number> {
@@ -31,29 +28,9 @@ const ofHosting = new Set(['host', 'epoch', 'image', 'data', 'backup', 'forecast
 const isForHosting = (name: string, { protected: known }: GitlabView): boolean =>
   ofHosting.has(name) && !(known !== undefined && name === 'backup');
 
-export function gitlabView({ gitlab, attention }: StatusSnapshot, isTerminal: boolean, columns = 100): string {
-  const lines: [string, string][] = [
-    ['mode', gitlab.mode],
-    ['state', stateOf(gitlab)],
-    ['url', gitlab.url ?? '-'],
-    ['host', gitlab.host ?? '-'],
-    ['epoch', String(gitlab.epoch)],
-    ['version', gitlab.version ?? '-'],
-    ['image', gitlab.hosted ? `${gitlab.hosted.image} (${gitlab.hosted.preset})` : '-'],
-    ['data', gitlab.hosted?.folder ?? '-'],
-    ...protectedRows(gitlab),
-    ...(gitlab.standbys ?? []).map((one): [string, string] => ['copy', copyLine(one)]),
-    ...(gitlab.fenced ?? []).map(fencedRow),
-    ...(gitlab.sides ?? []).map(sideRow),
-    ['backup', gitlab.lastBackup ? `${gitlab.lastBackup.at} on ${gitlab.lastBackup.copies.join(', ')}` : '-'],
-    ...vaultRows(gitlab),
-    ...(gitlab.drills ?? []).flatMap(drillRows),
-    ...upgradeRows(gitlab),
-    ...moveRows(gitlab),
-    ...webhookRow(gitlab),
-    ['forecast', gitlab.forecast?.sentence ?? '-'],
-    ['flag', gitlab.flag ?? '-'],
-  ];
+export function gitlabView(snapshot: StatusSnapshot, isTerminal: boolean, columns = 100): string {
+  const { gitlab } = snapshot;
+  const lines = gitlabRows(gitlab);
   // A script finds each row; a person does not read that there is nothing.
   const isNothing = ([name, value]: [string, string]): boolean =>
     value === '-' && (gitlab.mode === 'none' || name === 'flag');
@@ -68,93 +45,10 @@ export function gitlabView({ gitlab, attention }: StatusSnapshot, isTerminal: bo
       attentionLine('no GitLab; the mesh can run one', 'autogit-node gitlab deploy', columns),
       attentionLine('one that runs already', 'autogit-node gitlab connect URL --token-env VAR', columns),
     );
-  // Why it is not healthy, where that is known.
-  const reasons = attention.filter(({ code }) => /^(gitlab|runner|copy)-/.test(code));
+  const reasons = gitlabReasons(snapshot);
   if (isTerminal && reasons.length > 0)
     rows.push('', ...reasons.map(({ sentence, fix }) => attentionLine(sentence, fix, columns)));
   return rows.join('\n');
-}
-
-const copyLine = ({ node, ageMs, because, ...row }: NonNullable<GitlabView['standbys']>[number]): string =>
-  `${node}: ${standbyState(row)}${ageMs === null ? '' : `, ${showDuration(ageMs)} old`}; ${because}`;
-
-/** Who tried GitLab from what it has of it, when, and what came of it. */
-function drillRows({ node, proven, last, doing, ended, waits }: Drill): [string, string][] {
-  const failed = last !== null && !last.isProven ? `; then ${last.round} failed: ${last.because}` : '';
-  const tried = proven === null ? 'not yet' : `${proven.at}, ${proven.round}`;
-  const unended =
-    ended !== null && (last === null || ended.at > last.at) ? `; the last one ended: ${ended.because}` : '';
-  const wait = waits === null ? '' : `; the next waits: ${waits}`;
-  return [
-    ['proven', `${node}: ${tried}${failed}${unended}${wait}`],
-    ...(doing ? [['drill', `${node}: ${doing.phase}`] as [string, string]] : []),
-  ];
-}
-
-/** One that runs without the mesh and is backed up by it. */
-function protectedRows({ protected: known }: GitlabView): [string, string][] {
-  if (known === undefined) return [];
-  const { node, container, folder, version, way, because, kept } = known;
-  const which = version === null ? '' : `, GitLab ${version}`;
-  return [
-    ['protected', `container ${container} on ${node}${which}, data in ${folder}`],
-    ['way', way === null ? because : `${way === 'own' ? "GitLab's own backup" : 'snapshots'}: ${because}`],
-    ...(kept === undefined
-      ? []
-      : [
-          [
-            'history',
-            `${kept.snapshots} snapshots in ${kept.folder}${kept.oldest === null ? '' : `, the oldest of ${kept.oldest}`}${kept.problem === null ? '' : `; none is made now: ${kept.problem}`}`,
-          ] as [string, string],
-        ]),
-  ];
-}
-
-/** Backups: where they go, what is done, what is wrong. */
-function vaultRows({ vault }: StatusSnapshot['gitlab']): [string, string][] {
-  if (vault === undefined) return [];
-  const { target, checkedAt, doing, kept, restored } = vault;
-  const percent = doing?.percent == null ? '' : `, ${Math.floor(doing.percent)} %`;
-  return [
-    ['backups', target === null ? '-' : `${target}${checkedAt === null ? '' : `, read back ${checkedAt}`}`],
-    ...(kept === undefined ? [] : [['', `only added to there; ${kept}`] as [string, string]]),
-    ...(doing ? [[doing.what, `${doing.phase}${percent}`] as [string, string]] : []),
-    ...(restored ? [['restored', restored.because] as [string, string]] : []),
-  ];
-}
-
-/** An upgrade or a rehearsal under way, and how the last ones ended. */
-function upgradeRows({ upgrade }: StatusSnapshot['gitlab']): [string, string][] {
-  if (upgrade === undefined) return [];
-  const { wish, doing, ended, rehearsed } = upgrade;
-  const percent = doing?.percent == null ? '' : `, ${Math.floor(doing.percent)} %`;
-  const phase = doing ? `${doing.phase}${percent}` : 'its host has not begun yet';
-  const rows: [string, string][] = [];
-  if (wish) rows.push(['upgrade', `from ${wish.from} to ${wish.to}: ${phase}`]);
-  else if (doing) rows.push(['rehearsal', `of ${doing.to}: ${phase}`]);
-  if (ended) rows.push(['upgraded', `${ended.isDone ? '' : 'no: '}${ended.because}`]);
-  if (rehearsed) rows.push(['rehearsed', rehearsed.because]);
-  return rows;
-}
-
-/** A move to another machine, and how the last one ended. */
-function moveRows({ move }: StatusSnapshot['gitlab']): [string, string][] {
-  if (move === undefined) return [];
-  const { wish, doing, ended } = move;
-  const percent = doing?.percent == null ? '' : `, ${Math.floor(doing.percent)} %`;
-  if (wish)
-    return [['move', `from ${wish.from} to ${wish.to}: ${doing?.phase ?? 'its host has not begun yet'}${percent}`]];
-  if (ended === null) return [];
-  return [['moved', ended.isDone ? `from ${ended.from} to ${ended.to}, ${ended.at}` : `no: ${ended.because}`]];
-}
-
-/** Of one that the mesh runs: also why, and how far a long step is. */
-function stateOf({ state, hosted }: StatusSnapshot['gitlab']): string {
-  if (hosted === undefined) return state;
-  const { because, progress } = hosted;
-  const percent = progress?.percent ?? null;
-  const step = progress === null ? '' : ` (${progress.phase}${percent === null ? '' : `, ${Math.floor(percent)} %`})`;
-  return `${state}: ${because}${step}`;
 }
 
 /** The value of a variable that the user named: a token never stands in an argument list. */

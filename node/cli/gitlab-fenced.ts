@@ -143,18 +143,3 @@ export async function bring(context: Context, agent: AgentClient, name: string):
   if (!settings.isOn('json')) sentence(out, end.because);
   return exit.ok;
 }
-
-/** For `gitlab`: a row each. */
-export const fencedRow = ({ node, name, bytes }: Fenced): [string, string] => [
-  'fenced',
-  `${node} keeps ${name}, served there until another machine took over${bytes === null || bytes === 0 ? '' : `; ${showBytes(bytes)} are free without it`}`,
-];
-
-/** For `gitlab` too: no push is taken. */
-export const sideRow = ({
-  name,
-  because,
-}: NonNullable<StatusSnapshot['gitlab']['sides']>[number]): [string, string] => [
-  'pushes',
-  `refused until somebody has looked at ${name}: ${because}`,
-];

@@ -1,6 +1,8 @@
 import type { NodeRow, StatusSnapshot } from '../../protocol/status.ts';
 import { plural } from '../../scheduler/phrases.ts';
+import { attentionRows } from '../attention-rows.ts';
 import { shown, shownLines } from '../foreign-text.ts';
+import { machineUse, meshWords } from '../mesh-words.ts';
 import { showBytes, showDuration, showShare } from '../settings/quantities.ts';
 import { wrapped } from '../text-wrap.ts';
 import { attentionLine, printTable } from './table.ts';
@@ -55,9 +57,7 @@ function meshLines(
   { mesh, leader, nodes, quorum, at, seenFrom, ageMs }: StatusSnapshot,
   { columns }: ViewForm,
 ): string[] {
-  const approved = nodes.filter((node) => node.state !== 'waiting').length;
-  const led = leader ? `leader ${leader.node} (term ${leader.term}, ${since(leader.since, at)})` : 'no leader';
-  const told = `${plural(approved, 'node')}, ${led}, can lose ${quorum.canLose}`;
+  const told = meshWords({ leader, nodes, quorum, at });
   const seen = `seen from ${seenFrom}, ${showDuration(ageMs)} ago`;
   const lines = oneOrTwo(labelled(`mesh ${shown(mesh.name)}`, told, columns), seen, columns);
   return quorum.canLose === 0 && quorum.sentence !== '' ? [...lines, ...belowLabel(quorum.sentence, columns)] : lines;
@@ -91,13 +91,10 @@ const queueLines = ({ queue }: StatusSnapshot, { columns }: ViewForm): string[] 
   );
 
 const usedOf = (node: NodeRow): { cpu: string; memory: string } => {
-  if (!node.capacity || !node.room) return { cpu: '-', memory: '-' };
-  const { cpuMillis, memoryBytes } = node.capacity;
-  const busy = cpuMillis > 0 ? Math.round((100 * (cpuMillis - node.room.cpuMillis)) / cpuMillis) : 0;
-  return {
-    cpu: `${Math.min(100, Math.max(0, busy))}%`,
-    memory: showShare(Math.max(0, memoryBytes - node.room.memoryBytes), memoryBytes),
-  };
+  const use = machineUse(node);
+  return use === null
+    ? { cpu: '-', memory: '-' }
+    : { cpu: `${use.cpuPercent}%`, memory: showShare(use.memoryBytes, use.ofBytes) };
 };
 
 function gpusOf(node: NodeRow): string {
@@ -151,25 +148,8 @@ const wideCells = (node: NodeRow): string[] => [
   node.id,
 ];
 
-function attentionLines(snapshot: StatusSnapshot, { columns }: ViewForm): string[] {
-  const waiting = snapshot.waiting.map(({ node, address, words }) =>
-    attentionLine(
-      `${node}  at ${address} waits to be let in; it shows ${words}`,
-      `autogit-node approve ${node} --words ${words}`,
-      columns,
-    ),
-  );
-  const reasons = snapshot.nodes
-    .filter((node) => node.because !== null && ['draining', 'paused', 'suspect', 'gone'].includes(node.state))
-    .filter((node) => !snapshot.attention.some(({ sentence }) => sentence.includes(node.because as string)))
-    .map((node) => attentionLine(`${node.node}  ${node.because}`, null, columns));
-  // Who waits stands above, with the address.
-  const told = new Set(waiting.length > 0 ? ['machine-waiting'] : []);
-  const rest = snapshot.attention
-    .filter(({ code }) => !told.has(code))
-    .map(({ sentence, fix }) => attentionLine(sentence, fix, columns));
-  return [...new Set([...waiting, ...reasons, ...rest])];
-}
+const attentionLines = (snapshot: StatusSnapshot, { columns }: ViewForm): string[] =>
+  attentionRows(snapshot).map(({ sentence, fix }) => attentionLine(sentence, fix, columns));
 
 /** One record a line, its kind first: `autogit-node status | grep ^node`. Times are RFC 3339, sizes bytes. */
 function forPipe(snapshot: StatusSnapshot): string {

@@ -1,5 +1,3 @@
-import type { StatusSnapshot } from '../../protocol/status.ts';
-import { plural } from '../../scheduler/phrases.ts';
 import { shown } from '../foreign-text.ts';
 import { wrapped } from '../text-wrap.ts';
 import { agentOf, type Context } from './context.ts';
@@ -34,14 +32,4 @@ export function webhookTestView(
       return `${shown(node).padEnd(width)}${wrapped(text, columns - width).join(`\n${' '.repeat(width)}`)}`;
     })
     .join('\n');
-}
-
-/** The line of `gitlab`. */
-export function webhookRow({ webhook }: StatusSnapshot['gitlab']): [string, string][] {
-  if (webhook === undefined) return [];
-  const { url, projects, lastAt, refused, lastRefusal, problem } = webhook;
-  const last = lastAt === null ? 'nothing came yet' : `the last came ${lastAt}`;
-  const no = refused === 0 ? '' : `; ${refused} refused, the last: ${lastRefusal ?? '-'}`;
-  const told = problem === null ? `hooks in ${plural(projects, 'project')}` : problem;
-  return [['webhook', `${url ?? 'no address'}, ${told}; ${last}${no}`]];
 }

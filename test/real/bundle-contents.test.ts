@@ -3,6 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { brotliDecompressSync, gunzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { licenceOf } from '../../deploy/third-party.mjs';
 
@@ -121,6 +122,25 @@ describe('what of others is in the bundle', () => {
       expect([name, dist('agent.cjs').includes(name), dist('metrics.cjs').includes(name)]).toEqual([name, false, true]);
     // A package that came in by mistake is larger than what is left to it: of 2.83 MB.
     expect(Buffer.byteLength(dist('agent.cjs'))).toBeLessThan(2_950_000);
+  });
+
+  it('the page is on a screen after 100 kB, and has nothing in it that its policy would refuse', () => {
+    const names = ['index.html', 'page.js', 'page.css', 'icon.svg'];
+    const bytes = (ending: string): number =>
+      names.reduce((sum, name) => sum + readFileSync(join(root, 'dist', 'page', `${name}${ending}`)).length, 0);
+    expect(bytes('.br')).toBeLessThan(60_000);
+    expect(bytes('.gz')).toBeLessThan(100_000);
+    for (const name of names) {
+      const file = readFileSync(join(root, 'dist', 'page', name));
+      expect(brotliDecompressSync(readFileSync(join(root, 'dist', 'page', `${name}.br`)))).toEqual(file);
+      expect(gunzipSync(readFileSync(join(root, 'dist', 'page', `${name}.gz`)))).toEqual(file);
+    }
+    // Nothing inline, nothing made of text, nothing of another place.
+    expect(dist('page/index.html')).not.toMatch(/<script(?![^>]* src="\.\/)|<style|\son\w+=|https?:/);
+    expect(dist('page/page.css')).not.toMatch(/url\(|@import/);
+    expect(dist('page/page.js')).not.toMatch(/\beval\(|new Function|dangerouslySetInnerHTML=/);
+    // A browser needs no schema.
+    expect(dist('page/page.js')).not.toContain('ZodError');
   });
 
   it('an agent that nobody asks anything loads no more than it needs', () => {

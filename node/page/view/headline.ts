@@ -1,0 +1,88 @@
+import type { StatusSnapshot } from '../../../protocol/status.ts';
+import { plural } from '../../../scheduler/phrases.ts';
+import { attentionRows } from '../../attention-rows.ts';
+import { meshWords } from '../../mesh-words.ts';
+import { showDuration } from '../../settings/quantities.ts';
+import type { PageState } from './page-state.ts';
+
+interface Headline {
+  tone: 'good' | 'warn' | 'fail';
+  sentence: string;
+  fix: string | null;
+  /** All else that a person should look at, the worst first. */
+  more: { severity: 'info' | 'warn' | 'fail'; sentence: string; fix: string | null }[];
+}
+
+const worst = { fail: 0, warn: 1, info: 2 } as const;
+
+/** The sentence on top: what is wrong and the fix, or that nothing is. Who waits to be let in has a place of its own. */
+export function headlineOf(status: StatusSnapshot): Headline {
+  // What may be lost is what follows from a machine that is gone: the cause is told first.
+  const rank = ({ severity, sentence }: { severity: keyof typeof worst; sentence: string }): number =>
+    2 * worst[severity] + (sentence === status.quorum.sentence ? 1 : 0);
+  const known = new Set(status.waiting.map(({ words }) => words));
+  const rows = attentionRows({ ...status, waiting: [] })
+    .filter(({ sentence }) => ![...known].some((words) => words !== '' && sentence.includes(words)))
+    .filter(({ fix }) => known.size === 0 || !fix?.startsWith('autogit-node approve'))
+    // A terminal sets the machine off by a gap.
+    .map((row) => ({ ...row, sentence: row.sentence.replace(/^(\S+) {2}/, '$1: ') }))
+    .sort((a, b) => rank(a) - rank(b));
+  const [first] = rows;
+  if (first === undefined || first.severity === 'info')
+    return { tone: 'good', sentence: wellWords(status), fix: null, more: rows };
+  return {
+    tone: first.severity === 'fail' ? 'fail' : 'warn',
+    sentence: first.sentence,
+    fix: first.fix,
+    more: rows.slice(1),
+  };
+}
+
+function wellWords({ nodes, leader, queue, gitlab }: StatusSnapshot): string {
+  const here = nodes.filter(({ state }) => !['gone', 'waiting'].includes(state)).length;
+  const machines = here === 1 ? 'The machine works' : `All ${here} machines work`;
+  const led = leader ? `, ${leader.node} leads` : '';
+  const jobs =
+    queue.running + queue.waiting === 0
+      ? gitlab.mode === 'none'
+        ? 'no GitLab is connected yet'
+        : 'no job waits'
+      : `${plural(queue.running, 'job')} ${queue.running === 1 ? 'runs' : 'run'}, ${queue.waiting} ${queue.waiting === 1 ? 'waits' : 'wait'}`;
+  return `${machines}${led}; ${jobs}.`;
+}
+
+/** `3 nodes, leader kang (term 12, 3 h), can lose 1`, and why where that is none. */
+export function houseWords(status: StatusSnapshot): string {
+  const { canLose, sentence } = status.quorum;
+  return `${meshWords(status)}${canLose === 0 && sentence !== '' ? `: ${sentence}` : ''}`;
+}
+
+/** Whose view it is and how old; or that nobody answers, and of when it is. `clock`: a wall time as people here write it. */
+export function viewWords(
+  state: PageState,
+  nowMs: number,
+  clock: (ms: number) => string,
+): { tone: 'good' | 'warn' | 'fail'; text: string } {
+  const { me, status, heardAtMs, lostAtMs, link } = state;
+  const who = status?.seenFrom ?? me?.node ?? 'this agent';
+  const shownOf = heardAtMs === null ? 'nothing was heard yet' : `what is shown is of ${clock(heardAtMs)}`;
+  if (link === 'over')
+    return {
+      tone: 'fail',
+      text: `this session has ended; ${shownOf}. A new link, on ${who}: autogit-node dashboard`,
+    };
+  if (link === 'lost')
+    return {
+      tone: 'fail',
+      text: `${who} does not answer since ${showDuration(roundSeconds(nowMs - (lostAtMs ?? nowMs)))}; ${shownOf}. It is asked again by itself`,
+    };
+  if (link === 'opening' || status === null) return { tone: 'warn', text: `asking ${who}` };
+  const ageMs = status.ageMs + Math.max(0, nowMs - (heardAtMs ?? nowMs));
+  if (link === 'resting') return { tone: 'warn', text: `at rest while nobody looks; ${shownOf}` };
+  return {
+    tone: 'good',
+    text: `as ${who} sees it, ${ageMs < 1000 ? 'now' : `${showDuration(roundSeconds(ageMs))} ago`}`,
+  };
+}
+
+const roundSeconds = (ms: number): number => Math.max(0, Math.round(ms / 1000) * 1000);

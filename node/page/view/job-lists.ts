@@ -1,0 +1,88 @@
+import type { JobRow } from '../../../protocol/job-rows.ts';
+import { showDuration } from '../../settings/quantities.ts';
+
+interface Progress {
+  /** 0 to 100; null while nobody knows how long it takes. */
+  percent: number | null;
+  words: string;
+}
+
+export interface JobLine {
+  row: JobRow;
+  /** `project@ref`. */
+  of: string;
+  time: string;
+  progress: Progress | null;
+}
+
+interface JobLists {
+  running: JobLine[];
+  waiting: JobLine[];
+  ended: JobLine[];
+}
+
+const runs = new Set<JobRow['state']>(['granted', 'running', 'canceling']);
+/** Of jobs that are over so many are shown. */
+const endedShown = 30;
+/** A job's time is learned of so many of its last good runs. */
+const learnedOf = 9;
+
+/** What runs with how far it is, what waits (the first first), and what ended last. `nowMs`: by the agent's clock. */
+export function jobLists(rows: readonly JobRow[], nowMs: number): JobLists {
+  const usual = usualTimes(rows);
+  const lines = rows.map((row) => lineOf(row, nowMs, usual));
+  return {
+    running: lines.filter(({ row }) => runs.has(row.state)),
+    waiting: lines.filter(({ row }) => row.state === 'waiting'),
+    ended: lines
+      .filter(({ row }) => row.state !== 'waiting' && !runs.has(row.state))
+      .sort((a, b) => ((a.row.finishedAt ?? '') < (b.row.finishedAt ?? '') ? 1 : -1))
+      .slice(0, endedShown),
+  };
+}
+
+const keyOf = ({ project, name }: JobRow): string => `${project}\n${name}`;
+
+/** How long each job of a project usually takes, ms: the middle of its last good runs. */
+function usualTimes(rows: readonly JobRow[]): ReadonlyMap<string, number> {
+  const took = new Map<string, { at: string; ms: number }[]>();
+  for (const row of rows) {
+    if (row.state !== 'done' || row.startedAt === null || row.finishedAt === null) continue;
+    const ms = Date.parse(row.finishedAt) - Date.parse(row.startedAt);
+    if (!(ms > 0)) continue;
+    took.set(keyOf(row), [...(took.get(keyOf(row)) ?? []), { at: row.finishedAt, ms }]);
+  }
+  return new Map(
+    [...took].map(([key, all]) => {
+      const last = all.sort((a, b) => (a.at < b.at ? 1 : -1)).slice(0, learnedOf);
+      const sorted = last.map(({ ms }) => ms).sort((a, b) => a - b);
+      return [key, sorted[sorted.length >> 1] as number];
+    }),
+  );
+}
+
+function lineOf(row: JobRow, nowMs: number, usual: ReadonlyMap<string, number>): JobLine {
+  const from = row.startedAt ?? row.queuedAt;
+  const to = row.finishedAt === null ? nowMs : Date.parse(row.finishedAt);
+  const ms = from === null ? null : Math.max(0, to - Date.parse(from));
+  return {
+    row,
+    of: `${row.project}@${row.ref}`,
+    time: ms === null ? '-' : showDuration(row.finishedAt === null ? Math.floor(ms / 1000) * 1000 : ms),
+    progress:
+      row.state === 'running' && row.startedAt !== null && ms !== null ? progressOf(ms, usual.get(keyOf(row))) : null,
+  };
+}
+
+function progressOf(ms: number, usualMs: number | undefined): Progress {
+  if (usualMs === undefined) return { percent: null, words: 'its first time here' };
+  if (ms > usualMs) return { percent: 99, words: `longer than usual (${showDuration(usualMs)})` };
+  const left = Math.ceil((usualMs - ms) / 1000) * 1000;
+  return { percent: Math.min(99, Math.floor((100 * ms) / usualMs)), words: `about ${showDuration(left)} left` };
+}
+
+/** What of a job a person may ask now. */
+export const jobActs = ({ state }: JobRow): { cancel: boolean; retry: boolean } => ({
+  cancel: state === 'waiting' || state === 'granted' || state === 'running',
+  retry: state === 'failed' || state === 'canceled' || state === 'lost' || state === 'done',
+});

@@ -1,0 +1,148 @@
+import type { JobRow } from '../../../protocol/job-rows.ts';
+import type { NodeRow, StatusSnapshot } from '../../../protocol/status.ts';
+import { machineUse } from '../../mesh-words.ts';
+import { showBytes, showDuration, showShare } from '../../settings/quantities.ts';
+
+export type Tone = 'good' | 'busy' | 'rest' | 'warn' | 'fail';
+
+interface Meter {
+  /** 0 to 100. */
+  percent: number;
+  words: string;
+}
+
+export interface GpuLine {
+  uuid: string;
+  model: string;
+  tone: Tone;
+  /** Who has it. */
+  holder: string;
+  busy: Meter | null;
+  memory: Meter | null;
+}
+
+export interface MachineCard {
+  id: string;
+  node: string;
+  self: boolean;
+  tone: Tone;
+  state: string;
+  badges: string[];
+  because: string | null;
+  cpu: Meter | null;
+  memory: Meter | null;
+  gpus: GpuLine[];
+  runs: { job: number; name: string | null }[];
+  /** When it was last heard, where that is not now. */
+  seen: string | null;
+  facts: string;
+  paused: 'gpu' | 'all' | null;
+  drained: boolean;
+}
+
+const tones: Record<NodeRow['state'], Tone> = {
+  ready: 'good',
+  leader: 'good',
+  busy: 'busy',
+  draining: 'rest',
+  paused: 'rest',
+  waiting: 'rest',
+  suspect: 'warn',
+  gone: 'fail',
+};
+
+const owners = { present: 'its owner is here', playing: 'its owner plays' } as const;
+
+/** The house at a glance: who serves the page first, then the others as the mesh lists them. */
+export function machineCards(status: StatusSnapshot, jobs: readonly JobRow[]): MachineCard[] {
+  const names = new Map(jobs.map(({ job, name }) => [job, name]));
+  return status.nodes.map((node) => cardOf(status, node, names));
+}
+
+function cardOf(status: StatusSnapshot, node: NodeRow, names: ReadonlyMap<number, string>): MachineCard {
+  const { gitlab } = status;
+  const use = machineUse(node);
+  const isGone = node.state === 'gone' || node.state === 'suspect';
+  const copy = gitlab.standbys?.find((one) => one.node === node.node);
+  return {
+    id: node.id,
+    node: node.node,
+    self: node.self,
+    tone: tones[node.state],
+    // Jobs without a GPU still come.
+    state:
+      node.state === 'paused' && node.paused === 'gpu' ? 'gpu paused' : node.state === 'leader' ? 'ready' : node.state,
+    badges: [
+      ...(status.leader?.node === node.node ? ['leads'] : []),
+      ...(gitlab.host === node.node ? ['runs GitLab'] : []),
+      ...(copy ? ["holds GitLab's copy"] : []),
+      ...(node.voter ? [] : ['no vote']),
+      ...(node.owner === null || node.owner === 'away' ? [] : [owners[node.owner]]),
+      ...(node.self ? ['this page'] : []),
+    ],
+    because: node.because,
+    cpu: use && !isGone ? { percent: use.cpuPercent, words: `${use.cpuPercent} %` } : null,
+    memory:
+      use && !isGone
+        ? { percent: shareOf(use.memoryBytes, use.ofBytes), words: showShare(use.memoryBytes, use.ofBytes) }
+        : null,
+    gpus: (node.capacity?.gpus ?? []).map((gpu) => gpuLine(node, gpu, names)),
+    runs: node.runs.map((job) => ({ job, name: names.get(job) ?? null })),
+    seen:
+      node.self || node.lastHeardMs === null || (node.lastHeardMs < 5_000 && !isGone)
+        ? null
+        : `heard ${showDuration(node.lastHeardMs)} ago`,
+    facts: [
+      node.arch,
+      node.os,
+      node.capacity && `${Math.round(node.capacity.cpuMillis / 1000)} CPU`,
+      node.capacity && `${showBytes(node.capacity.diskBytes)} disk`,
+      node.version,
+      ...node.labels,
+    ]
+      .filter((one) => one !== null && one !== '')
+      .join(' · '),
+    paused: node.paused ?? null,
+    drained: node.state === 'draining',
+  };
+}
+
+function gpuLine(
+  node: NodeRow,
+  gpu: NonNullable<NodeRow['capacity']>['gpus'][number],
+  names: ReadonlyMap<number, string>,
+): GpuLine {
+  const room = node.room?.gpus.find(({ uuid }) => uuid === gpu.uuid);
+  const line = { uuid: gpu.uuid, model: gpu.model };
+  if (!room || node.state === 'gone' || node.state === 'suspect')
+    return { ...line, tone: 'rest', holder: 'nothing is heard of it', busy: null, memory: null };
+  const usedBytes = Math.max(0, gpu.memoryBytes - room.memoryBytes);
+  const measures = {
+    busy: { percent: Math.round(room.busyPercent), words: `${Math.round(room.busyPercent)} %` },
+    memory: { percent: shareOf(usedBytes, gpu.memoryBytes), words: showShare(usedBytes, gpu.memoryBytes) },
+  };
+  // A card that fails is `foreign` as well, for nodes that know nothing else; its owner has nothing to do with it.
+  if (room.problem !== undefined) return { ...line, ...measures, tone: 'fail', holder: `fails: ${room.problem}` };
+  if (room.foreign)
+    return { ...line, ...measures, tone: 'rest', holder: `its owner has it${room.usedBy ? `: ${room.usedBy}` : ''}` };
+  if (room.shared !== undefined)
+    return {
+      ...line,
+      ...measures,
+      tone: 'busy',
+      holder: `${room.shared.runs} jobs share it, ${showBytes(room.shared.bytes)} of it`,
+    };
+  if (room.held !== undefined) return { ...line, ...measures, tone: 'busy', holder: heldBy(node, names) };
+  return { ...line, ...measures, tone: 'good', holder: node.paused === 'gpu' ? 'kept for its owner' : 'free' };
+}
+
+/** By a job where only one can be meant: a report names the run, and of runs a page knows jobs. */
+function heldBy({ runs, capacity }: NodeRow, names: ReadonlyMap<number, string>): string {
+  const [job] = runs;
+  if (job === undefined || runs.length > 1 || (capacity?.gpus.length ?? 0) > 1) return 'a job has it';
+  const name = names.get(job);
+  return name === undefined ? `job ${job} has it` : `job ${job} has it: ${name}`;
+}
+
+const shareOf = (part: number, whole: number): number =>
+  whole <= 0 ? 0 : Math.min(100, Math.max(0, Math.round((100 * part) / whole)));

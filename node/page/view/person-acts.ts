@@ -1,0 +1,100 @@
+import { listed } from '../../../scheduler/phrases.ts';
+import type { PageState, Viewer } from './page-state.ts';
+
+/** What a person asks for on the page, as the agent takes it: `POST /api/acts/NAME`. */
+export interface PageAct {
+  name: string;
+  body: Record<string, unknown>;
+  /** What the button says that does it. */
+  verb: string;
+  /** Asked before it is done; none: done at once. With more than one, each is answered. */
+  questions: string[];
+  /** Words that are compared with another screen. */
+  words?: string;
+}
+
+const ranks: Record<Viewer['role'], number> = { viewer: 0, operator: 1, owner: 2 };
+const may =
+  (least: Viewer['role']) =>
+  ({ me }: Pick<PageState, 'me'>): boolean =>
+    me !== null && ranks[me.role] >= ranks[least];
+export const isOperator = may('operator');
+export const isOwner = may('owner');
+
+type Waiting = NonNullable<PageState['status']>['waiting'][number];
+
+export const approveAct = ({ node, id, address, words }: Waiting): PageAct => ({
+  name: 'approve',
+  body: { node: id || node, words },
+  verb: `Let ${node} in`,
+  words,
+  questions: [`${node} at ${address} shows these words. Does its screen say the same?`],
+});
+
+export const ignoreAct = ({ node, id }: Waiting): PageAct => ({
+  name: 'ignore',
+  body: { node: id || node },
+  verb: 'Ignore it',
+  questions: [`Ask no more about ${node}? It may knock again.`],
+});
+
+export const pauseAct = (node: string, what: 'gpu' | 'all', forMs: number | null): PageAct => ({
+  name: 'pause',
+  body: { what, forMs, now: false },
+  verb: what === 'gpu' ? 'Keep its GPU' : 'Pause it',
+  questions: [
+    `${what === 'gpu' ? `No new job gets a GPU of ${node}` : `${node} takes no new job`}${forMs === null ? ' until you resume it' : ` for ${forMs / 3_600_000} h`}; what runs goes on.`,
+  ],
+});
+
+export const resumeAct = (node: string, what: 'gpu' | 'all'): PageAct => ({
+  name: 'resume',
+  body: { what },
+  verb: `Resume ${node}`,
+  questions: [],
+});
+
+export const drainAct = (node: string, drained: boolean): PageAct => ({
+  name: 'drain',
+  body: { node, drained },
+  verb: drained ? `Drain ${node}` : `Give ${node} work again`,
+  questions: drained
+    ? [
+        `${node} gets no new work, no vote and no lead. What runs there ends in peace.`,
+        `The mesh can lose fewer machines while ${node} is drained, and it stays so until somebody ends it. Drain ${node}?`,
+      ]
+    : [],
+});
+
+export const cancelAct = (job: number, name: string): PageAct => ({
+  name: 'cancel',
+  body: { job },
+  verb: `Cancel job ${job}`,
+  questions: [`End job ${job} (${name}), at GitLab and where it runs?`],
+});
+
+export const retryAct = (job: number): PageAct => ({
+  name: 'retry',
+  body: { job },
+  verb: `Run job ${job} again`,
+  questions: [],
+});
+
+export const backupAct: PageAct = { name: 'backup', body: {}, verb: 'Back up now', questions: [] };
+
+export const moveAct = (from: string, to: string, runs: readonly number[]): PageAct => ({
+  name: 'move',
+  body: { to },
+  verb: `Move GitLab to ${to}`,
+  questions: [
+    `GitLab goes from ${from} to ${to}. Nothing is lost; nobody is served for as long as it takes to start there.`,
+    `Pushes and pages wait meanwhile${runs.length > 0 ? `; job ${listed(runs.slice(0, 5).map(String))} ${runs.length === 1 ? 'goes' : 'go'} on` : ''}. Move GitLab to ${to} now?`,
+  ],
+});
+
+export const moveCancelAct: PageAct = {
+  name: 'move-cancel',
+  body: {},
+  verb: 'Do not move it',
+  questions: ['End the move of GitLab, as long as that can be done?'],
+};
