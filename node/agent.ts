@@ -68,6 +68,7 @@ export class Agent {
   removal: { wasIn: boolean } | null = null;
   #neighbours: Neighbours | null = null;
   #webhook: OwnWebhook | null = null;
+  #api: LocalApi | null = null;
   #foundedAt: number | null = null;
   #enrolWords: { words: string | null; mesh: string | null } = { words: null, mesh: null };
   #end!: (end: End) => void;
@@ -82,7 +83,7 @@ export class Agent {
   constructor(options: JoinOptions, log: Log, lines: Progress, asksForBoot: boolean) {
     this.#asksForBoot = asksForBoot;
     this.#options = options;
-    this.#news = withNews(log, lines);
+    this.#news = withNews(log, lines, (said) => this.#api?.history.heard(said));
     this.#log = this.#news.log;
     this.#lines = lines;
   }
@@ -202,6 +203,7 @@ export class Agent {
     });
     api.page = ownPage(this.#options, { api, clock: this.#clock, network, log: this.#log });
     this.#closers.push(await api.page.open());
+    this.#api = api;
     const server = await serveSocket({ path: places(this.#options.home).socket, api, log: this.#log });
     this.#closers.push(() => server.close());
     return api;
@@ -290,10 +292,12 @@ export class Agent {
     const webhook = new OwnWebhook(webhookHere(this.#options.webhook, member, network, store, this.#log));
     this.#closers.push(() => webhook.stop());
     this.#webhook = webhook;
-    this.#ledgerReaders = [enrolServer, questions, removalWatch, this.#neighbours, webhook];
+    this.#ledgerReaders = [enrolServer, questions, removalWatch, this.#neighbours, webhook, api.history];
     deferred.fill(network);
     member.start();
     api.givingWay.start();
+    api.history.start();
+    this.#closers.push(() => api.history.stop());
     this.#closers.push(() => api.givingWay.stop());
     await rememberPorts(store, network);
     await this.#sayJoined(member);

@@ -34,6 +34,12 @@ export const limits = {
   queueJobs: 2000,
   /** So many jobs that fit no machine are named to a person. */
   misfits: 10,
+  /** Events of a mesh: in one answer, and kept by each machine. */
+  timelineAnswered: 500,
+  timelineKept: 2_000,
+  /** What machines used: steps of a day, and ms of one. */
+  usageSteps: 288,
+  usageStepMs: 300_000,
   tagsPerJob: 50,
   tagChars: 255,
   nameChars: 63,

@@ -4,7 +4,7 @@ import type { Answer, Ask } from '../../protocol/asks.ts';
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 import { asSentence, type NodeId } from '../../protocol/ids.ts';
-import type { JobWish } from '../../protocol/job-asks.ts';
+import type { JobWish, Misfit } from '../../protocol/job-asks.ts';
 import type { JobRow, WhyAnswer } from '../../protocol/job-rows.ts';
 import {
   type defaultSettings,
@@ -21,6 +21,7 @@ import { misfitLine } from '../../scheduler/snapshot-attention.ts';
 import { fencedThere } from '../../scheduler/snapshot-fenced.ts';
 import { leaderOf, recoveryOf } from '../../scheduler/views.ts';
 import { newInviteCode, writeInviteCode } from '../enrol/invite-code.ts';
+import { History } from '../history/mesh-history.ts';
 import type { AgentApi } from '../local-api/agent-api.ts';
 import type { PausePlan } from '../local-api/socket-protocol.ts';
 import type { Log } from '../log.ts';
@@ -86,6 +87,8 @@ export class LocalApi implements AgentApi {
     jobs: () => this.jobs(true),
   });
   /** To be started with the member. */
+  readonly history: History;
+  /** To be started with the member. */
   readonly givingWay: GivingWay;
 
   constructor(options: ApiOptions) {
@@ -123,6 +126,13 @@ export class LocalApi implements AgentApi {
       warn: (sentence) => options.log.warn(sentence),
       info: (sentence) => options.log.info(sentence),
     });
+    this.history = new History({
+      ...{ home: options.home, clock: options.clock, log: options.log },
+      look: () => {
+        const member = options.member();
+        return member && { view: viewInput(member.view()), status: this.#seen() };
+      },
+    });
     this.#misfits = new LeadersMisfits(
       (ask) => this.#askLeader(ask, misfitsAskMs),
       () => options.clock.bootMs(),
@@ -136,6 +146,12 @@ export class LocalApi implements AgentApi {
   async status(): Promise<StatusSnapshot> {
     const leads = leaderOf(this.#member().view().state)?.node === this.#options.network.self;
     const misfits = leads ? [] : await this.#misfits.read();
+    return this.#seen(misfits);
+  }
+
+  /** What this machine knows by itself, and `misfits`. */
+  #seen(misfits: readonly Misfit[] = []): StatusSnapshot {
+    const leads = leaderOf(this.#member().view().state)?.node === this.#options.network.self;
     const status = statusOf(this.#member().view());
     const { network } = this.#options;
     for (const row of status.nodes)

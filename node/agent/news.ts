@@ -13,10 +13,15 @@ const told: Record<string, { what: string; state: 'ok' | 'warn' }> = {
 };
 
 /** The same log, whose events that matter to people also appear where the agent runs in a terminal, from `begin` on. */
-export function withNews(log: Log, lines: Progress): { log: Log; begin: () => void } {
+export function withNews(
+  log: Log,
+  lines: Progress,
+  heard?: (said: { event: string; because: string }) => void,
+): { log: Log; begin: () => void } {
   let isTelling = false;
   const event: Log['event'] = (said) => {
     log.event(said);
+    heard?.(said);
     const news = told[said.event];
     // A job that failed is no `ok`, whosever fault it was.
     const state = said.event === 'run-finished' && said.fields?.state !== 'success' ? 'warn' : news?.state;

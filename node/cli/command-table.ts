@@ -55,6 +55,11 @@ export const commands: readonly Command[] = [
     run: async (c) => (await import('./logs-command.ts')).logs(c),
   },
   {
+    path: 'events',
+    help: 'what happened in the mesh: elections, machines, lost runs, moves, and why',
+    run: async (c) => (await import('./events-command.ts')).events(c),
+  },
+  {
     path: 'cancel',
     args: '<job>',
     help: 'end a job, at GitLab and where it runs (its number, or its name)',

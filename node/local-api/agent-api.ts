@@ -1,5 +1,6 @@
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import type { Comparison } from '../../protocol/differences.ts';
+import type { Timeline, Usage } from '../../protocol/history.ts';
 import type { JobWish } from '../../protocol/job-asks.ts';
 import type { JobRow, WhyAnswer } from '../../protocol/job-rows.ts';
 import type { MeshSettings } from '../../protocol/ledger.ts';
@@ -173,6 +174,13 @@ export interface CachesApi {
   clearCaches(project: string | null): Promise<string>;
 }
 
+/** What this machine remembers of its mesh. */
+export interface HistoryApi {
+  /** What happened after the event of that id (null: the newest), as soon as there is something, at the latest after `waitMs`. */
+  timeline(since: string | null, waitMs?: number, signal?: AbortSignal): Promise<Timeline>;
+  usage(): Usage;
+}
+
 /** What a person wants to see of a living mesh. */
 export interface RehearsalApi {
   /** Looks; changes nothing. */
@@ -206,6 +214,7 @@ export type AgentApi = PhaseApi &
   OwnerApi & {
     readonly hosting: HostingApi;
     readonly rehearsals: RehearsalApi;
+    readonly history: HistoryApi;
     readonly caches: CachesApi;
     readonly webhooks: WebhookApi;
     readonly page: PageApi;

@@ -9,6 +9,7 @@ import type {
   AgentApi,
   CachesApi,
   GitlabApi,
+  HistoryApi,
   HostingApi,
   JobsApi,
   LogsApi,
@@ -95,6 +96,7 @@ export const allRoutes = (api: AgentApi): Routes => ({
   ...rehearsalRoutes(api.rehearsals),
   ...pageRoutes(api.page),
   ...metricsRoutes(api.metrics),
+  ...historyRoutes(api.history),
 });
 
 const json = (value: unknown): ApiAnswer => ({ status: 200, json: value });
@@ -251,6 +253,11 @@ const pageRoutes = (api: PageApi): Routes => ({
 
 const metricsRoutes = (api: MetricsApi): Routes => ({
   '/v1/metrics': early(get(queries.metrics, async () => ({ text: await api.metricsText() }))),
+});
+
+const historyRoutes = (api: HistoryApi): Routes => ({
+  '/v1/timeline': get(queries.timeline, ({ since, wait }, { signal }) => api.timeline(since ?? null, wait, signal)),
+  '/v1/usage': get(queries.usage, () => api.usage()),
 });
 
 /** What `look` finds, as soon as it is not what the caller has already, or when the caller's wait is over. */

@@ -1,20 +1,20 @@
 import { existsSync, statSync } from 'node:fs';
-import { type ClientRequest, type IncomingMessage, request } from 'node:http';
 import { z } from 'zod';
 import { type Change, ChangeOutcome } from '../../protocol/changes.ts';
 import { Comparison } from '../../protocol/differences.ts';
-import { AutogitError, type ErrorCode } from '../../protocol/errors.ts';
+import { AutogitError } from '../../protocol/errors.ts';
+import { Timeline, Usage } from '../../protocol/history.ts';
 import type { JobWish } from '../../protocol/job-asks.ts';
 import { JobRow, WhyAnswer } from '../../protocol/job-rows.ts';
 import { MeshSettings } from '../../protocol/ledger.ts';
 import type { LeaderLossSeen } from '../../protocol/loss-seen.ts';
 import { StatusSnapshot } from '../../protocol/status.ts';
-import { agentProcess, silentAgent } from '../agent-process.ts';
 import type { Way } from '../settings/give-way.ts';
 import { places } from '../store/home.ts';
 import { readRemoval, removedSentence } from '../store/removal.ts';
 import type { PageApi } from './agent-api.ts';
 import { pageCalls } from './page-client.ts';
+import { askOf, ofAnotherUser, openCall } from './socket-call.ts';
 import {
   AdoptionAnswer,
   type AdoptionSeen,
@@ -30,7 +30,6 @@ import {
   type DeployRequest,
   DoorsTested,
   DrillAnswer,
-  Failure,
   type FencedRequest,
   InviteAnswer,
   MovePlan,
@@ -52,7 +51,6 @@ import {
   type VaultRequest,
   WishAnswer,
 } from './socket-protocol.ts';
-import { socketVersion, versionHeader } from './socket-queries.ts';
 
 /** Answers when what is asked differs from what had this tag, at the latest after `waitMs`. */
 interface Wait {
@@ -122,6 +120,9 @@ export interface AgentClient extends PageApi {
   recovery(): Promise<RecoveryAnswer>;
   recover(off: string[]): Promise<ChangeOutcome>;
   leave(): Promise<string>;
+  /** Waits up to `waitMs` for something that happened after `since`; null: the newest. */
+  timeline(since: string | null, waitMs?: number): Promise<Timeline>;
+  usage(): Promise<Usage>;
   caches(): Promise<CachesAnswer>;
   clearCaches(project: string | null): Promise<{ said: string }>;
   metrics(): Promise<string>;
@@ -132,12 +133,6 @@ export interface AgentClient extends PageApi {
   rehearsal(): Promise<LeaderLossSeen | null>;
 }
 
-/** ms; the agent itself gives up on the leader sooner. A blocked status adds its own wait. */
-const timeoutMs = 60_000;
-/** After so long without a word, and again and again, it is asked whether the agent is there at all. */
-const silentMs = 2_000;
-const missesMost = 3;
-
 /** A home of another user: whether an agent runs there cannot be seen, so it must not be said that none does. */
 function isClosed(home: string): boolean {
   try {
@@ -147,12 +142,6 @@ function isClosed(home: string): boolean {
     return (error as NodeJS.ErrnoException).code === 'EACCES';
   }
 }
-
-const ofAnotherUser = (path: string, cause?: Error): AutogitError =>
-  new AutogitError('no-agent', `${path} belongs to another user`, {
-    cause,
-    hint: 'use sudo, or for a system service be in its group, autogit-node',
-  });
 
 /** A client of the agent in the first of these homes that has a socket. Throws `no-agent`. */
 export function findAgent(homes: readonly string[]): AgentClient {
@@ -192,18 +181,14 @@ const callsOfOthers = (
   gitlabAdoption: (on) => post(AdoptionAnswer, '/v1/gitlab/adoption', { on }),
 });
 
-/** One question to the agent of that home; its answer is checked. Throws `bad-message`. */
-const askOf =
-  (home: string) =>
-  async <S extends z.ZodType>(schema: S, method: 'GET' | 'POST', path: string, body?: unknown, extraMs = 0) => {
-    const answer = await open(home, method, path, body, timeoutMs + extraMs);
-    const parsed = schema.safeParse(jsonOf(await textOf(answer)));
-    if (parsed.success)
-      return { value: parsed.data as z.output<S>, tag: answer.headers.etag?.replaceAll('"', '') ?? '' };
-    throw new AutogitError('bad-message', `the agent's answer to ${path} has an unknown form`, {
-      hint: 'the command and the agent are of different versions: restart the agent',
-    });
-  };
+/** Of what was. */
+const callsOfHistory = (ask: ReturnType<typeof askOf>): Pick<AgentClient, 'timeline' | 'usage'> => ({
+  timeline: async (since, waitMs = 0) => {
+    const query = new URLSearchParams({ wait: String(waitMs), ...(since === null ? {} : { since }) });
+    return (await ask(Timeline, 'GET', `/v1/timeline?${query}`, undefined, waitMs)).value;
+  },
+  usage: async () => (await ask(Usage, 'GET', '/v1/usage')).value,
+});
 
 export function createClient(home: string): AgentClient {
   const ask = askOf(home);
@@ -231,6 +216,7 @@ export function createClient(home: string): AgentClient {
     invite: (ttlMs) => post(InviteAnswer, '/v1/invite', { ttlMs }),
     gitlabConnect: (asked) => post(ChangeOutcome, '/v1/gitlab/connect', asked),
     logs: (asked, signal) => streamLogs(home, asked, signal),
+    ...callsOfHistory(ask),
     caches: () => get(CachesAnswer, '/v1/caches'),
     metrics: async () => (await get(z.object({ text: z.string() }), '/v1/metrics')).text,
     clearCaches: (project) => post(SaidAnswer, '/v1/caches/clear', { project }),
@@ -284,7 +270,7 @@ async function* streamLogs(
   const query = new URLSearchParams({ follow: follow ? '1' : '0' });
   if (job !== null) query.set('job', String(job));
   if (node !== null) query.set('node', node);
-  const answer = await open(home, 'GET', `/v1/logs?${query}`, undefined, null, signal);
+  const answer = await openCall(home, 'GET', `/v1/logs?${query}`, undefined, null, signal);
   answer.setEncoding('utf8');
   try {
     for await (const text of answer as AsyncIterable<string>) yield text;
@@ -292,106 +278,4 @@ async function* streamLogs(
     if (signal?.aborted) return;
     throw new AutogitError('no-agent', 'the agent went away in the middle of the log', { cause });
   }
-}
-
-/** Sends one request; resolves with the answer when it is a good one, throws what the agent said otherwise. */
-function open(
-  home: string,
-  method: 'GET' | 'POST',
-  path: string,
-  body: unknown,
-  limitMs: number | null,
-  signal?: AbortSignal,
-): Promise<IncomingMessage> {
-  const text = body === undefined ? null : JSON.stringify(body);
-  return new Promise((resolve, reject) => {
-    const { socket } = places(home);
-    const sent = request({
-      socketPath: socket,
-      method,
-      path,
-      agent: false,
-      headers: { [versionHeader]: socketVersion, ...(text === null ? {} : { 'content-type': 'application/json' }) },
-      ...(signal ? { signal } : {}),
-    });
-    const silence = watchSilence(home, sent);
-    sent.once('close', silence);
-    if (limitMs !== null)
-      sent.setTimeout(limitMs, () => sent.destroy(new AutogitError('timed-out', 'the agent did not answer')));
-    sent.once('error', (error) => {
-      const removal = readRemoval(home);
-      reject(removal ? new AutogitError('removed', removedSentence(removal)) : asNoAgent(socket, error));
-    });
-    sent.once('response', (answer) => {
-      silence();
-      if (answer.statusCode === 200) return resolve(answer);
-      textOf(answer).then((failed) => reject(toError(failed, answer.statusCode ?? 0)), reject);
-    });
-    sent.end(text ?? undefined);
-  });
-}
-
-/**
- * A change may take seconds, a blocked `status` as long as was asked for. So an agent that is silent is asked for something
- * that it can say at once: one that is stopped is named at once, one that says nothing at all after a few times. What is
- * returned ends the watch.
- */
-function watchSilence(home: string, sent: ClientRequest): () => void {
-  let misses = 0;
-  const timer = setInterval(() => void look(), silentMs).unref();
-  const look = async (): Promise<void> => {
-    const isStopped = agentProcess(home)?.state === 'T';
-    if (!isStopped) misses = (await says(home)) ? 0 : misses + 1;
-    if (sent.destroyed || (!isStopped && misses < missesMost)) return;
-    const { sentence, hint } = silentAgent(home);
-    sent.destroy(new AutogitError('timed-out', sentence, { hint }));
-  };
-  return () => clearInterval(timer);
-}
-
-/** Does it answer anything? Only the first bytes of an answer are waited for. */
-function says(home: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const headers = { [versionHeader]: socketVersion };
-    const sent = request({ socketPath: places(home).socket, path: '/v1/phase', agent: false, headers });
-    sent.setTimeout(silentMs, () => sent.destroy());
-    sent.once('error', () => resolve(false));
-    sent.once('close', () => resolve(false));
-    sent.once('response', (answer) => {
-      answer.resume();
-      resolve(true);
-    });
-    sent.end();
-  });
-}
-
-function asNoAgent(socket: string, error: Error): Error {
-  if (error instanceof AutogitError) return error;
-  const code = (error as NodeJS.ErrnoException).code;
-  if (code === 'EACCES') return ofAnotherUser(socket, error);
-  return new AutogitError('no-agent', `no agent answers on ${socket}`, { cause: error });
-}
-
-/** Null for what is no JSON: no schema of ours takes that. */
-function jsonOf(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null;
-  }
-}
-
-function toError(text: string, status: number): Error {
-  const parsed = Failure.safeParse(jsonOf(text));
-  if (!parsed.success) return new AutogitError('bad-message', `the agent answered ${status}`);
-  const { code, message, hint } = parsed.data.error;
-  if (code === 'internal') return new Error(message);
-  return new AutogitError(code as ErrorCode, message, { hint });
-}
-
-async function textOf(answer: IncomingMessage): Promise<string> {
-  answer.setEncoding('utf8');
-  let text = '';
-  for await (const part of answer as AsyncIterable<string>) text += part;
-  return text;
 }

@@ -37,4 +37,13 @@ export const queries = {
   caches: z.strictObject({}),
   pageKeys: z.strictObject({}),
   metrics: z.strictObject({}),
+  /** Waits up to `wait` ms for something that happened after `since`. */
+  timeline: z.strictObject({
+    since: z
+      .string()
+      .regex(/^\d{1,16}$/)
+      .optional(),
+    wait: unlike.shape.wait,
+  }),
+  usage: z.strictObject({}),
 } as const;

@@ -1,5 +1,6 @@
 import type { Flag } from './settings-flag.ts';
 import { gitlabFlags } from './settings-gitlab.ts';
+import { historyFlags } from './settings-history.ts';
 import { jobFlags } from './settings-jobs.ts';
 import { packedFlags } from './settings-packed.ts';
 import { pageFlags } from './settings-page.ts';
@@ -362,7 +363,7 @@ const others: Flag[] = [
   },
 ];
 
-export const flags: readonly Flag[] = [...globals, ...join, ...others, ...pageFlags, ...gitlabFlags];
+export const flags: readonly Flag[] = [...globals, ...join, ...others, ...historyFlags, ...pageFlags, ...gitlabFlags];
 
 export const flagsOf = (command: string): Flag[] => flags.filter((flag) => flag.commands.includes(command));
 

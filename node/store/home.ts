@@ -27,6 +27,7 @@ export const places = (home: string) => ({
   mirrors: join(home, 'mirrors'),
   caches: join(home, 'caches'),
   work: join(home, 'work'),
+  history: join(home, 'history'),
 });
 
 /** Members of this group may use the system service's agent. */

@@ -33,10 +33,10 @@ export function readRemoval(home: string): Removal | null {
   }
 }
 
-/** Membership, key, secrets, sources, caches and folders of jobs; the identity and the logs stay. */
+/** Membership, key, secrets, sources, caches and folders of jobs, what happened in the mesh; the identity and the logs stay. */
 export function keepNothing(home: string): void {
-  const { store, mirrors, caches, work } = places(home);
-  for (const folder of [store, mirrors, caches, work, join(home, 'runs')])
+  const { store, mirrors, caches, work, history } = places(home);
+  for (const folder of [store, mirrors, caches, work, history, join(home, 'runs')])
     rmSync(folder, { recursive: true, force: true });
 }
 

@@ -1,4 +1,5 @@
 import { EventEmitter, once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { AgentApi } from '../../node/local-api/agent-api.ts';
 import type {
   AdoptionSeen,
@@ -14,6 +15,7 @@ import type {
 import type { Way } from '../../node/settings/give-way.ts';
 import type { BackupRow } from '../../protocol/asks.ts';
 import type { Difference } from '../../protocol/differences.ts';
+import type { TimelineEvent } from '../../protocol/history.ts';
 import type { JobWish } from '../../protocol/job-asks.ts';
 import type { JobRow } from '../../protocol/job-rows.ts';
 import type { StatusSnapshot } from '../../protocol/status.ts';
@@ -57,6 +59,14 @@ export class SmallAgent implements AgentApi {
     },
   };
   kept: Awaited<ReturnType<AgentApi['caches']['caches']>>['rows'] = [];
+  events: TimelineEvent[] = [];
+  readonly history: AgentApi['history'] = {
+    timeline: async (since, waitMs = 0) => {
+      for (const end = Date.now() + waitMs; Date.now() < end && this.events.at(-1)?.id === since; ) await sleep(10);
+      return { events: this.events.filter(({ id }) => since === null || id > since) };
+    },
+    usage: () => ({ stepMs: 300_000, from: '2026-11-30T00:00:00.000Z', machines: [] }),
+  };
   readonly webhooks: AgentApi['webhooks'] = this;
   async webhookTest() {
     return [];

@@ -1,0 +1,22 @@
+import type { Flag } from './settings-flag.ts';
+
+/** Of the commands that show what was. */
+export const historyFlags: readonly Flag[] = [
+  {
+    key: 'events.follow',
+    name: 'follow',
+    short: 'f',
+    kind: 'switch',
+    commands: ['events'],
+    help: 'go on with what happens',
+  },
+  {
+    key: 'events.lines',
+    name: 'lines',
+    short: 'n',
+    kind: 'count',
+    value: 'N',
+    commands: ['events'],
+    help: 'the last so many (default: 40 on a terminal, 500 in a pipe)',
+  },
+];
