@@ -119,7 +119,11 @@ const momentaryKeys: ReadonlySet<string> = new Set([
   ...['config', 'configForce', 'new', 'pair', 'invite', 'switch', 'service', 'playGpu', 'inviteFor'],
   ...flags
     .map(({ key }) => key)
-    .filter((key) => /^(status|settings|jobs|logs|cancel|approve|pause|resume|recover|demo|practice|page)\./.test(key)),
+    .filter((key) =>
+      /^(status|settings|jobs|logs|cancel|approve|pause|resume|recover|demo|practice|events|audit|support|top|page)\./.test(
+        key,
+      ),
+    ),
   ...['gitlab.runnerTokenEnv', 'gitlab.tags', 'gitlab.now', 'gitlab.force', 'serviceSystem', 'serviceUser'],
   ...[
     'fallback.out',
