@@ -16,6 +16,8 @@ export const NodeRow = z.object({
   os: z.string().nullable(),
   capacity: Capacity.nullable(),
   room: z.object({ cpuMillis: z.number(), memoryBytes: z.number(), gpus: z.array(GpuRoom) }).nullable(),
+  /** What anything uses there, jobs or not; `room` is what jobs may have. Absent: nothing was measured, or an agent that does not tell. */
+  used: z.object({ cpuMillis: z.number(), memoryBytes: z.number() }).optional(),
   runs: z.array(z.number()),
   labels: z.array(z.string()),
   owner: z.enum(['away', 'present', 'playing']).nullable(),

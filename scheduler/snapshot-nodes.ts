@@ -36,6 +36,9 @@ function nodeRow(view: ViewInput, ledger: Ledger, machine: MachineView): NodeRow
     room: machine.room
       ? { cpuMillis: machine.room.cpuMillis, memoryBytes: machine.room.memoryBytes, gpus: machine.room.gpus }
       : null,
+    ...(machine.measured
+      ? { used: { cpuMillis: machine.measured.usedCpuMillis, memoryBytes: machine.measured.usedMemoryBytes } }
+      : {}),
     runs: busyRuns(meshViewOf(view, ledger), node).map((run) => run.job),
     labels: machine.measured?.labels ?? [],
     owner: machine.measured?.owner ?? null,

@@ -35,7 +35,11 @@ export const commands: readonly Command[] = [
   },
   { path: 'leave', help: 'hand over, then go (keeps the identity)', run: async (c) => (await mesh()).leave(c) },
   { path: 'status', help: 'the mesh on one screen', run: async (c) => (await import('./status-command.ts')).status(c) },
-  { path: 'top', help: 'live screen: status -w 1', run: async (c) => (await import('./status-command.ts')).top(c) },
+  {
+    path: 'top',
+    help: 'live screen of machines, GPUs, jobs and events: ? shows its keys',
+    run: async (c) => (await import('./top-command.ts')).top(c),
+  },
   {
     path: 'jobs',
     args: '[id]',

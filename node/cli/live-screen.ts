@@ -83,13 +83,19 @@ export class LiveScreen {
 }
 
 /** `q` ends a watch, as it does elsewhere. The keyboard is given back by what is returned. */
-export function quitOnKey(quit: () => void): () => void {
+export const quitOnKey = (quit: () => void): (() => void) =>
+  onKeys((text) => {
+    if (text.includes('q') || text.includes('\u0004')) quit();
+  });
+
+/** Keys as they are typed, without Enter; Ctrl-C and Ctrl-Z do what they do elsewhere. The keyboard is given back by what is returned. */
+export function onKeys(typed: (text: string) => void): () => void {
   const { stdin } = process;
   if (!stdin.isTTY || !process.stdout.isTTY) return () => {};
   const raw = (on: boolean): void => void stdin.setRawMode(on);
   const key = (keys: Buffer): void => {
     const text = keys.toString();
-    if (text.includes('q') || text.includes('\u0004')) quit();
+    typed(text);
     // Without its line discipline the terminal sends no signals any more.
     if (text.includes('\u0003')) process.kill(process.pid, 'SIGINT');
     if (text.includes('\u001a')) {

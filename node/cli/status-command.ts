@@ -18,7 +18,7 @@ export function watchMs(value: boolean | string | number | string[] | null): num
 export const status = (context: Context): Promise<number> =>
   show(context, watchMs(context.settings.get('status.watch')), context.settings.text('status.output') === 'wide');
 
-export const top = (context: Context): Promise<number> => show(context, 1000, false);
+export const watchStatus = (context: Context, everyMs: number): Promise<number> => show(context, everyMs, false);
 
 async function show(context: Context, everyMs: number | null, wide: boolean): Promise<number> {
   const { out, settings } = context;

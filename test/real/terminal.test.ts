@@ -7,6 +7,7 @@ import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { type SocketServer, serveSocket } from '../../node/local-api/unix-server.ts';
 import { places } from '../../node/store/home.ts';
+import type { TimelineEvent } from '../../protocol/history.ts';
 import { SmallAgent } from './small-agent.ts';
 import { Terminal } from './terminal.ts';
 
@@ -17,19 +18,23 @@ let home: string;
 let agent: SmallAgent;
 let server: SocketServer;
 let terminal: Terminal | null = null;
+const log = { info: () => {}, warn: () => {}, error: () => {}, event: () => {} };
 beforeAll(async () => {
   execFileSync(process.execPath, ['deploy/bundle.mjs'], { cwd: root });
   dir = mkdtempSync(join(tmpdir(), 'autogit-pty-'));
   home = join(dir, 'home');
   mkdirSync(home, { mode: 0o700 });
   agent = new SmallAgent();
-  const log = { info: () => {}, warn: () => {}, error: () => {}, event: () => {} };
   server = await serveSocket({ path: places(home).socket, api: agent, log: log as never });
 });
 afterEach(() => terminal?.kill());
 afterAll(async () => {
   await server.close();
   rmSync(dir, { recursive: true, force: true });
+});
+const happened = (id: string, sentence: string, because: string | null = null): TimelineEvent => ({
+  ...{ id: id.padStart(16, '0'), at: new Date().toISOString(), kind: 'election', severity: 'info', node: null },
+  ...{ sentence, because },
 });
 const typing = (...args: string[]): Terminal => {
   terminal = new Terminal([process.execPath, bin, '--home', home, ...args], { PATH: process.env.PATH, HOME: dir });
@@ -184,12 +189,54 @@ describe('a live screen', () => {
     expect(screen.isGivenBack).toBe(true);
   });
 
+  it.each([[['status', '-w']], [['top']]])(
+    '%j goes on over a restart of its agent, and says so meanwhile',
+    async (words) => {
+      agent.queue = 3;
+      const screen = typing(...words);
+      await screen.until(/3 waiting/);
+      await server.close();
+      await screen.until(/waiting for the agent/);
+      agent.queue = 4711;
+      server = await serveSocket({ path: places(home).socket, api: agent, log: log as never });
+      await screen.until(/4711 waiting/);
+      screen.type('q');
+      expect(await screen.ended).toBe(0);
+      expect(screen.isGivenBack).toBe(true);
+    },
+  );
+
+  it('top shows jobs and events, filters, and tells of the chosen job why', async () => {
+    agent.events = [happened('1', 'desktop-1 leads in term 13')];
+    const screen = typing('top');
+    await screen.until(/17 +running +kang .*lint/);
+    screen.type('/train\r');
+    await screen.until(/only "train"/);
+    screen.type('\r');
+    await screen.until(/nothing is known of job 16 any more/);
+    screen.type('x\u001b');
+    await screen.until(/\/ filter(?![\s\S]*only)/);
+    screen.type('\t');
+    await screen.until(/desktop-1 leads in term 13/);
+    screen.type('q');
+    expect(await screen.ended).toBe(0);
+    // What stood in the terminal is there again.
+    expect(screen.shown).toContain('\u001b[?1049h');
+    expect(screen.shown).toContain('\u001b[?1049l');
+  });
+
+  it('events tells what happened as lines for people, and goes on', async () => {
+    agent.events = [happened('1', 'kang leads in term 12')];
+    const screen = typing('events', '-f');
+    await screen.until(/\d\d:\d\d:\d\d kang leads in term 12/);
+    agent.events = [...agent.events, { ...happened('2', 'job 12 is lost', 'kang was silent'), severity: 'warn' }];
+    await screen.until(/warn: job 12 is lost\s+kang was silent/);
+    screen.type('\u0003');
+    expect(await screen.ended).toBe(130);
+  });
+
   it('ends on q while its agent is away too', async () => {
-    const screen = new Terminal([process.execPath, bin, '--home', home, 'status', '-w'], {
-      PATH: process.env.PATH,
-      HOME: dir,
-    });
-    terminal = screen;
+    const screen = typing('status', '-w');
     await screen.until(/mesh home/);
     await server.close();
     await screen.until(/waiting for the agent/);
