@@ -14,8 +14,8 @@ export interface TopState {
   why: number | null;
 }
 
-export const sorts = ['name', 'cpu', 'memory', 'gpu', 'runs'] as const;
-export const panes = ['jobs', 'events', 'attention'] as const;
+const sorts = ['name', 'cpu', 'memory', 'gpu', 'runs'] as const;
+const panes = ['jobs', 'events', 'attention'] as const;
 
 export const firstTop: TopState = {
   ...{ sort: 'name', isReversed: false, pane: 'jobs', chosen: 0, filter: '', isTyping: false, isFrozen: false },
