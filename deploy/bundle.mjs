@@ -116,6 +116,7 @@ write('forward.cjs', forward.outputFiles[0].text);
 write('practice.cjs', practice.outputFiles[0].text);
 write('metrics.cjs', metrics.outputFiles[0].text);
 for (const [name, bytes] of page.files) write(join('page', name), bytes);
+write('runbook.md', readFileSync(join(root, 'docs', 'runbook.md'), 'utf8'));
 write(
   'agent.cjs.map',
   JSON.stringify(trimmedMap(JSON.parse(output('.map')), (source) => source.includes('node_modules/'))),

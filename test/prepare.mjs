@@ -1,4 +1,4 @@
-// What the tests need from Debian, installed when missing: Docker Engine, iproute2 for namespaces, git for Git over HTTP, systemd's own check of a unit, a browser.
+// What the tests need from Debian, installed when missing: Docker Engine, iproute2 for namespaces, git for Git over HTTP, systemd's own check of a unit, Prometheus with promtool, a browser.
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 
@@ -8,6 +8,7 @@ const wanted = {
   git: 'git',
   iptables: 'iptables',
   bash: 'bash',
+  prometheus: 'prometheus',
   'systemd-analyze': 'systemd',
   chromium: 'chromium',
 };

@@ -47,6 +47,8 @@ export class MetricsRequests {
     if (view === null) return null;
     const [status, jobs] = await Promise.all([this.#options.status(), this.#options.jobs()]);
     const measured = new Map(Object.entries(view.jobs.reports).map(([node, { report }]) => [node, report.measured]));
-    return { status, jobs, measured, wallMs: view.wallMs };
+    const nodes = Object.entries(view.ledger?.nodes ?? {});
+    const left = new Set(nodes.filter(([, node]) => node.left).map(([id]) => id));
+    return { status, jobs, measured, left, wallMs: view.wallMs };
   }
 }

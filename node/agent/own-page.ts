@@ -16,6 +16,7 @@ import type { AddedPath, Role } from '../page/page-types.ts';
 import type { Network } from '../ports.ts';
 import type { JoinOptions } from '../settings/settings.ts';
 import type { PageSettings } from '../settings/settings-page.ts';
+import { metricsPaths } from './metrics-paths.ts';
 
 interface OwnPageOptions {
   /** Null: no page is served. */
@@ -202,13 +203,16 @@ export class OwnPage implements PageApi {
 export const ownPage = (
   { dashboard, webhook, home, name }: Pick<JoinOptions, 'dashboard' | 'webhook' | 'home' | 'name'>,
   { api, clock, network, log }: Pick<OwnPageOptions, 'api' | 'log'> & { clock: Clock; network: Network },
-): OwnPage =>
-  new OwnPage({
+): OwnPage => {
+  const page = new OwnPage({
     settings: dashboard,
     taken: webhook?.port ?? null,
     ...{ home, name, api, log },
     wallMs: () => clock.wallMs(),
     addresses: () => network.addresses().flatMap((address) => /^\/ip[46]\/([^/]+)\//.exec(address)?.[1] ?? []),
   });
+  for (const path of metricsPaths(() => api.metrics)) page.add(path);
+  return page;
+};
 
 const isLoopback = (host: string): boolean => host === 'localhost' || host === '::1' || host.startsWith('127.');

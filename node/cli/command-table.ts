@@ -82,6 +82,13 @@ export const commands: readonly Command[] = [
     run: async (c) => (await import('./metrics-command.ts')).metrics(c),
   },
   {
+    path: 'runbook',
+    args: '[name]',
+    hasNoJson: true,
+    help: 'what an alert or a code of attention means, costs and asks for; of what status shows now',
+    run: async (c) => (await import('./runbook-command.ts')).runbook(c),
+  },
+  {
     path: 'cache',
     help: "what this machine keeps of its jobs' caches",
     run: async (c) => (await import('./cache-commands.ts')).show(c),

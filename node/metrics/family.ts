@@ -18,6 +18,8 @@ export interface Seen {
     jobs: JobRow[];
     /** What each machine says of itself, by its id. */
     measured: ReadonlyMap<string, Measured>;
+    /** Machines that have left politely, by id. */
+    left: ReadonlySet<string>;
     /** Wall time, ms. */
     wallMs: number;
   } | null;

@@ -73,15 +73,17 @@ function attention({ status }: Mesh): Sample[] {
 interface Machine {
   row: NodeRow;
   labels: { node: string };
+  hasLeft: boolean;
   /** Null of one that does not answer: what it said last is no figure of now. */
   now: Measured | null;
 }
 
-function machineFamilies({ status, measured }: Mesh): Family[] {
+function machineFamilies({ status, measured, left }: Mesh): Family[] {
   const machines = status.nodes.slice(0, most.machines).map(
     (row): Machine => ({
       row,
       labels: { node: label(row.node) },
+      hasLeft: left.has(row.id),
       now: away.has(row.state) ? null : (measured.get(row.id) ?? null),
     }),
   );
@@ -108,6 +110,11 @@ function machineRows(machines: readonly Machine[], each: Each): Family[] {
       'autogit_machine_up',
       'Whether a machine answers.',
       each(({ row }) => yes(!away.has(row.state))),
+    ),
+    gauge(
+      'autogit_machine_left',
+      'Whether a machine has left politely: nobody expects it.',
+      each(({ hasLeft }) => yes(hasLeft)),
     ),
     gauge(
       'autogit_machine_votes',

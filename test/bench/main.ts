@@ -8,6 +8,7 @@ import { machineLine, type Row, table } from './figures.ts';
 import { meshRows } from './mesh-rows.ts';
 import { moveRows } from './move/move-rows.ts';
 import { type BenchOptions, readOptions } from './options.ts';
+import { pageRows } from './page-rows.ts';
 import { protectRows } from './protect/protect-rows.ts';
 import { proveRows } from './prove-rows.ts';
 import { trustRows } from './trust-rows.ts';
@@ -27,6 +28,7 @@ async function ownRows(options: BenchOptions): Promise<Row[]> {
   if (options.what === 'core') return coreRows(options, say);
   if (options.what === 'prove') return proveRows(options.trials, options.only, say);
   if (options.what === 'move') return moveRows(options, say);
+  if (options.what === 'page') return pageRows(options, say);
   if (options.what === 'protect') return protectRows(options, say);
   return meshRows(options, say);
 }

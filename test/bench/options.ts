@@ -1,11 +1,12 @@
 import { parseSize } from '../../node/settings/quantities.ts';
 import { moveKeys } from './move/move-rows.ts';
+import { pageParts } from './page-rows.ts';
 import { protectKeys } from './protect/protect-rows.ts';
 
 /** What `npm run bench -- …` was asked for. */
 export interface BenchOptions {
-  /** `mesh`: the four figures of issue 2. `failover`: the table of issue 3. `jobs`: only the job rows. `crowd`: many agents. `trust`: hostile jobs. `core`: the agent itself. `prove`: replica and gate of a hosted GitLab. `protect`: the table of issue 9. `move`: that of issue 10. */
-  what: 'mesh' | 'failover' | 'jobs' | 'crowd' | 'trust' | 'core' | 'prove' | 'protect' | 'move';
+  /** `mesh`: the four figures of issue 2. `failover`: the table of issue 3. `jobs`: only the job rows. `crowd`: many agents. `trust`: hostile jobs. `core`: the agent itself. `prove`: replica and gate of a hosted GitLab. `protect`: the table of issue 9. `move`: that of issue 10. `page`: what those who look cost and wait for. */
+  what: 'mesh' | 'failover' | 'jobs' | 'crowd' | 'trust' | 'core' | 'prove' | 'protect' | 'move' | 'page';
   trials: number;
   /** Fresh starts of three agents. */
   starts: number;
@@ -22,13 +23,14 @@ export interface BenchOptions {
   only: string[];
 }
 
-export const usage = `npm run bench -- [failover|jobs|crowd|trust|core|prove|protect|move] [--trials N] [--starts N] [--agents N] [--stress SECONDS] [--before COMMIT] [--size SIZE] [--only part,part] [--json FILE]
+export const usage = `npm run bench -- [failover|jobs|crowd|trust|core|prove|protect|move|page] [--trials N] [--starts N] [--agents N] [--stress SECONDS] [--before COMMIT] [--size SIZE] [--only part,part] [--json FILE]
 parts of failover: ${['death', 'vanish', 'calm', 'handover', 'start', 'notice', 'commit', 'idle'].join(', ')}
 parts of trust: turns, ends, artifacts, artifacts-many, artifacts-large; each with -process or -docker for one executor
 parts of core: version, idle, sim, stranger, job-load, bulk-100, bulk-1000, crowd-load
 parts of prove: gate, forward, name, cuts, pushes, rounds
 parts of protect: ${protectKeys.join(', ')}
-parts of move: ${moveKeys.join(', ')}`;
+parts of move: ${moveKeys.join(', ')}
+parts of page: ${pageParts.map(({ key }) => key).join(', ')}`;
 
 /** Throws a sentence for the user. */
 export function readOptions(args: readonly string[]): BenchOptions {
@@ -50,7 +52,7 @@ export function readOptions(args: readonly string[]): BenchOptions {
     return value;
   };
   for (let arg = rest.shift(); arg !== undefined; arg = rest.shift()) {
-    if (['failover', 'jobs', 'crowd', 'trust', 'core', 'prove', 'protect', 'move'].includes(arg))
+    if (['failover', 'jobs', 'crowd', 'trust', 'core', 'prove', 'protect', 'move', 'page'].includes(arg))
       options.what = arg as BenchOptions['what'];
     else if (arg === '--trials') options.trials = count(arg);
     else if (arg === '--starts') options.starts = Math.min(100, count(arg));

@@ -39,6 +39,7 @@ export function seenOf(counts = new Counts()): Seen & { mesh: NonNullable<Seen['
       status: { ...status, gitlab: { ...status.gitlab, ...hosted } },
       jobs: jobRows(view, true),
       measured: new Map(reports.map(([node, { report }]) => [node, report.measured])),
+      left: new Set(),
       wallMs: view.wallMs,
     },
   };

@@ -1,0 +1,28 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/*
+ * docs/runbook.md, which the bundler puts beside the agent: what each alert and each code of attention means, costs and asks for. An entry
+ * is a heading of the third level, and what stands below it.
+ */
+
+/** Throws what Node says where it cannot be read. */
+export function readRunbook(): string {
+  const here = fileURLToPath(new URL('.', import.meta.url));
+  return readFileSync(here.endsWith('/dist/') ? join(here, 'runbook.md') : join(here, '../../docs/runbook.md'), 'utf8');
+}
+
+export const namesIn = (runbook: string): string[] =>
+  [...runbook.matchAll(/^### (\S+)$/gm)].map((heading) => heading[1] as string);
+
+/** One entry, with its heading; null where there is none. Names of alerts are found in small letters too; acts of all kinds have one entry. */
+export function entryIn(runbook: string, name: string): string | null {
+  const asked = /^act-/.test(name) ? 'act' : name.toLowerCase();
+  const heading = namesIn(runbook).find((known) => known.toLowerCase() === asked);
+  if (heading === undefined) return null;
+  const from = runbook.indexOf(`### ${heading}\n`);
+  const rest = runbook.slice(from + 4);
+  const end = rest.search(/^#{1,3} /m);
+  return `### ${end < 0 ? rest : rest.slice(0, end)}`.trimEnd();
+}

@@ -1,0 +1,68 @@
+import { formMesh } from '../e2e/mesh.ts';
+import { asRoot, Rig, type TestGitlab, type TestMachine, until } from '../e2e/rig.ts';
+import { addPart, type Row } from './figures.ts';
+import { scrapeRows } from './metrics-rows.ts';
+import type { BenchOptions } from './options.ts';
+
+/** What the rows of the page are measured on: seven machines, and 200 jobs of which some run and the rest wait. */
+export interface PageStage {
+  machines: TestMachine[];
+  leader: TestMachine;
+  gitlab: TestGitlab;
+  trials: number;
+  say(line: string): void;
+}
+
+/** One part of the table: `--only KEY` runs it alone. */
+interface PagePart {
+  key: string;
+  measure(stage: PageStage): Promise<Row[]>;
+}
+
+export const pageParts: readonly PagePart[] = [{ key: 'metrics', measure: scrapeRows }];
+
+const names = ['kang', 'desktop-1', 'desktop-2', 'nas', 'laptop', 'pi-1', 'pi-2'];
+const jobs = 200;
+/** The limit of `parallel` in GitLab. */
+const mostAtOnce = 100;
+
+async function fill(gitlab: TestGitlab, machine: TestMachine): Promise<void> {
+  machine.env.TOKEN = gitlab.token;
+  const connected = await machine.cli('gitlab', 'connect', gitlab.url, '--token-env', 'TOKEN', '--yes');
+  if (connected.code !== 0) throw new Error(connected.stderr);
+  const parts = Array.from(
+    { length: jobs / mostAtOnce },
+    (_, part) => `part-${part}:\n  parallel: ${mostAtOnce}\n  script: [sleep 3600]\n`,
+  );
+  await gitlab.push('bench', { '.gitlab-ci.yml': parts.join('\n') });
+  await until(
+    `${jobs} jobs are known, and all machines work`,
+    async () => {
+      const rows = await machine.jobs();
+      const at = new Set(rows.filter(({ state }) => state === 'running').map(({ node }) => node));
+      return rows.length >= jobs && at.size === names.length;
+    },
+    180_000,
+  );
+}
+
+/** `npm run bench -- page`: what people who look on, and programs, cost and wait for. */
+export async function pageRows({ trials, only }: BenchOptions, say: (line: string) => void): Promise<Row[]> {
+  const rig = new Rig();
+  const rows: Row[] = [];
+  try {
+    const gitlab = rig.practice();
+    await gitlab.start();
+    const few = ['--executor', 'process', ...asRoot, '--max-runs', '1'];
+    const machines = await formMesh(rig, names, { args: Object.fromEntries(names.map((name) => [name, few])) });
+    await fill(gitlab, machines[0] as TestMachine);
+    const leads = (await machines[0]?.status())?.leader?.node;
+    const leader = machines.find(({ name }) => name === leads) as TestMachine;
+    for (const { key, measure } of pageParts)
+      if (only.length === 0 || only.includes(key))
+        await addPart(rows, key, () => measure({ machines, leader, gitlab, trials, say }), say);
+    return rows;
+  } finally {
+    await rig.clean();
+  }
+}

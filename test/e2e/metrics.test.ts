@@ -1,0 +1,160 @@
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { formMesh } from './mesh.ts';
+import { Rig, type TestMachine, until } from './rig.ts';
+
+/** A real Prometheus (Debian) that scrapes a real agent, with the files of deploy/ as they are shipped. */
+const deploy = fileURLToPath(new URL('../../deploy', import.meta.url));
+const rig = new Rig();
+const patienceMs = 90_000;
+let kang: TestMachine;
+let prometheus: ChildProcess;
+let said = '';
+let key = { key: '', url: '' };
+let base = '';
+
+const freePort = (): Promise<number> =>
+  new Promise((resolve) => {
+    const server = createServer().listen(0, '127.0.0.1', () => {
+      const { port } = server.address() as { port: number };
+      server.close(() => resolve(port));
+    });
+  });
+
+async function asked<T>(path: string): Promise<T> {
+  const answer = await fetch(`${base}${path}`);
+  const { status, data } = (await answer.json()) as { status: string; data: T };
+  if (status !== 'success') throw new Error(`${path}: ${answer.status}`);
+  return data;
+}
+
+/** The value of an expression of one sample; null while there is none. */
+async function value(expr: string): Promise<number | null> {
+  const { result } = await asked<{ result: { value: [number, string] }[] }>(
+    `/api/v1/query?query=${encodeURIComponent(expr)}`,
+  );
+  return result[0] ? Number(result[0].value[1]) : null;
+}
+
+beforeAll(async () => {
+  const gitlab = rig.practice();
+  await gitlab.start();
+  [kang] = (await formMesh(rig, ['kang'])) as [TestMachine];
+  kang.env.TOKEN = gitlab.token;
+  const connected = await kang.cli('gitlab', 'connect', gitlab.url, '--token-env', 'TOKEN', '--yes');
+  expect(connected.code, connected.stderr).toBe(0);
+  await gitlab.push('scraped', { '.gitlab-ci.yml': 'hello:\n  script: [echo hello]\n' });
+  await until('the job is done', async () => (await kang.jobs()).some(({ state }) => state === 'done'), patienceMs);
+  key = JSON.parse((await kang.cli('dashboard', 'key', '--name', 'prometheus', '--json')).stdout) as typeof key;
+  const folder = join(rig.dir, 'prometheus');
+  mkdirSync(folder);
+  const config = readFileSync(join(deploy, 'prometheus/prometheus.yml'), 'utf8')
+    .replace('127.0.0.1:7118', new URL(key.url).host)
+    .replace('scrape_interval: 15s', 'scrape_interval: 1s\n  evaluation_interval: 1s');
+  writeFileSync(join(folder, 'prometheus.yml'), config);
+  writeFileSync(join(folder, 'autogit-node.key'), key.key);
+  copyFileSync(join(deploy, 'prometheus/autogit-node.rules.yml'), join(folder, 'autogit-node.rules.yml'));
+  const port = await freePort();
+  base = `http://127.0.0.1:${port}`;
+  const args = [`--config.file=${join(folder, 'prometheus.yml')}`, `--storage.tsdb.path=${join(folder, 'data')}`];
+  prometheus = spawn('prometheus', [...args, `--web.listen-address=127.0.0.1:${port}`], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  for (const stream of [prometheus.stdout, prometheus.stderr]) stream?.on('data', (text) => (said += text));
+}, 240_000);
+
+afterAll(async () => {
+  if (prometheus && prometheus.exitCode === null) {
+    const gone = new Promise((resolve) => prometheus.once('exit', resolve));
+    prometheus.kill('SIGKILL');
+    await gone;
+  }
+  await rig.clean();
+});
+
+describe('a Prometheus', () => {
+  it('scrapes the agent by its key, and knows what it did', async () => {
+    try {
+      await until('the agent is up', async () => (await value('up{job="autogit-node"}')) === 1, patienceMs);
+    } catch (error) {
+      throw new Error(said, { cause: error });
+    }
+    for (const one of ['autogit_has_leader', 'autogit_machine_up{node="kang"}', 'autogit_gitlab_up'])
+      await until(`${one} is 1`, async () => (await value(one)) === 1, patienceMs);
+    expect(await value('autogit_runs_finished_total{end="success"}')).toBe(1);
+    expect(await value('autogit_sandboxes_total{executor="process",outcome="made"}')).toBe(1);
+    expect(await value('autogit_job_queue_seconds_count')).toBe(1);
+    expect(await value('autogit_run_seconds_count')).toBe(1);
+    expect(await value('autogit_gitlab_requests_total{code="2xx"}')).toBeGreaterThan(3);
+    expect(await value('autogit_gitlab_requests_total{code="none"}')).not.toBeNull();
+    expect(await value('autogit_gitlab_request_seconds_count')).toBeGreaterThan(3);
+    expect(await value('autogit_ledger_commit_seconds_count')).toBeGreaterThan(1);
+    expect(await value('autogit_store_write_seconds_count')).toBeGreaterThan(1);
+    expect(await value('autogit_machine_memory_used_bytes / autogit_machine_memory_bytes')).toBeLessThan(1);
+  });
+
+  it('knows each metric that the alerts and the dashboard use, and can work out each of them', async () => {
+    const known = new Set(Object.keys(await asked<object>('/api/v1/metadata')));
+    const texts = ['prometheus/autogit-node.rules.yml', 'grafana/autogit-node.json'].map((file) =>
+      readFileSync(join(deploy, file), 'utf8'),
+    );
+    const used = texts.flatMap((text) => text.match(/\b(?:autogit|process)_[a-z_]+\b/g) ?? []);
+    const bare = (name: string): string => name.replace(/_(bucket|sum|count)$/, '');
+    expect(new Set(used).size).toBeGreaterThan(40);
+    expect([...new Set(used)].filter((name) => !known.has(name) && !known.has(bare(name)))).toEqual([]);
+    interface Rules {
+      groups: { rules: { name: string; health: string; lastError?: string }[] }[];
+    }
+    const rules = await until(
+      'all rules were worked out',
+      async () => {
+        const all = (await asked<Rules>('/api/v1/rules')).groups.flatMap((group) => group.rules);
+        return all.length > 0 && all.every(({ health }) => health !== 'unknown') ? all : null;
+      },
+      patienceMs,
+    );
+    expect(rules.filter(({ health }) => health !== 'ok')).toEqual([]);
+    const { panels } = JSON.parse(texts[1] as string) as { panels: { targets?: { expr: string }[] }[] };
+    for (const { expr } of panels.flatMap(({ targets = [] }) => targets))
+      await asked(`/api/v1/query?query=${encodeURIComponent(expr)}`);
+  });
+});
+
+describe('who asks', () => {
+  it('gets nothing without a key, and the runbook all the same', async () => {
+    const bare = await fetch(`${key.url}/metrics`);
+    expect([bare.status, (await bare.text()).includes('autogit_')]).toEqual([401, false]);
+    const entry = await fetch(`${key.url}/runbook/autogitnoleader`);
+    expect([entry.status, entry.headers.get('content-type')]).toEqual([200, 'text/plain; charset=utf-8']);
+    expect(await entry.text()).toMatch(/^### AutogitNoLeader\n\*\*Means\*\*/);
+    expect((await fetch(`${key.url}/runbook/nothing-of-ours`)).status).toBe(404);
+  });
+
+  it('at the terminal gets the same, as promtool takes it', async () => {
+    const { stdout } = await kang.cli('metrics');
+    const types = (text: string): string[] => text.match(/^# TYPE .*$/gm) ?? [];
+    const headers = { authorization: `Bearer ${key.key}` };
+    const answer = await fetch(`${key.url}/metrics`, { headers });
+    expect(answer.headers.get('content-type')).toBe('text/plain; version=0.0.4; charset=utf-8');
+    expect(types(stdout).length).toBeGreaterThan(70);
+    expect(types(stdout)).toEqual(types(await answer.text()));
+    const checked = spawnSync('promtool', ['check', 'metrics'], { input: stdout, encoding: 'utf8' });
+    expect([checked.status, checked.stdout + checked.stderr]).toEqual([0, '']);
+  });
+
+  it('what an alert means, by name, or of what status shows now', async () => {
+    expect((await kang.cli('runbook', 'AutogitRunsLost')).stdout).toMatch(/^### AutogitRunsLost\n\*\*Means\*\*/);
+    const unknown = await kang.cli('runbook', 'nothing-of-ours');
+    expect([unknown.code, unknown.stderr]).toEqual([
+      2,
+      expect.stringMatching(/no entry "nothing-of-ours"\nfix: .*no-leader/),
+    ]);
+    const { attention } = await kang.status();
+    const { stdout } = await kang.cli('runbook');
+    for (const { code } of attention) expect(stdout).toContain(`### ${code.replace(/^act-.*/, 'act')}\n`);
+  });
+});
