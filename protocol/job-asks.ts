@@ -36,6 +36,8 @@ export const JobAnswer = z.discriminatedUnion('kind', [
     running: z.int().nonnegative(),
     /** Jobs in the queue that fit no machine, and why; absent unless `brief`, and of an earlier version. Never a reason to lose the rows. */
     misfits: z.array(Misfit).max(limits.misfits).optional().catch(undefined),
+    /** Since when the job waits that waits longest (wall ms), null when none does; absent as those. */
+    oldestQueuedAt: z.number().nonnegative().nullable().optional().catch(undefined),
   }),
   z.object({ kind: z.literal('why'), why: WhyAnswer.nullable() }),
   z.object({ kind: z.literal('trace'), text: z.string(), next: z.int().nonnegative(), done: z.boolean() }),

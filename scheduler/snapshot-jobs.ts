@@ -24,8 +24,9 @@ export function jobRows(view: ViewInput, all = false): JobRow[] {
   if (ledger === null) return [];
   const reasons = new Map<string, string>();
   const machines = machinesOf(meshViewOf(view, ledger));
-  const waiting = waitingJobs(view.jobs, ledger, view).map((job) => waitingRow(view, ledger, machines, reasons, job));
   const runs = newestRuns(view, ledger);
+  const queue: Queue = { view, ledger, machines, reasons, runs };
+  const waiting = waitingJobs(view.jobs, ledger, view).map((job) => waitingRow(queue, job));
   const running = runs.filter(isOpen).sort((a, b) => a.takenAt - b.takenAt);
   const ended = runs
     .filter((run) => !isOpen(run))
@@ -48,13 +49,16 @@ function newestRuns(view: ViewInput, ledger: Ledger): Run[] {
 const grantOf = (view: ViewInput, job: WaitingJob): OutGrant | undefined =>
   Object.values(view.jobs.lead?.grants ?? {}).find((grant) => grant.job === job.job);
 
-function waitingRow(
-  view: ViewInput,
-  ledger: Ledger,
-  machines: readonly MachineView[],
-  reasons: Map<string, string>,
-  job: WaitingJob,
-): JobRow {
+/** What all rows of those that wait are made of: worked out once, for a queue may be long, and so may be the list of runs. */
+interface Queue {
+  view: ViewInput;
+  ledger: Ledger;
+  machines: readonly MachineView[];
+  reasons: Map<string, string>;
+  runs: readonly Run[];
+}
+
+function waitingRow({ view, ledger, machines, reasons, runs }: Queue, job: WaitingJob): JobRow {
   const grant = grantOf(view, job);
   const key = job.class;
   let because = reasons.get(key);
@@ -70,7 +74,7 @@ function waitingRow(
     tags: job.tags,
     state: grant ? 'granted' : 'waiting',
     node: grant ? nodeName(ledger, grant.node) : null,
-    attempt: attemptOf(job, newestRuns(view, ledger)),
+    attempt: attemptOf(job, runs),
     queuedAt: time(job.queuedAt),
     startedAt: null,
     finishedAt: null,

@@ -11,7 +11,7 @@ import { tailOf } from '../log-tail.ts';
 import type { RunSupervisor } from '../runs/run-supervisor.ts';
 import type { CacheSharing } from './cache-sharing.ts';
 import type { CoreLoop } from './core-loop.ts';
-import { type CoreView, forOlder, jobRowsOf, misfitsIn, viewInput, whyOf } from './core-views.ts';
+import { type CoreView, forOlder, jobRowsOf, misfitsIn, oldestQueuedAt, viewInput, whyOf } from './core-views.ts';
 import type { DeferredNetwork } from './deferred-network.ts';
 import type { EndedTraces } from './ended-traces.ts';
 import type { GitlabEffects } from './gitlab-effects.ts';
@@ -114,7 +114,8 @@ export async function answerTo(from: NodeId, ask: Ask, sources: AnswerSources): 
 
 function queueAndRuns({ brief, canceling }: Ask & { kind: 'jobs' }, now: CoreView): Answer {
   const all = jobRowsOf(now);
-  if (brief) return { kind: 'jobs', ...all, rows: [], misfits: misfitsIn(now) };
+  if (brief)
+    return { kind: 'jobs', ...all, rows: [], misfits: misfitsIn(now), oldestQueuedAt: oldestQueuedAt(all.rows) };
   return { kind: 'jobs', ...all, rows: canceling ? all.rows : forOlder(all.rows) };
 }
 

@@ -79,12 +79,9 @@ export class LocalApi implements AgentApi {
   /** Set before anybody can ask. */
   page!: OwnPage;
   readonly metrics = new MetricsRequests({
-    view: () => {
-      const member = this.#options.member();
-      return member && viewInput(member.view());
-    },
+    view: () => this.#options.member()?.view() ?? null,
     status: () => this.status(),
-    jobs: () => this.jobs(true),
+    oldestQueuedAt: () => this.#misfits.oldestQueuedAt,
   });
   /** To be started with the member. */
   readonly history: History;

@@ -41,6 +41,13 @@ export function jobRowsOf(view: CoreView): { rows: JobRow[]; waiting: number; ru
   return { rows, waiting: count(['waiting', 'granted']), running: count(['running', 'canceling']) };
 }
 
+/** Since when the job waits that waits longest, wall ms; null when none does. */
+export function oldestQueuedAt(rows: readonly JobRow[]): number | null {
+  const since = rows.filter(({ state }) => state === 'waiting').map(({ queuedAt }) => Date.parse(queuedAt ?? ''));
+  const known = since.filter(Number.isFinite);
+  return known.length === 0 ? null : Math.max(0, Math.min(...known));
+}
+
 /** Empty on a node that does not lead. */
 export const misfitsIn = (view: CoreView): Misfit[] => misfitsOf(viewInput(view));
 

@@ -1,16 +1,17 @@
 import { callTally } from '../../gitlab-bridge/call-tally.ts';
-import type { JobRow } from '../../protocol/job-rows.ts';
 import type { StatusSnapshot } from '../../protocol/status.ts';
-import type { ViewInput } from '../../scheduler/snapshot.ts';
+import { leaderOf } from '../../scheduler/views.ts';
 import { counts } from '../metrics/counts.ts';
 import type { Seen } from '../metrics/family.ts';
 import { version } from '../version.ts';
+import { type CoreView, jobRowsOf, oldestQueuedAt, viewInput } from './core-views.ts';
 
 interface MetricsOptions {
   /** Null while this machine waits to be let in. */
-  view(): ViewInput | null;
+  view(): CoreView | null;
   status(): Promise<StatusSnapshot>;
-  jobs(): Promise<JobRow[]>;
+  /** As the leader told it, when `status` asked. */
+  oldestQueuedAt(): number | null | undefined;
 }
 
 /** What Prometheus is told, when it asks. */
@@ -43,12 +44,22 @@ export class MetricsRequests {
   }
 
   async #mesh(): Promise<Seen['mesh']> {
-    const view = this.#options.view();
-    if (view === null) return null;
-    const [status, jobs] = await Promise.all([this.#options.status(), this.#options.jobs()]);
-    const measured = new Map(Object.entries(view.jobs.reports).map(([node, { report }]) => [node, report.measured]));
-    const nodes = Object.entries(view.ledger?.nodes ?? {});
-    const left = new Set(nodes.filter(([, node]) => node.left).map(([id]) => id));
-    return { status, jobs, measured, left, wallMs: view.wallMs };
+    if (this.#options.view() === null) return null;
+    const status = await this.#options.status();
+    // As it is now: the leader may have been asked meanwhile.
+    const now = this.#options.view();
+    if (now === null) return null;
+    const { rows } = jobRowsOf(now);
+    const leads = leaderOf(now.state)?.node === now.state.identity.node;
+    const { jobs, ledger, wallMs } = viewInput(now);
+    const nodes = Object.entries(ledger?.nodes ?? {});
+    return {
+      status,
+      jobs: rows,
+      oldestQueuedAt: leads ? oldestQueuedAt(rows) : this.#options.oldestQueuedAt(),
+      measured: new Map(Object.entries(jobs.reports).map(([node, { report }]) => [node, report.measured])),
+      left: new Set(nodes.filter(([, node]) => node.left).map(([id]) => id)),
+      wallMs,
+    };
   }
 }

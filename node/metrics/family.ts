@@ -15,7 +15,10 @@ export interface Seen {
   calls: { ends: Record<CallEnd, number>; seconds: Spread };
   mesh: {
     status: StatusSnapshot;
+    /** Runs; what waits only at the leader. */
     jobs: JobRow[];
+    /** Since when the job waits that waits longest (wall ms); null: none does, undefined: nobody can say. */
+    oldestQueuedAt: number | null | undefined;
     /** What each machine says of itself, by its id. */
     measured: ReadonlyMap<string, Measured>;
     /** Machines that have left politely, by id. */

@@ -50,14 +50,15 @@ export function meshFamilies(mesh: Mesh): Family[] {
   ];
 }
 
-const jobCounts = ({ jobs }: Mesh): Sample[] =>
-  jobStates.map((state) => ({ labels: { state }, value: jobs.filter((job) => job.state === state).length }));
-
-function oldestWait({ jobs, wallMs }: Mesh): number {
-  const since = jobs.filter(({ state }) => state === 'waiting').map(({ queuedAt }) => Date.parse(queuedAt ?? ''));
-  const oldest = Math.min(...since.filter(Number.isFinite), wallMs);
-  return Math.max(0, (wallMs - oldest) / 1000);
+/** Of what waits all know the number, and the leader alone which of it is granted. */
+function jobCounts({ jobs, status }: Mesh): Sample[] {
+  const of = (state: string): number => jobs.filter((job) => job.state === state).length;
+  const more = Math.max(0, status.queue.waiting - of('waiting') - of('granted'));
+  return jobStates.map((state) => ({ labels: { state }, value: of(state) + (state === 'waiting' ? more : 0) }));
 }
+
+const oldestWait = ({ oldestQueuedAt: since, wallMs }: Mesh): number | null =>
+  since === undefined ? null : since === null ? 0 : Math.max(0, (wallMs - since) / 1000);
 
 /** Codes are ours; those of a later version's agent too. */
 function attention({ status }: Mesh): Sample[] {

@@ -29,6 +29,22 @@ describe('jobs that fit no machine, as the leader tells the others', () => {
       expect(await new LeadersMisfits(ask, () => 0).read()).toEqual([]);
   });
 
+  it('since when the oldest waits: what it said last, and nothing of one that cannot say', async () => {
+    const said = [{ ...answer, oldestQueuedAt: 5 }, { ...answer, oldestQueuedAt: null }, answer, null];
+    const heard: unknown[] = [];
+    let at = 0;
+    const misfits = new LeadersMisfits(
+      async () => said[heard.length] ?? null,
+      () => at,
+    );
+    for (at = 0; heard.length < said.length; at += 5_000) {
+      await misfits.read();
+      heard.push(misfits.oldestQueuedAt);
+    }
+    expect(heard).toEqual([5, null, undefined, undefined]);
+    expect(Answer.parse({ ...answer, oldestQueuedAt: 'soon' })).toEqual({ ...answer, oldestQueuedAt: undefined });
+  });
+
   it('what it says is checked: a sentence too long never costs the rows, and the fix is made here', () => {
     const long = { ...answer, misfits: [{ job: 7, because: 'x'.repeat(2000) }] };
     expect(Answer.parse(long)).toEqual({ ...answer, misfits: undefined });

@@ -1,4 +1,5 @@
 import { callTally } from '../../gitlab-bridge/call-tally.ts';
+import { oldestQueuedAt } from '../../node/agent/core-views.ts';
 import { Counts } from '../../node/metrics/counts.ts';
 import type { Seen } from '../../node/metrics/family.ts';
 import { jobRows, snapshot } from '../../scheduler/snapshot.ts';
@@ -28,6 +29,7 @@ export function seenOf(counts = new Counts()): Seen & { mesh: NonNullable<Seen['
   lab.run(20_000);
   const view = viewOf(lab, 'kang');
   const status = snapshot(view);
+  const jobs = jobRows(view, true);
   const reports = Object.entries(view.jobs.reports);
   return {
     version: '0.1.0',
@@ -37,7 +39,8 @@ export function seenOf(counts = new Counts()): Seen & { mesh: NonNullable<Seen['
     calls: callTally,
     mesh: {
       status: { ...status, gitlab: { ...status.gitlab, ...hosted } },
-      jobs: jobRows(view, true),
+      jobs,
+      oldestQueuedAt: oldestQueuedAt(jobs),
       measured: new Map(reports.map(([node, { report }]) => [node, report.measured])),
       left: new Set(),
       wallMs: view.wallMs,

@@ -87,6 +87,23 @@ describe('what is scraped', () => {
     expect((await scraped({ ...known, mesh: never })).get('autogit_gitlab_last_backup_timestamp_seconds')).toBe('0');
   });
 
+  it("one that does not lead knows how many wait by the leader's report, and since when by its answer", async () => {
+    const known = seenOf();
+    const status = { ...known.mesh.status, queue: { ...known.mesh.status.queue, waiting: 186 } };
+    const jobs = known.mesh.jobs.filter(({ state }) => state !== 'waiting');
+    const at = (oldestQueuedAt: number | null | undefined) =>
+      scraped({ ...known, mesh: { ...known.mesh, status, jobs, oldestQueuedAt } });
+    const told = await at(known.mesh.wallMs - 90_000);
+    expect([told.get('autogit_jobs{state="waiting"}'), told.get('autogit_jobs{state="running"}')]).toEqual([
+      '186',
+      '1',
+    ]);
+    expect(told.get('autogit_jobs_oldest_waiting_seconds')).toBe('90');
+    expect((await at(null)).get('autogit_jobs_oldest_waiting_seconds')).toBe('0');
+    // Of an earlier version, or of a leader that does not answer.
+    expect((await at(undefined)).has('autogit_jobs_oldest_waiting_seconds')).toBe(false);
+  });
+
   it('of a machine that waits to be let in: what its agent is, and nothing of a mesh', async () => {
     const seen = await scraped({ ...seenOf(), mesh: null } as never);
     expect(seen.get('autogit_joined')).toBe('0');
