@@ -148,8 +148,12 @@ const wideCells = (node: NodeRow): string[] => [
   node.id,
 ];
 
-const attentionLines = (snapshot: StatusSnapshot, { columns }: ViewForm): string[] =>
-  attentionRows(snapshot).map(({ sentence, fix }) => attentionLine(sentence, fix, columns));
+/** Where something is wrong, the last line says where more of it stands. */
+function attentionLines(snapshot: StatusSnapshot, { columns }: ViewForm): string[] {
+  const lines = attentionRows(snapshot).map(({ sentence, fix }) => attentionLine(sentence, fix, columns));
+  const isWrong = snapshot.attention.some(({ severity }) => severity !== 'info');
+  return isWrong ? [...lines, attentionLine('what that means, and costs', 'autogit-node runbook', columns)] : lines;
+}
 
 /** One record a line, its kind first: `autogit-node status | grep ^node`. Times are RFC 3339, sizes bytes. */
 function forPipe(snapshot: StatusSnapshot): string {

@@ -231,6 +231,17 @@ describe('status', () => {
     expect(text).not.toContain('(owner)');
   });
 
+  it('where something is wrong the last line says where more of it stands; what is only to be known needs none', () => {
+    const line = (severity: 'info' | 'warn') => ({ code: 'node-gone', severity, sentence: 'kang  is gone', fix: null });
+    const last = (severity: 'info' | 'warn') =>
+      statusView({ ...snapshot, attention: [line(severity)] }, people)
+        .split('\n')
+        .at(-1);
+    expect(last('warn')).toBe('# what that means, and costs   -> autogit-node runbook');
+    expect(last('info')).toBe('# kang  is gone');
+    expect(statusView({ ...snapshot, attention: [line('warn')] }, pipe)).not.toContain('runbook');
+  });
+
   it('knows when a script should worry', () => {
     expect(isUnhealthy(snapshot)).toBe(false);
     expect(isUnhealthy({ ...snapshot, leader: null })).toBe(true);
