@@ -47,19 +47,3 @@ export function rowNamed(rows: readonly BackupRow[], wanted: string): BackupRow 
     hint: 'which there are: autogit-node gitlab history',
   });
 }
-
-const hourMs = 3_600_000;
-const apartMs = 600_000;
-
-/** For a person's eyes: of the last hour's rounds the newest, and one of each ten minutes; none of which nobody says when it was. */
-export function fewer(rows: readonly BackupRow[], nowMs: number): BackupRow[] {
-  const seen = new Set<number>();
-  return rows.filter(({ at, on }) => {
-    if (on !== undefined && at === 0) return false;
-    if (on === undefined || at < nowMs - hourMs) return true;
-    const part = Math.floor(at / apartMs);
-    const isFirst = !seen.has(part);
-    seen.add(part);
-    return isFirst;
-  });
-}

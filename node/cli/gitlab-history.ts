@@ -1,9 +1,10 @@
 import { type BackupRow, ProjectName } from '../../protocol/asks.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 import { isFencedName } from '../../protocol/fenced.ts';
+import { backupKind, backupWords, fewer } from '../backup-words.ts';
 import { shown, shownLines } from '../foreign-text.ts';
 import type { AgentClient } from '../local-api/socket-client.ts';
-import { fewer, readTime, rowAt, rowNamed, showUtc, timeCell } from './backup-choice.ts';
+import { readTime, rowAt, rowNamed, showUtc, timeCell } from './backup-choice.ts';
 import { agentOf, type Context } from './context.ts';
 import { exit, failedWith, gitlabHint } from './failure.ts';
 import { type GitlabView, hearsMs, hosted, watched } from './gitlab-backup.ts';
@@ -14,8 +15,6 @@ import { sentence } from './output.ts';
 import { isAgreed } from './prompt.ts';
 import { printTable } from './table.ts';
 
-const kindOf = ({ id, on }: BackupRow): string => (on ? 'round' : id.startsWith('replaced-') ? 'replaced' : 'backup');
-
 /** `gitlab history`: what GitLab can be made of again, the newest first. */
 export async function history(context: Context): Promise<number> {
   const { settings, out } = context;
@@ -23,7 +22,7 @@ export async function history(context: Context): Promise<number> {
   if (problem !== null) out.talk(shownLines(problem));
   if (settings.isOn('json')) {
     out.json(
-      rows.map((row) => ({ ...row, kind: kindOf(row), at: row.at === 0 ? null : new Date(row.at).toISOString() })),
+      rows.map((row) => ({ ...row, kind: backupKind(row), at: row.at === 0 ? null : new Date(row.at).toISOString() })),
     );
     return exit.ok;
   }
@@ -31,10 +30,10 @@ export async function history(context: Context): Promise<number> {
   const lines = told.map((row) => [
     row.id,
     row.at === 0 ? '-' : timeCell(row.at, out),
-    kindOf(row),
+    backupKind(row),
     row.version ?? '-',
     String(row.epoch),
-    row.isOwn ? row.because : `${row.because}, of another GitLab of this mesh`,
+    backupWords(row),
   ]);
   const head = ['ID', 'UTC', 'KIND', 'GITLAB', 'EPOCH', 'WHERE'];
   if (lines.length === 0 && problem === null && out.isTerminal)

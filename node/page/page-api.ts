@@ -84,6 +84,8 @@ export class PageApiPaths {
     }
     if (path === '/api/events')
       return { status: 200, type: 'text/event-stream; charset=utf-8', body: this.#events.watch(signal) };
+    // Asked of the machines that have it, and only when somebody wants to see it.
+    if (path === '/api/gitlab/history') return withRefusals(async () => jsonOf(200, await api.hosting.gitlabBackups()));
     if (path === '/api/summary') return withRefusals(async () => jsonOf(200, summaryOf(await api.status(), wallMs())));
     if (path === '/api/openapi.json') return jsonOf(200, openApi(version, added));
     return jsonOf(404, refusal(404, 'bad-message', `the agent has nothing at ${path.slice(0, 100)}`).json);

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { JobRow, WhyAnswer } from '../../protocol/job-rows.ts';
 import { MeshSettings } from '../../protocol/ledger.ts';
 import { StatusSnapshot } from '../../protocol/status.ts';
-import { Failure } from '../local-api/socket-protocol.ts';
+import { BackupsAnswer, Failure } from '../local-api/socket-protocol.ts';
 import { acts } from './page-acts.ts';
 import { type AddedPath, roles } from './page-types.ts';
 
@@ -53,6 +53,10 @@ const reads: Readonly<Record<string, Read>> = {
     help: "the mesh's settings",
     schema: MeshSettings,
     query: { wait: 'ms', tag: 'of the answer before' },
+  },
+  '/api/gitlab/history': {
+    help: 'rounds, backups and what restores have replaced, as `autogit-node gitlab history --json`',
+    schema: BackupsAnswer,
   },
   '/api/summary': { help: 'a few flat numbers and words, for widgets' },
   '/api/events': { help: 'server-sent events: status, jobs; each whole, when it changed', type: 'text/event-stream' },

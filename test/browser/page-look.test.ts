@@ -31,8 +31,8 @@ const phone = { viewport: { width: 375, height: 812 }, isMobile: true, hasTouch:
 
 describe('the page', () => {
   it.each([
-    ['page-light.png', { ...desk, colorScheme: 'light' }, 900],
-    ['page-dark.png', { ...desk, colorScheme: 'dark' }, 900],
+    ['page-light.png', { ...desk, colorScheme: 'light' }, 820],
+    ['page-dark.png', { ...desk, colorScheme: 'dark' }, 820],
     ['page-phone.png', { ...phone, colorScheme: 'light' }, 812],
   ] as const)('looks as docs/pictures/%s, and axe-core finds nothing wrong', async (name, options, height) => {
     const { page, context, complaints, outside } = await open(options);
@@ -60,6 +60,16 @@ describe('the page', () => {
     expect(await violations(page)).toEqual([]);
     expect(await pictureFault(browser, page, 'page-job.png', 900)).toBeNull();
     expect(complaints).toEqual([]);
+    await context.close();
+  });
+
+  it('shows what GitLab can be made of again, when somebody wants to see it', async () => {
+    const { page, context } = await open();
+    expect(agent.asked).not.toContain('api/gitlab/history');
+    await page.getByText('history: what GitLab can be made of again').click();
+    await page.locator('#gitlab').getByText('4be1c2d9').waitFor();
+    await page.locator('#gitlab').getByText('on kang and desktop-1').first().waitFor();
+    expect(await violations(page)).toEqual([]);
     await context.close();
   });
 

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import type { PageEvent } from '../../node/page/view/page-history.ts';
 import type { JobRow } from '../../protocol/job-rows.ts';
 import type { StatusSnapshot } from '../../protocol/status.ts';
-import { house, jobs, timeline, trace, usage, why } from './sample-house.ts';
+import { history, house, jobs, timeline, trace, usage, why } from './sample-house.ts';
 
 const files = fileURLToPath(new URL('../../dist/page/', import.meta.url));
 const types: Record<string, string> = {
@@ -97,6 +97,7 @@ export class PlayedAgent {
       jobs: () => ({ rows: this.jobs }),
       timeline: () => ({ events: this.timeline }),
       usage: () => usage(),
+      'gitlab/history': () => ({ rows: history(), problem: null }),
       why: () => ({ why: why(job) }),
     };
     const answer = answers[name];

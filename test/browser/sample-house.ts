@@ -1,4 +1,5 @@
 import type { PageEvent, PageUse } from '../../node/page/view/page-history.ts';
+import type { BackupRow } from '../../protocol/asks.ts';
 import type { JobRow, WhyAnswer } from '../../protocol/job-rows.ts';
 import { StatusSnapshot } from '../../protocol/status.ts';
 
@@ -209,6 +210,20 @@ export const timeline = (): PageEvent[] => [
   event(6, 5_350, 'approval', 'attic was let in', 'approved by ana: the words were compared'),
   event(7, 1_800, 'owner', "desktop-2's owner plays witcher3.exe", 'no new GPU work goes there'),
   event(8, 70, 'job', 'lint (job 4812) is done on kang', null),
+];
+
+const round = (number: number, agoSeconds: number): BackupRow => ({
+  ...{ id: `3.${number}`, at: now - 1000 * agoSeconds, version: '18.5.1', epoch: 3, isOwn: true },
+  ...{ because: 'on kang and desktop-1', on: ['kang', 'desktop-1'] },
+});
+
+export const history = (): BackupRow[] => [
+  round(4711, 2),
+  round(4402, 43_000),
+  {
+    ...{ id: '4be1c2d9', at: now - 30_000_000, version: '18.5.1', epoch: 3, isOwn: true },
+    because: 'in /mnt/disk/gitlab',
+  },
 ];
 
 const wave = (index: number, least: number, most: number, period: number): number =>

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { fewer, readTime, rowAt, rowNamed } from '../../node/cli/backup-choice.ts';
+import { fewer } from '../../node/backup-words.ts';
+import { readTime, rowAt, rowNamed } from '../../node/cli/backup-choice.ts';
 import { bulkBeside } from '../../node/hosting/replica/bulk-beside.ts';
 import { fitting } from '../../node/hosting/vault/backup-rows.ts';
 import { roundOf } from '../../node/hosting/vault/kept-rounds.ts';

@@ -1,12 +1,13 @@
 import { describe, expect, it } from 'vitest';
 import { gitlabPanel } from '../../node/page/view/gitlab-panel.ts';
 import { headlineOf, houseWords, viewWords } from '../../node/page/view/headline.ts';
+import { historyList } from '../../node/page/view/history-list.ts';
 import { jobActs, jobLists } from '../../node/page/view/job-lists.ts';
 import { machineCards } from '../../node/page/view/machine-cards.ts';
 import { nothingYet, type PageState, withNews } from '../../node/page/view/page-state.ts';
 import { timelineRows } from '../../node/page/view/timeline-rows.ts';
 import { stepTimes, usePlots } from '../../node/page/view/use-plots.ts';
-import { house, jobs, now, timeline, usage } from '../browser/sample-house.ts';
+import { history, house, jobs, now, timeline, usage } from '../browser/sample-house.ts';
 
 const clock = (ms: number): string => new Date(ms).toISOString().slice(11, 16);
 
@@ -201,6 +202,19 @@ describe('GitLab', () => {
       words: 'the last 4 s, pushes too',
     });
     expect(lossOf({ pushes: false, seconds: 0 })).toEqual({ tone: 'good', percent: 0, words: 'nothing' });
+  });
+});
+
+describe('what GitLab can be made of again', () => {
+  it('is told as the command tells it, and how many more there are', () => {
+    const round = (number: number, at: number) => ({ ...history()[0]!, id: `3.${number}`, at });
+    const { lines, more } = historyList([...history(), round(4710, now - 3_000), round(1, 0)], now);
+    expect(lines).toEqual([
+      { id: '3.4711', at: now - 2_000, kind: 'round', words: 'on kang and desktop-1 · GitLab 18.5.1' },
+      { id: '3.4402', at: now - 43_000_000, kind: 'round', words: 'on kang and desktop-1 · GitLab 18.5.1' },
+      { id: '4be1c2d9', at: now - 30_000_000, kind: 'backup', words: 'in /mnt/disk/gitlab · GitLab 18.5.1' },
+    ]);
+    expect(more).toBe(2);
   });
 });
 

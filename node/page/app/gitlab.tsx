@@ -2,6 +2,7 @@ import { useState } from 'preact/hooks';
 import { type GitlabPanel, gitlabPanel } from '../view/gitlab-panel.ts';
 import type { PageState } from '../view/page-state.ts';
 import { backupAct, isOperator, isOwner, moveAct, moveCancelAct, type PageAct } from '../view/person-acts.ts';
+import { GitlabHistory } from './history.tsx';
 import { ActButton } from './machines.tsx';
 import { Badge, Bar, Fix, plain } from './words.tsx';
 
@@ -11,7 +12,7 @@ interface Props {
 }
 
 /** GitLab: how it is, what would be lost, who holds copies, what is done with it. */
-export function Gitlab({ state, ask }: Props) {
+export function Gitlab({ state, nowMs, ask }: Props & { nowMs: number }) {
   const { status } = state;
   if (status === null) return null;
   const panel = gitlabPanel(status);
@@ -63,6 +64,7 @@ export function Gitlab({ state, ask }: Props) {
             ))}
           </dl>
         )}
+        {panel.hasHistory && <GitlabHistory nowMs={nowMs + state.skewMs} />}
         <GitlabActs state={state} panel={panel} ask={ask} />
       </div>
     </section>

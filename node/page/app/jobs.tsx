@@ -15,11 +15,11 @@ const tones: Record<JobLine['row']['state'], Tone> = {
   lost: 'warn',
 };
 
-const endedAtFirst = 8;
+/** Of each list; the others are a button away. */
+const atFirst = { running: 12, waiting: 12, ended: 8 } as const;
 
 /** What runs, what waits and why, what ended. */
 export function Jobs({ state, nowMs }: { state: PageState; nowMs: number }) {
-  const [isAll, setAll] = useState(false);
   const { status, jobs } = state;
   if (status === null) return null;
   const { running, waiting, ended } = jobLists(jobs, nowMs + state.skewMs);
@@ -36,29 +36,31 @@ export function Jobs({ state, nowMs }: { state: PageState; nowMs: number }) {
         {jobs.length === 0 && <p class="empty">No job waits or runs. The next push shows up here by itself.</p>}
         <List title="running" lines={running} />
         <List title="waiting" lines={waiting} />
-        <List title="ended" lines={isAll ? ended : ended.slice(0, endedAtFirst)} />
-        {ended.length > endedAtFirst && (
-          <button type="button" class="quiet" onClick={() => setAll(!isAll)}>
-            {isAll ? 'fewer' : `${ended.length - endedAtFirst} more that ended`}
-          </button>
-        )}
+        <List title="ended" lines={ended} />
       </div>
     </section>
   );
 }
 
-function List({ title, lines }: { title: string; lines: JobLine[] }) {
+function List({ title, lines }: { title: keyof typeof atFirst; lines: JobLine[] }) {
+  const [isAll, setAll] = useState(false);
   if (lines.length === 0) return null;
+  const more = lines.length - atFirst[title];
   return (
     <>
       <h3 class="list">{title}</h3>
       <ul class="jobs">
-        {lines.map((line) => (
+        {(isAll ? lines : lines.slice(0, atFirst[title])).map((line) => (
           <li key={line.row.job} data-job={line.row.job} data-state={line.row.state}>
             <Line line={line} />
           </li>
         ))}
       </ul>
+      {more > 0 && (
+        <button type="button" class="quiet" onClick={() => setAll(!isAll)}>
+          {isAll ? `fewer ${title}` : `${more} more ${title}`}
+        </button>
+      )}
     </>
   );
 }

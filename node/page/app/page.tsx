@@ -58,7 +58,7 @@ export function Page({ store }: { store: PageStore }) {
             <Jobs state={state} nowMs={nowMs} />
           </div>
           <div>
-            <Gitlab state={state} ask={ask} />
+            <Gitlab state={state} nowMs={nowMs} ask={ask} />
             <Timeline events={state.timeline} />
           </div>
         </div>

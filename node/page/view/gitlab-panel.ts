@@ -43,6 +43,8 @@ export interface GitlabPanel {
   mayMoveTo: string[];
   isMoving: boolean;
   hasBackups: boolean;
+  /** There may be something that it can be made of again. */
+  hasHistory: boolean;
 }
 
 const tones: Record<GitlabView['state'], Tone> = {
@@ -91,6 +93,7 @@ export function gitlabPanel(status: StatusSnapshot): GitlabPanel {
         : [],
     isMoving: move?.wish != null,
     hasBackups: vault?.target != null,
+    hasHistory: gitlab.mode === 'hosted' || gitlab.protected !== undefined || vault?.target != null,
   };
 }
 
