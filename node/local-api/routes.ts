@@ -77,10 +77,11 @@ export const refusalOf = ({ code, message, hint }: AutogitError): ReturnType<typ
   refusal(httpStatus[code] ?? 500, code, message, hint);
 
 /** What those may read who may only look: the page's door asks these. */
-export const readRoutes = (api: PhaseApi & StatusApi & LogsApi): Routes => ({
+export const readRoutes = (api: PhaseApi & StatusApi & LogsApi & Pick<AgentApi, 'history'>): Routes => ({
   ...phaseRoutes(api),
   ...statusRoutes(api),
   ...logsRoutes(api),
+  ...historyRoutes(api.history),
 });
 
 /** Everything, for callers who may do everything here: those who may open agent.sock. */
@@ -96,7 +97,6 @@ export const allRoutes = (api: AgentApi): Routes => ({
   ...rehearsalRoutes(api.rehearsals),
   ...pageRoutes(api.page),
   ...metricsRoutes(api.metrics),
-  ...historyRoutes(api.history),
 });
 
 const json = (value: unknown): ApiAnswer => ({ status: 200, json: value });

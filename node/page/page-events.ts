@@ -1,13 +1,16 @@
 import { once } from 'node:events';
+import type { Timeline } from '../../protocol/history.ts';
 import type { JobRow } from '../../protocol/job-rows.ts';
 import type { StatusSnapshot } from '../../protocol/status.ts';
 
 /** What is told, each whole: a page that missed some has the newest all the same. */
-type Told = 'status' | 'jobs';
+type Told = 'status' | 'jobs' | 'timeline';
 
 interface EventSources {
   status(): Promise<StatusSnapshot>;
   jobs(): Promise<JobRow[]>;
+  /** The newest of what happened. */
+  timeline(): Promise<Timeline>;
   /** Changes when something did that is not merely its age. */
   tagOf(value: unknown): string;
   /** What one ledger after the other is committed is news of jobs. */
@@ -97,6 +100,7 @@ export class PageEvents {
           [isCommitted, queue, jobsAt] = [false, now, performance.now()];
           await this.#tell('jobs', async () => ({ rows: await this.#sources.jobs() }));
         }
+        await this.#tell('timeline', () => this.#sources.timeline());
         await new Promise((resolve) => setTimeout(resolve, eventTimes.lookMs));
       }
     } finally {

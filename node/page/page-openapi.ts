@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { Timeline, Usage } from '../../protocol/history.ts';
 import { JobRow, WhyAnswer } from '../../protocol/job-rows.ts';
 import { MeshSettings } from '../../protocol/ledger.ts';
 import { StatusSnapshot } from '../../protocol/status.ts';
@@ -59,7 +60,16 @@ const reads: Readonly<Record<string, Read>> = {
     schema: BackupsAnswer,
   },
   '/api/summary': { help: 'a few flat numbers and words, for widgets' },
-  '/api/events': { help: 'server-sent events: status, jobs; each whole, when it changed', type: 'text/event-stream' },
+  '/api/timeline': {
+    help: 'what happened, oldest first: the newest 500, or what came after `since`',
+    schema: Timeline,
+    query: { since: 'id of the last that is known', wait: 'ms for the next, where there is none yet' },
+  },
+  '/api/usage': { help: 'what machines and GPUs used, 24 hours in steps of 5 minutes', schema: Usage },
+  '/api/events': {
+    help: 'server-sent events: status, jobs, timeline (the newest 50); each whole, when it changed',
+    type: 'text/event-stream',
+  },
   '/api/openapi.json': { help: 'this document' },
 };
 

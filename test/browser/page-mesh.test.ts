@@ -115,6 +115,13 @@ describe('a mesh on the page', () => {
     console.log(`page: shows the next leader ${tookMs.join(', ')} ms after the kill`);
     expect(Math.min(...tookMs)).toBeLessThanOrEqual(1_000);
     await page.locator('.view').getByText('as desktop-1 sees it').waitFor(patient);
+    // What happened comes by itself, too.
+    await page.locator('.events').getByText(/leads/).first().waitFor(patient);
+    await page
+      .locator('.events')
+      .getByText(/desktop-2/)
+      .first()
+      .waitFor(patient);
   });
 
   it('is of its agent alone: killed, the page says so, and is back with it', async () => {

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
-import type { PageEvent } from '../../node/page/view/page-history.ts';
+import type { TimelineEvent } from '../../protocol/history.ts';
 import type { JobRow } from '../../protocol/job-rows.ts';
 import type { StatusSnapshot } from '../../protocol/status.ts';
 import { history, house, jobs, timeline, trace, usage, why } from './sample-house.ts';
@@ -26,7 +26,7 @@ const policy =
 export class PlayedAgent {
   status: StatusSnapshot = house();
   jobs: JobRow[] = jobs();
-  timeline: PageEvent[] = timeline();
+  timeline: TimelineEvent[] = timeline();
   role: 'viewer' | 'operator' | 'owner' = 'owner';
   trace = trace;
   /** Nobody knows the session any more. */

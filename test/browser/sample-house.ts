@@ -1,5 +1,5 @@
-import type { PageEvent, PageUse } from '../../node/page/view/page-history.ts';
 import type { BackupRow } from '../../protocol/asks.ts';
+import type { TimelineEvent, Usage } from '../../protocol/history.ts';
 import type { JobRow, WhyAnswer } from '../../protocol/job-rows.ts';
 import { StatusSnapshot } from '../../protocol/status.ts';
 
@@ -184,16 +184,16 @@ export const trace =
 const event = (
   id: number,
   agoSeconds: number,
-  kind: PageEvent['kind'],
+  kind: TimelineEvent['kind'],
   sentence: string,
   because: string | null,
-  over: Partial<PageEvent> = {},
-): PageEvent => ({
+  over: Partial<TimelineEvent> = {},
+): TimelineEvent => ({
   ...{ id: String(id).padStart(16, '0'), at: ago(agoSeconds), kind, severity: 'info', node: null, sentence, because },
   ...over,
 });
 
-export const timeline = (): PageEvent[] => [
+export const timeline = (): TimelineEvent[] => [
   event(1, 43_000, 'gitlab', 'GitLab was tried from its copy on desktop-1, and came out whole', null),
   event(2, 30_000, 'backup', 'GitLab was backed up to /mnt/disk/gitlab', null),
   event(
@@ -231,7 +231,7 @@ const wave = (index: number, least: number, most: number, period: number): numbe
 const shares = (least: number, most: number, period: number, isAway = (_: number): boolean => false) =>
   Array.from({ length: 288 }, (_, index) => (isAway(index) ? null : wave(index, least, most, period)));
 
-export const usage = (): PageUse => ({
+export const usage = (): Usage => ({
   stepMs: 300_000,
   from: new Date(now - 86_400_000).toISOString(),
   machines: [

@@ -1,7 +1,7 @@
+import type { TimelineEvent, Usage } from '../../../protocol/history.ts';
 import type { JobRow } from '../../../protocol/job-rows.ts';
 import type { StatusSnapshot } from '../../../protocol/status.ts';
 import { EventReader } from '../view/event-stream.ts';
-import type { PageEvent, PageUse } from '../view/page-history.ts';
 import { type News, newsOf, type PageState, type Viewer } from '../view/page-state.ts';
 import { leaseTimings, mayConnect, readLease, type TabLease } from '../view/tab-lease.ts';
 import { AgentRefused, at, getJson, isOver } from './ask.ts';
@@ -152,7 +152,7 @@ export class Live {
   #take(event: string, data: unknown): void {
     if (event === 'status') this.#tell({ kind: 'status', status: data as StatusSnapshot, atMs: Date.now() });
     else if (event === 'jobs') this.#tell({ kind: 'jobs', rows: listIn<JobRow>(data, 'rows') });
-    else if (event === 'timeline') this.#tell({ kind: 'timeline', events: listIn<PageEvent>(data, 'events') });
+    else if (event === 'timeline') this.#tell({ kind: 'timeline', events: listIn<TimelineEvent>(data, 'events') });
   }
 
   /** What the stream does not begin with. */
@@ -160,7 +160,7 @@ export class Live {
     const asked: [string, (data: unknown) => News][] = [
       ['me', (me) => ({ kind: 'me', me: me as Viewer })],
       ['jobs?all=1', (data) => ({ kind: 'jobs', rows: listIn<JobRow>(data, 'rows') })],
-      ['timeline', (data) => ({ kind: 'timeline', events: listIn<PageEvent>(data, 'events') })],
+      ['timeline', (data) => ({ kind: 'timeline', events: listIn<TimelineEvent>(data, 'events') })],
     ];
     const told = asked.map(async ([path, newsFrom]) => this.#tell(newsFrom(await getJson(path, signal))));
     await Promise.allSettled([...told, this.#askUsage(signal)]);
@@ -169,7 +169,7 @@ export class Live {
   async #askUsage(signal: AbortSignal): Promise<void> {
     this.#usageAtMs = Date.now();
     try {
-      this.#tell({ kind: 'usage', usage: await getJson<PageUse>('usage', signal) });
+      this.#tell({ kind: 'usage', usage: await getJson<Usage>('usage', signal) });
     } catch {
       // Asked again with the next connection, or in five minutes.
     }

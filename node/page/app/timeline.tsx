@@ -1,12 +1,12 @@
 import { useState } from 'preact/hooks';
-import type { PageEvent } from '../view/page-history.ts';
+import type { TimelineEvent } from '../../../protocol/history.ts';
 import { eventsShown, type TimelineGroup, timelineGroups, timelineRows } from '../view/timeline-rows.ts';
 import { clock, plain } from './words.tsx';
 
 const tones = { info: 'rest', warn: 'warn', fail: 'fail' } as const;
 
 /** What happened, the newest first, and why. */
-export function Timeline({ events }: { events: readonly PageEvent[] }) {
+export function Timeline({ events }: { events: readonly TimelineEvent[] }) {
   const [group, setGroup] = useState<TimelineGroup>('all');
   const [most, setMost] = useState(eventsShown);
   const rows = timelineRows(events, group);

@@ -1,11 +1,11 @@
 import { useEffect, useRef } from 'preact/hooks';
 import uPlot from 'uplot';
-import type { PageUse } from '../view/page-history.ts';
+import type { Usage } from '../../../protocol/history.ts';
 import { stepTimes, type UsePlot, usePlots } from '../view/use-plots.ts';
 import { plain } from './words.tsx';
 
 /** 24 hours of each machine and GPU. `theme`: another one draws anew. */
-export function Use({ usage, theme }: { usage: PageUse | null; theme: string }) {
+export function Use({ usage, theme }: { usage: Usage | null; theme: string }) {
   if (usage === null || usage.machines.length === 0) return null;
   const times = stepTimes(usage);
   return (

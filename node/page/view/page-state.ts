@@ -1,6 +1,6 @@
+import type { TimelineEvent, Usage } from '../../../protocol/history.ts';
 import type { JobRow } from '../../../protocol/job-rows.ts';
 import type { StatusSnapshot } from '../../../protocol/status.ts';
-import type { PageEvent, PageUse } from './page-history.ts';
 
 /** Who looks, as the agent that serves the page knows it. `until`: RFC 3339, when the session ends. */
 export interface Viewer {
@@ -20,8 +20,8 @@ export interface PageState {
   status: StatusSnapshot | null;
   jobs: readonly JobRow[];
   /** The newest last. */
-  timeline: readonly PageEvent[];
-  usage: PageUse | null;
+  timeline: readonly TimelineEvent[];
+  usage: Usage | null;
   link: LinkState;
   /** When the agent was heard last, and since when it is not. */
   heardAtMs: number | null;
@@ -34,8 +34,8 @@ export type News =
   | { kind: 'me'; me: Viewer }
   | { kind: 'status'; status: StatusSnapshot; atMs: number }
   | { kind: 'jobs'; rows: readonly JobRow[] }
-  | { kind: 'timeline'; events: readonly PageEvent[] }
-  | { kind: 'usage'; usage: PageUse }
+  | { kind: 'timeline'; events: readonly TimelineEvent[] }
+  | { kind: 'usage'; usage: Usage }
   | { kind: 'heard' | 'lost' | 'resting' | 'over'; atMs: number };
 
 export const nothingYet: PageState = {
@@ -86,7 +86,7 @@ const heard = (state: PageState, atMs: number): PageState => ({
 });
 
 /** Each event once, in the order in which the agent saw them. */
-function merged(known: readonly PageEvent[], more: readonly PageEvent[]): readonly PageEvent[] {
+function merged(known: readonly TimelineEvent[], more: readonly TimelineEvent[]): readonly TimelineEvent[] {
   const ids = new Set(known.map(({ id }) => id));
   const fresh = more.filter(({ id }) => !ids.has(id));
   if (fresh.length === 0) return known;

@@ -1,4 +1,4 @@
-import type { PageEvent } from './page-history.ts';
+import type { TimelineEvent } from '../../../protocol/history.ts';
 
 export const timelineGroups = {
   all: 'everything',
@@ -8,7 +8,7 @@ export const timelineGroups = {
 } as const;
 export type TimelineGroup = keyof typeof timelineGroups;
 
-const kinds: Record<Exclude<TimelineGroup, 'all'>, readonly PageEvent['kind'][]> = {
+const kinds: Record<Exclude<TimelineGroup, 'all'>, readonly TimelineEvent['kind'][]> = {
   mesh: ['election', 'member', 'approval', 'owner', 'attention'],
   jobs: ['job', 'lost-run'],
   gitlab: ['gitlab', 'move', 'backup'],
@@ -18,5 +18,5 @@ const kinds: Record<Exclude<TimelineGroup, 'all'>, readonly PageEvent['kind'][]>
 export const eventsShown = 40;
 
 /** The newest first. */
-export const timelineRows = (events: readonly PageEvent[], group: TimelineGroup): PageEvent[] =>
+export const timelineRows = (events: readonly TimelineEvent[], group: TimelineGroup): TimelineEvent[] =>
   events.filter(({ kind }) => group === 'all' || kinds[group].includes(kind)).reverse();

@@ -1,4 +1,4 @@
-import type { PageUse } from './page-history.ts';
+import type { Usage } from '../../../protocol/history.ts';
 
 interface Curve {
   label: string;
@@ -19,14 +19,14 @@ interface MachineUse {
 }
 
 /** When each step of a usage is, in seconds since 1970. */
-export function stepTimes({ from, stepMs, machines }: PageUse): number[] {
+export function stepTimes({ from, stepMs, machines }: Usage): number[] {
   const steps = Math.max(0, ...machines.map(({ cpu }) => cpu.length));
   const began = Date.parse(from) / 1000;
   return Array.from({ length: steps }, (_, index) => began + (index * stepMs) / 1000);
 }
 
 /** A plot for each machine, and one for each of its GPUs. */
-export function usePlots(usage: PageUse): MachineUse[] {
+export function usePlots(usage: Usage): MachineUse[] {
   const steps = stepTimes(usage).length;
   return usage.machines.map(({ node, cpu, memory, gpus }) => ({
     node,
