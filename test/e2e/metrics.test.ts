@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { formMesh } from './mesh.ts';
-import { Rig, type TestMachine, until } from './rig.ts';
+import { asRoot, Rig, type TestMachine, until } from './rig.ts';
 
 /** A real Prometheus (Debian) that scrapes a real agent, with the files of deploy/ as they are shipped. */
 const deploy = fileURLToPath(new URL('../../deploy', import.meta.url));
@@ -144,6 +144,24 @@ describe('who asks', () => {
     expect(types(stdout)).toEqual(types(await answer.text()));
     const checked = spawnSync('promtool', ['check', 'metrics'], { input: stdout, encoding: 'utf8' });
     expect([checked.status, checked.stdout + checked.stderr]).toEqual([0, '']);
+  });
+
+  it('a machine that waits to be let in tells what its agent is, and nothing of a mesh', async () => {
+    const peer = (await kang.status()).nodes.find(({ self }) => self)?.address as string;
+    const laptop = rig.machine('laptop');
+    laptop.join('--executor', 'process', ...asRoot, '--listen', '/ip4/127.0.0.1/tcp/0', '--no-mdns', '--peer', peer);
+    const waits = async () => (await kang.status()).waiting.some(({ node }) => node === 'laptop');
+    await until('laptop waits to be let in', waits, patienceMs);
+    const { stdout } = await laptop.cli('metrics');
+    expect(stdout).toMatch(/^autogit_joined 0$/m);
+    expect(stdout).toMatch(/^autogit_build_info\{/m);
+    expect(stdout).not.toMatch(/kang|autogit_has_leader/);
+    await until(
+      'Prometheus knows that one waits',
+      async () => (await value('autogit_machines_waiting')) === 1,
+      patienceMs,
+    );
+    await laptop.kill();
   });
 
   it('what an alert means, by name, or of what status shows now', async () => {
