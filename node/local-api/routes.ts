@@ -77,11 +77,11 @@ export const refusalOf = ({ code, message, hint }: AutogitError): ReturnType<typ
   refusal(httpStatus[code] ?? 500, code, message, hint);
 
 /** What those may read who may only look: the page's door asks these. */
-export const readRoutes = (api: PhaseApi & StatusApi & LogsApi & Pick<AgentApi, 'history'>): Routes => ({
+export const readRoutes = (api: PhaseApi & StatusApi & LogsApi & { readonly history: HistoryApi }): Routes => ({
   ...phaseRoutes(api),
+  ...historyRoutes(api.history),
   ...statusRoutes(api),
   ...logsRoutes(api),
-  ...historyRoutes(api.history),
 });
 
 /** Everything, for callers who may do everything here: those who may open agent.sock. */

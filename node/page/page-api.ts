@@ -1,6 +1,5 @@
 import type { IncomingMessage } from 'node:http';
 import { decode } from '../../protocol/codec.ts';
-import type { Timeline } from '../../protocol/history.ts';
 import { limits } from '../../protocol/limits.ts';
 import type { AgentApi } from '../local-api/agent-api.ts';
 import { bodyOf } from '../local-api/http-body.ts';
@@ -24,9 +23,6 @@ const sameAsSocket: Readonly<Record<string, string>> = {
   '/api/usage': '/v1/usage',
 };
 
-/** More than happen while a browser is away for a moment. */
-const eventsTold = 50;
-
 interface ApiHere {
   api: AgentApi;
   name: string;
@@ -40,8 +36,6 @@ export class PageApiPaths {
   readonly #here: ApiHere;
   readonly #routes: Routes;
   readonly #events: PageEvents;
-  #told: Timeline['events'] = [];
-  #since: string | null = null;
 
   constructor(here: ApiHere) {
     this.#here = here;
@@ -49,7 +43,7 @@ export class PageApiPaths {
     this.#events = new PageEvents({
       status: async () => here.api.status(),
       jobs: () => here.api.jobs(true),
-      timeline: () => this.#newest(),
+      happened: (since) => here.api.history.timeline(since, 1_000),
       tagOf,
       committed: (withinMs, signal) => here.api.nextCommit(withinMs, signal),
       warn: (sentence) => here.log.warn(sentence),
@@ -96,15 +90,6 @@ export class PageApiPaths {
     if (path === '/api/summary') return withRefusals(async () => jsonOf(200, summaryOf(await api.status(), wallMs())));
     if (path === '/api/openapi.json') return jsonOf(200, openApi(version, added));
     return jsonOf(404, refusal(404, 'bad-message', `the agent has nothing at ${path.slice(0, 100)}`).json);
-  }
-
-  /** Who listens gets what is new by it: older events are a question of their own. */
-  async #newest(): Promise<Timeline> {
-    const { events } = await this.#here.api.history.timeline(this.#since);
-    const newest = [...this.#told, ...events].slice(-eventsTold);
-    this.#since = newest.at(-1)?.id ?? this.#since;
-    this.#told = newest;
-    return { events: newest };
   }
 
   async #act(request: IncomingMessage, name: string, caller: Caller): Promise<PageAnswer> {

@@ -1,5 +1,4 @@
 import { once } from 'node:events';
-import type { Timeline } from '../../protocol/history.ts';
 import type { JobRow } from '../../protocol/job-rows.ts';
 import type { StatusSnapshot } from '../../protocol/status.ts';
 
@@ -9,8 +8,8 @@ type Told = 'status' | 'jobs' | 'timeline';
 interface EventSources {
   status(): Promise<StatusSnapshot>;
   jobs(): Promise<JobRow[]>;
-  /** The newest of what happened. */
-  timeline(): Promise<Timeline>;
+  /** What happened after the event of that id (null: the newest), as soon as there is something, within a second. */
+  happened(since: string | null): Promise<{ events: readonly { id: string }[] }>;
   /** Changes when something did that is not merely its age. */
   tagOf(value: unknown): string;
   /** What one ledger after the other is committed is news of jobs. */
@@ -20,6 +19,9 @@ interface EventSources {
 
 /** ms: how often the mesh is looked at while somebody watches; jobs that nothing hints at; and what shows that the line lives. */
 const eventTimes = { lookMs: 100, jobsMs: 2_000, pingMs: 15_000 } as const;
+
+/** More than happen while a browser is away for a moment. */
+const eventsTold = 50;
 
 interface Watcher {
   due: Set<Told | 'ping'>;
@@ -36,6 +38,7 @@ export class PageEvents {
   readonly #texts = new Map<Told, string>();
   readonly #tags = new Map<Told, string>();
   #looking: Promise<void> | null = null;
+  #following: Promise<void> | null = null;
   #problem: string | null = null;
 
   constructor(sources: EventSources) {
@@ -54,6 +57,7 @@ export class PageEvents {
     const over = once(signal, 'abort').catch(() => {});
     this.#watchers.add(watcher);
     this.#looking ??= this.#look();
+    this.#following ??= this.#follow();
     try {
       // The browser tries again after so long when the line breaks: also when this agent is started anew.
       yield 'retry: 1000\n\n';
@@ -100,7 +104,6 @@ export class PageEvents {
           [isCommitted, queue, jobsAt] = [false, now, performance.now()];
           await this.#tell('jobs', async () => ({ rows: await this.#sources.jobs() }));
         }
-        await this.#tell('timeline', () => this.#sources.timeline());
         await new Promise((resolve) => setTimeout(resolve, eventTimes.lookMs));
       }
     } finally {
@@ -110,6 +113,21 @@ export class PageEvents {
       this.#tags.clear();
       this.#looking = this.#watchers.size > 0 ? this.#look() : null;
     }
+  }
+
+  /** What happens is told as it does, the newest of it whole: who asks for all when he comes misses nothing. */
+  async #follow(): Promise<void> {
+    let newest: { id: string }[] = [];
+    while (this.#watchers.size > 0) {
+      const said = await this.#sources.happened(newest.at(-1)?.id ?? null).catch(() => null);
+      if (said !== null && said.events.length > 0) {
+        newest = [...newest, ...said.events].slice(-eventsTold);
+        await this.#tell('timeline', async () => ({ events: newest }));
+      }
+      // What comes at once is told together; and whoever cannot be asked is not asked without a pause.
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    this.#following = null;
   }
 
   /** What cannot be told now (it is in no mesh yet) is told as soon as it can be. */
