@@ -80,6 +80,7 @@ export interface PracticeGitlab {
 
 const realPace: Record<Route['kind'], number> = { api: 80, graphql: 250, request: 0, page: 80 };
 const realRequestMs = 120;
+const realHookMs = 300;
 const sweepCheckMs = 30_000;
 const hourMs = 3_600_000;
 const watchedMs = 60_000;
@@ -127,7 +128,7 @@ class Practice implements PracticeGitlab {
       requestPaceMs: real ? realRequestMs : 0,
       leased: new Set(),
     };
-    new Webhooks(this.state, () => this.url, this.stopping.signal);
+    new Webhooks(this.state, () => this.url, this.stopping.signal, real ? realHookMs : 0);
     followEnvironments(this.state, () => this.base(null));
     this.handler = this.makeHandler(real);
   }

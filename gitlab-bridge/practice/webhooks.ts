@@ -1,4 +1,5 @@
 import { createHmac, randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { jobBody, pipelineBody } from './hook-bodies.ts';
 import { practiceVersion } from './practice-identity.ts';
 import type { State } from './practice-state.ts';
@@ -20,9 +21,12 @@ export class Webhooks {
   private readonly state: State;
   private readonly base: () => string;
   private readonly stopping: AbortSignal;
+  private readonly lateMs: number;
   private inFlight = 0;
 
-  constructor(state: State, base: () => string, stopping: AbortSignal) {
+  /** `lateMs`: until Sidekiq sends one. */
+  constructor(state: State, base: () => string, stopping: AbortSignal, lateMs: number) {
+    this.lateMs = lateMs;
     this.state = state;
     this.base = base;
     this.stopping = stopping;
@@ -60,6 +64,7 @@ export class Webhooks {
     const id = randomUUID();
     const seconds = Math.floor(this.state.clock.now() / 1000);
     try {
+      if (this.lateMs > 0) await sleep(this.lateMs, undefined, { signal: this.stopping });
       const answer = await fetch(hook.url, {
         method: 'POST',
         body: text,

@@ -8,14 +8,13 @@ import { cut, span } from '../phrases.ts';
 import { isBeingChecked, suspectClass } from './class-checks.ts';
 import { heldUntil, holdReason } from './class-hold.ts';
 import { attemptsOf, mayWrite, setAttempts } from './classes.ts';
-import { demandOf } from './demand.ts';
-import { elsewhereFirst, keptFrom } from './faults.ts';
+import { keptFrom } from './faults.ts';
 import { backoffMs, jobTimings } from './job-timings.ts';
 import { type JobsState, type OutGrant, type WaitingJob, without } from './jobs-state.ts';
 import { type JobsTurn, mint, nameOf, setLead } from './jobs-turn.ts';
-import type { MachineView } from './machine-fit.ts';
-import { awayReason, booked, busyRuns, type MeshView, machinesOf, viewOf } from './machines.ts';
-import { type Placed, place } from './placement.ts';
+import { awayReason, busyRuns, type MeshView, machinesOf, viewOf } from './machines.ts';
+import type { Placed } from './placement.ts';
+import { Placer } from './placer.ts';
 import { canReadQueue, hintQueue } from './queue.ts';
 import { claimOf } from './room.ts';
 
@@ -210,7 +209,8 @@ export function sendGrants(turn: JobsTurn, waiting: readonly WaitingJob[]): void
   if (closesWindow(turn, ledger, committed, waiting)) return;
   const view = viewOf(turn, ledger);
   const keeps = keptFrom(ledger, turn.wallMs, waiting);
-  const pass: Pass = { turn, ledger, committed, machines: null, view, keeps };
+  const pass: Pass = { turn, ledger, committed, placer: null, grants: { ...turn.jobs.lead.grants }, view, keeps };
+  setGrants(turn, pass.grants);
   if (!canReadQueue(ledger)) return standingGrants(pass);
   if (waiting.length === 0) return;
   const covered = underWay(view);
@@ -253,7 +253,10 @@ interface Pass {
   ledger: Ledger;
   committed: Ledger;
   view: MeshView;
-  machines: MachineView[] | null;
+  /** Made when the first job is to be placed. */
+  placer: Placer | null;
+  /** Those that are out: this pass's own until it ends. */
+  grants: Record<string, OutGrant>;
   /** Machines that classes are kept from. */
   keeps: ReturnType<typeof keptFrom>;
 }
@@ -274,10 +277,9 @@ function grantFor(pass: Pass, key: string, job: number | null): boolean {
   }
   const entry = committed.classes[key];
   if (entry === undefined || entry.token === null) return false;
-  pass.machines ??= machinesOf(pass.view);
   const { defaultArch } = ledger.settings;
-  const machines = elsewhereFirst(pass.machines, pass.keeps.get(key), entry.tags, defaultArch);
-  const { placed } = place(demandOf(entry.tags, defaultArch), machines);
+  pass.placer ??= new Placer(machinesOf(pass.view), defaultArch);
+  const placed = pass.placer.choose(key, entry.tags, pass.keeps.get(key));
   if (placed === null) return false;
   const id = mint(turn, 'grant');
   const by = `grant ${id}`;
@@ -293,10 +295,10 @@ function grantFor(pass: Pass, key: string, job: number | null): boolean {
     until: turn.at + jobTimings.grantOverMs,
     because: placed.because,
   };
-  pass.machines = pass.machines.map((machine) => (machine.node === placed.node ? booked(machine, claim) : machine));
+  pass.placer.book(placed.node, claim);
   announce(turn, grant, placed, { tags: entry.tags, runner: entry.runner, token: entry.token });
   wake(turn, grant.until);
-  setGrants(turn, { ...turn.jobs.lead?.grants, [grant.grant]: grant });
+  pass.grants[grant.grant] = grant;
   return true;
 }
 

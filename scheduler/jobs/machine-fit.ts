@@ -67,13 +67,11 @@ function neverReason(demand: Demand, machine: MachineView): string | null {
   if (measured === null) return null;
   const arch = archName(measured.arch);
   if (arch !== demand.arch) return `is ${arch}, and the job needs ${demand.arch}`;
-  const slugs = measured.capacity.gpus.map((gpu) => gpuSlug(gpu.model));
+  const hasModel = (name: string): boolean =>
+    measured.capacity.gpus.some((gpu) => gpuSlug(gpu.model) === name.toLowerCase());
   const missing = demand.names.find(
     (name) =>
-      !carries(measured, name) &&
-      !isExecutorAway(measured, name) &&
-      !slugs.includes(name.toLowerCase()) &&
-      !mayBeBroken(measured, name),
+      !carries(measured, name) && !isExecutorAway(measured, name) && !hasModel(name) && !mayBeBroken(measured, name),
   );
   if (missing !== undefined)
     return looksLikeGpu.test(missing) ? `has no GPU ${missing}` : `does not have the label ${missing}`;

@@ -4,7 +4,7 @@ import type { PartContext } from '../part.ts';
 import { span } from '../phrases.ts';
 import { awayWords } from './away.ts';
 import { jobTimings } from './job-timings.ts';
-import { isBusy, type JobsState } from './jobs-state.ts';
+import { isBusy, type JobsState, type OutGrant } from './jobs-state.ts';
 import type { JobsTurn } from './jobs-turn.ts';
 import type { MachineView } from './machine-fit.ts';
 import { type Claim, claimOf, lessClaims } from './room.ts';
@@ -41,13 +41,12 @@ export function busyRuns(view: MeshView, node: NodeId): Run[] {
 }
 
 /** Everything booked on a node that its report does not count yet. */
-function unreported(view: MeshView, node: NodeId, runs: readonly Run[]): Claim[] {
+function unreported(view: MeshView, node: NodeId, runs: readonly Run[], grants: readonly OutGrant[]): Claim[] {
   const report = view.jobs.reports[node]?.report;
   const inReport = new Set([
     ...(report?.runs.map((run) => run.run) ?? []),
     ...(report?.reserved.map((one) => one.grant) ?? []),
   ]);
-  const grants = Object.values(view.jobs.lead?.grants ?? {}).filter((grant) => grant.node === node);
   const seen = new Set(runs.map((run) => run.grant));
   return [
     ...grants.filter((grant) => !inReport.has(grant.grant) && !seen.has(grant.grant)).map((grant) => grant.claim),
@@ -63,10 +62,9 @@ function unreported(view: MeshView, node: NodeId, runs: readonly Run[]): Claim[]
 }
 
 /** Who has each GPU, in words. */
-function holders(view: MeshView, node: NodeId, runs: readonly Run[]): Record<string, string> {
+function holders(view: MeshView, runs: readonly Run[], grants: readonly OutGrant[]): Record<string, string> {
   const words: Record<string, string> = {};
-  for (const grant of Object.values(view.jobs.lead?.grants ?? {}))
-    if (grant.node === node) for (const uuid of grant.claim.gpus) words[uuid] = 'a grant has it';
+  for (const { claim } of grants) for (const uuid of claim.gpus) words[uuid] = 'a grant has it';
   for (const run of runs)
     for (const uuid of run.gpus)
       words[uuid] =
@@ -102,22 +100,27 @@ export function unheardReason(view: MeshView, node: NodeId): string | null {
 
 /** All approved machines, by name, with what is left of each. */
 export function machinesOf(view: MeshView): MachineView[] {
+  const grantsOf = new Map<NodeId, OutGrant[]>();
+  for (const grant of Object.values(view.jobs.lead?.grants ?? {})) {
+    const there = grantsOf.get(grant.node);
+    if (there === undefined) grantsOf.set(grant.node, [grant]);
+    else there.push(grant);
+  }
   return Object.entries(view.ledger.nodes)
     .sort(([, a], [, b]) => (a.name < b.name ? -1 : 1))
     .map(([node, listed]) => {
       const report = view.jobs.reports[node]?.report;
       const runs = busyRuns(view, node);
-      const claims = unreported(view, node, runs);
-      const grants = Object.values(view.jobs.lead?.grants ?? {}).filter(
-        (grant) => grant.node === node && !runs.some((run) => run.grant === grant.grant),
-      );
+      const grants = grantsOf.get(node) ?? [];
+      const claims = unreported(view, node, runs, grants);
+      const unused = grants.filter(({ grant }) => !runs.some((run) => run.grant === grant));
       return {
         node,
         name: listed.name,
         measured: report?.measured ?? null,
         room: report ? lessClaims(report.room, claims) : null,
-        holders: holders(view, node, runs),
-        runs: runs.length + grants.length,
+        holders: holders(view, runs, grants),
+        runs: runs.length + unused.length,
         witness: listed.witness,
         drained: listed.drained,
         away: awayReason(view, node),
@@ -129,7 +132,10 @@ export function machinesOf(view: MeshView): MachineView[] {
 /** A machine after one more grant: so that a pass need not look at everything again. */
 export function booked(machine: MachineView, claim: Claim): MachineView {
   if (machine.room === null) return machine;
-  const holders = { ...machine.holders };
-  for (const uuid of claim.gpus) holders[uuid] = 'a grant has it';
-  return { ...machine, room: lessClaims(machine.room, [claim]), runs: machine.runs + 1, holders };
+  const taken = { ...machine, room: lessClaims(machine.room, [claim]), runs: machine.runs + 1 };
+  if (claim.gpus.length === 0) return taken;
+  return {
+    ...taken,
+    holders: { ...machine.holders, ...Object.fromEntries(claim.gpus.map((uuid) => [uuid, 'a grant has it'])) },
+  };
 }

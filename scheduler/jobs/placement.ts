@@ -27,28 +27,44 @@ export interface Placement {
  */
 export function place(demand: Demand, machines: readonly MachineView[]): Placement {
   const verdicts = machines.map((machine) => ({ node: machine.node, name: machine.name, ...fitOf(demand, machine) }));
-  const options = machines
+  const [best, second] = machines
     .map((machine, index) => ({ machine, verdict: verdicts[index] as (typeof verdicts)[number] }))
     .filter(({ verdict }) => verdict.fits)
-    .map((option) => ({ ...option, rank: rankOf(demand, option.machine, option.verdict) }))
-    .sort((a, b) => compareRanks(a.rank, b.rank) || (a.machine.name < b.machine.name ? -1 : 1));
-  const best = options[0];
+    .map(({ machine, verdict }) => optionOf(demand, machine, verdict))
+    .sort(compareOptions);
   if (best === undefined) {
     const never = verdicts.every((verdict) => !verdict.ever);
     return { placed: null, never, because: waitsBecause(demand, machines, verdicts, never), verdicts };
   }
   const able = verdicts.filter((verdict) => verdict.ever).length;
-  const chosen = chosenBecause(best, options[1], able === 1 && machines.length > 1);
-  const because = `${best.machine.name}: ${chosen}`;
-  const placed = { node: best.machine.node, name: best.machine.name, gpus: best.verdict.gpus, because };
-  const judged = verdicts.map((verdict) => (verdict.node === placed.node ? { ...verdict, because: chosen } : verdict));
-  return { placed, never: false, because, verdicts: judged };
+  const isOnlyOne = able === 1 && machines.length > 1;
+  const because = chosenBecause(best, second, isOnlyOne);
+  const placed = chosen(best, second, isOnlyOne);
+  const judged = verdicts.map((verdict) => (verdict.node === placed.node ? { ...verdict, because } : verdict));
+  return { placed, never: false, because: placed.because, verdicts: judged };
 }
 
-interface Option {
+/** A machine that has room, and how good a choice it is. */
+export interface Option {
   machine: MachineView;
   verdict: Fit;
   rank: number[];
+}
+
+export const optionOf = (demand: Demand, machine: MachineView, verdict: Fit): Option => ({
+  machine,
+  verdict,
+  rank: rankOf(demand, machine, verdict),
+});
+
+/** The better one first. */
+export const compareOptions = (a: Option, b: Option): number =>
+  compareRanks(a.rank, b.rank) || (a.machine.name < b.machine.name ? -1 : 1);
+
+/** The best of all options, with why it is better than the second. `isOnlyOne`: no other machine could ever take it. */
+export function chosen(best: Option, second: Option | undefined, isOnlyOne: boolean): Placed {
+  const { node, name } = best.machine;
+  return { node, name, gpus: best.verdict.gpus, because: `${name}: ${chosenBecause(best, second, isOnlyOne)}` };
 }
 
 /** Smaller is better, position by position; the positions are named in `advantages`. */
@@ -72,10 +88,10 @@ function rankOf(demand: Demand, machine: MachineView, verdict: Fit): number[] {
   ];
 }
 
-const compareRanks = (a: readonly number[], b: readonly number[]): number => {
-  const at = a.findIndex((value, index) => value !== b[index]);
-  return at < 0 ? 0 : (a[at] ?? 0) - (b[at] ?? 0);
-};
+function compareRanks(a: readonly number[], b: readonly number[]): number {
+  for (let at = 0; at < a.length; at++) if (a[at] !== b[at]) return (a[at] ?? 0) - (b[at] ?? 0);
+  return 0;
+}
 
 const advantages = [
   'keeps the GPUs of others free',

@@ -95,6 +95,6 @@ export function lessClaims(room: Room, claims: readonly Claim[]): Room {
     cpuMillis: Math.max(0, room.cpuMillis - sum(claims, (claim) => claim.cpuMillis)),
     memoryBytes: Math.max(0, room.memoryBytes - sum(claims, (claim) => claim.memoryBytes)),
     diskBytes: Math.max(0, room.diskBytes - sum(claims, (claim) => claim.diskBytes)),
-    gpus: room.gpus.map((gpu) => heldBy(gpu, claims)),
+    gpus: claims.some(({ gpus }) => gpus.length > 0) ? room.gpus.map((gpu) => heldBy(gpu, claims)) : room.gpus,
   };
 }

@@ -5,6 +5,7 @@ import { crowdRows } from './crowd-rows.ts';
 import { installPeers, peerVersions } from './debian.ts';
 import { failover } from './failover.ts';
 import { machineLine, type Row, table } from './figures.ts';
+import { jobsRows } from './jobs/jobs-rows.ts';
 import { meshRows } from './mesh-rows.ts';
 import { moveRows } from './move/move-rows.ts';
 import { type BenchOptions, readOptions } from './options.ts';
@@ -25,6 +26,7 @@ function report(rows: Row[], { json }: BenchOptions, versions: string): void {
 async function ownRows(options: BenchOptions): Promise<Row[]> {
   if (options.what === 'crowd') return crowdRows(options.agents, Math.min(3, options.trials), say);
   if (options.what === 'trust') return trustRows(Math.min(5, options.trials), options.only, say);
+  if (options.what === 'jobs') return jobsRows(options, say);
   if (options.what === 'core') return coreRows(options, say);
   if (options.what === 'prove') return proveRows(options.trials, options.only, say);
   if (options.what === 'move') return moveRows(options, say);

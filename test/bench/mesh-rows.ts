@@ -48,29 +48,25 @@ async function idle(machines: TestMachine[], trials: number): Promise<Row[]> {
   ];
 }
 
-/** The figures of issue 2; with `jobs`, only the job rows. */
-export async function meshRows({ trials, what }: BenchOptions, say: (line: string) => void): Promise<Row[]> {
+/** The figures of issue 2. */
+export async function meshRows({ trials }: BenchOptions, say: (line: string) => void): Promise<Row[]> {
   const rig = new Rig();
   const lan = new Lan(3);
   const rows: Row[] = [];
   try {
     await rig.practice(lan.namespace(1)).start(lan.address(1));
     const machines = await formMesh(rig, ['kang', 'desktop-1', 'desktop-2'], { lan });
-    if (what !== 'jobs') {
-      say('idle …');
-      rows.push(...(await idle(machines, trials)));
-    }
+    say('idle …');
+    rows.push(...(await idle(machines, trials)));
     say('jobs …');
     rows.push(await processJobRow(rig, machines[0] as TestMachine, trials));
-    if (what !== 'jobs') {
-      say('failover …');
-      const done: { lead: number; back: number }[] = [];
-      for (let i = 0; i < trials; i++) done.push(await failover(machines));
-      const lead = done.map((trial) => trial.lead);
-      const back = done.map((trial) => trial.back);
-      rows.push(row({ measure: 'leader kill -9 -> new leader known by all', unit: 'ms', ours: lead }));
-      rows.push(row({ measure: 'start of an agent -> in the mesh', unit: 'ms', ours: back }));
-    }
+    say('failover …');
+    const done: { lead: number; back: number }[] = [];
+    for (let i = 0; i < trials; i++) done.push(await failover(machines));
+    const lead = done.map((trial) => trial.lead);
+    const back = done.map((trial) => trial.back);
+    rows.push(row({ measure: 'leader kill -9 -> new leader known by all', unit: 'ms', ours: lead }));
+    rows.push(row({ measure: 'start of an agent -> in the mesh', unit: 'ms', ours: back }));
   } finally {
     await rig.clean();
     lan.down();

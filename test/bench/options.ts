@@ -1,11 +1,12 @@
 import { parseSize } from '../../node/settings/quantities.ts';
+import { jobsKeys } from './jobs/jobs-rows.ts';
 import { moveKeys } from './move/move-rows.ts';
 import { pageParts } from './page-rows.ts';
 import { protectKeys } from './protect/protect-rows.ts';
 
 /** What `npm run bench -- …` was asked for. */
 export interface BenchOptions {
-  /** `mesh`: the four figures of issue 2. `failover`: the table of issue 3. `jobs`: only the job rows. `crowd`: many agents. `trust`: hostile jobs. `core`: the agent itself. `prove`: replica and gate of a hosted GitLab. `protect`: the table of issue 9. `move`: that of issue 10. `page`: what those who look cost and wait for. */
+  /** `mesh`: the four figures of issue 2. `failover`: the table of issue 3. `jobs`: that of issue 11. `crowd`: many agents. `trust`: hostile jobs. `core`: the agent itself. `prove`: replica and gate of a hosted GitLab. `protect`: the table of issue 9. `move`: that of issue 10. `page`: what those who look cost and wait for. */
   what: 'mesh' | 'failover' | 'jobs' | 'crowd' | 'trust' | 'core' | 'prove' | 'protect' | 'move' | 'page';
   trials: number;
   /** Fresh starts of three agents. */
@@ -29,6 +30,7 @@ parts of trust: turns, ends, artifacts, artifacts-many, artifacts-large; each wi
 parts of core: version, idle, sim, stranger, job-load, bulk-100, bulk-1000, crowd-load
 parts of prove: gate, forward, name, cuts, pushes, rounds
 parts of protect: ${protectKeys.join(', ')}
+parts of jobs: ${jobsKeys.join(', ')}
 parts of move: ${moveKeys.join(', ')}
 parts of page: ${pageParts.map(({ key }) => key).join(', ')}`;
 

@@ -4,6 +4,7 @@ import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { build } from 'esbuild';
+import { leftOut } from '../../deploy/left-out.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 execFileSync(process.execPath, [join(root, 'deploy', 'bundle.mjs')], { stdio: 'inherit' });
@@ -20,6 +21,7 @@ await build({
   format: 'esm',
   external: ['classic-level', 'esbuild', '*.node'],
   plugins: [
+    leftOut,
     {
       // It reads files that lie beside it.
       name: 'where-the-stand-in-lies',

@@ -130,6 +130,8 @@ export class TestGitlab {
   process: ChildProcess | null = null;
   url = '';
   token = '';
+  /** How fast it answers: `real` as GitLab does. */
+  pace: 'real' | 'fast' = 'fast';
   #port = 0;
 
   constructor(data: string, namespace: string | null) {
@@ -139,6 +141,7 @@ export class TestGitlab {
 
   async start(host = '127.0.0.1'): Promise<void> {
     const args = [bin, 'practice-gitlab', '--json', '--host', host, '--port', String(this.#port), '--data', this.data];
+    if (this.pace === 'real') args.push('--pace', 'real');
     const [file, all] = this.namespace
       ? ['nsenter', [`--net=/var/run/netns/${this.namespace}`, process.execPath, ...args]]
       : [process.execPath, args];
