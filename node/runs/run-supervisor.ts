@@ -66,7 +66,7 @@ export class RunSupervisor {
   async take(effect: EffectOf<'take-job'>): Promise<TakeOutcome> {
     const url = this.#options.gitlabUrl();
     if (url === null) return { kind: 'failed', because: 'no GitLab is connected', maybeTaken: false };
-    const executor = this.#options.executors[0];
+    const executor = this.#executorFor(effect.tags);
     if (executor === undefined)
       return { kind: 'failed', because: 'no executor works on this machine: autogit-node doctor', maybeTaken: false };
     // The core's step that asked was a turn's work already.
@@ -234,6 +234,12 @@ export class RunSupervisor {
     return { kind: 'taken', run };
   }
 
+  /** The one that its tags name, else the first, which is the default (DESIGN §8). */
+  #executorFor(tags: readonly string[]): Executor | undefined {
+    const { executors } = this.#options;
+    return executors.find(({ kind }) => tags.includes(kind)) ?? executors[0];
+  }
+
   #newRun(effect: EffectOf<'take-job'>, payload: JobPayload): Run {
     const { instance, seal, self, clock } = this.#options;
     const { uuid, epoch } = instance();
@@ -253,7 +259,7 @@ export class RunSupervisor {
       grant: effect.grant,
       node: self,
       token: seal(payload.token),
-      executor: (this.#options.executors[0] as Executor).kind,
+      executor: (this.#executorFor(effect.tags) as Executor).kind,
       state: 'taken',
       frozen: false,
       takenAt: clock.wallMs(),

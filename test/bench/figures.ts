@@ -156,7 +156,8 @@ export async function addPart(
     rows.push(...found);
     say(table(found));
   } catch (error) {
-    const note = `could not be measured: ${(error as Error).message}`;
+    const { message, cause } = error as Error;
+    const note = `could not be measured: ${message}${cause instanceof Error ? ` (${cause.message})` : ''}`;
     say(note);
     rows.push(row({ measure: name, unit: '-', ours: [], note }));
   }

@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { DockerExecutor } from '../../node/executors/docker-executor.ts';
+import { ProcessExecutor } from '../../node/executors/process-executor.ts';
 import { plainText, RunLab, until } from '../real/run-lab.ts';
 import { leftOf, makeTestImages, removeNetwork, testImages } from './test-image.ts';
 
@@ -150,6 +151,18 @@ only:
     expect(text).toContain('the entrypoint has met its service\n');
     expect(text.match(/^tick \d+$/gm)).toHaveLength(40);
     await until('nothing left', () => leftOf(run.run).length === 0);
+  });
+
+  it('is run by the executor that its tags name, else by the first', async () => {
+    makeTestImages();
+    const job = `{ image: "${testImages.bash}", script: ['[ -e /.dockerenv ] && echo in a container || echo on the machine'] }`;
+    lab = await RunLab.start({ '.gitlab-ci.yml': `a: ${job}\nb: ${job}\n` });
+    lab.more = { executors: [executor, new ProcessExecutor({ home: lab.home, cgroups: false })] };
+    await lab.agent();
+    lab.tags = ['process'];
+    expect(await lab.traceOfNext()).toContain('on the machine\n');
+    lab.tags = ['gpu'];
+    expect(await lab.traceOfNext()).toContain('in a container\n');
   });
 
   it('says what to do when the image is nowhere', async () => {

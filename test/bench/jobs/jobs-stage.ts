@@ -30,7 +30,11 @@ export class JobsStage {
     this.gitlab = this.#rig.practice();
     this.gitlab.pace = 'real';
     await this.gitlab.start();
-    const args = ['--executor', 'docker', '--executor', 'process', '--webhook', '127.0.0.1:0', ...asRoot];
+    await this.gitlab.api('/application/settings', {
+      method: 'PUT',
+      body: JSON.stringify({ allow_local_requests_from_web_hooks_and_services: true }),
+    });
+    const args = ['--executor', 'docker,process', ...asRoot, '--webhook', '127.0.0.1:7218'];
     const [machine] = await formMesh(this.#rig, ['kang'], { args: { kang: args } });
     this.machine = machine as TestMachine;
     this.machine.env.PRACTICE_TOKEN = this.gitlab.token;
@@ -39,7 +43,7 @@ export class JobsStage {
 
   async cli(...args: string[]): Promise<string> {
     const { code, stdout, stderr } = await this.machine.cli(...args);
-    if (code !== 0) throw new Error(`autogit-node ${args.join(' ')}: ${stderr}`);
+    if (code !== 0) throw new Error(`autogit-node ${args.join(' ')}: ${stderr}${stdout}`);
     return stdout;
   }
 
@@ -50,7 +54,7 @@ export class JobsStage {
     const project = await this.gitlab.push(name, { '.gitlab-ci.yml': yaml });
     this.#projects.set(name, project);
     await pipelineEnd(this.#rig, project, 300_000);
-    await this.cli('webhook', 'test');
+    await until('webhooks come', () => this.cli('webhook', 'test'), 20_000);
     return project;
   }
 
