@@ -38,6 +38,10 @@ const tickMs = 250;
 const keptMs = 30_000;
 const traceChunkBytes = 256 << 10;
 
+/** The one that its tags name, else the first, which is the default (DESIGN §8). */
+const executorFor = (tags: readonly string[], executors: readonly Executor[]): Executor | undefined =>
+  executors.find(({ kind }) => tags.includes(kind)) ?? executors[0];
+
 /**
  * The runs of this node. Takes jobs, keeps each run's life going over restarts of the agent, ends what is no longer ours.
  * Life: made -> `resume` (before the network is up, SAFETY J2) -> take, drop, traceOf ... -> `stop` (runs stay).
@@ -66,7 +70,7 @@ export class RunSupervisor {
   async take(effect: EffectOf<'take-job'>): Promise<TakeOutcome> {
     const url = this.#options.gitlabUrl();
     if (url === null) return { kind: 'failed', because: 'no GitLab is connected', maybeTaken: false };
-    const executor = this.#executorFor(effect.tags);
+    const executor = executorFor(effect.tags, this.#options.executors);
     if (executor === undefined)
       return { kind: 'failed', because: 'no executor works on this machine: autogit-node doctor', maybeTaken: false };
     // The core's step that asked was a turn's work already.
@@ -234,12 +238,6 @@ export class RunSupervisor {
     return { kind: 'taken', run };
   }
 
-  /** The one that its tags name, else the first, which is the default (DESIGN §8). */
-  #executorFor(tags: readonly string[]): Executor | undefined {
-    const { executors } = this.#options;
-    return executors.find(({ kind }) => tags.includes(kind)) ?? executors[0];
-  }
-
   #newRun(effect: EffectOf<'take-job'>, payload: JobPayload): Run {
     const { instance, seal, self, clock } = this.#options;
     const { uuid, epoch } = instance();
@@ -259,7 +257,7 @@ export class RunSupervisor {
       grant: effect.grant,
       node: self,
       token: seal(payload.token),
-      executor: (this.#executorFor(effect.tags) as Executor).kind,
+      executor: (executorFor(effect.tags, this.#options.executors) as Executor).kind,
       state: 'taken',
       frozen: false,
       takenAt: clock.wallMs(),
