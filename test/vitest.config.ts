@@ -9,9 +9,9 @@ const project = (name: string, include: string[], more: object = {}) => ({
   test: { name, include, ...more },
 });
 /**
- * In CI, where one red test of thousands ends everything, what runs real programs and sockets is tried once more; which
- * tests passed only then is the end of what `npm test` prints (second-try.ts). By hand, and where nothing but the code
- * decides (unit, sim), the first red is red.
+ * In CI, where one red test of thousands ends everything, what meets a clock, a disk, programs or sockets is tried once more;
+ * which tests passed only then is the end of what `npm test` prints (second-try.ts). By hand, and in the simulation, where
+ * nothing but the seed decides, the first red is red.
  */
 const tries = { retry: process.env.CI ? 1 : 0 };
 
@@ -68,7 +68,7 @@ export default defineConfig({
     hookTimeout: 120_000,
     maxWorkers: 2,
     projects: [
-      project('unit', ['test/unit/**/*.test.ts', 'test/tidy.test.ts', 'test/docs.test.ts']),
+      project('unit', ['test/unit/**/*.test.ts', 'test/tidy.test.ts', 'test/docs.test.ts'], tries),
       project('sim', ['test/sim/**/*.test.ts'], { testTimeout: 600_000 }),
       project('real', ['test/practice/**/*.test.ts', 'test/real/**/*.test.ts'], {
         ...tries,
