@@ -29,7 +29,7 @@ import { notApproved } from '../not-approved.ts';
 import type { Network } from '../ports.ts';
 import type { GiveWay, Way } from '../settings/give-way.ts';
 import { CacheRequests } from './cache-requests.ts';
-import { jobRowsOf, statusOf, viewInput, whyOf } from './core-views.ts';
+import { jobRowsOf, pulseOf, statusOf, viewInput, whyOf } from './core-views.ts';
 import type { TracePiece } from './ended-traces.ts';
 import { GivingWay } from './giving-way.ts';
 import { HostingRequests } from './hosting-requests.ts';
@@ -178,6 +178,8 @@ export class LocalApi implements AgentApi {
   settings(): typeof defaultSettings {
     return { silentMs: silentMs.least, inSyncGraceMs, failover: movesByItself, ...this.#ledger().settings };
   }
+
+  pulse = (): readonly unknown[] => pulseOf(this.#options.member()?.view());
 
   nextCommit(withinMs: number, signal: AbortSignal): Promise<void> {
     return this.#member().nextCommit(withinMs, signal);

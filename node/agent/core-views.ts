@@ -30,6 +30,10 @@ export function viewInput({ state, at, wallMs }: CoreView): ViewInput {
 
 export const statusOf = (view: CoreView): StatusSnapshot => snapshot(viewInput(view));
 
+/** Each is another as soon as something is decided, or somebody else leads. */
+export const pulseOf = (view: CoreView | undefined): readonly unknown[] =>
+  view ? [committedLedger(view.state), leaderOf(view.state)?.node, leaderOf(view.state)?.term] : [];
+
 /** A machine of an earlier version would take the whole answer for broken if it held a state that it does not know. */
 export const forOlder = (rows: readonly JobRow[]): JobRow[] =>
   rows.map((row): JobRow => (row.state === 'canceling' ? { ...row, state: 'running' } : row));

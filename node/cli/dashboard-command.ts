@@ -57,7 +57,7 @@ export async function key(context: Context): Promise<number> {
   else {
     out.data(made.key);
     out.talk(
-      `${made.name}, for a ${role}; it is shown this once. In each request to ${made.url}: Authorization: Bearer KEY (what there is to ask: ${made.url}/api/openapi.json)`,
+      `${made.name}, for ${role === 'viewer' ? 'a viewer' : `an ${role}`}; it is shown this once. In each request to ${made.url}: Authorization: Bearer KEY (what there is to ask: ${made.url}/api/openapi.json)`,
     );
   }
   return exit.ok;

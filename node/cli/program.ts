@@ -93,8 +93,18 @@ function addCommand(
   for (const flag of flags) own.addOption(optionOf(flag, command.path));
   own.action((...all: unknown[]) => {
     const args = all.slice(0, -2).flat() as (string | undefined)[];
-    start(command, args, { ...givenBy(program, flagsOf('*')), ...givenBy(own, flags) });
+    const above = words.length === 0 ? {} : givenAbove(parent, flagsOf(words.join(' ')), flags);
+    start(command, args, { ...givenBy(program, flagsOf('*')), ...above, ...givenBy(own, flags) });
   });
+}
+
+/** Commander gives `dashboard key --role viewer` to `dashboard`, which has a flag of that name too. One that only that has is no flag here. */
+function givenAbove(parent: Commander, flags: readonly Flag[], own: readonly Flag[]): ReturnType<typeof givenBy> {
+  const given = givenBy(parent, flags);
+  const odd = flags.find(({ key }) => key in given && !own.some((flag) => flag.key === key));
+  if (odd !== undefined)
+    throw new CommanderError(1, 'commander.unknownOption', `error: unknown option '${spellingOf(odd)}'`);
+  return given;
 }
 
 function groupOf(made: Map<string, Commander>, path: string): Commander {

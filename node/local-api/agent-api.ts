@@ -51,6 +51,8 @@ export interface StatusApi {
   why(job: number): Promise<WhyAnswer | null>;
   /** The mesh's settings, as committed. */
   settings(): MeshSettings;
+  /** Things of which one is another (`!==`) as soon as the mesh has decided something, or somebody else leads: costs next to nothing. */
+  pulse(): readonly unknown[];
   /** Resolves when the next ledger is committed here, after `withinMs`, or when the signal aborts. */
   nextCommit(withinMs: number, signal: AbortSignal): Promise<void>;
 }

@@ -6,8 +6,14 @@ import { limits } from '../../protocol/limits.ts';
 export function drained(response: ServerResponse, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     if (signal.aborted) return resolve();
-    response.once('drain', resolve);
-    signal.addEventListener('abort', () => resolve(), { once: true });
+    // Of a stream that goes on for days nothing may stay behind.
+    const over = (): void => {
+      response.off('drain', over);
+      signal.removeEventListener('abort', over);
+      resolve();
+    };
+    response.on('drain', over);
+    signal.addEventListener('abort', over);
   });
 }
 

@@ -281,9 +281,11 @@ function news(
   };
 }
 
-/** Of all of it but its age. */
+/** Of all of it but its age; `since` is made of two clocks, of which one is read in hundredths, and somebody else who leads has another term. */
 export function tagOf(value: unknown): string {
-  const still = JSON.stringify(value, (key, part) => (['at', 'ageMs', 'lastHeardMs'].includes(key) ? undefined : part));
+  const still = JSON.stringify(value, (key, part) =>
+    ['at', 'ageMs', 'lastHeardMs', 'since'].includes(key) ? undefined : part,
+  );
   return createHash('sha256').update(still).digest('base64url').slice(0, 22);
 }
 

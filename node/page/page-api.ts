@@ -45,7 +45,7 @@ export class PageApiPaths {
       jobs: () => here.api.jobs(true),
       happened: (since) => here.api.history.timeline(since, 1_000),
       tagOf,
-      committed: (withinMs, signal) => here.api.nextCommit(withinMs, signal),
+      pulse: () => here.api.pulse(),
       warn: (sentence) => here.log.warn(sentence),
     });
   }

@@ -1,4 +1,3 @@
-import { once } from 'node:events';
 import type { JobRow } from '../../protocol/job-rows.ts';
 import type { StatusSnapshot } from '../../protocol/status.ts';
 
@@ -12,16 +11,22 @@ interface EventSources {
   happened(since: string | null): Promise<{ events: readonly { id: string }[] }>;
   /** Changes when something did that is not merely its age. */
   tagOf(value: unknown): string;
-  /** What one ledger after the other is committed is news of jobs. */
-  committed(withinMs: number, signal: AbortSignal): Promise<void>;
+  pulse(): readonly unknown[];
   warn(sentence: string): void;
 }
 
-/** ms: how often the mesh is looked at while somebody watches; jobs that nothing hints at; and what shows that the line lives. */
-const eventTimes = { lookMs: 100, jobsMs: 2_000, pingMs: 15_000 } as const;
+/**
+ * ms, while somebody watches: how soon a decision of the mesh is seen; how often figures are looked at, that are no decisions; jobs at
+ * most and at least (a follower asks the leader for them); what happens at once is told together; and what shows that the line lives.
+ */
+const eventTimes = {
+  ...{ pulseMs: 50, figuresMs: 500, jobsLeastMs: 250, jobsMostMs: 2_000, togetherMs: 100, pingMs: 15_000 },
+} as const;
 
 /** More than happen while a browser is away for a moment. */
 const eventsTold = 50;
+
+const never = Number.NEGATIVE_INFINITY;
 
 interface Watcher {
   due: Set<Told | 'ping'>;
@@ -54,7 +59,7 @@ export class PageEvents {
     let wake = (): void => {};
     const watcher: Watcher = { due: new Set(this.#texts.keys()), wake: () => wake() };
     const ping = setInterval(() => this.#owe(watcher, 'ping'), eventTimes.pingMs);
-    const over = once(signal, 'abort').catch(() => {});
+    signal.addEventListener('abort', () => wake(), { once: true });
     this.#watchers.add(watcher);
     this.#looking ??= this.#look();
     this.#following ??= this.#follow();
@@ -65,11 +70,11 @@ export class PageEvents {
         const awake = new Promise<void>((resolve) => {
           wake = resolve;
         });
-        if (watcher.due.size === 0) await Promise.race([awake, over]);
+        if (watcher.due.size === 0 && !signal.aborted) await awake;
         for (const told of watcher.due) {
           watcher.due.delete(told);
-          if (told === 'ping') yield ': ping\n\n';
-          else yield this.#texts.get(told) as string;
+          const text = told === 'ping' ? ': ping\n\n' : this.#texts.get(told);
+          if (text !== undefined) yield text;
           if (signal.aborted) return;
         }
       }
@@ -85,34 +90,40 @@ export class PageEvents {
   }
 
   async #look(): Promise<void> {
-    let jobsAt = Number.NEGATIVE_INFINITY;
-    let queue = '';
-    let isCommitted = false;
-    const gone = new AbortController();
-    const commits = async (): Promise<void> => {
-      while (this.#watchers.size > 0) {
-        await this.#sources.committed(1_000, gone.signal);
-        isCommitted = true;
-      }
+    const looked = {
+      pulse: null as readonly unknown[] | null,
+      statusAt: never,
+      jobsAt: never,
+      queue: '',
+      isJobsDue: true,
     };
-    const following = commits().catch(() => {});
-    try {
-      while (this.#watchers.size > 0) {
-        const status = await this.#tell('status', () => this.#sources.status());
-        const now = JSON.stringify(status?.queue);
-        if (isCommitted || now !== queue || performance.now() - jobsAt > eventTimes.jobsMs) {
-          [isCommitted, queue, jobsAt] = [false, now, performance.now()];
-          await this.#tell('jobs', async () => ({ rows: await this.#sources.jobs() }));
-        }
-        await new Promise((resolve) => setTimeout(resolve, eventTimes.lookMs));
+    // On its own: a leader that died does not answer, and its machine's page is to say so at once.
+    let asking: Promise<unknown> | null = null;
+    while (this.#watchers.size > 0) {
+      const pulse = this.#sources.pulse();
+      const hasChanged = pulse.some((one, index) => one !== looked.pulse?.[index]);
+      looked.pulse = pulse;
+      if (hasChanged || performance.now() - looked.statusAt >= eventTimes.figuresMs) {
+        looked.statusAt = performance.now();
+        const queue = JSON.stringify((await this.#tell('status', () => this.#sources.status()))?.queue ?? null);
+        looked.isJobsDue ||= hasChanged || queue !== looked.queue;
+        looked.queue = queue;
       }
-    } finally {
-      gone.abort();
-      await following;
-      this.#texts.clear();
-      this.#tags.clear();
-      this.#looking = this.#watchers.size > 0 ? this.#look() : null;
+      const sinceJobs = performance.now() - looked.jobsAt;
+      if (asking === null && sinceJobs >= (looked.isJobsDue ? eventTimes.jobsLeastMs : eventTimes.jobsMostMs)) {
+        [looked.isJobsDue, looked.jobsAt] = [false, performance.now()];
+        asking = this.#tell('jobs', async () => ({ rows: await this.#sources.jobs() })).finally(() => {
+          asking = null;
+        });
+      }
+      await new Promise((resolve) => setTimeout(resolve, eventTimes.pulseMs));
     }
+    await asking;
+    for (const told of ['status', 'jobs'] as const) {
+      this.#texts.delete(told);
+      this.#tags.delete(told);
+    }
+    this.#looking = this.#watchers.size > 0 ? this.#look() : null;
   }
 
   /** What happens is told as it does, the newest of it whole: who asks for all when he comes misses nothing. */
@@ -125,9 +136,11 @@ export class PageEvents {
         await this.#tell('timeline', async () => ({ events: newest }));
       }
       // What comes at once is told together; and whoever cannot be asked is not asked without a pause.
-      await new Promise((resolve) => setTimeout(resolve, 100));
+      await new Promise((resolve) => setTimeout(resolve, eventTimes.togetherMs));
     }
-    this.#following = null;
+    this.#texts.delete('timeline');
+    this.#tags.delete('timeline');
+    this.#following = this.#watchers.size > 0 ? this.#follow() : null;
   }
 
   /** What cannot be told now (it is in no mesh yet) is told as soon as it can be. */

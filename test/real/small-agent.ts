@@ -116,7 +116,10 @@ export class SmallAgent implements AgentApi {
   }
   #onceLooked: { kind: string; then: () => void } | null = null;
   gitlab: Partial<StatusSnapshot['gitlab']> = {};
+  /** How often it was asked for `status`. */
+  looks = 0;
   status(): StatusSnapshot {
+    this.looks += 1;
     const now = snapshot(this.queue);
     const shown = { ...now, gitlab: { ...now.gitlab, ...this.gitlab } };
     const due = this.#onceLooked;
@@ -349,6 +352,9 @@ export class SmallAgent implements AgentApi {
   graceMs = 120_000;
   settings() {
     return { retryLost: false, defaultArch: 'amd64', graceMs: this.graceMs };
+  }
+  pulse(): readonly unknown[] {
+    return [this.queue];
   }
   async nextCommit(_withinMs: number, signal: AbortSignal) {
     await once(this.commits, 'commit', { signal }).catch(() => {});

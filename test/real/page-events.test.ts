@@ -1,0 +1,166 @@
+import { type ClientRequest, type IncomingMessage, request } from 'node:http';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import type { TimelineEvent } from '../../protocol/history.ts';
+import { type In, PageRig } from './page-rig.ts';
+
+let rig: PageRig;
+const open: ClientRequest[] = [];
+beforeEach(async () => {
+  rig = await new PageRig().open();
+});
+afterEach(async () => {
+  for (const one of open.splice(0)) one.destroy();
+  await rig.close();
+});
+
+interface Stream {
+  status: number;
+  answer: IncomingMessage;
+  events: { event: string; data: unknown }[];
+  isOver: boolean;
+}
+
+/** A browser's line for events. */
+function watch({ place, cookie }: In): Promise<Stream> {
+  return new Promise((resolve, reject) => {
+    const headers = { cookie, accept: 'text/event-stream' };
+    const sent = request({ host: '127.0.0.1', port: rig.port, path: `${place}/api/events`, headers, agent: false });
+    open.push(sent);
+    sent.on('error', reject);
+    sent.once('response', (answer) => {
+      const stream: Stream = { status: answer.statusCode ?? 0, answer, events: [], isOver: false };
+      let text = '';
+      answer.setEncoding('utf8');
+      answer.on('data', (part: string) => {
+        const parts = (text + part).split('\n\n');
+        text = parts.pop() as string;
+        for (const one of parts) {
+          const [, event, data] = /^event: (\w+)\ndata: (.*)$/.exec(one) ?? [];
+          if (event !== undefined) stream.events.push({ event, data: JSON.parse(data as string) });
+        }
+      });
+      answer.on('error', () => {});
+      answer.on('close', () => {
+        stream.isOver = true;
+      });
+      resolve(stream);
+    });
+    sent.end();
+  });
+}
+
+const waitingIn = ({ events }: Stream): unknown =>
+  (events.findLast(({ event }) => event === 'status')?.data as { queue: { waiting: number } } | undefined)?.queue
+    .waiting;
+const patient = { timeout: 30_000, interval: 20 };
+
+describe('the page’s events', () => {
+  it('tell each who watches what changed, and nothing while nothing does', async () => {
+    const one = await rig.enter('viewer');
+    const streams = [await watch(one), await watch(one)];
+    await vi.waitFor(() => expect(streams.map(waitingIn)).toEqual([0, 0]), patient);
+    await vi.waitFor(
+      () => expect(streams.every(({ events }) => events.some(({ event }) => event === 'jobs'))).toBe(true),
+      patient,
+    );
+    rig.api.queue = 7;
+    await vi.waitFor(() => expect(streams.map(waitingIn)).toEqual([7, 7]), patient);
+    const told = streams.map(({ events }) => events.filter(({ event }) => event === 'status').length);
+    // What was told last is told to those who come later, at once, and is not told anew to the others: it only ages.
+    const late = await watch(one);
+    await vi.waitFor(() => expect(waitingIn(late)).toBe(7), patient);
+    const looks = rig.api.looks;
+    await vi.waitFor(() => expect(rig.api.looks).toBeGreaterThan(looks + 3), patient);
+    expect(streams.map(({ events }) => events.filter(({ event }) => event === 'status').length)).toEqual(told);
+  });
+
+  it('tell what happens, the newest of it whole', async () => {
+    const event = (id: number): TimelineEvent => ({
+      ...{
+        id: String(id).padStart(16, '0'),
+        at: '2026-11-30T05:00:00Z',
+        kind: 'election',
+        severity: 'info',
+        node: 'kang',
+      },
+      ...{ sentence: `kang leads for the ${id}. time`, because: null },
+    });
+    rig.api.events = [event(1), event(2)];
+    const one = await rig.enter('viewer');
+    const streams = [await watch(one)];
+    const told = (from: Stream): string[] | undefined =>
+      (
+        from.events.findLast(({ event }) => event === 'timeline')?.data as { events: TimelineEvent[] } | undefined
+      )?.events.map(({ id }) => id.replace(/^0+/, ''));
+    await vi.waitFor(() => expect(streams.map(told)).toEqual([['1', '2']]), patient);
+    rig.api.events = [...rig.api.events, event(3)];
+    await vi.waitFor(() => expect(streams.map(told)).toEqual([['1', '2', '3']]), patient);
+    streams.push(await watch(one));
+    await vi.waitFor(
+      () =>
+        expect(streams.map(told)).toEqual([
+          ['1', '2', '3'],
+          ['1', '2', '3'],
+        ]),
+      patient,
+    );
+  });
+
+  it('cost nothing while nobody watches', async () => {
+    const stream = await watch(await rig.enter('viewer'));
+    await vi.waitFor(() => expect(waitingIn(stream)).toBe(0), patient);
+    for (const one of open.splice(0)) one.destroy();
+    await vi.waitFor(async () => {
+      const looks = rig.api.looks;
+      await new Promise((resolve) => setTimeout(resolve, 1_500));
+      expect(rig.api.looks).toBe(looks);
+    }, patient);
+  });
+
+  it('a reader that does not read holds nobody up, and has the newest when he reads on', async () => {
+    const one = await rig.enter('viewer');
+    const [slow, quick] = [await watch(one), await watch(one)];
+    await vi.waitFor(() => expect(waitingIn(slow)).toBe(0), patient);
+    slow.answer.pause();
+    // Each is large: what a connection buffers is full long before the last of them.
+    rig.api.gitlab = { url: `http://${'x'.repeat(400_000)}` };
+    for (let round = 1; round <= 40; round++) {
+      rig.api.queue = round;
+      await vi.waitFor(() => expect(waitingIn(quick)).toBe(round), patient);
+    }
+    slow.answer.resume();
+    await vi.waitFor(() => expect(waitingIn(slow)).toBe(40), patient);
+    expect(slow.events.filter(({ event }) => event === 'status').length).toBeLessThan(40);
+  });
+
+  it('end when their session does, and are few of one session', async () => {
+    const [one, other] = [await rig.enter('viewer'), await rig.enter('viewer')];
+    const streams = await Promise.all(Array.from({ length: 8 }, () => watch(one)));
+    expect(streams.map(({ status }) => status)).toEqual(Array(8).fill(200));
+    expect((await watch(one)).status).toBe(429);
+    const ofOther = await watch(other);
+    expect(ofOther.status).toBe(200);
+    await rig.page.pageKeyRemove('page-1');
+    await vi.waitFor(() => expect(streams.every(({ isOver }) => isOver)).toBe(true), patient);
+    expect((await watch(one)).status).toBe(401);
+    expect(ofOther.isOver).toBe(false);
+  });
+
+  it('a trace is streamed as it grows, and given up with the browser', async () => {
+    const { place, cookie } = await rig.enter('viewer');
+    const sent = request({
+      ...{ host: '127.0.0.1', port: rig.port, path: `${place}/api/logs?job=7&follow=1` },
+      ...{ headers: { cookie }, agent: false },
+    });
+    open.push(sent);
+    const answer = await new Promise<IncomingMessage>((resolve, reject) => {
+      sent.once('response', resolve).once('error', reject);
+      sent.end();
+    });
+    expect(answer.headers['content-type']).toContain('text/plain');
+    await new Promise((resolve) => answer.once('data', resolve));
+    sent.destroy();
+    answer.on('error', () => {});
+    await vi.waitFor(() => expect(rig.api.endedLogs).toBe(1), patient);
+  });
+});
