@@ -64,6 +64,14 @@ const metricsBeside = {
 // What a browser gets of an agent: read from its files, and in no agent's memory.
 const page = await builtPage(root);
 
+// Mail and MQTT: read only by the machine that leads, where somebody is told by them.
+const farNotices = await small('node/notices/far-senders.ts', true, [leftOut]);
+const noticesBeside = {
+  name: 'notices-beside',
+  setup: (esbuild) =>
+    esbuild.onResolve({ filter: /\/far-senders\.ts$/ }, () => ({ path: './notices.cjs', external: true })),
+};
+
 mkdirSync(join(root, 'dist', 'page'), { recursive: true });
 const agent = await build({
   absWorkingDir: root,
@@ -93,7 +101,7 @@ const agent = await build({
     'import.meta.url': '__here',
   },
   banner: { js: "const __here = require('node:url').pathToFileURL(__filename).href;" },
-  plugins: [leftOut, practiceBeside, metricsBeside],
+  plugins: [leftOut, practiceBeside, metricsBeside, noticesBeside],
   logLevel: 'warning',
 });
 
@@ -105,7 +113,7 @@ function write(name, text) {
 }
 
 const output = (end) => agent.outputFiles.find(({ path }) => path.endsWith(end)).text;
-const parts = [agent, thread, starter, watchdog, gate, forward, practice, metrics, page].map(
+const parts = [agent, thread, starter, watchdog, gate, forward, practice, metrics, farNotices, page].map(
   ({ metafile }) => metafile,
 );
 const bundled = bundledPackages(root, parts, lock);
@@ -117,6 +125,7 @@ write('practice.cjs', practice.outputFiles[0].text);
 write('metrics.cjs', metrics.outputFiles[0].text);
 for (const [name, bytes] of page.files) write(join('page', name), bytes);
 write('runbook.md', readFileSync(join(root, 'docs', 'runbook.md'), 'utf8'));
+write('notices.cjs', farNotices.outputFiles[0].text);
 write(
   'agent.cjs.map',
   JSON.stringify(trimmedMap(JSON.parse(output('.map')), (source) => source.includes('node_modules/'))),

@@ -7,6 +7,7 @@ import { dirname, join } from 'node:path';
 /** Licences whose terms a program under MIT keeps by carrying their texts along. */
 const allowed = [
   'MIT',
+  'MIT-0',
   'ISC',
   'BSD-2-Clause',
   'BSD-3-Clause',

@@ -13,6 +13,7 @@ import { Member } from './agent/member.ts';
 import { networkLog, openMdnsDiscovery } from './agent/network-lines.ts';
 import { withNews } from './agent/news.ts';
 import { openNetwork, rememberPorts, startNetwork } from './agent/open-network.ts';
+import { openNotices } from './agent/own-notices.ts';
 import { ownPage } from './agent/own-page.ts';
 import { OwnWebhook, webhookHere } from './agent/own-webhook.ts';
 import { openPairWindow } from './agent/pair-window.ts';
@@ -290,9 +291,10 @@ export class Agent {
       signal: this.#stopping.signal,
     });
     const webhook = new OwnWebhook(webhookHere(this.#options.webhook, member, network, store, this.#log));
-    this.#closers.push(() => webhook.stop());
     this.#webhook = webhook;
-    this.#ledgerReaders = [enrolServer, questions, removalWatch, this.#neighbours, webhook, api.history];
+    const notices = openNotices(api, member, this.#clock, this.#log, this.#options.notify);
+    this.#closers.push(webhook.stop.bind(webhook), notices.stop.bind(notices));
+    this.#ledgerReaders = [enrolServer, questions, removalWatch, this.#neighbours, webhook, api.history, notices];
     deferred.fill(network);
     member.start();
     api.givingWay.start();
@@ -301,10 +303,8 @@ export class Agent {
     this.#closers.push(() => api.givingWay.stop());
     await rememberPorts(store, network);
     await this.#sayJoined(member);
-    const { signal } = this.#stopping;
-    this.#closers.push(
-      watchSleep({ member, network, clock: this.#clock, log: this.#log, signal, move: api.hosting.gitlabMove }),
-    );
+    const sleep = { member, network, clock: this.#clock, log: this.#log, signal: this.#stopping.signal };
+    this.#closers.push(watchSleep({ ...sleep, move: api.hosting.gitlabMove }));
   }
 
   /** The mesh removed this machine: its runs end, a GitLab that it ran, the agent with them, and nothing of the mesh is kept. */

@@ -2,10 +2,12 @@ import { z } from 'zod';
 import { HostedAt } from './hosted-move.ts';
 import { GitlabImageName } from './hosted-upgrade.ts';
 import { ClassKey, DataId, NodeId, NodeName, Sentence, ShortId, StoreId, WallMs } from './ids.ts';
-import { HostedGitlab, HostedHttps, LedgerVault, OpenApproval, Sealed } from './ledger.ts';
+import { HostedGitlab, HostedHttps, LedgerVault, OpenApproval } from './ledger.ts';
 import { limits } from './limits.ts';
+import { NoticeMemory, NoticeName, NoticeTarget, QuietHours } from './notices.ts';
 import { ProtectedGitlab } from './protected-gitlab.ts';
 import { RoundName } from './round-name.ts';
+import { Sealed } from './sealed.ts';
 
 const ofSet = {
   data: DataId,
@@ -222,6 +224,25 @@ export const Change = z.discriminatedUnion('kind', [
     to: z.string().max(64).nullable(),
     because: Sentence,
   }),
+  /**
+   * Whom the mesh tells that something is wrong; null: not any more. `file`: as the autogit.yml of that machine has it, which changes
+   * nothing of what a person said.
+   */
+  z.object({
+    kind: z.literal('notice-target'),
+    name: NoticeName,
+    target: z.object(NoticeTarget.omit({ since: true, because: true, file: true }).shape).nullable(),
+    file: NodeId.optional(),
+    because: Sentence,
+  }),
+  /** When nobody is woken; null: never. */
+  z.object({ kind: z.literal('quiet-hours'), quiet: z.object(QuietHours.shape).nullable() }),
+  /** The leader's word on what was told, and what is to be: it starts from version `from` of that, and fails if it has moved. */
+  z.object({
+    kind: z.literal('notices-told'),
+    from: z.int().nonnegative().max(limits.counter),
+    memory: NoticeMemory,
+  }),
   /** A voter writes secrets sealed anew: GitLab's token for those who vote now, or changed secrets that a removed machine knew. */
   z.object({
     kind: z.literal('reseal'),
@@ -229,6 +250,8 @@ export const Change = z.discriminatedUnion('kind', [
     key: z.object({ epoch: z.int().positive(), sealed: z.record(NodeId, Sealed) }).optional(),
     vault: z.object({ was: Sealed, now: Sealed }).optional(),
     certificate: z.object({ was: Sealed, now: Sealed }).optional(),
+    /** Of each that is told when something is wrong, by its name. */
+    notices: z.record(NoticeName, z.object({ was: Sealed, now: Sealed })).optional(),
     runner: z.object({ class: ClassKey, was: Sealed, now: Sealed, epoch: z.int().nonnegative() }).optional(),
   }),
 ]);

@@ -6,17 +6,12 @@ import { GitlabImageName, UpgradeEnd, UpgradeWish } from './hosted-upgrade.ts';
 import { BootId, ClassKey, DataId, JobId, NodeId, NodeName, Sentence, ShortId, StoreId, Tag, WallMs } from './ids.ts';
 import { LedgerFault, Rescue, RunFault } from './job-fault.ts';
 import { limits } from './limits.ts';
+import { LedgerNotices } from './notices.ts';
 import { ProtectedGitlab } from './protected-gitlab.ts';
 import { RoundName } from './round-name.ts';
+import { Sealed } from './sealed.ts';
 import { Stamp } from './stamp.ts';
 import { sharedTimings } from './timings.ts';
-
-/**
- * A secret encrypted with the mesh key (AES-256-GCM, base64 of nonce|ciphertext|tag), or for some nodes only
- * (node/secrets/envelope.ts). The core and the store only ever see it sealed; the shell opens it at the moment of use.
- */
-export const Sealed = z.string().min(1).max(8192);
-export type Sealed = z.infer<typeof Sealed>;
 
 /** One half of a configuration: weight 2 a voter, and 3 for at most one, the tie-breaker (SAFETY L4). */
 export const Voters = z.record(NodeId, z.object({ store: StoreId, weight: z.int().min(2).max(3) }));
@@ -49,7 +44,8 @@ const Recovery = z.looseObject({
 
 /**
  * What a node says that it can read. A new form of data is used when all nodes that must read it can. No more than 16: versions of
- * before read no longer list, and a ledger with one would stop them. One that every version of today has may give way to a new one.
+ * before read no longer list, and a ledger with one would stop them. One that every version of today has may give way to a new one,
+ * and then whoever has that one has both: 'notices' stands where 'adopt' stood.
  */
 export const abilities = [
   'envelopes',
@@ -61,7 +57,7 @@ export const abilities = [
   'upgrade',
   'protect',
   'keep-vault',
-  'adopt',
+  'notices',
   'move',
   'failover',
   'https',
@@ -368,6 +364,8 @@ export const Ledger = z.looseObject({
   gitlab: LedgerGitlab,
   classes: z.record(ClassKey, LedgerClass),
   runs: z.record(ShortId, Run),
+  /** Whom the mesh tells that something is wrong, and what was told; absent while nobody is told. */
+  notices: LedgerNotices.optional(),
   /** Rescues under the job's id; absent where there never was one. */
   rescues: z.record(z.string().regex(/^\d{1,16}$/), Rescue).optional(),
   /** Runs that failed by no doing of their own in the last hour; absent where there was none. */

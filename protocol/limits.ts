@@ -31,6 +31,11 @@ export const limits = {
   inviteMostMs: 7 * 86_400_000,
   rememberedRequests: 64,
   acts: 16,
+  /** Whom the mesh tells that something is wrong; causes that it remembers to have told; notices that wait; characters of what one says. */
+  noticeTargets: 16,
+  noticeCauses: 24,
+  noticesOut: 8,
+  noticeChars: 400,
   queueJobs: 2000,
   /** So many jobs that fit no machine are named to a person. */
   misfits: 10,

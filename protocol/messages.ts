@@ -3,9 +3,10 @@ import { Change, ChangeOutcome } from './changes.ts';
 import { encode, encodeText, jsonOf } from './codec.ts';
 import { HostedAt } from './hosted-move.ts';
 import { BootId, ClassKey, DataId, NodeId, Sentence, ShortId, StoreId, Tag, WallMs } from './ids.ts';
-import { Era, Ledger, Run, Sealed } from './ledger.ts';
+import { Era, Ledger, Run } from './ledger.ts';
 import { limits } from './limits.ts';
 import { RoundName } from './round-name.ts';
+import { Sealed } from './sealed.ts';
 import { Stamp } from './stamp.ts';
 
 /** Why a node wants an election (DESIGN §6): the receiver makes its own probe and answers by that (SAFETY L11). */

@@ -1,8 +1,9 @@
 import type { ChangeOutcome } from '../protocol/changes.ts';
 import type { NodeId, StoreId } from '../protocol/ids.ts';
-import type { Era, Ledger, Run, Sealed } from '../protocol/ledger.ts';
+import type { Era, Ledger, Run } from '../protocol/ledger.ts';
 import type { PeerMessage } from '../protocol/messages.ts';
 import type { Report } from '../protocol/report.ts';
+import type { Sealed } from '../protocol/sealed.ts';
 
 /**
  * What is on disk. `promise` is the term and the vote in it; `accepted` and `committed` are the two documents of SAFETY

@@ -1,9 +1,10 @@
 import type { Change } from '../protocol/changes.ts';
 import type { NodeId, StoreId } from '../protocol/ids.ts';
-import type { Era, Run, Sealed } from '../protocol/ledger.ts';
+import type { Era, Run } from '../protocol/ledger.ts';
 import type { MessageOf, PeerMessage } from '../protocol/messages.ts';
 import type { QueuedJob } from '../protocol/queued-job.ts';
 import type { GitlabSeen, Measured, ProtectedSeen, Report, StandbySeen } from '../protocol/report.ts';
+import type { Sealed } from '../protocol/sealed.ts';
 import type { PartKey } from './effects.ts';
 
 /** What a TCP connect to a machine's evidence port proved (DESIGN §6). */

@@ -4,6 +4,7 @@ import type { Ledger, LedgerSecrets } from '../protocol/ledger.ts';
 import { leavingOf, markOf } from './disconnecting.ts';
 import type { LedgerEdit } from './ledger-edit.ts';
 import { without } from './membership-names.ts';
+import { withNoticeSecrets } from './notices/notice-edits.ts';
 
 const none: LedgerSecrets = { wanted: 0, admin: 0, keys: [] };
 /** So many mesh keys are kept sealed: jobs that ran when one was replaced have tokens sealed with the one before. */
@@ -50,7 +51,7 @@ export const tokenIsNew = ({ secrets }: Ledger): { secrets?: LedgerSecrets } =>
 /** Each part changes nothing when what it replaces is no longer there: it may come late, and twice. */
 export function reseal(
   ledger: Ledger,
-  { token, key, runner, vault, certificate }: Change & { kind: 'reseal' },
+  { token, key, runner, vault, certificate, notices }: Change & { kind: 'reseal' },
 ): Ledger {
   let next = ledger;
   if (token && next.gitlab.token === token.was) {
@@ -65,6 +66,7 @@ export function reseal(
   const known = next.gitlab.vault;
   if (vault && known?.secret === vault.was)
     next = { ...next, gitlab: { ...next.gitlab, vault: { ...known, secret: vault.now } } };
+  if (notices) next = withNoticeSecrets(next, notices);
   return certificate ? withCertificateKey(next, certificate) : next;
 }
 

@@ -3,6 +3,7 @@ import type { Ledger } from '../protocol/ledger.ts';
 import { isNamedIn } from './hosting/copies-set.ts';
 import { vaultOf } from './hosting/vault-edits.ts';
 import { find } from './membership-names.ts';
+import { quietWords } from './notices/quiet-hours.ts';
 import { listed, span } from './phrases.ts';
 import { rankedVoters } from './raft/quorum.ts';
 
@@ -107,6 +108,10 @@ function hostedSentence(
     case 'gitlab-move-stands':
     case 'gitlab-move-ends':
       return `${moveSentence(change, name)}${already}`;
+    case 'notice-target':
+    case 'quiet-hours':
+    case 'notices-told':
+      return `${noticesSentence(change)}${already}`;
     case 'start-gitlab-at':
     case 'clear-gitlab-flag':
       return `${failoverSentence(change, name)}${already}`;
@@ -190,6 +195,16 @@ function mayServe({ gitlab, nodes, configuration }: Ledger, asked: string): stri
 function settingText({ key, value }: Change & { kind: 'set' }): string {
   if (typeof value === 'boolean') return value ? 'on' : 'off';
   return typeof value === 'number' && key.endsWith('Ms') ? span(value) : String(value);
+}
+
+function noticesSentence(change: Change & { kind: 'notice-target' | 'quiet-hours' | 'notices-told' }): string {
+  if (change.kind === 'notices-told') return 'what was told is remembered';
+  if (change.kind === 'quiet-hours')
+    return change.quiet === null ? 'there are no quiet hours' : `it is quiet ${quietWords(change.quiet)}`;
+  const { name, target } = change;
+  return target === null
+    ? `${name} is told nothing`
+    : `${name} is told when something is wrong (${target.kind}, ${target.shown})`;
 }
 
 function moveSentence(

@@ -17,6 +17,7 @@ import type { Refusal } from './ledger-edit.ts';
 import { approve, approveInvited, approvePaired, closeApproval, ignore, openApproval } from './membership-approval.ts';
 import { find, freeName, mapNode, noNode, without } from './membership-names.ts';
 import { reseal, tokenIsNew, wantNewSecrets } from './membership-secrets.ts';
+import { changeNotices } from './notices/notice-edits.ts';
 import { span } from './phrases.ts';
 
 /**
@@ -89,8 +90,8 @@ export function applyChange(ledger: Ledger, change: Change, wallMs: number): Led
     case 'start-gitlab-at':
     case 'clear-gitlab-flag':
       return changeFailover(ledger, change, wallMs);
-    case 'reseal':
-      return reseal(ledger, change);
+    default:
+      return change.kind === 'reseal' ? reseal(ledger, change) : changeNotices(ledger, change, wallMs);
   }
 }
 

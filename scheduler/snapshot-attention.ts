@@ -10,6 +10,7 @@ import type { MachineView } from './jobs/machine-fit.ts';
 import { machinesOf } from './jobs/machines.ts';
 import { place } from './jobs/placement.ts';
 import { waitingJobs } from './jobs/queue.ts';
+import { noticeLines } from './notices/notice-lines.ts';
 import { cut, listed, span } from './phrases.ts';
 import { hasUnseen, mayLiveUnseen, unseenIn } from './recovered.ts';
 import { secretsDue } from './secrets-due.ts';
@@ -46,6 +47,7 @@ export function attentionOf(view: ViewInput, nodes: readonly NodeRow[], quorum: 
     ...formerEraLines(ledger),
     ...actLines(view, ledger),
     ...secretLines(ledger),
+    ...noticeLines(ledger),
     ...frozenLines(view),
     ...heldLines(view),
     ...leavingLines(view, ledger),

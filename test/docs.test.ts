@@ -259,6 +259,7 @@ describe('pages', () => {
               'gate.cjs',
               'forward.cjs',
               'metrics.cjs',
+              'notices.cjs',
               'practice.cjs',
               'watchdog.cjs',
             ].includes(span),

@@ -11,6 +11,7 @@ const wanted = {
   prometheus: 'prometheus',
   'systemd-analyze': 'systemd',
   chromium: 'chromium',
+  mosquitto: 'mosquitto',
 };
 const folders = ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bin', '/sbin', '/bin'];
 const missing = Object.entries(wanted).filter(([name]) => !folders.some((folder) => existsSync(`${folder}/${name}`)));

@@ -16,6 +16,10 @@ interface AdoptLines {
   nodeNamed(name: string): NodeId;
 }
 
+/** Whoever can tell notices says that in its place (protocol/ledger.ts). */
+const canAdopt = ({ nodes }: Ledger, node: NodeId): boolean =>
+  nodes[node]?.can?.some((one) => one === 'adopt' || one === 'notices') === true;
+
 /** It counts what there is to copy, and asks an engine. */
 const checkMs = 55_000;
 const lookMs = 15_000;
@@ -34,7 +38,7 @@ export class AdoptRequests {
     const node = this.#node(on);
     const host = nodeName(ledger, node);
     const failed = (line: DeployCheck): AdoptPlan => ({ host, found: null, url: null, lines: [line] });
-    if (!ledger.nodes[node]?.can?.includes('adopt'))
+    if (!canAdopt(ledger, node))
       return failed(checkOf('fail', 'mesh', `${host} runs an earlier version`, 'upgrade it first'));
     const refused = whyNotDeploy(ledger, node);
     if (refused !== null) return failed(adoptRefusal(refused));
@@ -54,7 +58,7 @@ export class AdoptRequests {
   async seen(on: string | null): Promise<AdoptionSeen> {
     const node = this.#node(on);
     const host = nodeName(this.#lines.ledger(), node);
-    if (!this.#lines.ledger().nodes[node]?.can?.includes('adopt'))
+    if (!canAdopt(this.#lines.ledger(), node))
       return {
         host,
         state: 'none',

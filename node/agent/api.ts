@@ -37,6 +37,7 @@ import { LeadersMisfits, misfitsAskMs } from './leaders-misfits.ts';
 import { ownLog, trace } from './logs.ts';
 import type { Member } from './member.ts';
 import { MetricsRequests } from './metrics-requests.ts';
+import { NoticeRequests } from './notice-requests.ts';
 import { type OtherMesh, otherMeshLines } from './other-meshes.ts';
 import { givenUpLines, slowGitlabLines, withOwnAttention } from './own-attention.ts';
 import type { OwnPage } from './own-page.ts';
@@ -83,6 +84,7 @@ export class LocalApi implements AgentApi {
     status: () => this.status(),
     oldestQueuedAt: () => this.#misfits.oldestQueuedAt,
   });
+  readonly notices = new NoticeRequests(() => this.#member());
   /** To be started with the member. */
   readonly history: History;
   /** To be started with the member. */

@@ -24,6 +24,10 @@ interface CacheOptions {
   copyRateBytes: number | null;
 }
 
+/** With fresh proof. */
+export const leadsSurely = ({ state }: Pick<CoreLoop, 'state'>, self: NodeId, clock: Pick<Clock, 'bootMs'>): boolean =>
+  leaderOf(state)?.node === self && clock.bootMs() - leaderContactAt(state) <= jobTimings.contactLimitMs;
+
 export function secretKeeperOf(
   { nodeId, store, log, clock }: { nodeId: NodeId; store: Store; log: Log; clock: Clock },
   { box, loop, changes }: { box: SecretBox; loop: CoreLoop; changes: Changes },
@@ -31,10 +35,7 @@ export function secretKeeperOf(
   return new SecretKeeper({
     ...{ self: nodeId, box, store, log },
     ledger: () => committedLedger(loop.state),
-    mayWrite: () => {
-      const { state } = loop;
-      return leaderOf(state)?.node === nodeId && clock.bootMs() - leaderContactAt(state) <= jobTimings.contactLimitMs;
-    },
+    mayWrite: () => leadsSurely(loop, nodeId, clock),
     change: (change) => changes.ask(change),
     now: () => performance.now(),
   });

@@ -98,6 +98,11 @@ export class OwnPage implements PageApi {
     return this.#urls()[0] ?? null;
   }
 
+  /** Where others reach it, by another address than this machine's own; null: nobody does. */
+  outside(): string | null {
+    return this.#urls().find((url) => !isLoopback(new URL(url).hostname.replace(/^\[|\]$/g, ''))) ?? null;
+  }
+
   async pageLink(role: Role, forMs: number | null): Promise<PageLink> {
     const urls = this.#servedAt();
     const lasts = forMs ?? pageLimits.sessionUsualMs;

@@ -114,6 +114,13 @@ export class SecretKeeper {
         : !isEnvelopes(sealed);
       return isRight ? null : { was: sealed, now: box.sealForVoters(box.unseal(sealed), and) };
     };
+    const notices = Object.fromEntries(
+      Object.entries(ledger.notices?.targets ?? {}).flatMap(([name, { secret }]) => {
+        const one = anew(secret);
+        return one === null ? [] : [[name, one] as const];
+      }),
+    );
+    if (Object.keys(notices).length > 0) change.notices = notices;
     const { token: held, vault: backups, hosted, host } = ledger.gitlab;
     const [token, vault, certificate] = [anew(held), anew(backups?.secret), anew(hosted?.https?.key, host)];
     if (token) change.token = { ...token, epoch: null };
@@ -126,7 +133,7 @@ export class SecretKeeper {
         epoch: newest.epoch,
         sealed: Object.fromEntries(late.map((node) => [node, sealOne(node, box.meshKey)])),
       };
-    return token || vault || certificate || change.key ? change : null;
+    return token || vault || certificate || change.notices || change.key ? change : null;
   }
 
   #holdsNewest(ledger: Ledger): boolean {

@@ -1,4 +1,5 @@
 import type { Context } from './context.ts';
+import { notifyCommands } from './notify-table.ts';
 
 /** One command: how it is typed, and where its code is. The code is loaded when the command runs, not before. */
 export interface Command {
@@ -313,6 +314,7 @@ export const commands: readonly Command[] = [
     help: "send each machine's door for GitLab's webhooks a delivery, and say what it answers",
     run: async (c) => (await import('./webhook-command.ts')).test(c),
   },
+  ...notifyCommands,
   {
     path: 'doctor',
     help: 'check this machine, and say what to type',
@@ -374,6 +376,7 @@ export const commands: readonly Command[] = [
 /** Commands that only gather others. */
 export const groups: Readonly<Record<string, string>> = {
   rehearse: 'see on the living mesh what a loss would do, and put everything back',
+  notify: 'who is told when something is wrong',
   service: 'systemd unit of this agent',
   webhook: 'GitLab tells the mesh at once that there is work (join --webhook)',
 };

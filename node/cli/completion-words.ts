@@ -5,7 +5,7 @@ import type { Context } from './context.ts';
 import { exit } from './failure.ts';
 
 /** What only the agent knows, and a person would otherwise copy from `status` or `jobs`. */
-type WordKind = 'nodes' | 'waiting' | 'jobs' | 'keepers' | 'fenced' | 'backups' | 'keys';
+type WordKind = 'nodes' | 'waiting' | 'jobs' | 'keepers' | 'fenced' | 'backups' | 'keys' | 'told' | 'tellable';
 
 /** ms; a person has pressed TAB and waits. */
 const deadlineMs = 300;
@@ -18,6 +18,8 @@ export function kindOf(command: { path: string; args?: string }): WordKind | nul
   if (name === 'backup') return 'backups';
   if (name === 'key' && command.path === 'dashboard key-remove') return 'keys';
   if (command.path === 'gitlab fenced drop') return 'fenced';
+  if (command.path === 'notify add') return 'tellable';
+  if (command.path.startsWith('notify ') && name === 'name') return 'told';
   if (name !== 'node') return null;
   return ['approve', 'ignore'].includes(command.path) ? 'waiting' : 'nodes';
 }
@@ -43,6 +45,11 @@ const sources: Record<WordKind, (agent: AgentClient) => Promise<[word: string, h
   waiting: async (agent) => (await agent.status()).snapshot.waiting.map(({ node, words }) => [node, words]),
   fenced: fencedOf,
   keys: async (agent) => (await agent.pageKeys()).map(({ name, kind, role }) => [name, `${kind}, ${role}`]),
+  told: async (agent) => (await agent.notices()).rows.map(({ name, kind }) => [name, kind]),
+  tellable: async () => {
+    const { targetKinds } = await import('../notices/notice-target.ts');
+    return Object.keys(targetKinds).map((kind) => [kind, 'tell by it']);
+  },
   backups: async (agent) => [
     ...(await fencedOf(agent)),
     ...(await agent.gitlabBackups()).rows.map(({ id, because }): [string, string] => [id, because]),

@@ -19,7 +19,7 @@ const fileOf = ({ settings }: Context): string => configOf(settings);
 const secretKeys = new Set(['invite', 'approve.words']);
 /** So may the address of a webhook be, and whatever has a password in it. */
 const noteValue = ({ key, text }: Note): string =>
-  /\.notify\[.*url$/.test(key) || text.includes('@') ? '[set]' : text;
+  /\.notify\[.*\.url$/.test(key) || text.includes('@') ? '[set]' : text;
 
 /** What becomes of a key that is none of ours. */
 const became = ({ fate, as }: Note): string =>

@@ -19,6 +19,8 @@ import type {
   DeployRequest,
   FencedRequest,
   MovePlan,
+  NoticesAnswer,
+  NoticeTargetRequest,
   PageAccessRow,
   PageLink,
   PageRole,
@@ -90,6 +92,16 @@ export interface GitlabApi {
 export interface WebhookApi {
   /** What each machine's door says to a delivery; `url` null: it has none. */
   webhookTest(): Promise<{ node: string; url: string | null; ok: boolean; said: string }[]>;
+}
+
+/** Whom the mesh tells that something is wrong. */
+export interface NoticeApi {
+  noticeTargets(): NoticesAnswer;
+  /** Throws `bad-flag` with the fix where nobody could be told so. */
+  noticeAdd(request: NoticeTargetRequest): Promise<ChangeOutcome>;
+  noticeRemove(name: string): Promise<ChangeOutcome>;
+  /** Null: all of them. From this machine, where it votes. */
+  noticeTest(name: string | null): Promise<{ name: string; kind: string; shown: string; ok: boolean; said: string }[]>;
 }
 
 /** GitLab itself, on a machine of the mesh. */
@@ -221,4 +233,5 @@ export type AgentApi = PhaseApi &
     readonly webhooks: WebhookApi;
     readonly page: PageApi;
     readonly metrics: MetricsApi;
+    readonly notices: NoticeApi;
   };

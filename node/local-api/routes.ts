@@ -15,6 +15,7 @@ import type {
   LogsApi,
   MembershipApi,
   MetricsApi,
+  NoticeApi,
   OwnerApi,
   PageApi,
   PhaseApi,
@@ -91,6 +92,7 @@ export const allRoutes = (api: AgentApi): Routes => ({
   ...membershipRoutes(api),
   ...gitlabRoutes(api),
   ...webhookRoutes(api.webhooks),
+  ...noticeRoutes(api.notices),
   ...hostingRoutes(api.hosting),
   ...ownerRoutes(api),
   ...cacheRoutes(api.caches),
@@ -180,6 +182,13 @@ const gitlabRoutes = (api: GitlabApi): Routes => ({
 
 const webhookRoutes = (api: WebhookApi): Routes => ({
   '/v1/webhook/test': post('webhookTest', async () => ({ rows: await api.webhookTest() })),
+});
+
+const noticeRoutes = (api: NoticeApi): Routes => ({
+  '/v1/notify': get(queries.notify, () => api.noticeTargets()),
+  '/v1/notify/add': post('notifyAdd', (request) => api.noticeAdd(request)),
+  '/v1/notify/remove': post('notifyRemove', ({ name }) => api.noticeRemove(name)),
+  '/v1/notify/test': post('notifyTest', async ({ name }) => ({ rows: await api.noticeTest(name) })),
 });
 
 const hostingRoutes = (api: HostingApi): Routes => ({

@@ -13,6 +13,7 @@ import type { Way } from '../settings/give-way.ts';
 import { places } from '../store/home.ts';
 import { readRemoval, removedSentence } from '../store/removal.ts';
 import type { PageApi } from './agent-api.ts';
+import { callsOfNotices, type NoticeCalls } from './notice-calls.ts';
 import { pageCalls } from './page-client.ts';
 import { askOf, ofAnotherUser, openCall } from './socket-call.ts';
 import {
@@ -59,7 +60,7 @@ interface Wait {
 }
 
 /** The CLI's side of agent.sock. Every method throws `no-agent` when nobody answers, and what the agent refuses as it said it. */
-export interface AgentClient extends PageApi {
+export interface AgentClient extends PageApi, NoticeCalls {
   readonly home: string;
   phase(): Promise<PhaseAnswer>;
   status(wait?: Wait): Promise<{ snapshot: StatusSnapshot; tag: string }>;
@@ -190,6 +191,8 @@ const callsOfHistory = (ask: ReturnType<typeof askOf>): Pick<AgentClient, 'timel
   usage: async () => (await ask(Usage, 'GET', '/v1/usage')).value,
 });
 
+const partsOf = (...ways: Parameters<typeof pageCalls>) => ({ ...pageCalls(...ways), ...callsOfNotices(...ways) });
+
 export function createClient(home: string): AgentClient {
   const ask = askOf(home);
   const get = async <S extends z.ZodType>(schema: S, path: string) => (await ask(schema, 'GET', path)).value;
@@ -232,7 +235,7 @@ export function createClient(home: string): AgentClient {
     gitlabPassword: (wish) => post(PasswordAnswer, '/v1/gitlab/password', wish),
     gitlabVault: (asked) => post(ChangeOutcome, '/v1/gitlab/vault', asked),
     ...callsOfOthers(post),
-    ...pageCalls(get, post),
+    ...partsOf(get, post),
     gitlabBackup: () => post(SaidAnswer, '/v1/gitlab/backup', {}),
     gitlabBackups: () => post(BackupsAnswer, '/v1/gitlab/backups', {}),
     gitlabCompare: (request) => post(Comparison, '/v1/gitlab/compare', request),

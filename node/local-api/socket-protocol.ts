@@ -20,6 +20,7 @@ import { JobWish } from '../../protocol/job-asks.ts';
 import { HostedGitlab, LedgerVault } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import { LeaderLossSeen } from '../../protocol/loss-seen.ts';
+import { NoticeName, QuietHours } from '../../protocol/notices.ts';
 import { ProtectedGitlab, ProtectedWay } from '../../protocol/protected-gitlab.ts';
 import { pageLimits } from '../page/page-limits.ts';
 import { roles } from '../page/page-types.ts';
@@ -37,6 +38,7 @@ const personal = [
   'pair',
   'start-gitlab-at',
   'clear-gitlab-flag',
+  'quiet-hours',
 ] as const;
 const what = z.enum(['gpu', 'all']);
 const secret = z.string().min(1).max(4096);
@@ -95,6 +97,18 @@ export type UpgradeRequest = z.infer<typeof UpgradeRequest>;
 
 const PageRole = z.enum(roles);
 export type PageRole = z.infer<typeof PageRole>;
+/** `isArgument`: the address stood in a command line, where others may read it. */
+const NoticeTargetRequest = z.strictObject({
+  kind: z.string().min(1).max(32),
+  name: NoticeName.nullable(),
+  url: z.string().max(2048).nullable(),
+  secret: z.string().max(1024).nullable(),
+  /** Of mail. */
+  to: z.string().max(254).optional(),
+  from: z.string().max(254).optional(),
+  isArgument: z.boolean(),
+});
+export type NoticeTargetRequest = z.infer<typeof NoticeTargetRequest>;
 
 /** What each path of a POST takes. Anything else is refused at the door. */
 export const bodies = {
@@ -150,6 +164,9 @@ export const bodies = {
   /** `project`: its path at GitLab; null: all. */
   clearCaches: z.strictObject({ project: z.string().min(1).max(512).nullable() }),
   webhookTest: z.strictObject({}),
+  notifyAdd: NoticeTargetRequest,
+  notifyRemove: z.strictObject({ name: NoticeName }),
+  notifyTest: z.strictObject({ name: NoticeName.nullable() }),
   pause: z.strictObject({
     what,
     forMs: z
@@ -339,6 +356,21 @@ export const PageKeysAnswer = z.object({ rows: z.array(PageAccessRow) });
 export const SaidAnswer = z.object({ said: Sentence });
 export const DoorsTested = z.object({
   rows: z.array(z.object({ node: z.string(), url: z.string().nullable(), ok: z.boolean(), said: Sentence })),
+});
+/** Whom the mesh tells, without any secret. `waiting`: notices that it has not got yet; `failing`: since when it cannot be told, wall ms. */
+export const NoticesAnswer = z.object({
+  rows: z.array(
+    z.object({
+      ...{ name: z.string(), kind: z.string(), shown: z.string(), since: z.number(), because: z.string() },
+      waiting: z.number(),
+      failing: z.object({ since: z.number(), because: z.string() }).nullable(),
+    }),
+  ),
+  quiet: QuietHours.nullable(),
+});
+export type NoticesAnswer = z.infer<typeof NoticesAnswer>;
+export const NoticesTested = z.object({
+  rows: z.array(z.object({ name: z.string(), kind: z.string(), shown: z.string(), ok: z.boolean(), said: Sentence })),
 });
 export const InviteAnswer = z.object({ code: z.string(), expiresAt: z.number() });
 export type InviteAnswer = z.infer<typeof InviteAnswer>;

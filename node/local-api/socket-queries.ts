@@ -46,4 +46,5 @@ export const queries = {
     wait: unlike.shape.wait,
   }),
   usage: z.strictObject({}),
+  notify: z.strictObject({}),
 } as const;

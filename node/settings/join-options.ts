@@ -10,6 +10,7 @@ import { readAddress } from '../network/addresses.ts';
 import type { Environment } from '../store/home.ts';
 import { readGiveWay, ways } from './give-way.ts';
 import { nameFromHost } from './node-name.ts';
+import { notifyTargets } from './notify-file.ts';
 import { readOwnerHours } from './owner-hours.ts';
 import { isPort, parseSize } from './quantities.ts';
 import { configOf, homeOf, type JoinOptions, type PlayedGpu, type Settings } from './settings.ts';
@@ -192,6 +193,7 @@ export function joinOptions(settings: Settings, env: Environment = process.env):
     sharesCaches: settings.text('cacheShare') !== 'never',
     mdns: settings.isOn('mdns'),
     webhook: webhookSettings(settings),
+    notify: notifyTargets(settings.notes, env),
     user: settings.text('user'),
     playGpus: playedGpus(settings),
     input: settings.isOn('input') && !settings.isOn('service'),

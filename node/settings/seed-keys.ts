@@ -62,6 +62,8 @@ export const seedKeys: readonly SeedKey[] = [
   key('health.self_heal', 'switch', 'health', 'mesh'),
   key('health.notify[].type', 'text', 'notify', 'notify'),
   key('health.notify[].url', 'url', 'notify', 'notify'),
+  key('health.notify[].url_env', 'variable', 'notify', 'notify'),
+  key('health.notify[].secret_env', 'variable', 'notify', 'notify'),
 ];
 
 const isUrl = (text: string): boolean => URL.canParse(text) && /^https?:$/.test(new URL(text).protocol);

@@ -1,5 +1,6 @@
 import { limits } from '../../protocol/limits.ts';
 import { nameFromHost } from './node-name.ts';
+import { fileKinds } from './notify-file.ts';
 import { isPlaceholder, type SeedKey } from './seed-keys.ts';
 import type { Fate, Note, ThisMachine } from './settings-note.ts';
 
@@ -35,19 +36,33 @@ const nodeNameOf = (text: string): string => nameFromHost(text.replaceAll('.', '
 export function seedSettings(leaves: readonly SeedLeaf[], said: ReadonlySet<string>, machine: ThisMachine): Seed {
   const reader = new SeedReader(said, ownItems(leaves, machine), isForHttps(leaves, said));
   // By item, because another one's host may be this machine's only by what stands beside it.
-  const webhooks = new Set(
-    leaves
-      .filter((leaf) => leaf.known.path.endsWith('notify[].type') && leaf.value !== 'log')
-      .map(({ key }) => itemOf(key)),
-  );
+  const told = toldItems(leaves);
   for (const leaf of leaves) {
     const { fate } = leaf.known;
     if (fate === 'entry') reader.entry(leaf);
     else if (fate === 'setting') reader.setting(leaf);
-    else if (fate === 'notify') reader.note(leaf, webhooks.has(itemOf(leaf.key)) ? 'not yet' : 'obeyed');
+    else if (fate === 'notify') reader.note(leaf, told.has(itemOf(leaf.key)) ? 'obeyed' : 'not yet');
     else reader.note(leaf, fate);
   }
   return reader;
+}
+
+/** The log is told anyway; of the others those with an address. */
+function toldItems(leaves: readonly SeedLeaf[]): ReadonlySet<string> {
+  const ofItem = (item: string, word: string): boolean =>
+    leaves.some(
+      ({ key, value }) => key.startsWith(`${item}.`) && lastWord(key) === word && !isPlaceholder(String(value)),
+    );
+  const types = leaves.filter(({ known }) => known.path.endsWith('notify[].type'));
+  return new Set(
+    types
+      .filter(({ key, value }) => {
+        const item = itemOf(key);
+        const hasAddress = ofItem(item, 'url') || ofItem(item, 'url_env');
+        return value === 'log' || (fileKinds.has(String(value)) && hasAddress);
+      })
+      .map(({ key }) => itemOf(key)),
+  );
 }
 
 /** An address of https is one only with a certificate, which is said in our own words. */

@@ -62,8 +62,8 @@ const notYet: Partial<Record<Topic, Said>> = {
   },
   notify: {
     what: (notes) =>
-      `nobody is told by ${texts(notes.filter(({ key }) => key.endsWith('.type')) as unknown as Group)}; agent.log has everything`,
-    fix: () => 'autogit-node logs --follow',
+      `nobody is told by ${texts(notes.filter(({ key }) => key.endsWith('.type')) as unknown as Group)}: a file says it by webhook, ntfy, slack or heartbeat, with its url or url_env`,
+    fix: () => 'by everything else: autogit-node notify add --help',
   },
 };
 const placeholder: Said = {

@@ -2,6 +2,7 @@ import type { Flag } from './settings-flag.ts';
 import { gitlabFlags } from './settings-gitlab.ts';
 import { historyFlags } from './settings-history.ts';
 import { jobFlags } from './settings-jobs.ts';
+import { notifyFlags } from './settings-notify.ts';
 import { packedFlags } from './settings-packed.ts';
 import { pageFlags } from './settings-page.ts';
 
@@ -363,7 +364,15 @@ const others: Flag[] = [
   },
 ];
 
-export const flags: readonly Flag[] = [...globals, ...join, ...others, ...historyFlags, ...pageFlags, ...gitlabFlags];
+export const flags: readonly Flag[] = [
+  ...globals,
+  ...join,
+  ...others,
+  ...historyFlags,
+  ...pageFlags,
+  ...gitlabFlags,
+  ...notifyFlags,
+];
 
 export const flagsOf = (command: string): Flag[] => flags.filter((flag) => flag.commands.includes(command));
 

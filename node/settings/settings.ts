@@ -1,6 +1,7 @@
 import { AutogitError } from '../../protocol/errors.ts';
 import { configFile, type Environment, systemHome, userHome } from '../store/home.ts';
 import type { GiveWay } from './give-way.ts';
+import type { FileTarget } from './notify-file.ts';
 import type { OwnerHours } from './owner-hours.ts';
 import type { Note, Place } from './settings-note.ts';
 import type { PageSettings } from './settings-page.ts';
@@ -90,6 +91,8 @@ export interface JoinOptions {
   mdns: boolean;
   /** Null: GitLab cannot tell it anything. */
   webhook: WebhookSettings | null;
+  /** Whom its file has the mesh tell that something is wrong. */
+  notify: FileTarget[];
   user: string | null;
   playGpus: PlayedGpu[];
   /** May questions be asked on the terminal? */

@@ -1,6 +1,7 @@
 import { classKey } from '../../protocol/ids.ts';
-import type { Ledger, LedgerClass, Sealed } from '../../protocol/ledger.ts';
+import type { Ledger, LedgerClass } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
+import type { Sealed } from '../../protocol/sealed.ts';
 import type { LedgerEdit } from '../ledger-edit.ts';
 
 /** The life of a class runner in the ledger (SAFETY J7): each edit changes nothing when it no longer applies. */

@@ -1,7 +1,8 @@
 import type { NodeId } from '../../protocol/ids.ts';
-import type { Ledger, Run, Sealed } from '../../protocol/ledger.ts';
+import type { Ledger, Run } from '../../protocol/ledger.ts';
 import type { QueuedJob } from '../../protocol/queued-job.ts';
 import type { GitlabSeen, Measured, ProtectedSeen, Report, StandbySeen } from '../../protocol/report.ts';
+import type { Sealed } from '../../protocol/sealed.ts';
 import type { Durable } from '../effects.ts';
 import type { Claim } from './room.ts';
 import { fullTrust, type OwnTrust } from './trust.ts';

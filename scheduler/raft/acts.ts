@@ -20,6 +20,9 @@ const votersActs: ReadonlySet<Change['kind']> = new Set([
   'gitlab-certificate',
   'agree-copies',
   'set-vault',
+  'notice-target',
+  'quiet-hours',
+  'notices-told',
   'move-gitlab',
   'start-gitlab-at',
   'clear-gitlab-flag',
@@ -102,6 +105,10 @@ function actSentence(before: Ledger, change: Change, asker: string): string | nu
   if (change.kind === 'move-gitlab')
     return `GitLab is to move to ${nameIn(before, change.to)}, as was asked on ${asker}`;
   if (change.kind === 'gitlab-restored' || change.kind === 'gitlab-move-ends') return change.because;
+  if (change.kind === 'notice-target' && change.file === undefined)
+    return change.target === null
+      ? `${change.name} is told nothing any more, as was asked on ${asker}`
+      : `${change.name} is told when something is wrong (${change.target.shown}), as was asked on ${asker}`;
   if (change.kind === 'set-vault')
     return `backups of GitLab go ${change.vault === null ? 'nowhere any more' : `to ${change.vault.target}`}, as was asked on ${asker}`;
   return null;

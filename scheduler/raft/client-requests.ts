@@ -92,6 +92,8 @@ function abilityFor(change: Change): (typeof abilities)[number] | undefined {
   if (change.kind === 'set-vault' && change.vault?.keeper !== undefined) return 'keep-vault';
   // An earlier version would run the image of now on data of before an upgrade.
   if (change.kind === 'gitlab-restored' && change.image !== undefined) return 'upgrade';
+  // An earlier version would leave those out.
+  if (change.kind === 'reseal' && change.notices !== undefined) return 'notices';
   if (change.kind === 'set' && (change.key === 'inSyncGraceMs' || change.key === 'failover')) return 'failover';
   return abilityOf[change.kind];
 }
@@ -118,6 +120,9 @@ const abilityOf: Partial<Record<Change['kind'], (typeof abilities)[number]>> = {
   'gitlab-move-ends': 'move',
   'start-gitlab-at': 'failover',
   'clear-gitlab-flag': 'failover',
+  'notice-target': 'notices',
+  'quiet-hours': 'notices',
+  'notices-told': 'notices',
 };
 
 /** The request with this id is answered, and forgotten. */

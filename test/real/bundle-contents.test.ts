@@ -120,8 +120,8 @@ describe('what of others is in the bundle', () => {
     // What is scraped, with prom-client.
     for (const name of ['PROMETHEUS_CONTENT_TYPE', 'autogit_machine_up'])
       expect([name, dist('agent.cjs').includes(name), dist('metrics.cjs').includes(name)]).toEqual([name, false, true]);
-    // A package that came in by mistake is larger than what is left to it: of 2.95 MB, 0.12 of which are the page's door, the history and top, read only when somebody comes.
-    expect(Buffer.byteLength(dist('agent.cjs'))).toBeLessThan(3_050_000);
+    // A package that came in by mistake is larger than what is left to it: of 3.0 MB, 0.12 of which are the page's door, the history and top, and 0.04 word to people, read only when somebody comes.
+    expect(Buffer.byteLength(dist('agent.cjs'))).toBeLessThan(3_070_000);
   });
 
   it('the page is on a screen after 100 kB, and has nothing in it that its policy would refuse', () => {

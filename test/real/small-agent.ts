@@ -68,6 +68,29 @@ export class SmallAgent implements AgentApi {
     usage: () => ({ stepMs: 300_000, from: '2026-11-30T00:00:00.000Z', machines: [] }),
   };
   readonly webhooks: AgentApi['webhooks'] = this;
+  readonly notices: AgentApi['notices'] = this;
+  told: ReturnType<AgentApi['notices']['noticeTargets']> = { rows: [], quiet: null };
+  noticeTargets() {
+    return this.told;
+  }
+  async noticeAdd(notice: unknown) {
+    this.asked.push({ notice });
+    if (this.fails) throw this.fails;
+    return { state: 'done' as const, because: 'it is told when something is wrong' };
+  }
+  async noticeRemove(name: string) {
+    this.asked.push({ noticeRemove: name });
+    return { state: 'done' as const, because: `${name} is told nothing` };
+  }
+  async noticeTest(name: string | null) {
+    this.asked.push({ noticeTest: name });
+    return this.told.rows
+      .filter((row) => name === null || row.name === name)
+      .map(({ name: one, kind, shown, failing }) => {
+        const said = failing?.because ?? 'it was told';
+        return { name: one, kind, shown, ok: failing === null, said };
+      });
+  }
   async webhookTest() {
     return [];
   }

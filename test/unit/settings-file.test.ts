@@ -120,7 +120,7 @@ const momentaryKeys: ReadonlySet<string> = new Set([
   ...flags
     .map(({ key }) => key)
     .filter((key) =>
-      /^(status|settings|jobs|logs|cancel|approve|pause|resume|recover|demo|practice|events|audit|support|top|page)\./.test(
+      /^(status|settings|jobs|logs|cancel|approve|pause|resume|recover|demo|practice|events|audit|support|top|page|notify)\./.test(
         key,
       ),
     ),

@@ -1,0 +1,28 @@
+import { request, type Sender } from './notice-sender.ts';
+
+/** Slack's three control characters; what is left of other markup does no harm. */
+const escaped = (text: string): string => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
+
+const marks = {
+  broken: ':rotating_light:',
+  still: ':hourglass:',
+  fixed: ':white_check_mark:',
+  several: ':rotating_light:',
+  test: ':wave:',
+};
+
+/** An incoming webhook of Slack's, or of what takes the same (Mattermost, Rocket.Chat). */
+export const sendSlack: Sender = async (notice, way, { signal }) => {
+  if (notice === null) return;
+  const { title, text, fix, state } = notice;
+  const lines = [
+    `${marks[state]} *${escaped(title)}*`,
+    escaped(text),
+    ...(fix === null ? [] : [`\`${escaped(fix)}\``]),
+  ];
+  await request(way, {
+    body: JSON.stringify({ text: lines.join('\n') }),
+    headers: { 'content-type': 'application/json' },
+    signal,
+  });
+};

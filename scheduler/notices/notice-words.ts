@@ -1,0 +1,60 @@
+import type { Notice, OpenCause } from '../../protocol/notices.ts';
+import { cut, plural, span } from '../phrases.ts';
+import type { Cause } from './causes.ts';
+
+/** One thing to tell: a cause as it is now, or as it was when it was told, where it is over. */
+export type Due =
+  | { state: 'broken' | 'still'; cause: Cause; open: OpenCause | null }
+  | { state: 'fixed'; cause: null; open: OpenCause };
+
+export const severityOf = (due: Due): Notice['severity'] =>
+  due.state === 'fixed' ? due.open.severity : due.cause.severity;
+
+const sentenceOf = (due: Due): string => (due.state === 'fixed' ? due.open.sentence : due.cause.sentence);
+
+/** `broken`, `still so after 2 h`, `fixed after 2 h`; a question is asked, not broken. */
+function stateWords(due: Due, wallMs: number): string {
+  const isQuestion = severityOf(due) === 'info';
+  const after = due.open === null ? '' : ` after ${span(Math.max(0, wallMs - due.open.since))}`;
+  if (due.state === 'fixed') return `${isQuestion ? 'over' : 'fixed'}${after}`;
+  if (due.state === 'still') return `still so${after}`;
+  return due.open !== null && due.open.fixedAt !== null ? 'broken again' : isQuestion ? '' : 'broken';
+}
+
+/** Cuts at a word's end where that is near. */
+const short = (sentence: string, chars: number): string => cut(sentence.replace(/\s+/g, ' '), chars);
+
+type Words = Pick<Notice, 'title' | 'text' | 'fix' | 'act' | 'severity'>;
+
+export function wordsOfOne(due: Due, mesh: string, wallMs: number): Words {
+  const state = stateWords(due, wallMs);
+  const so = due.cause?.so ?? [];
+  const more = so.slice(0, 3).map((sentence) => `so: ${short(sentence, 120)}`);
+  if (so.length > more.length) more.push(`and ${plural(so.length - more.length, 'more line')}: autogit-node status`);
+  return {
+    title: short(`${mesh}${state === '' ? '' : `, ${state}`}: ${sentenceOf(due)}`, 200),
+    text: [short(sentenceOf(due), 400), ...more].join('\n'),
+    fix: due.cause === null ? null : (due.cause.fix?.slice(0, 300) ?? null),
+    act: due.cause?.act ?? null,
+    severity: severityOf(due),
+  };
+}
+
+const listedMost = 5;
+
+/** Several at once: the worst in the title, a line each. */
+export function wordsOfMany(dues: readonly [Due, ...Due[]], mesh: string, wallMs: number): Words {
+  const line = (due: Due): string => {
+    const state = stateWords(due, wallMs);
+    return short(`${state === '' ? 'asked' : state}: ${sentenceOf(due)}`, 130);
+  };
+  const lines = dues.slice(0, listedMost).map(line);
+  if (dues.length > lines.length) lines.push(`and ${dues.length - lines.length} more`);
+  return {
+    title: short(`${mesh}: ${dues.length} things, the worst ${line(dues[0])}`, 200),
+    text: lines.join('\n'),
+    fix: 'autogit-node status',
+    act: null,
+    severity: severityOf(dues[0]),
+  };
+}

@@ -1,0 +1,258 @@
+import { describe, expect, it } from 'vitest';
+import { limits } from '../../protocol/limits.ts';
+import { NoticeMemory, type OutNotice } from '../../protocol/notices.ts';
+import { type Cause, causesOf } from '../../scheduler/notices/causes.ts';
+import { waitAfter } from '../../scheduler/notices/delivery-plan.ts';
+import { noMemory, noSight, stepNotices } from '../../scheduler/notices/notice-steps.ts';
+import { noticeTimings } from '../../scheduler/notices/notice-timings.ts';
+import { parseQuietHours, type Quiet, quietAt } from '../../scheduler/notices/quiet-hours.ts';
+import { statusWith } from '../fixtures/status-with.ts';
+import { Chance } from '../sim/chance.ts';
+
+const cause = (key: string, severity: Cause['severity'] = 'warn', more: Partial<Cause> = {}): Cause => ({
+  ...{ key, code: key, severity, sentence: `${key} is wrong`, fix: `mend ${key}`, so: [], act: null, ...more },
+});
+const minute = 60_000;
+const hour = 60 * minute;
+
+/** A leader that looks every 15 s; whoever is told has it at once unless it is said to be deaf. */
+class Lab {
+  memory: NoticeMemory = noMemory;
+  sight = noSight;
+  at = 1_800_000_000_000;
+  quiet: Quiet = 'no';
+  isDeaf = false;
+  readonly said: OutNotice[] = [];
+
+  look(causes: readonly Cause[]): void {
+    const before = new Set(this.memory.out.map(({ id }) => id));
+    const mesh = { id: 'm', name: 'home' };
+    const look = { wallMs: this.at, mesh, causes, quiet: this.quiet, targets: ['phone'] };
+    ({ memory: this.memory, sight: this.sight } = stepNotices(this.memory, this.sight, look));
+    NoticeMemory.parse(this.memory);
+    this.said.push(...this.memory.out.filter(({ id }) => !before.has(id)));
+    if (!this.isDeaf) this.memory = { ...this.memory, out: [] };
+  }
+  live(ms: number, causes: readonly Cause[] | (() => readonly Cause[])): void {
+    for (const end = this.at + ms; this.at < end; this.at += noticeTimings.lookMs)
+      this.look(typeof causes === 'function' ? causes() : causes);
+  }
+  get titles(): string[] {
+    return this.said.map(({ title }) => title);
+  }
+}
+
+describe('what is told, and when', () => {
+  it('broken once it was seen twice, still so ever more seldom, fixed when it is surely over', () => {
+    const lab = new Lab();
+    lab.look([cause('disk')]);
+    expect(lab.said).toEqual([]);
+    lab.at += noticeTimings.lookMs;
+    lab.live(25 * hour, [cause('disk')]);
+    lab.live(5 * minute, []);
+    expect(lab.titles).toEqual([
+      'home, broken: disk is wrong',
+      'home, still so after 24 h: disk is wrong',
+      'home, fixed after 25 h: disk is wrong',
+    ]);
+    expect(new Set(lab.said.map(({ incident }) => incident)).size).toBe(1);
+    expect(new Set(lab.said.map(({ id }) => id)).size).toBe(3);
+    expect(lab.said[0]).toMatchObject({ fix: 'mend disk', severity: 'warn', to: ['phone'], state: 'broken' });
+    // What is long over is forgotten.
+    lab.live(3 * hour, []);
+    expect(lab.memory.open).toEqual([]);
+  });
+
+  it('what shows once, or comes and goes between looks, rings nobody', () => {
+    const lab = new Lab();
+    for (let i = 0; i < 200; i++) {
+      lab.look(i % 2 === 0 ? [cause('disk')] : []);
+      lab.at += noticeTimings.lookMs;
+    }
+    expect(lab.said).toEqual([]);
+  });
+
+  it('what comes and goes for hours rings less and less', () => {
+    const lab = new Lab();
+    for (let i = 0; i < 24; i++) {
+      lab.live(2 * minute, [cause('wifi')]);
+      lab.live(8 * minute, []);
+    }
+    // Four hours, twenty-four times broken.
+    expect(lab.titles.slice(0, 3)).toEqual([
+      'home, broken: wifi is wrong',
+      expect.stringMatching(/^home, fixed after .* min: wifi is wrong$/),
+      'home, broken again: wifi is wrong',
+    ]);
+    expect(lab.said.length).toBeLessThanOrEqual(6);
+    expect(new Set(lab.said.map(({ incident }) => incident)).size).toBe(1);
+  });
+
+  it('what gets worse rings again; a wish of the owner is waited for', () => {
+    const lab = new Lab();
+    lab.live(5 * minute, [cause('gitlab')]);
+    lab.live(5 * minute, [cause('gitlab', 'fail')]);
+    expect(lab.said.map(({ severity }) => severity)).toEqual(['warn', 'fail']);
+    const paused = new Lab();
+    paused.live(20 * minute, [cause('gpu-paused', 'info')]);
+    expect(paused.said).toEqual([]);
+    paused.live(20 * minute, [cause('gpu-paused', 'info')]);
+    expect(paused.titles).toEqual(['home: gpu-paused is wrong']);
+  });
+
+  it('in quiet hours only what is broken outright rings; the rest is told afterwards, where it is still so', () => {
+    const lab = new Lab();
+    lab.quiet = 'soft';
+    lab.live(hour, [cause('disk'), cause('gitlab', 'fail')]);
+    lab.live(hour, [cause('disk')]);
+    expect(lab.titles).toEqual(['home, broken: gitlab is wrong', expect.stringContaining('fixed after')]);
+    lab.quiet = 'no';
+    lab.live(minute, [cause('disk')]);
+    expect(lab.titles.at(-1)).toBe('home, broken: disk is wrong');
+    const silent = new Lab();
+    silent.quiet = 'all';
+    silent.live(hour, [cause('gitlab', 'fail')]);
+    expect(silent.said).toEqual([]);
+  });
+});
+
+describe('a storm', () => {
+  const storm = (lab: Lab, of: (i: number) => Cause[]): void => {
+    // 500 events within five minutes, and then it is over.
+    for (let i = 0; i < 500; i++) {
+      lab.look(of(i));
+      lab.at += 600;
+    }
+    lab.live(20 * minute, []);
+  };
+
+  it('of 500 events makes at most five notices, however they come', () => {
+    const chance = new Chance(7);
+    const shapes: ((i: number) => Cause[])[] = [
+      // All at once, one after the other to stay, and each for a while.
+      () => Array.from({ length: 100 }, (_, i) => cause(`c${i}`)),
+      (i) => Array.from({ length: Math.ceil((i + 1) / 5) }, (_, k) => cause(`c${k}`, k % 3 === 0 ? 'fail' : 'warn')),
+      (i) => Array.from({ length: 60 }, (_, k) => cause(`c${i + k}`, 'fail')),
+      () => Array.from({ length: 60 }, () => cause(`c${chance.below(10)}`, chance.below(2) === 0 ? 'fail' : 'warn')),
+    ];
+    for (const shape of shapes) {
+      const lab = new Lab();
+      // As the mesh shows them: attention becomes causes.
+      storm(lab, (i) =>
+        causesOf(
+          statusWith(['kang'], {
+            attention: shape(i).map(({ key, severity, sentence, fix }) => ({ code: key, severity, sentence, fix })),
+          }),
+          new Set(lab.memory.open.filter(({ fixedAt }) => fixedAt === null).map(({ key }) => key)),
+        ),
+      );
+      expect(lab.said.length).toBeLessThanOrEqual(5);
+      expect(lab.said.length).toBeGreaterThan(0);
+      expect(lab.memory.open.every(({ fixedAt }) => fixedAt !== null)).toBe(true);
+    }
+  });
+
+  it('a hundred warnings do not keep back what is broken outright', () => {
+    const lab = new Lab();
+    let n = 0;
+    const more = (): Cause[] => Array.from({ length: 4 }, (_, k) => cause(`c${Math.floor(n++ / 40) * 4 + k}`));
+    lab.live(15 * minute, more);
+    const before = lab.said.length;
+    lab.live(minute, () => [cause('gitlab', 'fail'), ...more()]);
+    expect(lab.said.slice(before).some(({ severity }) => severity === 'fail')).toBe(true);
+  });
+
+  it('several at once are one notice, the worst first, and no more than five lines of it', () => {
+    const lab = new Lab();
+    lab.live(
+      2 * minute,
+      causesOf(
+        statusWith([], {
+          attention: Array.from({ length: 12 }, (_, i) => ({
+            ...{
+              code: `c${i}`,
+              severity: i === 7 ? ('fail' as const) : ('warn' as const),
+              sentence: `thing ${i}`,
+              fix: null,
+            },
+          })),
+        }),
+      ),
+    );
+    // The one that is broken outright is sure sooner.
+    expect(lab.titles).toEqual(['home, broken: thing 7', 'home: 11 things, the worst broken: thing 0']);
+    expect(lab.said[1]?.text.split('\n')).toHaveLength(6);
+    expect(lab.said[1]?.text).toContain('and 6 more');
+  });
+});
+
+describe('another leader', () => {
+  it('goes on with what the ledger has: the same id where it was not heard, nothing again where it was', () => {
+    const lab = new Lab();
+    lab.isDeaf = true;
+    lab.live(2 * minute, [cause('disk')]);
+    const [first] = lab.memory.out;
+    const next = new Lab();
+    next.memory = NoticeMemory.parse(JSON.parse(JSON.stringify(lab.memory)));
+    next.at = lab.at;
+    next.isDeaf = true;
+    next.live(5 * minute, [cause('disk')]);
+    expect(next.said).toEqual([]);
+    expect(next.memory.out).toEqual([first]);
+    next.live(5 * minute, []);
+    // Who has not heard that it was broken hears only that it is fixed, and of the same incident.
+    expect(next.memory.out.map(({ state, incident }) => [state, incident])).toEqual([['fixed', first?.incident]]);
+    // What nobody could be told for a day is told no more.
+    next.live(25 * hour, []);
+    expect(next.memory.out).toEqual([]);
+  });
+
+  it('keeps its memory bounded, whatever comes', () => {
+    const chance = new Chance(3);
+    const lab = new Lab();
+    lab.isDeaf = true;
+    for (let i = 0; i < 3_000; i++) {
+      const worst = (['info', 'warn', 'fail'] as const)[chance.below(3)] ?? 'warn';
+      lab.look(Array.from({ length: chance.below(21) }, (_, k) => cause(`c${k + chance.below(30)}`, worst)));
+      lab.at += chance.below(30) * minute;
+      expect(lab.memory.open.length).toBeLessThanOrEqual(limits.noticeCauses);
+    }
+    expect(JSON.stringify(lab.memory).length).toBeLessThan(24_000);
+    expect(lab.said.length).toBeGreaterThan(10);
+  });
+
+  it('a clock that was set back by a day neither rings nor is silent for a day', () => {
+    const lab = new Lab();
+    lab.live(2 * minute, [cause('disk')]);
+    lab.at -= 24 * hour;
+    lab.live(5 * minute, [cause('disk'), cause('gitlab', 'fail')]);
+    expect(lab.titles).toEqual(['home, broken: disk is wrong', 'home, broken: gitlab is wrong']);
+  });
+});
+
+describe('small rules', () => {
+  it('quiet hours over midnight, in a day, and none', () => {
+    const night = { ...parseQuietHours('22:00-07:00')!, zone: 'UTC', all: false };
+    expect([21 * 60 + 59, 22 * 60, 0, 6 * 60 + 59, 7 * 60].map((at) => quietAt(night, at))).toEqual([
+      ...['no', 'soft', 'soft', 'soft', 'no'],
+    ]);
+    const noon = { ...parseQuietHours('12-13:30')!, zone: 'UTC', all: true };
+    expect([11 * 60, 12 * 60, 13 * 60 + 29, 13 * 60 + 30].map((at) => quietAt(noon, at))).toEqual([
+      'no',
+      'all',
+      'all',
+      'no',
+    ]);
+    expect(quietAt(undefined, 0)).toBe('no');
+    expect(['25:00-07:00', '22:00', '7-7', '22:60-23:00', '0:00-24:00', 'night'].map(parseQuietHours)).toEqual(
+      Array(6).fill(null),
+    );
+    expect(parseQuietHours('18:00-24:00')).toEqual({ from: 1080, to: 0 });
+  });
+
+  it('who does not take it is asked ever more seldom, and never sooner than it said', () => {
+    expect([1, 2, 3, 4].map((n) => waitAfter(n, null))).toEqual([15_000, 30_000, 60_000, 120_000]);
+    expect(waitAfter(99, null)).toBe(1_800_000);
+    expect(waitAfter(1, 3_600_000)).toBe(3_600_000);
+  });
+});

@@ -1,0 +1,106 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { FileTargets } from '../../node/notices/file-targets.ts';
+import { notifyTargets } from '../../node/settings/notify-file.ts';
+import { readSettingsFile } from '../../node/settings/settings-file.ts';
+import type { Change } from '../../protocol/changes.ts';
+import { abilities, Ledger } from '../../protocol/ledger.ts';
+import { applyChange } from '../../scheduler/membership.ts';
+import { foundedMesh } from '../fixtures/founded-mesh.ts';
+
+let dir: string;
+beforeAll(() => {
+  dir = mkdtempSync(join(tmpdir(), 'autogit-notify-file-'));
+});
+afterAll(() => rmSync(dir, { recursive: true, force: true }));
+const read = (lines: string[]) => {
+  const file = join(dir, 'autogit.yml');
+  writeFileSync(file, `version: "1.0"\nhealth:\n  notify:\n${lines.join('\n')}\n`);
+  return readSettingsFile(file, true, 'kang');
+};
+
+describe('health.notify of autogit.yml', () => {
+  it('names whom the mesh tells: by its address, or by the variable that holds it', () => {
+    const { notes } = read([
+      ...['    - type: log', '    - type: webhook', '      url: https://home.lan/notices'],
+      ...[
+        '    - type: slack',
+        '      url_env: SLACK',
+        '    - type: ntfy',
+        '      url: http://ntfy.lan/mesh',
+        '      secret_env: TOKEN',
+      ],
+      ...['    - type: pager', '      url: http://pager.lan'],
+    ]);
+    expect(notifyTargets(notes, { SLACK: ' https://hooks.slack.com/services/x\n' })).toEqual([
+      { kind: 'webhook', url: 'https://home.lan/notices', secret: null, missing: null },
+      { kind: 'slack', url: 'https://hooks.slack.com/services/x', secret: null, missing: null },
+      { kind: 'ntfy', url: 'http://ntfy.lan/mesh', secret: null, missing: 'TOKEN' },
+    ]);
+    const fates = Object.fromEntries(notes.map(({ key, fate }) => [key.slice(7), fate]));
+    expect(fates['notify[1].url']).toBe('obeyed');
+    expect(fates['notify[2].url_env']).toBe('obeyed');
+    expect([fates['notify[4].type'], fates['notify[4].url']]).toEqual(['not yet', 'not yet']);
+  });
+
+  it('a token where the name of a variable belongs is refused, and not repeated', () => {
+    expect(() => read(['    - type: ntfy', '      url_env: glpat-0123456789'])).toThrow(/looks like a token/);
+  });
+});
+
+describe('what a file has the mesh tell', () => {
+  const founded = foundedMesh();
+  const file = { kind: 'webhook', url: 'https://home.lan/hook/t0ken', secret: null, missing: null };
+  let ledger: Ledger = founded;
+  const logged: string[] = [];
+  const of = (self: string, files: (typeof file | (Omit<typeof file, 'missing'> & { missing: string }))[]) =>
+    new FileTargets({
+      ...{ self, files },
+      ledger: () => ledger,
+      change: async (change: Change) => {
+        const after = applyChange(ledger, change, 1);
+        if ('refused' in after) return { state: 'refused', because: String(after.refused) };
+        ledger = Ledger.parse(JSON.parse(JSON.stringify(after)));
+        return { state: 'done', because: 'it is told' };
+      },
+      sealForVoters: (text) => Buffer.from(text).toString('base64'),
+      log: { info: (text) => void logged.push(text), warn: (text) => void logged.push(text) },
+    });
+
+  it('is in the ledger once, whichever files say it; and goes with the file that had said it, not with another', async () => {
+    ledger = { ...founded, nodes: { K: { ...founded.nodes.K!, can: [...abilities] } } };
+    await of('K', [file]).look();
+    await of('D', [file]).look();
+    const [name, ...more] = Object.keys(ledger.notices?.targets ?? {});
+    expect([name, more]).toEqual([expect.stringMatching(/^file-[0-9a-f]{10}$/), []]);
+    expect(ledger.notices?.targets[name!]).toMatchObject({
+      file: 'K',
+      shown: 'https://home.lan/…',
+      because: 'autogit.yml of kang',
+    });
+    await of('D', []).look();
+    expect(Object.keys(ledger.notices?.targets ?? {})).toEqual([name]);
+    await of('K', []).look();
+    expect(ledger.notices).toBeUndefined();
+    // The other one still has it.
+    await of('D', [file]).look();
+    expect(ledger.notices?.targets[name!]?.file).toBe('D');
+    expect(logged.join('\n')).not.toContain('t0ken');
+  });
+
+  it('what it cannot do is said once: a variable that is not set, a voter of an earlier version', async () => {
+    logged.length = 0;
+    ledger = { ...founded, nodes: { K: { ...founded.nodes.K!, can: [] } } };
+    const old = of('K', [file]);
+    await old.look();
+    await old.look();
+    const unset = of('K', [{ ...file, missing: 'HOOK' }]);
+    await unset.look();
+    expect(logged).toEqual([
+      expect.stringContaining('runs an earlier version'),
+      'health.notify of autogit.yml: the variable HOOK of webhook is empty or not set where this agent runs',
+    ]);
+  });
+});
