@@ -32,7 +32,8 @@ export async function openPage(
     ...{ locale: 'en-GB', timezoneId: 'UTC', viewport: { width: 1280, height: 900 }, reducedMotion: 'reduce' },
     ...options,
   });
-  context.setDefaultTimeout(30_000);
+  // A machine may have much else to do.
+  context.setDefaultTimeout(60_000);
   const look = { context, page: await context.newPage(), complaints: [] as string[], outside: [] as string[] };
   watch(look, url);
   if (atMs !== null) await look.page.clock.setFixedTime(atMs);

@@ -62,9 +62,10 @@ describe('a mesh on the page', () => {
     const dialog = page.getByRole('dialog');
     expect(await dialog.locator('.words').textContent()).toBe(words);
     await dialog.getByRole('button', { name: 'Yes: Let desktop-2 in' }).click();
+    // Put away by itself after a while.
+    await page.locator('.said').getByText('desktop-2').waitFor(patient);
     await card('desktop-2').waitFor(patient);
     await waiting.waitFor({ state: 'detached', ...patient });
-    await page.locator('.said').getByText('desktop-2').waitFor(patient);
     machines.push(newcomer);
     await settled(machines);
   });
