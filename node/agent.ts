@@ -153,6 +153,7 @@ export class Agent {
     this.#closers.push(() => network.stop());
     const api = await this.#serveLocalApi(network, pause);
     if (!(await startNetwork(network, this.#options, this.#log))) return this.#end({ code: 0, goOn: this.#options });
+    this.#closers.push(await api.page.open());
     if (leaving !== null) {
       await this.#becomeMember(network, store, identity.privateKey.raw, leaving);
       return this.#stopping.signal.aborted ? undefined : this.#startOver({ switch: false });
@@ -203,7 +204,6 @@ export class Agent {
       webhook: () => this.#webhook,
     });
     api.page = ownPage(this.#options, { api, clock: this.#clock, network, log: this.#log });
-    this.#closers.push(await api.page.open());
     this.#api = api;
     const server = await serveSocket({ path: places(this.#options.home).socket, api, log: this.#log });
     this.#closers.push(() => server.close());

@@ -59,7 +59,7 @@ export class OwnPage implements PageApi {
     this.#added.push(path);
   }
 
-  /** Listens; what is returned ends it. A page that cannot be served is said, and is no reason to end an agent. */
+  /** Listens, when the network does: before, it would take the port that the network has found free. What is returned ends it. A page that cannot be served is said, and is no reason to end an agent. */
   async open(): Promise<() => Promise<void>> {
     if (this.#options.settings !== null) await this.#openAt(this.#options.settings);
     return () => this.close();

@@ -36,4 +36,4 @@ it('agents that start at the same moment on one machine take one port each', asy
       // Between them are those of their pages, on loopback.
       new Set(text('ports').match(/ 0\.0\.0\.0:71[1-3]\d /g)).size >= all.length,
   );
-}, 60_000);
+}, 180_000);
