@@ -76,7 +76,7 @@ export default defineConfig({
       }),
       project('browser', ['test/browser/**/*.test.ts'], {
         ...tries,
-        testTimeout: 120_000,
+        testTimeout: 240_000,
         fileParallelism: false,
         globalSetup: ['test/e2e/bundle.ts'],
       }),
