@@ -157,11 +157,16 @@ describe('a heartbeat', () => {
     await rig.live(rig.room('b'), 60);
     expect(server.heard).toEqual([]);
     const room = rig.room('a');
+    const from = performance.now();
     // Looks without end within a minute: one beat each.
     await rig.live(room, 600);
-    await vi.waitFor(() => expect(server.heard).toHaveLength(2), soon);
+    await vi.waitFor(() => expect(server.heard.length).toBeGreaterThanOrEqual(2), soon);
     await rig.live(room, 600);
-    expect(server.heard.map(({ path }) => path).sort()).toEqual(['/api/push/tok?status=up&msg=well', '/ping/uuid']);
+    const paths = server.heard.map(({ path }) => path);
+    expect([...new Set(paths)].sort()).toEqual(['/api/push/tok?status=up&msg=well', '/ping/uuid']);
+    // By this machine's own clock, which a test does not set.
+    const minutes = 1 + Math.floor((performance.now() - from) / noticeTimings.beatMs);
+    expect(paths.length).toBeLessThanOrEqual(2 * minutes);
     expect(rig.ledger.notices?.memory).toBeUndefined();
   });
 });
@@ -246,7 +251,8 @@ describe('Home Assistant by mosquitto', () => {
     broker = spawn(bin('mosquitto'), ['-c', join(dir, 'conf')], { env, stdio: 'ignore' });
   });
   afterEach(async () => {
-    const ended = once(broker, 'exit');
+    const isThere = broker.exitCode === null && broker.signalCode === null;
+    const ended = isThere ? once(broker, 'exit') : null;
     broker.kill();
     await ended;
     rmSync(dir, { recursive: true, force: true });
