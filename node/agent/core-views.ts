@@ -30,9 +30,18 @@ export function viewInput({ state, at, wallMs }: CoreView): ViewInput {
 
 export const statusOf = (view: CoreView): StatusSnapshot => snapshot(viewInput(view));
 
-/** Each is another as soon as something is decided, or somebody else leads. */
-export const pulseOf = (view: CoreView | undefined): readonly unknown[] =>
-  view ? [committedLedger(view.state), leaderOf(view.state)?.node, leaderOf(view.state)?.term] : [];
+/**
+ * Each is another as soon as something is decided, somebody else leads, or a machine tells of its owner, its runs or the queue; not for
+ * what it merely measures.
+ */
+export function pulseOf(view: CoreView | undefined): readonly unknown[] {
+  if (view === undefined) return [];
+  const { jobs } = view.state;
+  const told = Object.values(jobs.reports).map(({ report: { node, measured, runs, queue } }) =>
+    [node, measured.owner, measured.paused, measured.pausedBecause, runs.length, queue?.waiting, queue?.gitlab].join(),
+  );
+  return [committedLedger(view.state), leaderOf(view.state)?.node, leaderOf(view.state)?.term, told.join(' ')];
+}
 
 /** A machine of an earlier version would take the whole answer for broken if it held a state that it does not know. */
 export const forOlder = (rows: readonly JobRow[]): JobRow[] =>

@@ -46,6 +46,11 @@ export class PageApiPaths {
       happened: (since) => here.api.history.timeline(since, 1_000),
       tagOf,
       pulse: () => here.api.pulse(),
+      decided: async (withinMs) => {
+        const over = new AbortController();
+        const timer = setTimeout(() => over.abort(), withinMs);
+        await here.api.nextCommit(withinMs, over.signal).finally(() => clearTimeout(timer));
+      },
       warn: (sentence) => here.log.warn(sentence),
     });
   }

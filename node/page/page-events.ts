@@ -12,15 +12,23 @@ interface EventSources {
   /** Changes when something did that is not merely its age. */
   tagOf(value: unknown): string;
   pulse(): readonly unknown[];
+  /** Until the mesh decides something, at most so long. */
+  decided(withinMs: number): Promise<void>;
   warn(sentence: string): void;
 }
 
 /**
- * ms, while somebody watches: how soon a decision of the mesh is seen; how often figures are looked at, that are no decisions; jobs at
+ * ms, while somebody watches: how soon it is seen that nobody leads any more, or what a machine tells of its owner (a decision is seen at once, several within the least together); how often figures are looked at, that are no decisions; jobs at
  * most and at least (a follower asks the leader for them); what happens at once is told together; and what shows that the line lives.
  */
 const eventTimes = {
-  ...{ pulseMs: 50, figuresMs: 500, jobsLeastMs: 250, jobsMostMs: 2_000, togetherMs: 100, pingMs: 15_000 },
+  pulseMs: 100,
+  leastMs: 50,
+  figuresMs: 500,
+  jobsLeastMs: 250,
+  jobsMostMs: 2_000,
+  togetherMs: 100,
+  pingMs: 15_000,
 } as const;
 
 /** More than happen while a browser is away for a moment. */
@@ -116,7 +124,10 @@ export class PageEvents {
           asking = null;
         });
       }
-      await new Promise((resolve) => setTimeout(resolve, eventTimes.pulseMs));
+      await this.#sources.decided(eventTimes.pulseMs);
+      // Of many decisions in a row the last is told.
+      const leftMs = eventTimes.leastMs - (performance.now() - looked.statusAt);
+      if (leftMs > 0) await new Promise((resolve) => setTimeout(resolve, leftMs));
     }
     await asking;
     for (const told of ['status', 'jobs'] as const) {
