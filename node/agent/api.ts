@@ -11,7 +11,6 @@ import {
   inSyncGraceMs,
   type Ledger,
   movesByItself,
-  type Run,
   silentMs,
 } from '../../protocol/ledger.ts';
 import type { StatusSnapshot } from '../../protocol/status.ts';
@@ -30,11 +29,10 @@ import type { Network } from '../ports.ts';
 import type { GiveWay, Way } from '../settings/give-way.ts';
 import { CacheRequests } from './cache-requests.ts';
 import { jobRowsOf, pulseOf, statusOf, viewInput, whyOf } from './core-views.ts';
-import type { TracePiece } from './ended-traces.ts';
 import { GivingWay } from './giving-way.ts';
 import { HostingRequests } from './hosting-requests.ts';
 import { LeadersMisfits, misfitsAskMs } from './leaders-misfits.ts';
-import { ownLog, trace } from './logs.ts';
+import { LogRequests } from './log-requests.ts';
 import type { Member } from './member.ts';
 import { MetricsRequests } from './metrics-requests.ts';
 import { NoticeRequests } from './notice-requests.ts';
@@ -72,6 +70,7 @@ interface ApiOptions {
 export class LocalApi implements AgentApi {
   readonly #options: ApiOptions;
   readonly #misfits: LeadersMisfits;
+  readonly #logs: LogRequests;
 
   readonly hosting: HostingRequests;
   readonly caches = new CacheRequests(() => this.#member().runs.caches);
@@ -131,6 +130,13 @@ export class LocalApi implements AgentApi {
         const member = options.member();
         return member && { view: viewInput(member.view()), status: this.#seen() };
       },
+    });
+    this.#logs = new LogRequests({
+      ...{ home: options.home, network: options.network, wallMs: () => options.clock.wallMs() },
+      member: () => this.#member(),
+      ledger: () => this.#ledger(),
+      nodeNamed: (name) => this.#nodeNamed(name),
+      askHolders: (ask) => this.#askHolders(ask),
     });
     this.#misfits = new LeadersMisfits(
       (ask) => this.#askLeader(ask, misfitsAskMs),
@@ -249,24 +255,8 @@ export class LocalApi implements AgentApi {
     return { said: answer.because, next: answer.next };
   }
 
-  async *logs(request: Parameters<AgentApi['logs']>[0], signal: AbortSignal): AsyncIterable<string> {
-    const { home, network } = this.#options;
-    if (request.job !== null) {
-      const member = this.#member();
-      const sources = {
-        run: (job: number) => this.#runOf(job),
-        self: network.self,
-        own: (run: string, offset: number) => member.runs.traceOf(run, offset),
-        ask: (node: NodeId, ask: Ask) => network.ask(node, ask, askMs),
-        ended: (run: Run, offset: number) => this.#endedTrace(run, offset),
-      };
-      return yield* trace(request.job, request.follow, sources, signal);
-    }
-    const node = request.node === null ? network.self : this.#nodeNamed(request.node);
-    if (node === network.self) return yield* ownLog(home, request.follow, signal);
-    const answer = await network.ask(node, { kind: 'log', lines: 200 }, askMs);
-    if (answer.kind === 'log') yield answer.text;
-    else throw new AutogitError('timed-out', `${request.node} did not show its log`);
+  logs(...asked: Parameters<AgentApi['logs']>): AsyncIterable<string> {
+    return this.#logs.logs(...asked);
   }
 
   async pause(what: 'gpu' | 'all', forMs: number | null, now: true | Way | null): Promise<string> {
@@ -332,28 +322,6 @@ export class LocalApi implements AgentApi {
       own: (own) => member.answer(network.self, own),
       ask: (node, asked, timeoutMs) => network.ask(node, asked, timeoutMs),
     });
-  }
-
-  /** From GitLab by this node, where it holds the token; otherwise by one that does. */
-  async #endedTrace(run: Run, offset: number): Promise<TracePiece> {
-    const member = this.#member();
-    const { token } = this.#ledger().gitlab;
-    if (token !== null && member.box.canOpen(token)) return member.traces.read(run, offset);
-    const answer = await this.#askHolders({ kind: 'ended-trace', run: run.run, offset });
-    if (answer.kind !== 'trace') throw new AutogitError('bad-message', `another machine answered with ${answer.kind}`);
-    return answer;
-  }
-
-  /** The newest run of a job: what this node has itself is fresher than the ledger. */
-  #runOf(job: number): Run | null {
-    const member = this.#member();
-    const all = [...Object.values(member.ledger()?.runs ?? {}), ...member.runs.runs()];
-    return (
-      all
-        .filter((run) => run.job === job)
-        .sort((a, b) => a.takenAt - b.takenAt)
-        .at(-1) ?? null
-    );
   }
 
   #nodeNamed(name: string): NodeId {

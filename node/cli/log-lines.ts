@@ -4,7 +4,7 @@ const levels: Record<number, string> = { 10: 'trace', 20: 'debug', 40: 'warn', 5
 
 /** One line of agent.log for people: `23:41:58 job 16 runs here: …`; what is no such line stays as it is. */
 export function logLine(line: string): string {
-  let read: { time?: unknown; level?: unknown; msg?: unknown };
+  let read: { time?: unknown; level?: unknown; msg?: unknown; machine?: unknown };
   try {
     read = JSON.parse(line) as typeof read;
   } catch {
@@ -13,7 +13,8 @@ export function logLine(line: string): string {
   if (typeof read !== 'object' || read === null || typeof read.msg !== 'string' || typeof read.time !== 'number')
     return shown(line);
   const level = typeof read.level === 'number' ? levels[read.level] : undefined;
-  return shown(`${new Date(read.time).toTimeString().slice(0, 8)} ${level ? `${level}: ` : ''}${read.msg}`);
+  const machine = typeof read.machine === 'string' ? `${read.machine.padEnd(10)} ` : '';
+  return shown(`${new Date(read.time).toTimeString().slice(0, 8)} ${machine}${level ? `${level}: ` : ''}${read.msg}`);
 }
 
 /** Pieces of agent.log as whole lines for people; a line may come in several pieces. */

@@ -16,17 +16,21 @@ export async function logs(context: Context): Promise<number> {
   const wanted = args[0];
   const node = settings.text('logs.node');
   const follow = settings.isOn('logs.follow');
+  const all = settings.isOn('logs.all');
+  if (all && (wanted !== undefined || node !== null))
+    throw new AutogitError('bad-flag', '--all is the logs of all machines: neither a job nor --node goes with it');
   // A job's trace is its own words; a log is for people here, and JSON lines in a pipe.
   const lines = wanted === undefined && context.out.isTerminal && !settings.isOn('json') ? new LogLines() : null;
   try {
     const agent = await agentOf(context);
     const job = wanted === undefined ? null : await shownJobOf(agent, wanted);
-    for await (const text of agent.logs({ job, node, follow }, signal)) await write(lines?.add(text) ?? text);
+    for await (const text of agent.logs({ job, node, follow, ...(all ? { all } : {}) }, signal))
+      await write(lines?.add(text) ?? text);
     await write(lines?.end() ?? '');
   } catch (error) {
     if (signal.aborted) return exit.interrupted;
     const isGone = error instanceof AutogitError && error.code === 'no-agent';
-    if (!isGone || wanted !== undefined || node !== null || follow || !(await showFile(context))) throw error;
+    if (!isGone || wanted !== undefined || node !== null || all || follow || !(await showFile(context))) throw error;
   }
   return signal.aborted ? exit.interrupted : exit.ok;
 }

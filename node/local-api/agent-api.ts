@@ -60,9 +60,9 @@ export interface StatusApi {
 }
 
 export interface LogsApi {
-  /** A job's trace, or this agent's (or another node's) log; follows until the job ends or the signal aborts. */
+  /** A job's trace, or this agent's (or another node's, or all nodes') log; follows until the job ends or the signal aborts. */
   logs(
-    request: { job: number | null; node: string | null; follow: boolean },
+    request: { job: number | null; node: string | null; all?: boolean; follow: boolean },
     signal: AbortSignal,
   ): AsyncIterable<string>;
 }

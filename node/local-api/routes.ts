@@ -160,8 +160,8 @@ const logsRoutes = (api: LogsApi): Routes => ({
   '/v1/logs': {
     method: 'GET',
     answer: async (request) => {
-      const { job, node, follow } = queryOf(queries.logs, request);
-      return { status: 200, text: api.logs({ job: job ?? null, node: node ?? null, follow }, request.signal) };
+      const { job, node, all, follow } = queryOf(queries.logs, request);
+      return { status: 200, text: api.logs({ job: job ?? null, node: node ?? null, all, follow }, request.signal) };
     },
   },
 });

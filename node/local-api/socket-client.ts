@@ -75,7 +75,7 @@ export interface AgentClient extends PageApi, NoticeCalls {
     runnerTokens: { tags: string[]; token: string }[];
   }): Promise<ChangeOutcome>;
   logs(
-    request: { job: number | null; node: string | null; follow: boolean },
+    request: { job: number | null; node: string | null; all?: boolean; follow: boolean },
     signal?: AbortSignal,
   ): AsyncIterable<string>;
   gitlabDisconnect(request: { now: boolean; force: boolean }): Promise<ChangeOutcome>;
@@ -267,12 +267,14 @@ export function createClient(home: string): AgentClient {
 
 async function* streamLogs(
   home: string,
-  { job, node, follow }: { job: number | null; node: string | null; follow: boolean },
+  { job, node, all, follow }: { job: number | null; node: string | null; all?: boolean; follow: boolean },
   signal?: AbortSignal,
 ): AsyncIterable<string> {
   const query = new URLSearchParams({ follow: follow ? '1' : '0' });
   if (job !== null) query.set('job', String(job));
   if (node !== null) query.set('node', node);
+  // An agent of before refuses a word that it does not know.
+  if (all) query.set('all', '1');
   const answer = await openCall(home, 'GET', `/v1/logs?${query}`, undefined, null, signal);
   answer.setEncoding('utf8');
   try {

@@ -30,6 +30,8 @@ export const queries = {
   logs: z.strictObject({
     job: wholeNumber.pipe(JobId).optional(),
     node: z.string().min(1).max(64).optional(),
+    /** Of all machines, as JSON lines with their `machine`. */
+    all: on,
     follow: on,
   }),
   settings: unlike,

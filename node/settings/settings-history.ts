@@ -2,6 +2,7 @@ import type { Flag } from './settings-flag.ts';
 
 /** Of the commands that show what was. */
 export const historyFlags: readonly Flag[] = [
+  { key: 'logs.all', name: 'all', kind: 'switch', commands: ['logs'], help: 'the logs of all machines, in one stream' },
   {
     key: 'events.follow',
     name: 'follow',
