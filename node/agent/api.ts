@@ -6,13 +6,7 @@ import { AutogitError } from '../../protocol/errors.ts';
 import { asSentence, type NodeId } from '../../protocol/ids.ts';
 import type { JobWish, Misfit } from '../../protocol/job-asks.ts';
 import type { JobRow, WhyAnswer } from '../../protocol/job-rows.ts';
-import {
-  type defaultSettings,
-  inSyncGraceMs,
-  type Ledger,
-  movesByItself,
-  silentMs,
-} from '../../protocol/ledger.ts';
+import { type defaultSettings, inSyncGraceMs, type Ledger, movesByItself, silentMs } from '../../protocol/ledger.ts';
 import type { StatusSnapshot } from '../../protocol/status.ts';
 import { whyNotDisconnect } from '../../scheduler/disconnecting.ts';
 import { underWay } from '../../scheduler/job-wish.ts';

@@ -321,6 +321,11 @@ export const commands: readonly Command[] = [
     run: async (c) => (await import('../doctor/doctor-command.ts')).doctor(c),
   },
   {
+    path: 'support',
+    help: 'one file for a bug report: status, logs, events, doctor, settings, cleaned of secrets; sends nothing',
+    run: async (c) => (await import('./support-command.ts')).support(c),
+  },
+  {
     path: 'demo',
     hasNoJson: true,
     help: 'three agents and a practice GitLab on this machine',

@@ -12,6 +12,14 @@ export const historyFlags: readonly Flag[] = [
     help: 'go on with what happens',
   },
   {
+    key: 'support.out',
+    name: 'out',
+    kind: 'text',
+    value: 'FILE',
+    commands: ['support'],
+    help: 'where it is written (default: autogit-support-NAME-TIME.tar.gz here)',
+  },
+  {
     key: 'events.lines',
     name: 'lines',
     short: 'n',

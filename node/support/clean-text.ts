@@ -1,0 +1,80 @@
+import { redact } from '../log.ts';
+
+/** What stands in the place of a secret. */
+const gone = '[redacted]';
+
+/** Kinds of secrets that can be told by their form. */
+const forms: readonly RegExp[] = [
+  // Keys, whole or cut short, also in JSON, where their lines end in \n.
+  /-----BEGIN [A-Z0-9 ]*PRIVATE KEY( BLOCK)?-----[\s\S]*?(?:-----END [A-Z0-9 ]*-----|$)/g,
+  // JSON Web Tokens.
+  /\beyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?/g,
+  // Tokens of others by their prefixes: GitHub, Docker Hub, Hugging Face, OpenAI and the like, Slack, npm, PyPI, AWS, Google.
+  /\b(?:gh[pousr]_|github_pat_|dckr_pat_|hf_|sk-|xox[a-z]-|xapp-|npm_|pypi-|AIza|ntfy_|tk_)[\w-]{8,}/g,
+  /\b(?:AKIA|ASIA)[0-9A-Z]{12,}/g,
+  // One-time invites, with their dashes or without, and the words that two people compare.
+  /\b[0-9A-HJKMNP-TV-Z]{5}(?:[- ]?[0-9A-HJKMNP-TV-Z]{5}){5}\b/gi,
+  /(?<=\bwords[" :=]+)[a-z]{3,9}(?:[- ][a-z]{3,9}){3}\b/g,
+  // Addresses that are secrets themselves.
+  /(?<=\bhttps:\/\/(?:hooks\.slack\.com\/services|discord(?:app)?\.com\/api\/webhooks|hc-ping\.com|outlook\.office\.com\/webhook)\/)[^\s"'<>]+/g,
+];
+
+/** `Authorization: Bearer …`, whatever it is in. */
+const schemes = /\b(bearer|basic|private-token|job-token)(["']?\s*[:=]?\s+|["']?\s*[:=]\s*["']?)[^\s"',;]{4,}/gi;
+/** What follows a name that says it is secret; names of variables that hold one are no secrets, but nobody misses them. */
+const named =
+  /((?:^|[^A-Za-z0-9])[\w.-]*(?:password|passwd|passphrase|secret|token|api[_-]?key|private[_-]?key|access[_-]?key|credential|cookie|auth)[\w.-]*\\?["']?\s*[:=]\s*)(\\?"(?:[^"\\]|\\.)*"|'[^']*'|[^\s,;}\]]+)/gi;
+const inQuery = /([?&](?:[\w-]*(?:token|key|secret|password|code|sig|signature))=)[^&\s"']+/gi;
+
+/** Long runs of letters and digits. */
+const runs = /[A-Za-z0-9+/_=-]{24,}/g;
+const hex = /(?<![A-Za-z0-9])[0-9a-f]{32,}(?![A-Za-z0-9])/gi;
+/** Who a machine is: it is in every report of a machine, and no secret. */
+const nodeId = /^12D3Koo[1-9A-HJ-NP-Za-km-z]{45}$/;
+
+const path = /^(?:\/[\w.=+-]{1,20})+\/?$/;
+
+/** Looks as if it were drawn: the kind of character changes all the time, as in no word, path or name. */
+function isDrawn(run: string): boolean {
+  if (nodeId.test(run) || path.test(run)) return false;
+  const kinds = [...run].map((letter) =>
+    /[a-z]/.test(letter) ? 'a' : /[A-Z]/.test(letter) ? 'A' : /\d/.test(letter) ? '1' : '-',
+  );
+  if (!kinds.includes('1') || !kinds.includes('a') || !kinds.includes('A')) return false;
+  const changes = kinds.filter((kind, index) => index > 0 && kind !== kinds[index - 1]).length;
+  return changes / run.length > 0.35;
+}
+
+/**
+ * A text for strangers: without tokens, keys, passwords, invites and whatever else looks drawn by chance. `secrets`: those that are
+ * known by heart. It rather takes away too much; names of machines, projects, jobs and addresses stay, as nothing can be understood without.
+ */
+export function cleaned(text: string, secrets: readonly string[] = []): string {
+  let clean = text;
+  for (const secret of [...secrets].filter((one) => one.length >= leastChars).sort((a, b) => b.length - a.length))
+    clean = clean.replaceAll(secret, gone);
+  clean = redact(clean);
+  for (const form of forms) clean = clean.replace(form, gone);
+  return clean
+    .replace(schemes, `$1$2${gone}`)
+    .replace(named, (_all, name: string, value: string) => `${name}${inItsQuotes(value)}`)
+    .replace(inQuery, `$1${gone}`)
+    .replace(hex, gone)
+    .replace(runs, (run) => (isDrawn(run) ? gone : run));
+}
+
+/** Shorter ones would be found everywhere. */
+const leastChars = 6;
+
+/** What is no text stays: `null`, a number, `true`. */
+function inItsQuotes(value: string): string {
+  if (/^(?:null|true|false|\d{1,12}(?:\.\d+)?|\{|\[)$/.test(value)) return value;
+  const [quote] = /^\\?["']/.exec(value) ?? [''];
+  return `${quote}${gone}${quote}`;
+}
+
+/** Values of variables that are secret by their names. */
+export const secretsOf = (env: Readonly<Record<string, string | undefined>>): string[] =>
+  Object.entries(env).flatMap(([name, value]) =>
+    value !== undefined && /token|secret|passw|passphrase|api_?key|credential|private/i.test(name) ? [value] : [],
+  );

@@ -1,0 +1,188 @@
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { gunzipSync } from 'node:zlib';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { newInviteCode, writeInviteCode } from '../../node/enrol/invite-code.ts';
+import { readTar } from '../../node/executors/tar-format.ts';
+import { type SocketServer, serveSocket } from '../../node/local-api/unix-server.ts';
+import { places } from '../../node/store/home.ts';
+import { cleaned } from '../../node/support/clean-text.ts';
+import { cleanEnv, failing, root, runCli } from './cli-child.ts';
+import { SmallAgent } from './small-agent.ts';
+
+const bare = 'kR7vQ2mX9pL4tB8nZ3cW6yHs5dGf1aJe';
+/** Every kind of secret that a home, a log or a name could have, by what it is. */
+const planted: Readonly<Record<string, string>> = {
+  'personal token': 'glpat-AbCdEfGhIjKlMnOpQrSt',
+  'runner token': 'glrt-t1_zyxwvutsrqponmlkjihg',
+  'job token': 'glcbt-64_ABCDEFGHIJKLMNOPQRST',
+  'old runner token': 'GR1348941ABCDEFGHIJKLMNOPQRS',
+  'password in a URL': 'hunter2hunter2',
+  'invite code': writeInviteCode(newInviteCode()),
+  'mesh key in hex': 'd41d8cd98f00b204e9800998ecf8427ed41d8cd98f00b204e9800998ecf8427e',
+  'drawn letters': bare,
+  'JSON web token': 'eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJlLXNpZ25hdHVyZQ',
+  'bearer of another API': 'plainbearerwords',
+  'named in YAML': 'Sommer2026!',
+  'named with blanks': 'correct horse battery',
+  'key in PEM': 'MIIEvQIBADANBgkqhkiG9w0BAQEFAASC',
+  'key of AWS': 'AKIAIOSFODNN7EXAMPLE',
+  'token of GitHub': 'ghp_16C7e42F292c6912E7710c838347Ae178B4a',
+  'hook of Slack': 'T00000000/B00000000/abcdefghijklmnop',
+  'token in a query': 'querysecretvalue',
+  'by its variable': 'meinlieblingswort',
+  'words to compare': 'coral-sixty-lamp-otter',
+  'ntfy token': 'tk_AgQdq7mVBoFD37zQVN29RhuMzNIz2',
+};
+const of = (kind: string): string => planted[kind] as string;
+const logText = [
+  `refused ${of('personal token')} and ${of('runner token')}, ${of('job token')}, ${of('old runner token')}`,
+  `cloned http://ci:${of('password in a URL')}@git.lan/lab/vision.git; typed join --invite ${of('invite code')}`,
+  `sealed with ${of('mesh key in hex')}; ${of('drawn letters')}; ${of('JSON web token')}; ${of('token of GitHub')}`,
+  `Authorization: Bearer ${of('bearer of another API')}; posted to https://hooks.slack.com/services/${of('hook of Slack')}`,
+  `compare the words ${of('words to compare')} there; GET /x?private_token=${of('token in a query')}&page=2`,
+  `export MINE=${of('by its variable')} ${of('key of AWS')} ${of('ntfy token')}`,
+];
+const yaml = [
+  'name: kang',
+  'labels: [big]',
+  `# password: ${of('named in YAML')}`,
+  `# smtpPassword: "${of('named with blanks')}"`,
+  `# -----BEGIN PRIVATE KEY-----`,
+  `# ${of('key in PEM')}`,
+  `# -----END PRIVATE KEY-----`,
+  '',
+].join('\n');
+
+let dir: string;
+let home: string;
+let agent: SmallAgent;
+let server: SocketServer;
+const env = (): Record<string, string> => cleanEnv(dir, { DEPLOY_TOKEN: of('by its variable') });
+beforeAll(async () => {
+  execFileSync(process.execPath, ['deploy/bundle.mjs'], { cwd: root });
+  dir = mkdtempSync(join(tmpdir(), 'autogit-support-'));
+  home = join(dir, 'home');
+  mkdirSync(home, { mode: 0o700 });
+  writeFileSync(places(home).identity, 'ed25519-key-of-this-machine');
+  writeFileSync(places(home).log, logText.map((msg) => `${JSON.stringify({ level: 30, time: 1, msg })}\n`).join(''));
+  writeFileSync(join(dir, 'autogit.yml'), yaml);
+  agent = new SmallAgent();
+  agent.rows = [
+    {
+      ...{
+        job: 12,
+        project: 'lab/vision',
+        name: `eval ${of('personal token')}`,
+        ref: of('drawn letters'),
+        tags: ['gpu'],
+      },
+      ...{
+        state: 'running',
+        node: 'kang',
+        attempt: 1,
+        queuedAt: null,
+        startedAt: null,
+        finishedAt: null,
+        exitCode: null,
+      },
+      because: 'it reads ed25519-key-of-this-machine',
+    },
+  ];
+  server = await serveSocket({ path: places(home).socket, api: agent, log: { warn: () => {}, error: () => {} } });
+});
+afterAll(async () => {
+  await server.close();
+  rmSync(dir, { recursive: true, force: true });
+});
+
+async function unpacked(path: string): Promise<Map<string, string>> {
+  const files = new Map<string, string>();
+  async function* bytes() {
+    yield gunzipSync(readFileSync(path));
+  }
+  for await (const entry of readTar(bytes())) {
+    const chunks: Uint8Array[] = [];
+    for await (const chunk of entry.body) chunks.push(chunk);
+    files.set(String(entry.name).replace(/^[^/]*\//, ''), Buffer.concat(chunks).toString());
+  }
+  return files;
+}
+
+describe('a file for a bug report', () => {
+  it('has what helps, for its owner alone, and no secret of any kind, wherever it was planted', async () => {
+    const file = join(dir, 'report.tar.gz');
+    const ended = await runCli(['--home', home, '--config', join(dir, 'autogit.yml'), 'support', '--out', file], env());
+    expect(ended.code).toBe(0);
+    expect(ended.stdout.trim()).toBe(file);
+    expect(statSync(file).mode & 0o777).toBe(0o600);
+    const files = await unpacked(file);
+    expect([...files.keys()]).toEqual(
+      expect.arrayContaining([
+        ...['README.txt', 'versions.json', 'status.json', 'jobs.json', 'events.json', 'usage.json'],
+        ...['config.json', 'autogit.yml', 'doctor.json', 'agent.log', 'home.txt', 'all-machines.log'],
+      ]),
+    );
+    const all = [...files].map(([name, text]) => `${name}\n${text}`).join('\n');
+    for (const [kind, secret] of Object.entries(planted)) expect(all.includes(secret) ? kind : null).toBeNull();
+    expect(all).not.toContain('ed25519-key-of-this-machine');
+    expect(JSON.parse(files.get('jobs.json') ?? '')).toMatchObject([{ job: 12, project: 'lab/vision', node: 'kang' }]);
+    expect(JSON.parse(files.get('status.json') ?? '')).toMatchObject({ mesh: { name: 'home' }, seenFrom: 'kang' });
+    expect(JSON.parse(files.get('doctor.json') ?? '')).toHaveProperty('findings');
+    expect(JSON.parse(files.get('config.json') ?? '')).toHaveProperty('settings');
+    expect(files.get('agent.log')).toMatch(/cloned http:\/\/ci:\[redacted\]@git\.lan\/lab\/vision\.git/);
+    expect(files.get('autogit.yml')).toContain('name: kang');
+    // What is in it is said, file by file, before anybody sends it.
+    for (const name of files.keys()) expect(ended.stderr).toContain(name);
+    expect(ended.stderr).toMatch(/nothing was sent/);
+    expect(ended.stderr).toContain(`tar -xzOf ${file} | less`);
+  });
+
+  it('is written without an agent too, with what is there; never over a file', async () => {
+    const other = join(dir, 'other');
+    mkdirSync(other, { mode: 0o700 });
+    const file = join(dir, 'alone.tar.gz');
+    const ended = await runCli(['--home', other, 'support', '--out', file, '--json'], env());
+    expect(ended.code).toBe(0);
+    const said = JSON.parse(ended.stdout) as {
+      parts: { name: string; missing: string | null; bytes: number | null }[];
+    };
+    expect(said.parts.find(({ name }) => name === 'status.json')).toMatchObject({
+      ...{ missing: 'no agent runs here', bytes: null },
+    });
+    expect([...(await unpacked(file)).keys()]).toEqual(
+      expect.arrayContaining(['README.txt', 'versions.json', 'config.json', 'doctor.json', 'home.txt']),
+    );
+    failing(
+      2,
+      /alone\.tar\.gz cannot be written: it is there already/,
+      /support --out FILE/,
+    )(await runCli(['--home', other, 'support', '--out', file], env()));
+  });
+});
+
+describe('what is taken out of a text', () => {
+  it.each(Object.entries(planted).filter(([kind]) => kind !== 'by its variable'))('%s', (kind, secret) => {
+    const text = [...logText, yaml].filter((line) => line.includes(secret)).join('\n');
+    expect(text).toContain(secret);
+    expect(cleaned(text).includes(secret) ? kind : null).toBeNull();
+  });
+
+  it('what is known by heart, also within a word; a short one is not', () => {
+    expect(cleaned('xswordfishx ab', ['swordfish', 'ab'])).toBe('x[redacted]x ab');
+  });
+
+  it('what is no secret stays', () => {
+    for (const text of [
+      '12D3KooWQYV9dGMFoRzNStwpXztXaBUjtPqi6aU76ZgUriHhKust leads in term 12',
+      '/var/lib/autogit-node/runs/r_0123456789ab/trace and /srv/Some/Longer/Path/2/With/Names1',
+      '{"level":30,"time":1764480000000,"event":"run-finished","job":12,"state":"success"}',
+      'job 12 (train) runs here: kang: has 8 CPU and 24 GiB free; RTX 3090 Ti 97%',
+      '2026-11-30T05:12:13.123Z http://home.local:8080/lab/vision/-/jobs/4711',
+      'this-is-a-long-name-of-a-branch-about-issue-1234-and-more',
+    ])
+      expect(cleaned(text)).toBe(text);
+  });
+});
