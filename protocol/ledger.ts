@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { AuditEntry } from './audit.ts';
 import { Sides } from './fenced.ts';
 import { Leaving } from './gitlab-leaving.ts';
 import { HostedAt, HostedFailover, HostedMove, MoveEnd } from './hosted-move.ts';
@@ -356,6 +357,8 @@ export const Ledger = z.looseObject({
   secrets: LedgerSecrets.optional(),
   /** The newest ones, the oldest of them first. */
   acts: z.array(Act).max(limits.acts).optional(),
+  /** Who did what: the newest, as the voters write it down. Absent while nobody did anything, or of a mesh of before. */
+  audit: z.array(AuditEntry).max(limits.audited).optional(),
   approvals: z.record(NodeId, OpenApproval),
   invites: z.record(ShortId, Invite),
   /** Until when machines of the same LAN are let in without a question; 0 = closed. */

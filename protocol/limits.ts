@@ -36,6 +36,8 @@ export const limits = {
   noticeCauses: 24,
   noticesOut: 8,
   noticeChars: 400,
+  /** Acts that travel with the ledger until each voter has written them down. */
+  audited: 12,
   queueJobs: 2000,
   /** So many jobs that fit no machine are named to a person. */
   misfits: 10,

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { AskedBy } from './audit.ts';
 import { Change, ChangeOutcome } from './changes.ts';
 import { encode, encodeText, jsonOf } from './codec.ts';
 import { HostedAt } from './hosted-move.ts';
@@ -62,7 +63,8 @@ export const PeerMessage = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('on-disk'), term, stamp: Stamp, store: StoreId }),
   /** Sent by a leader that goes: the receiver campaigns at once. */
   z.object({ kind: z.literal('timeout-now'), term }),
-  z.object({ kind: z.literal('change'), id: ShortId, change: Change }),
+  /** `by`: absent of earlier versions, which leave it out too. */
+  z.object({ kind: z.literal('change'), id: ShortId, change: Change, by: AskedBy.optional() }),
   z.object({ kind: z.literal('change-answer'), id: ShortId, outcome: ChangeOutcome }),
   /** The leader's permission to take one job of a class (DESIGN §7). Times to live count from receipt (SAFETY J5). */
   z.object({

@@ -1,3 +1,4 @@
+import type { AskedBy } from '../protocol/audit.ts';
 import type { Change } from '../protocol/changes.ts';
 import type { NodeId, StoreId } from '../protocol/ids.ts';
 import type { Era, Run } from '../protocol/ledger.ts';
@@ -39,7 +40,7 @@ export type Happened =
   /** The `persist` effect of that part and number is on disk. */
   | { kind: 'persisted'; part: PartKey; seq: number }
   /** Local callers (CLI, enrolment, GitLab hook) ask for changes; each gets the effect `answer` with its id. */
-  | { kind: 'requested'; requests: readonly { readonly id: string; readonly change: Change }[] }
+  | { kind: 'requested'; requests: readonly { readonly id: string; readonly change: Change; readonly by?: AskedBy }[] }
   /**
    * Answer to `mint-store`. No store may ever have had this id, and none that is a copy of this process's memory may
    * draw it too: it comes fresh from the kernel.

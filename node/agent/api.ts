@@ -119,7 +119,7 @@ export class LocalApi implements AgentApi {
       info: (sentence) => options.log.info(sentence),
     });
     this.history = new History({
-      ...{ home: options.home, clock: options.clock, log: options.log },
+      ...{ self: options.network.self, home: options.home, clock: options.clock, log: options.log },
       look: () => {
         const member = options.member();
         return member && { view: viewInput(member.view()), status: this.#seen() };
@@ -189,6 +189,12 @@ export class LocalApi implements AgentApi {
 
   async change(change: Change): Promise<ChangeOutcome> {
     return this.#member().changes.ask(change);
+  }
+
+  async acted(what: string, sentence: string): Promise<void> {
+    // What changes nothing, and that leaders of before know.
+    const change = { kind: 'close-approval', node: this.#options.network.self } as const;
+    await this.#options.member()?.changes.ask(change, { what, sentence: sentence.slice(0, 200) });
   }
 
   async invite(ttlMs: number): Promise<{ code: string; expiresAt: number }> {

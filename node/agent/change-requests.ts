@@ -1,6 +1,8 @@
 import { randomUUID } from 'node:crypto';
+import type { AskedBy } from '../../protocol/audit.ts';
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import type { Happened } from '../../scheduler/inputs.ts';
+import { whoActs } from '../acting.ts';
 
 /** Longer than the core's own patience: an answer always comes from the core, unless the agent ends. */
 const patienceMs = 15_000;
@@ -11,16 +13,21 @@ const patienceMs = 15_000;
  */
 export class Changes {
   readonly #feed: (happened: Happened) => void;
-  #gathered: { id: string; change: Change }[] = [];
+  #gathered: { id: string; change: Change; by?: AskedBy }[] = [];
   readonly #open = new Map<string, (outcome: ChangeOutcome) => void>();
 
   constructor(feed: (happened: Happened) => void) {
     this.#feed = feed;
   }
 
-  async ask(change: Change): Promise<ChangeOutcome> {
+  async ask(change: Change, act?: AskedBy['act']): Promise<ChangeOutcome> {
     const id = randomUUID();
-    this.#gathered.push({ id, change });
+    const who = whoActs();
+    this.#gathered.push({
+      id,
+      change,
+      ...(who === undefined ? {} : { by: { who: who.slice(0, 128), ...(act ? { act } : {}) } }),
+    });
     if (this.#gathered.length === 1) setImmediate(() => this.#ask());
     return this.#answerTo(id);
   }

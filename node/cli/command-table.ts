@@ -321,6 +321,11 @@ export const commands: readonly Command[] = [
     run: async (c) => (await import('../doctor/doctor-command.ts')).doctor(c),
   },
   {
+    path: 'audit',
+    help: 'who did what in the mesh, as the machines that vote wrote it down',
+    run: async (c) => (await import('./audit-command.ts')).audit(c),
+  },
+  {
     path: 'support',
     help: 'one file for a bug report: status, logs, events, doctor, settings, cleaned of secrets; sends nothing',
     run: async (c) => (await import('./support-command.ts')).support(c),

@@ -1,6 +1,9 @@
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { AuditAnswer } from '../../protocol/audit.ts';
 import type { Timeline, TimelineEvent, Usage } from '../../protocol/history.ts';
+import type { NodeId } from '../../protocol/ids.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import type { StatusSnapshot } from '../../protocol/status.ts';
 import type { TimelineMark } from '../../scheduler/history/timeline-mark.ts';
@@ -11,6 +14,7 @@ import type { HistoryApi } from '../local-api/agent-api.ts';
 import type { Log } from '../log.ts';
 import { makeFolder, places } from '../store/home.ts';
 import { Waiters } from '../waiters.ts';
+import { AuditFile } from './audit-file.ts';
 import { TimelineFile } from './timeline-file.ts';
 import { UsageSteps } from './usage-steps.ts';
 
@@ -25,6 +29,7 @@ const settlesMs = 10_000;
 const recentMost = 100;
 
 interface HistoryOptions {
+  self: NodeId;
   home: string;
   clock: { wallMs(): number; bootMs(): number };
   log: Pick<Log, 'warn'>;
@@ -40,6 +45,7 @@ export class History implements HistoryApi {
   readonly #options: HistoryOptions;
   readonly #folder: string;
   readonly #file: TimelineFile;
+  readonly #audit: AuditFile;
   readonly #usage = new UsageSteps();
   readonly #news = new Waiters();
   #recent: TimelineEvent[] = [];
@@ -51,11 +57,13 @@ export class History implements HistoryApi {
   #timer: NodeJS.Timeout | null = null;
   #soon: NodeJS.Timeout | null = null;
   #failed = false;
+  #audited: Ledger['audit'];
 
   constructor(options: HistoryOptions) {
     this.#options = options;
     this.#folder = places(options.home).history;
     this.#file = new TimelineFile(join(this.#folder, 'timeline.jsonl'));
+    this.#audit = new AuditFile(join(this.#folder, 'audit.jsonl'));
   }
 
   start(): void {
@@ -70,6 +78,8 @@ export class History implements HistoryApi {
     this.#safely(() => this.#usage.takeUp(jsonIn(this.#usageFile)));
     this.#timer = setInterval(() => this.#look(), lookEveryMs);
     this.#timer.unref();
+    const ledger = this.#options.look()?.view.ledger;
+    if (ledger) this.onLedger(ledger);
   }
 
   stop(): void {
@@ -80,9 +90,14 @@ export class History implements HistoryApi {
     this.#safely(() => this.#keepUsage());
   }
 
-  /** Something may have happened. */
-  onLedger(): void {
-    if (this.#timer === null || this.#soon !== null) return;
+  /** A ledger is committed: voters write down who did what, and something may have happened. */
+  onLedger(ledger?: Ledger): void {
+    if (this.#timer === null) return;
+    const { audit } = ledger ?? {};
+    if (audit !== undefined && audit !== this.#audited && this.#isVoter(ledger))
+      this.#safely(() => this.#audit.append(audit));
+    this.#audited = audit;
+    if (this.#soon !== null) return;
     this.#soon = setTimeout(() => this.#look(), soonMs);
     this.#soon.unref();
   }
@@ -104,6 +119,18 @@ export class History implements HistoryApi {
     const all = hasAll ? this.#recent : await this.#kept();
     const after = all.filter(({ id }) => since === null || Number(id) > Number(since));
     return { events: after.slice(-limits.timelineAnswered) };
+  }
+
+  async audit(): Promise<AuditAnswer> {
+    const ledger = this.#options.look()?.view.ledger ?? null;
+    const isVoter = this.#isVoter(ledger);
+    const kept = await this.#audit.entries();
+    return { entries: kept.length > 0 || isVoter ? kept : (ledger?.audit ?? []), isVoter };
+  }
+
+  #isVoter(ledger: Ledger | null | undefined): boolean {
+    const { voters, next } = ledger?.configuration ?? { voters: {}, next: null };
+    return this.#options.self in voters || this.#options.self in (next ?? {});
   }
 
   usage(): Usage {

@@ -1,3 +1,4 @@
+import type { AuditAnswer } from '../../protocol/audit.ts';
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import type { Comparison } from '../../protocol/differences.ts';
 import type { Timeline, Usage } from '../../protocol/history.ts';
@@ -70,6 +71,12 @@ export interface LogsApi {
 export interface JobsApi {
   /** What a person wants of one job, done at GitLab; `next`: the job that runs in its place. Throws with the fix. */
   wish(wish: JobWish): Promise<{ said: string; next: number | null }>;
+}
+
+/** What people did. */
+export interface ActsApi {
+  /** Somebody did what is no change of the ledger: the voters write it down all the same. */
+  acted(what: string, sentence: string): Promise<void>;
 }
 
 /** Who belongs to the mesh, and what it is set to. */
@@ -193,6 +200,7 @@ export interface HistoryApi {
   /** What happened after the event of that id (null: the newest), as soon as there is something, at the latest after `waitMs`. */
   timeline(since: string | null, waitMs?: number, signal?: AbortSignal): Promise<Timeline>;
   usage(): Usage;
+  audit(): Promise<AuditAnswer>;
 }
 
 /** What a person wants to see of a living mesh. */
@@ -220,6 +228,7 @@ export interface MetricsApi {
 }
 
 export type AgentApi = PhaseApi &
+  ActsApi &
   StatusApi &
   LogsApi &
   JobsApi &

@@ -4,8 +4,10 @@ import { decode } from '../../protocol/codec.ts';
 import { AutogitError, type ErrorCode } from '../../protocol/errors.ts';
 import { asSentence } from '../../protocol/ids.ts';
 import { limits } from '../../protocol/limits.ts';
+import { actingAs } from '../acting.ts';
 import { notApproved } from '../not-approved.ts';
 import type {
+  ActsApi,
   AgentApi,
   CachesApi,
   GitlabApi,
@@ -35,6 +37,8 @@ interface ApiRequest {
   body(): Promise<Uint8Array>;
   /** Aborted when the caller hangs up. */
   signal: AbortSignal;
+  /** Who asks, for what is written down of what people do; asked of a POST only. */
+  who?(): string;
 }
 
 /** What is said to it. `tag`: changes when something in the answer did that is not merely its age. */
@@ -59,7 +63,11 @@ const httpStatus: Partial<Record<ErrorCode, number>> = {
 };
 
 /** Never throws an AutogitError: a refusal is an answer. Anything else is a fault of ours, for the server to log. */
-export async function answerRequest(phases: PhaseApi, routes: Routes, request: ApiRequest): Promise<ApiAnswer> {
+export async function answerRequest(
+  phases: PhaseApi & ActsApi,
+  routes: Routes,
+  request: ApiRequest,
+): Promise<ApiAnswer> {
   const route = Object.hasOwn(routes, request.path) ? routes[request.path] : undefined;
   if (route === undefined) return refusal(404, 'bad-message', `the agent has nothing at ${request.path.slice(0, 100)}`);
   if (request.method !== route.method)
@@ -67,11 +75,33 @@ export async function answerRequest(phases: PhaseApi, routes: Routes, request: A
   try {
     const phase = phases.phase();
     if (!route.early && phase.phase !== 'joined') throw notApproved(phase);
-    return await route.answer(request);
+    if (request.who === undefined || route.method === 'GET') return await route.answer(request);
+    return await actingAs(request.who(), async () => noted(phases, request.path, await route.answer(request)));
   } catch (error) {
     if (!(error instanceof AutogitError)) throw error;
     return refusalOf(error);
   }
+}
+
+/** What people do that is no change of the ledger, and so has to be told to it; by its own sentence where there is one. */
+const actsAt: Readonly<Record<string, string | null>> = {
+  ...{ '/v1/pause': null, '/v1/resume': null, '/v1/wish': null, '/v1/reconcile': null, '/v1/caches/clear': null },
+  ...{ '/v1/gitlab/backup': null, '/v1/gitlab/restore': null, '/v1/gitlab/drill': null, '/v1/gitlab/adopt': null },
+  ...{ '/v1/gitlab/bring-fenced': null, '/v1/gitlab/drop-fenced': null, '/v1/gitlab/rehearse': null },
+  ...{ '/v1/rehearse/leader-loss': null, '/v1/page/key-remove': null },
+  '/v1/page/link': 'a one-time link for the page was made',
+  '/v1/page/key': "a key for the page's API was made",
+  '/v1/gitlab/password': "a password of GitLab's was shown or made",
+  '/v1/gitlab/recovery-key': 'the key that opens the backups was shown',
+};
+
+/** Nobody waits until it is written down: without a leader that may be never. */
+function noted(api: ActsApi, path: string, answer: ApiAnswer): ApiAnswer {
+  const sentence = Object.hasOwn(actsAt, path) ? actsAt[path] : undefined;
+  if (sentence === undefined || !('json' in answer) || answer.status !== 200) return answer;
+  const said = sentence ?? (answer.json as { said?: unknown }).said;
+  if (typeof said === 'string') api.acted(path.slice('/v1/'.length), said).catch(() => undefined);
+  return answer;
 }
 
 export const refusalOf = ({ code, message, hint }: AutogitError): ReturnType<typeof refusal> =>
@@ -99,6 +129,7 @@ export const allRoutes = (api: AgentApi): Routes => ({
   ...rehearsalRoutes(api.rehearsals),
   ...pageRoutes(api.page),
   ...metricsRoutes(api.metrics),
+  ...auditRoutes(api.history),
 });
 
 const json = (value: unknown): ApiAnswer => ({ status: 200, json: value });
@@ -263,6 +294,9 @@ const pageRoutes = (api: PageApi): Routes => ({
 const metricsRoutes = (api: MetricsApi): Routes => ({
   '/v1/metrics': early(get(queries.metrics, async () => ({ text: await api.metricsText() }))),
 });
+
+/** Not for all who may look: it has names of people. */
+const auditRoutes = (api: HistoryApi): Routes => ({ '/v1/audit': get(queries.audit, () => api.audit()) });
 
 const historyRoutes = (api: HistoryApi): Routes => ({
   '/v1/timeline': get(queries.timeline, ({ since, wait }, { signal }) => api.timeline(since ?? null, wait, signal)),

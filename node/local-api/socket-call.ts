@@ -4,6 +4,7 @@ import { AutogitError, type ErrorCode } from '../../protocol/errors.ts';
 import { agentProcess, silentAgent } from '../agent-process.ts';
 import { places } from '../store/home.ts';
 import { readRemoval, removedSentence } from '../store/removal.ts';
+import { pidHeader } from './socket-caller.ts';
 import { Failure } from './socket-protocol.ts';
 import { socketVersion, versionHeader } from './socket-queries.ts';
 
@@ -49,7 +50,11 @@ export function openCall(
       method,
       path,
       agent: false,
-      headers: { [versionHeader]: socketVersion, ...(text === null ? {} : { 'content-type': 'application/json' }) },
+      headers: {
+        [versionHeader]: socketVersion,
+        [pidHeader]: String(process.pid),
+        ...(text === null ? {} : { 'content-type': 'application/json' }),
+      },
       ...(signal ? { signal } : {}),
     });
     const silence = watchSilence(home, sent);

@@ -1,5 +1,6 @@
 import { existsSync, statSync } from 'node:fs';
 import { z } from 'zod';
+import { AuditAnswer } from '../../protocol/audit.ts';
 import { type Change, ChangeOutcome } from '../../protocol/changes.ts';
 import { Comparison } from '../../protocol/differences.ts';
 import { AutogitError } from '../../protocol/errors.ts';
@@ -124,6 +125,7 @@ export interface AgentClient extends PageApi, NoticeCalls {
   /** Waits up to `waitMs` for something that happened after `since`; null: the newest. */
   timeline(since: string | null, waitMs?: number): Promise<Timeline>;
   usage(): Promise<Usage>;
+  audit(): Promise<AuditAnswer>;
   caches(): Promise<CachesAnswer>;
   clearCaches(project: string | null): Promise<{ said: string }>;
   metrics(): Promise<string>;
@@ -183,12 +185,13 @@ const callsOfOthers = (
 });
 
 /** Of what was. */
-const callsOfHistory = (ask: ReturnType<typeof askOf>): Pick<AgentClient, 'timeline' | 'usage'> => ({
+const callsOfHistory = (ask: ReturnType<typeof askOf>): Pick<AgentClient, 'timeline' | 'usage' | 'audit'> => ({
   timeline: async (since, waitMs = 0) => {
     const query = new URLSearchParams({ wait: String(waitMs), ...(since === null ? {} : { since }) });
     return (await ask(Timeline, 'GET', `/v1/timeline?${query}`, undefined, waitMs)).value;
   },
   usage: async () => (await ask(Usage, 'GET', '/v1/usage')).value,
+  audit: async () => (await ask(AuditAnswer, 'GET', '/v1/audit')).value,
 });
 
 const partsOf = (...ways: Parameters<typeof pageCalls>) => ({ ...pageCalls(...ways), ...callsOfNotices(...ways) });

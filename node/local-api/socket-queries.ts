@@ -49,4 +49,5 @@ export const queries = {
   }),
   usage: z.strictObject({}),
   notify: z.strictObject({}),
+  audit: z.strictObject({}),
 } as const;

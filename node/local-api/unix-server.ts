@@ -8,6 +8,7 @@ import { socketAccess } from '../store/home.ts';
 import type { AgentApi } from './agent-api.ts';
 import { bodyOf, drained } from './http-body.ts';
 import { type ApiAnswer, allRoutes, answerRequest, type Routes, refusal, refusalOf } from './routes.ts';
+import { callerOf, pidHeader } from './socket-caller.ts';
 import { socketVersion, versionHeader } from './socket-queries.ts';
 
 interface ServeSocketOptions {
@@ -120,6 +121,7 @@ async function answer(
         query: url.searchParams,
         body: () => bodyOf(request),
         signal: gone.signal,
+        who: () => callerOf(request.headers[pidHeader]),
       })
     : refusal(400, 'bad-message', `say the version of the socket: ${versionHeader}: ${socketVersion}`);
   if ('text' in said) await stream(said.text, response, gone.signal);

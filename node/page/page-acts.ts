@@ -83,6 +83,9 @@ export const acts: Readonly<Record<string, PageAct>> = {
   ),
 };
 
+/** Those that are no change of the ledger. */
+export const besideLedger: ReadonlySet<string> = new Set(['pause', 'resume', 'cancel', 'retry', 'backup']);
+
 /** Who it was, for the sentence that says why. */
 export const byOf = ({ kind, name, role }: Caller, self: string): string =>
   kind === 'key'

@@ -1,12 +1,13 @@
 import type { IncomingMessage } from 'node:http';
 import { decode } from '../../protocol/codec.ts';
 import { limits } from '../../protocol/limits.ts';
+import { actingAs } from '../acting.ts';
 import type { AgentApi } from '../local-api/agent-api.ts';
 import { bodyOf } from '../local-api/http-body.ts';
 import { type ApiAnswer, answerRequest, type Routes, readRoutes, refusal, tagOf } from '../local-api/routes.ts';
 import type { Log } from '../log.ts';
 import { version } from '../version.ts';
-import { acts, byOf } from './page-acts.ts';
+import { acts, besideLedger, byOf } from './page-acts.ts';
 import { jsonOf, notSo, ofSocket, tooLittle, whyNot, withRefusals } from './page-answers.ts';
 import { PageEvents } from './page-events.ts';
 import { openApi } from './page-openapi.ts';
@@ -112,7 +113,13 @@ export class PageApiPaths {
       const body = decode(act.body, await bodyOf(request), limits.socketRequestBytes);
       const by = byOf(caller, self);
       log.info(`${name} is asked for by ${by}`);
-      return jsonOf(200, { said: await act.run(api, body, by) });
+      const said = await actingAs(by, async () => {
+        const done = await act.run(api, body, by);
+        // What is a change of the ledger is written down with it.
+        if (besideLedger.has(name)) api.acted(`page: ${name}`, done).catch(() => undefined);
+        return done;
+      });
+      return jsonOf(200, { said });
     });
   }
 }

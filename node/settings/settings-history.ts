@@ -12,6 +12,15 @@ export const historyFlags: readonly Flag[] = [
     help: 'go on with what happens',
   },
   {
+    key: 'audit.lines',
+    name: 'lines',
+    short: 'n',
+    kind: 'count',
+    value: 'N',
+    commands: ['audit'],
+    help: 'the last so many (default: 40 on a terminal, all in a pipe)',
+  },
+  {
     key: 'support.out',
     name: 'out',
     kind: 'text',

@@ -1,3 +1,4 @@
+import type { AskedBy } from '../../protocol/audit.ts';
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import { abilities, type Ledger } from '../../protocol/ledger.ts';
@@ -14,6 +15,7 @@ import { maxProposed, propose } from './proposal.ts';
 import type { ClientRequest } from './raft-state.ts';
 import { raftTimings } from './raft-timings.ts';
 import { type RaftTurn, send } from './raft-turn.ts';
+import { withAudit } from './who-did-what.ts';
 
 /**
  * Changes of the ledger, asked by people and by nodes. Any member takes one, sends it to the leader, and asks again
@@ -22,7 +24,7 @@ import { type RaftTurn, send } from './raft-turn.ts';
  */
 const maxClientRequests = 64;
 
-export function hearRequested(turn: RaftTurn, id: string, change: Change): void {
+export function hearRequested(turn: RaftTurn, id: string, change: Change, by?: AskedBy): void {
   const { raft } = turn;
   if (raft.clientRequests.some((one) => one.id === id)) return;
   if (raft.clientRequests.length >= maxClientRequests)
@@ -32,7 +34,7 @@ export function hearRequested(turn: RaftTurn, id: string, change: Change): void 
     });
   if (raft.leaving)
     return answerHere(turn, id, { state: 'refused', because: 'this node leaves the mesh: ask another machine' });
-  raft.clientRequests = [...raft.clientRequests, { ...neverSent, id, change, askedAt: turn.at, local: true }];
+  raft.clientRequests = [...raft.clientRequests, { ...neverSent, id, change, by, askedAt: turn.at, local: true }];
 }
 
 const neverSent = { sentAt: Number.NEGATIVE_INFINITY, sentTerm: Number.NEGATIVE_INFINITY };
@@ -62,11 +64,11 @@ export function serveRequests(turn: RaftTurn): void {
         : 'no leader now: a majority of the voters is missing; it may still happen, ask again';
       answerRequest(turn, one.id, { state: 'unknown', because });
     } else if (raft.leading) {
-      if (!waits.has(one.id)) proposeChange(turn, null, one.id, one.change);
+      if (!waits.has(one.id)) proposeChange(turn, null, one.id, one.change, one.by);
     } else if (asked !== null && (one.sentTerm !== raft.term || turn.at - one.sentAt >= raftTimings.askAgainMs)) {
       const sent = { sentAt: turn.at, sentTerm: raft.term };
       raft.clientRequests = raft.clientRequests.map((other) => (other.id === one.id ? { ...other, ...sent } : other));
-      send(turn, asked, { kind: 'change', id: one.id, change: one.change });
+      send(turn, asked, { kind: 'change', id: one.id, change: one.change, ...(one.by ? { by: one.by } : {}) });
     }
   }
 }
@@ -146,16 +148,16 @@ export function hearChangeAnswer(turn: RaftTurn, message: MessageOf<'change-answ
 }
 
 /** A candidate keeps what its voters ask until it leads: it goes into the first ledger of its term. */
-export function hearChange(turn: RaftTurn, from: NodeId, { id, change }: MessageOf<'change'>): void {
+export function hearChange(turn: RaftTurn, from: NodeId, { id, change, by }: MessageOf<'change'>): void {
   const { raft } = turn;
   const { campaign } = raft;
-  if (campaign?.kind !== 'vote') return proposeChange(turn, from, id, change);
+  if (campaign?.kind !== 'vote') return proposeChange(turn, from, id, change, by);
   if (campaign.asked.length >= maxClientRequests || campaign.asked.some((one) => one.id === id)) return;
-  raft.campaign = { ...campaign, asked: [...campaign.asked, { from, id, change }] };
+  raft.campaign = { ...campaign, asked: [...campaign.asked, { from, id, change, by }] };
 }
 
 /** The leader's part. `from` null: asked here. */
-export function proposeChange(turn: RaftTurn, from: NodeId | null, id: string, change: Change): void {
+export function proposeChange(turn: RaftTurn, from: NodeId | null, id: string, change: Change, by?: AskedBy): void {
   const { raft } = turn;
   const answer = (outcome: ChangeOutcome): void => {
     if (from === null) answerRequest(turn, id, outcome);
@@ -185,10 +187,10 @@ export function proposeChange(turn: RaftTurn, from: NodeId | null, id: string, c
   if (putsOff(turn, change)) return;
   const because = doneSentence(change, raft.accepted, after);
   // Also what changed nothing is committed with its id: only a leader that still leads may say that it is so.
-  propose(
-    turn,
-    withRequest(withAct(raft.accepted, after, change, asker, turn.wallMs), id, because, raft.leading.settled),
-  );
+  const changed = after !== raft.accepted;
+  const acted = withAct(raft.accepted, after, change, asker, turn.wallMs);
+  const audited = withAudit(acted, { change, by, changed, sentence: because, asker, wallMs: turn.wallMs });
+  propose(turn, withRequest(audited, id, because, raft.leading.settled));
   raft.leading = { ...raft.leading, settled: [] };
   noteProposed(turn, { id, from, because });
 }

@@ -48,7 +48,7 @@ export function beginLeading(turn: RaftTurn, campaign: Campaign): void {
     overthrown: byEvidence && campaign.against !== null ? { node: campaign.against, at: turn.at } : null,
   };
   propose(turn, raft.accepted);
-  for (const { from, id, change } of campaign.asked) proposeChange(turn, from, id, change);
+  for (const { from, id, change, by } of campaign.asked) proposeChange(turn, from, id, change, by);
   if (byEvidence && campaign.against !== null) noteIfLost(turn, campaign.against, campaign.evidence, false);
 }
 

@@ -1,3 +1,4 @@
+import type { AskedBy } from '../../protocol/audit.ts';
 import type { Change } from '../../protocol/changes.ts';
 import type { NodeId, StoreId } from '../../protocol/ids.ts';
 import type { Era, Ledger } from '../../protocol/ledger.ts';
@@ -64,7 +65,12 @@ export interface Campaign {
   readonly refusals: Readonly<Record<NodeId, true>>;
   readonly until: number;
   /** What its voters want changed, once it leads. */
-  readonly asked: readonly { readonly from: NodeId; readonly id: string; readonly change: Change }[];
+  readonly asked: readonly {
+    readonly from: NodeId;
+    readonly id: string;
+    readonly change: Change;
+    readonly by?: AskedBy | undefined;
+  }[];
   /** The own vote counts when this persist is on disk (SAFETY L10); 0 for a pre-vote, which promises nothing. */
   readonly ownVoteSeq: number;
 }
@@ -125,6 +131,7 @@ export interface Leading {
 export interface ClientRequest {
   readonly id: string;
   readonly change: Change;
+  readonly by?: AskedBy | undefined;
   readonly askedAt: number;
   /** When and in which term it was last sent to a leader. */
   readonly sentAt: number;

@@ -75,7 +75,7 @@ function hearInput(turn: RaftTurn, input: Input): void {
       hearProbed(turn, input.node, input.result);
       break;
     case 'requested':
-      for (const { id, change } of input.requests) hearRequested(turn, id, change);
+      for (const { id, change, by } of input.requests) hearRequested(turn, id, change, by);
       break;
     case 'measured':
       turn.raft.addresses = input.addresses;

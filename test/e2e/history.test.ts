@@ -1,4 +1,6 @@
+import { userInfo } from 'node:os';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { AuditEntry } from '../../protocol/audit.ts';
 import { TimelineEvent as Event, type TimelineEvent } from '../../protocol/history.ts';
 import { formMesh, settled } from './mesh.ts';
 import { asRoot, Rig, type TestMachine, until } from './rig.ts';
@@ -39,6 +41,30 @@ it('every machine tells who was let in, who led next and why; over a restart of 
   expect(new Set(back.map(({ id }) => id)).size).toBe(back.length);
   expect(back.filter(({ sentence }) => sentence.startsWith(`${leader} leads in term 1,`)).length).toBeLessThan(2);
   expect([...back].sort((a, b) => (a.id < b.id ? -1 : 1))).toEqual(back);
+  const drained = others[0]!;
+  expect((await drained.cli('drain', 'desktop-2')).code).toBe(0);
+  expect((await drained.cli('undrain', 'desktop-2')).code).toBe(0);
+  expect((await drained.cli('pause', '--for', '1h')).code).toBe(0);
+  expect((await drained.cli('resume')).code).toBe(0);
+  const user = userInfo().username;
+  for (const machine of machines) {
+    const acts = await until(`${machine.name} has written down who did what`, async () => {
+      const all = AuditEntry.array().parse(JSON.parse((await machine.cli('audit', '--json')).stdout));
+      return ['drain', 'pause', 'resume'].every((what) => all.some((one) => one.what === what)) ? all : null;
+    });
+    const drain = acts.find(({ what }) => what === 'drain');
+    expect(drain).toMatchObject({ on: drained.name, sentence: expect.stringMatching(/^desktop-2 takes no new work/) });
+    expect(drain?.who).toContain(user);
+    expect(acts.find(({ what }) => what === 'pause')?.on).toBe(drained.name);
+    expect(acts.filter(({ what }) => what === 'approve')).toHaveLength(2);
+  }
+  const { stdout: logs } = await desktop.cli('logs', '--all');
+  const lines = logs
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { machine: string; time: number });
+  expect(new Set(lines.map(({ machine }) => machine))).toEqual(new Set(['kang', 'desktop-1', 'desktop-2']));
+  expect([...lines].sort((a, b) => a.time - b.time).map(({ time }) => time)).toEqual(lines.map(({ time }) => time));
   const { stdout } = await desktop.cli('events', '--lines', '1');
   expect(stdout.trim().split('\n')).toHaveLength(1);
   expect(stdout.split('\t')).toHaveLength(6);

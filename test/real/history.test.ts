@@ -11,8 +11,10 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { AuditFile } from '../../node/history/audit-file.ts';
 import { History } from '../../node/history/mesh-history.ts';
 import { TimelineFile } from '../../node/history/timeline-file.ts';
+import type { AuditEntry } from '../../protocol/audit.ts';
 import type { TimelineEvent } from '../../protocol/history.ts';
 import type { TimelineMark } from '../../scheduler/history/timeline-mark.ts';
 import { snapshot } from '../../scheduler/snapshot.ts';
@@ -69,6 +71,45 @@ describe('the file of the timeline', () => {
   });
 });
 
+describe('who did what, as a voter writes it down', () => {
+  const act = (n: number, at = n): AuditEntry => ({
+    n,
+    at,
+    who: 'alice',
+    on: 'kang',
+    what: 'drain',
+    sentence: 'drained',
+  });
+
+  it('each once, over restarts, after a line that was cut short, and also where numbers come again', async () => {
+    const path = join(home, 'audit.jsonl');
+    new AuditFile(path).append([act(1), act(2)]);
+    const kept = new AuditFile(path);
+    kept.append([act(1), act(2), act(3)]);
+    kept.append([act(1), act(2), act(3)]);
+    appendFileSync(path, '{"n":');
+    new AuditFile(path).append([act(2), act(3), act(4)]);
+    expect((await kept.entries()).map(({ n }) => n)).toEqual([1, 2, 3, 4]);
+    // It was away for longer than they travel; after a recovery by force they are counted from an older one on.
+    new AuditFile(path).append([act(9), act(10)]);
+    new AuditFile(path).append([act(10, 77)]);
+    expect((await kept.entries()).map(({ n }) => n)).toEqual([1, 2, 3, 4, 9, 10, 10]);
+    expect(statSync(path).mode & 0o777).toBe(0o600);
+    kept.append([]);
+  });
+
+  it('a full one becomes the one before, and nothing is told twice by that', async () => {
+    const path = join(home, 'audit.jsonl');
+    new AuditFile(path).append([act(1)]);
+    appendFileSync(path, `${'x'.repeat(5 << 20)}\n`);
+    const next = new AuditFile(path);
+    next.append([act(1), act(2)]);
+    expect(statSync(path).size).toBeLessThan(1_000);
+    new AuditFile(path).append([act(1), act(2), act(3)]);
+    expect((await next.entries()).map(({ n }) => n)).toEqual([1, 2, 3]);
+  });
+});
+
 /** What an agent sees of two machines, of which the test says who leads. */
 function watched() {
   const lab = new Lab({ machines: { kang: measured(), 'desktop-1': measured() } });
@@ -77,7 +118,7 @@ function watched() {
   let term = 12;
   const start = (): History => {
     const history = new History({
-      ...{ home, clock: { wallMs: () => Date.now(), bootMs: () => performance.now() } },
+      ...{ self: 'desktop-1', home, clock: { wallMs: () => Date.now(), bootMs: () => performance.now() } },
       log: { warn: (sentence) => void said.push(sentence) },
       look: () => {
         const view = viewOf(lab, 'desktop-1', { leader: { node: 'kang', term, sinceWallMs: lab.wallMs } });

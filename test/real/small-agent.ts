@@ -1,5 +1,6 @@
 import { EventEmitter, once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { whoActs } from '../../node/acting.ts';
 import type { AgentApi } from '../../node/local-api/agent-api.ts';
 import type {
   AdoptionSeen,
@@ -14,6 +15,7 @@ import type {
 } from '../../node/local-api/socket-protocol.ts';
 import type { Way } from '../../node/settings/give-way.ts';
 import type { BackupRow } from '../../protocol/asks.ts';
+import type { AuditEntry } from '../../protocol/audit.ts';
 import type { Difference } from '../../protocol/differences.ts';
 import type { TimelineEvent } from '../../protocol/history.ts';
 import type { JobWish } from '../../protocol/job-asks.ts';
@@ -60,11 +62,16 @@ export class SmallAgent implements AgentApi {
   };
   kept: Awaited<ReturnType<AgentApi['caches']['caches']>>['rows'] = [];
   events: TimelineEvent[] = [];
+  audited: AuditEntry[] = [];
+  async acted(what: string, sentence: string) {
+    this.audited.push({ n: 1, at: 1, who: whoActs() ?? '', on: 'kang', what, sentence });
+  }
   readonly history: AgentApi['history'] = {
     timeline: async (since, waitMs = 0) => {
       for (const end = Date.now() + waitMs; Date.now() < end && this.events.at(-1)?.id === since; ) await sleep(10);
       return { events: this.events.filter(({ id }) => since === null || id > since) };
     },
+    audit: async () => ({ entries: this.audited, isVoter: true }),
     usage: () => ({ stepMs: 300_000, from: '2026-11-30T00:00:00.000Z', machines: [] }),
   };
   readonly webhooks: AgentApi['webhooks'] = this;

@@ -1,0 +1,51 @@
+import type { AuditEntry } from '../../protocol/audit.ts';
+import { shown } from '../foreign-text.ts';
+import { agentOf, type Context } from './context.ts';
+import { exit } from './failure.ts';
+import { printTable } from './table.ts';
+
+/** Who did what in the mesh, the oldest first, as this machine wrote it down. */
+export async function audit(context: Context): Promise<number> {
+  const { out, settings } = context;
+  const { entries, isVoter } = await (await agentOf(context)).audit();
+  const most = settings.number('audit.lines') ?? (out.isTerminal && !settings.isOn('json') ? 40 : entries.length);
+  const newest = most === 0 ? [] : entries.slice(-most);
+  if (settings.isOn('json')) out.json(newest);
+  else {
+    const rows = newest.map((entry, index) => [
+      whenOf(entry, out.isTerminal),
+      entry.who,
+      entry.on,
+      entry.what,
+      shown(entry.sentence),
+      gapBefore(newest, index),
+    ]);
+    if (rows.length > 0)
+      out.data(
+        printTable(
+          { head: ['WHEN', 'WHO', 'ON', 'ACT', 'WHAT CAME OF IT', ''], rows, spare: ['ACT'], lastLeast: 0 },
+          out,
+        ),
+      );
+    else out.talk('nobody has done anything since the mesh writes it down');
+  }
+  if (!isVoter)
+    out.talk(
+      'this machine does not vote, and knows the newest only: those that vote write all of it down (autogit-node status -o wide)',
+    );
+  return exit.ok;
+}
+
+/** Acts that this machine did not see: it was away for longer than the newest travel with the ledger. */
+function gapBefore(entries: readonly AuditEntry[], index: number): string {
+  const [before, now] = [entries[index - 1], entries[index]];
+  const missing = before && now ? now.n - before.n - 1 : 0;
+  return missing > 0 ? `${missing} before it were not seen here` : '';
+}
+
+function whenOf({ at }: AuditEntry, isTerminal: boolean): string {
+  const time = new Date(at);
+  if (!isTerminal) return time.toISOString();
+  const two = (number: number): string => String(number).padStart(2, '0');
+  return `${time.getFullYear()}-${two(time.getMonth() + 1)}-${two(time.getDate())} ${time.toTimeString().slice(0, 8)}`;
+}
