@@ -15,6 +15,7 @@ import { withNews } from './agent/news.ts';
 import { openNetwork, rememberPorts, startNetwork } from './agent/open-network.ts';
 import { openNotices } from './agent/own-notices.ts';
 import { ownPage } from './agent/own-page.ts';
+import { OwedRetries } from './agent/owed-retries.ts';
 import { OwnWebhook, webhookHere } from './agent/own-webhook.ts';
 import { openPairWindow } from './agent/pair-window.ts';
 import { PauseSwitch } from './agent/pause.ts';
@@ -151,7 +152,7 @@ export class Agent {
       member: () => this.#member,
     });
     this.#closers.push(() => network.stop());
-    const api = await this.#serveLocalApi(network, pause);
+    const api = await this.#serveLocalApi(network, store, pause);
     if (!(await startNetwork(network, this.#options, this.#log))) return this.#end({ code: 0, goOn: this.#options });
     this.#closers.push(await api.page.open());
     if (leaving !== null) {
@@ -189,11 +190,12 @@ export class Agent {
     return { machine, executors };
   }
 
-  async #serveLocalApi(network: LanNetwork, pause: PauseSwitch): Promise<LocalApi> {
+  async #serveLocalApi(network: LanNetwork, store: Store, pause: PauseSwitch): Promise<LocalApi> {
     const api = new LocalApi({
       home: this.#options.home,
       network,
       pause,
+      owed: new OwedRetries(store, (sentence) => this.#log.warn(sentence)),
       clock: this.#clock,
       member: () => this.#member,
       words: () => this.#enrolWords,
@@ -297,7 +299,7 @@ export class Agent {
     this.#ledgerReaders = [enrolServer, questions, removalWatch, this.#neighbours, webhook, api.history, notices];
     deferred.fill(network);
     member.start();
-    api.givingWay.start();
+    void api.givingWay.start();
     api.history.start();
     this.#closers.push(() => api.history.stop());
     this.#closers.push(() => api.givingWay.stop());

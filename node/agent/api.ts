@@ -31,6 +31,7 @@ import type { Member } from './member.ts';
 import { MetricsRequests } from './metrics-requests.ts';
 import { NoticeRequests } from './notice-requests.ts';
 import { type OtherMesh, otherMeshLines } from './other-meshes.ts';
+import type { OwedRetries } from './owed-retries.ts';
 import { givenUpLines, slowGitlabLines, withOwnAttention } from './own-attention.ts';
 import type { OwnPage } from './own-page.ts';
 import type { OwnWebhook } from './own-webhook.ts';
@@ -46,6 +47,7 @@ interface ApiOptions {
   home: string;
   network: Network;
   pause: PauseSwitch;
+  owed: OwedRetries;
   clock: { wallMs(): number; bootMs(): number };
   member(): Member | null;
   /** While waiting for approval. */
@@ -114,6 +116,7 @@ export class LocalApi implements AgentApi {
       runs: () => options.member()?.runs.runs() ?? [],
       holdOf: (run) => options.member()?.runs.ownerHoldOf(run),
       end: (run, because) => options.member()?.runs.end(run, because, 'owner'),
+      owed: options.owed,
       retry: (job) => this.wish({ wish: 'retry', job, force: false }),
       warn: (sentence) => options.log.warn(sentence),
       info: (sentence) => options.log.info(sentence),

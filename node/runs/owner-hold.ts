@@ -65,7 +65,12 @@ export class OwnerHold {
     return asks.indexOf(askOf(wish)) > asks.indexOf(held.asked);
   }
 
-  async hold(wish: HoldWish): Promise<HoldOutcome> {
+  hold(wish: HoldWish): Promise<HoldOutcome> {
+    return this.#hold(wish, askOf(wish));
+  }
+
+  /** `asked`: what it was asked for first, which is not tried at each look anew. */
+  async #hold(wish: HoldWish, asked: (typeof asks)[number]): Promise<HoldOutcome> {
     const { record, freezing, options } = this.#run;
     if (this.isHeld || !this.#isAtWork || freezing.isFrozen) return { kind: 'none' };
     const isPlaceToo = (): boolean => record.progress.phase === 'steps' || this.#run.isInHook === true;
@@ -78,7 +83,6 @@ export class OwnerHold {
     const suspended = isSuspended ? uses.map(({ pid }) => pid) : [];
     const freed = isPlaceToo() ? this.#freed(uses, isSuspended, refusal) : 'its script has not begun, and waits';
     const said = `stands still, ${wish.because}: ${freed}`;
-    const asked = askOf(wish);
     await record.advance({ held: { sinceBootMs: options.clock.bootMs(), said, suspended, asked } });
     let hasMoved = false;
     try {
@@ -95,7 +99,7 @@ export class OwnerHold {
       options.log.warn(`job ${record.run.job} does not stand still: ${because}`);
       if (!isSuspended || wish.orEnds) return { kind: 'refused', said: because };
       // What the driver said stays in the sentence: a process that it failed with may be broken.
-      return this.hold({ ...wish, how: 'freeze', because: `${wish.because} (not suspended: ${because})` });
+      return this.#hold({ ...wish, how: 'freeze', because: `${wish.because} (not suspended: ${because})` }, asked);
     }
     record.tell({ held: said });
     return { kind: 'held', said };

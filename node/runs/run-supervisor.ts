@@ -51,6 +51,8 @@ export class RunSupervisor {
   readonly #sources: GitSources;
   readonly caches: CacheStore;
   readonly #lives = new Map<string, RunLifecycle>();
+  /** Ended under the agent process before this one, and not forgotten yet. */
+  readonly #before = new Map<string, Run>();
   readonly #timers = new Set<NodeJS.Timeout>();
   readonly #stopping = new AbortController();
   #ticker: NodeJS.Timeout | null = null;
@@ -167,7 +169,7 @@ export class RunSupervisor {
   }
 
   runs(): Run[] {
-    return [...this.#lives.values()].map((life) => life.run);
+    return [...[...this.#lives.values()].map((life) => life.run), ...this.#before.values()];
   }
 
   gpuProcesses(): Promise<ReadonlySet<number>> {
@@ -275,6 +277,7 @@ export class RunSupervisor {
     const parsed = JobPayload.safeParse(safeJson(local.payload));
     if (run.state === 'delivered' || run.state === 'discarded' || run.state === 'lost' || !parsed.success) {
       if (!parsed.success) log.error(`run of job ${run.job}: its record cannot be read; it is given up`);
+      if (parsed.success) this.#before.set(run.run, run);
       onRunChanged(parsed.success ? run : { ...run, state: 'discarded' });
       this.#later(() => this.#forget(run.run));
       return;
@@ -340,6 +343,7 @@ export class RunSupervisor {
   async #forget(run: string): Promise<void> {
     this.#lives.get(run)?.trace.close();
     this.#lives.delete(run);
+    this.#before.delete(run);
     await this.#options.store.deleteRun(run);
     await rm(runFolder(this.#options.home, run), { recursive: true, force: true });
   }

@@ -36,7 +36,7 @@ it('the mesh off, an ordinary gitlab-runner takes the same jobs; the mesh on aga
   process.env.FALLBACK_TOKEN = gitlab.adminToken;
   await machine.cli('gitlab', 'connect', gitlab.url, '--token-env', 'FALLBACK_TOKEN');
   const id = await project(gitlab, `${jobs.join('\n')}\n`);
-  const isDone = () => until('the pipeline', async () => (await statuses(gitlab, id)).pipeline === 'success', 45_000);
+  const isDone = () => until('the pipeline', async () => (await statuses(gitlab, id)).pipeline === 'success', 120_000);
   await isDone();
 
   await machine.cli('leave');
@@ -79,7 +79,8 @@ it('the mesh off, an ordinary gitlab-runner takes the same jobs; the mesh on aga
   await until('the agent ended', () => machine.process?.exitCode !== null);
   const out = join(dir, 'own');
   expect((await machine.cli('fallback', '--out', out)).stderr).toMatch(`fallback --end --out ${out}`);
-});
+  // An agent that begins twice, twelve jobs and ten commands: a minute on a machine that does other things too.
+}, 300_000);
 
 it("a gitlab-runner's own config is never overwritten", async () => {
   const { writeFallback } = await import('../../node/fallback/fallback-files.ts');

@@ -4,8 +4,10 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
 import { GivingWay } from '../../node/agent/giving-way.ts';
 import { fulfil } from '../../node/agent/job-wishes.ts';
+import { OwedRetries } from '../../node/agent/owed-retries.ts';
 import type { PauseState } from '../../node/agent/owner-wishes.ts';
 import { CudaCheckpoint } from '../../node/machine/cuda-checkpoint.ts';
+import type { Store } from '../../node/ports.ts';
 import type { RunSupervisor } from '../../node/runs/run-supervisor.ts';
 import { readGiveWay } from '../../node/settings/give-way.ts';
 import type { Run } from '../../protocol/ledger.ts';
@@ -85,6 +87,7 @@ const giving = (...rules: string[]): GivingWay =>
     runs: () => supervisor().runs(),
     holdOf: (run) => supervisor().ownerHoldOf(run),
     end: (run, because) => supervisor().end(run, because, 'owner'),
+    owed: new OwedRetries(lab.store as Store, (sentence) => void warned.push(sentence)),
     async retry(job) {
       const name = lab.gitlab.job(job)?.name ?? '';
       const answer = await fulfil({ wish: 'retry', job, force: false }, 'kang', {

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { LocalApi } from '../../node/agent/api.ts';
+import { OwedRetries } from '../../node/agent/owed-retries.ts';
 import { PauseSwitch } from '../../node/agent/pause.ts';
 import { systemClock } from '../../node/clock.ts';
 import { type SocketServer, serveSocket } from '../../node/local-api/unix-server.ts';
@@ -40,6 +41,7 @@ async function commandAt(one: LabMember): Promise<(...args: string[]) => ReturnT
   const api = new LocalApi({
     ...{ home: one.folder, network: one.network.network, clock, member: () => one.member },
     pause: new PauseSwitch({ get: async () => null, put: async () => {} }, () => clock.wallMs()),
+    owed: new OwedRetries({ get: async () => null, put: async () => {} }, () => {}),
     words: () => ({ words: null, mesh: null }),
     leave: async () => 'gone',
     giveWay: { usual: null, byTag: [] },

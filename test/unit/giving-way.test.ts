@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { GivingWay } from '../../node/agent/giving-way.ts';
+import { OwedRetries } from '../../node/agent/owed-retries.ts';
 import { ownerWants, type PauseState } from '../../node/agent/owner-wishes.ts';
 import { PauseSwitch } from '../../node/agent/pause.ts';
 import { driverMajor, parseUses } from '../../node/machine/cuda-checkpoint.ts';
@@ -31,13 +32,28 @@ class FakeRuns {
   outcome: HoldOutcome | null = null;
   /** What keeps whoever holds a run from being done: a card's memory that moves. */
   moves: Promise<unknown> = Promise.resolve();
+  /** The run that has nothing to move. */
+  quick = '';
   pause: PauseState = { paused: 'no', because: null, now: null };
   measured: Measured = idle();
-  readonly giving: GivingWay;
+  disk = new Map<string, string>();
+  giving!: GivingWay;
+  rules: string[];
   constructor(rules: string[], ...list: Run[]) {
     this.list = list;
+    this.rules = rules;
+    this.agent();
+  }
+  /** An agent process; the one before has ended, with nothing in memory. */
+  agent(): void {
+    last?.stop();
+    const store = {
+      get: async (key: string) => this.disk.get(key) ?? null,
+      put: async (key: string, value: string) => void this.disk.set(key, value),
+    };
     this.giving = new GivingWay({
-      rules: readGiveWay(rules),
+      rules: readGiveWay(this.rules),
+      owed: new OwedRetries(store, (sentence) => void this.warned.push(sentence)),
       pause: () => this.pause,
       measured: () => this.measured,
       runs: () => this.list,
@@ -61,7 +77,7 @@ class FakeRuns {
       asksForMore: (wish: HoldWish) => wish.how === 'suspend' && did.at(-1) === `freeze ${run}`,
       hold: async (wish: HoldWish): Promise<HoldOutcome> => {
         did.push(`${wish.how} ${run}`);
-        await this.moves;
+        if (run !== this.quick) await this.moves;
         const outcome = this.outcome ?? { kind: 'held' as const, said: `stands still, ${wish.because}` };
         if (outcome.kind === 'held') held.add(run);
         return outcome;
@@ -141,6 +157,57 @@ describe('pause --now', () => {
     moved();
     expect(await fake.giving.lookSoon('what stood still goes on')).toEqual([]);
     expect(fake.did).toEqual(['suspend a', 'goes on a']);
+  });
+
+  it('of a run whose memory moves for long holds up no other: one that comes then makes way, and goes on, meanwhile', async () => {
+    const fake = new FakeRuns(['suspend'], onGpu('a', 1)).now('gpu');
+    let moved = (): void => undefined;
+    fake.moves = new Promise<void>((resolve) => {
+      moved = resolve;
+    });
+    const slow = fake.giving.look();
+    fake.quick = 'b';
+    fake.list = [...fake.list, onGpu('b', 2)];
+    void fake.giving.look();
+    await soon();
+    expect(fake.did).toEqual(['suspend a', 'suspend b']);
+    fake.pause = { paused: 'no', because: null, now: null };
+    const after = fake.giving.look();
+    await soon();
+    expect(fake.did).toEqual(['suspend a', 'suspend b', 'goes on b']);
+    moved();
+    expect(await slow).toHaveLength(1);
+    await after;
+    expect(fake.did.slice(3)).toEqual(['goes on a']);
+  });
+
+  it.each([
+    ['GitLab has its end by then', 'delivered', [1]],
+    ['it still ends, and the owner has what it wanted', 'running', [1]],
+    ['it ended by itself', 'success', []],
+    ['its record is gone', 'gone', []],
+  ] as const)('runs again over a restart of the agent, once: %s', async (_, how, retried) => {
+    const fake = new FakeRuns([], onGpu('a', 1)).now('gpu');
+    await fake.giving.look();
+    const wants = fake.pause;
+    fake.pause = { paused: 'no', because: null, now: null };
+    if (how === 'gone') fake.list = [];
+    if (how === 'delivered') fake.change('a', { state: 'delivered', result: failed });
+    if (how === 'success') fake.change('a', { state: 'delivered', result: result('the script passed', 'success') });
+    fake.agent();
+    await fake.giving.start();
+    if (how === 'running') {
+      fake.pause = wants;
+      await fake.giving.look();
+      expect(fake.did).toEqual(['end a', 'end a']);
+      fake.change('a', { state: 'delivered', result: failed });
+    }
+    await soon();
+    fake.agent();
+    await fake.giving.start();
+    await soon();
+    expect([fake.retried, fake.warned]).toEqual([retried, []]);
+    expect(fake.disk.get('owed-retries')).toBe('[]');
   });
 
   it('of the GPU, said beside one of all, is done too: who typed it was told that those jobs end', async () => {

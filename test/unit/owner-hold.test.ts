@@ -185,6 +185,15 @@ it('one that is frozen is suspended where that is asked for later, and asked for
   expect(run.owner.asksForMore({ ...suspend, orEnds: true })).toBe(false);
 });
 
+it('one that the driver failed to suspend stays frozen, and is not tried again each second: the driver promises nothing for it', async () => {
+  const run = new Held();
+  run.suspended = () => {
+    throw new Error('operation not supported (UVM)');
+  };
+  expect(await run.owner.hold(suspend)).toMatchObject({ said: expect.stringContaining('not suspended: operation') });
+  expect([run.owner.asksForMore(suspend), run.owner.asksForMore({ ...suspend, orEnds: true })]).toEqual([false, true]);
+});
+
 it('taken back while the run has no right to go on (SAFETY J1), it goes on once it has, and its memory is put back then', async () => {
   const run = new Held();
   await run.owner.hold(suspend);
