@@ -12,6 +12,9 @@ const endMs = 10_000;
 /** What could not be removed or looked at is tried again so often. */
 const againMs = 5000;
 
+/** A helper of no run (gpu-canary.ts) that is older than this has nobody who removes it. */
+const helperMs = 120_000;
+
 /** Removes what is left of runs that are over, whichever agent process made it. */
 export class LeftRuns {
   readonly #node: string;
@@ -58,12 +61,22 @@ export class LeftRuns {
 }
 
 /** Containers, bridges and volumes of a node's runs that are not kept, found by their labels; answers whose they were. */
-async function sweepRuns(docker: Docker, node: string, isKept: (run: string) => boolean): Promise<string[]> {
+export async function sweepRuns(
+  docker: Docker,
+  node: string,
+  isKept: (run: string) => boolean,
+  nowMs = Date.now(),
+): Promise<string[]> {
   const filters = { label: [`${labels.node}=${node}`] };
   const found = await docker.listContainers({ all: true, filters }).catch((cause: unknown) => {
     throw new AutogitError('no-docker', `cannot list containers: ${sentenceOf(cause)}`, { cause });
   });
-  const left = found.filter(({ Labels }) => !isKept(Labels[labels.run] ?? ''));
+  const isLeft = ({ Labels, Created }: Docker.ContainerInfo): boolean => {
+    const run = Labels[labels.run];
+    // Of no run: a helper of the agent's own, which ends by itself within a minute, unless its agent ended before.
+    return run === undefined ? nowMs - Created * 1000 > helperMs : !isKept(run);
+  };
+  const left = found.filter(isLeft);
   await removeContainers(
     docker,
     left.map(({ Id }) => Id),
@@ -71,5 +84,5 @@ async function sweepRuns(docker: Docker, node: string, isKept: (run: string) => 
   );
   await removeRunBridges(docker, node, (run) => !isKept(run));
   await removeRunVolumes(docker, node, (run) => !isKept(run));
-  return [...new Set(left.map(({ Labels }) => Labels[labels.run] ?? ''))];
+  return [...new Set(left.flatMap(({ Labels }) => Labels[labels.run] ?? []))];
 }

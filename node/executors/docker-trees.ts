@@ -31,6 +31,7 @@ interface TreesOptions {
 type User = { uid: number; gid: number };
 
 const measureMs = 120_000;
+const root: User = { uid: 0, gid: 0 };
 
 const emptying = `rm -rf -- ./* ./.[!.]* ./..?*; chown "$1" .`;
 
@@ -40,6 +41,8 @@ export class DockerTrees {
   readonly #trees: KeptTrees;
   /** By key: the run that has it. */
   readonly #users = new Map<string, string>();
+  /** Keys of those whose run could not be removed: that may take minutes, for which no other job waits. */
+  readonly #stuck = new Set<string>();
   readonly #keeper: TreeKeeper;
   #isTidying = false;
 
@@ -60,7 +63,8 @@ export class DockerTrees {
     const { home, isLocal, limits, log } = this.#options;
     if (!tree?.isKept || home === null || !isLocal || limits.limitBytes === 0) return null;
     if (tree.isOnlyLeft && this.#trees.get(tree.key) === null) return null;
-    if (!(await untilFree(() => (this.#users.get(tree.key) ?? run) !== run, signal))) return null;
+    const isTaken = (): boolean => (this.#users.get(tree.key) ?? run) !== run;
+    if (!(await untilFree(isTaken, signal, () => this.#stuck.has(tree.key)))) return null;
     // From here on nothing else removes it.
     this.#users.set(tree.key, run);
     await this.#keeper.untilRemoved(tree.key);
@@ -117,6 +121,11 @@ export class DockerTrees {
     return { [labels.node]: this.#options.node, [labels.run]: run, [labels.helper]: 'git' };
   }
 
+  /** Its run's container could not be removed, and may write to it still. */
+  stuck(run: string, key: string): void {
+    if (this.#users.get(key) === run) this.#stuck.add(key);
+  }
+
   /** Its run's container is gone. `owner` null: it is not kept. Never throws. */
   async give(run: string, { key, project }: TreeWish, owner: User | null): Promise<void> {
     // Given back already, by a try to remove the run that failed later: another run may have it by now.
@@ -124,6 +133,7 @@ export class DockerTrees {
     if (owner) this.#trees.set(key, { project, ...owner, usedAt: this.#options.wallMs(), bytes: null });
     else await this.#keeper.remove(key).catch(() => undefined);
     this.#users.delete(key);
+    this.#stuck.delete(key);
     void this.tidy().catch(() => undefined);
   }
 
@@ -194,7 +204,8 @@ let counter = 0;
 /** A project's tree in a volume, for the run that has it. */
 export class DockerTree implements KeptTree {
   readonly #of: TreeOf;
-  #user: User = { uid: 0, gid: 0 };
+  /** Null until it is known whose container has it. */
+  #user: User | null = null;
   #isKept = true;
   /** Containers of git that are not gone yet. */
   readonly #open = new Set<Promise<unknown>>();
@@ -219,7 +230,12 @@ export class DockerTree implements KeptTree {
     this.#user = user;
     const { left } = this.#of;
     this.isLeft = left !== null && left.uid === user.uid && left.gid === user.gid;
-    if (!this.isLeft && (left !== null || user.uid !== 0 || user.gid !== 0)) await this.empty();
+    if (this.isLeft || (left === null && user.uid === 0 && user.gid === 0)) return;
+    await this.empty().catch((cause: unknown) => {
+      // What is another's in it must not be found as this one's.
+      this.#isKept = false;
+      throw cause;
+    });
   }
 
   /** It is in the container of an earlier agent process. */
@@ -228,13 +244,13 @@ export class DockerTree implements KeptTree {
   }
 
   run(script: string, args: string[], environment: Record<string, string>, signal: AbortSignal): Promise<InTree> {
-    return this.#run(script, args, environment, this.#user, signal);
+    return this.#run(script, args, environment, this.#user ?? root, signal);
   }
 
   async empty(): Promise<void> {
-    const { uid, gid } = this.#user;
+    const { uid, gid } = this.#user ?? root;
     const { signal } = new AbortController();
-    await emptied(await this.#run(emptying, [`${uid}:${gid}`], {}, { uid: 0, gid: 0 }, signal));
+    await emptied(await this.#run(emptying, [`${uid}:${gid}`], {}, root, signal));
   }
 
   async forget(): Promise<void> {
@@ -245,7 +261,14 @@ export class DockerTree implements KeptTree {
   async give(): Promise<void> {
     const { store, wish, run } = this.#of;
     await Promise.all(this.#open);
-    return store.give(run, wish, this.#isKept ? this.#user : null);
+    // Of a job that got no container it is as the one before left it, and still that one's.
+    const owner = this.#user ?? this.#of.left;
+    return store.give(run, wish, this.#isKept && owner ? { uid: owner.uid, gid: owner.gid } : null);
+  }
+
+  /** The container that had it could not be removed. */
+  stuck(): void {
+    this.#of.store.stuck(this.#of.run, this.#of.wish.key);
   }
 
   /** In a container of its own, which has this tree and git, and nothing else: no network, no file of anybody. */

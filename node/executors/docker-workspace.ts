@@ -37,7 +37,7 @@ async function endWithoutEngine(cause: unknown, group: string | null): Promise<S
   return { kind: 'lost', because: 'the Docker Engine was away for more than 60 s, and its container was ended' };
 }
 
-/** What was made for a run beside its container. */
+/** What was made for a run beside its container, and has its tree, too. */
 async function removeBeside(of: DockerRun, group: string | null): Promise<void> {
   await of.services?.remove(ownGroup(of, group));
   if (of.hasBridge) await removeRunBridges(of.docker, of.node, (other) => other === of.run);
@@ -186,12 +186,12 @@ export class DockerWorkspace implements Workspace {
       // What is frozen by file takes its SIGKILL only when thawed, and dies before it does anything else.
       if (state?.Running) await killContainer(this.#container, this.#cgroup(state.Pid));
       await removeContainer(this.#container);
-      // What runs beside it has its tree, too.
       await removeBeside(this.#of, this.#group);
       await this.tree?.give();
       this.#of.onRemoved();
     } catch (cause) {
       await Promise.all([this.#group, ...this.#groupsBeside()].map((group) => killGroup(group)));
+      this.tree?.stuck();
       this.#of.onLeft();
       throw cause;
     } finally {

@@ -52,14 +52,15 @@ export class ProcessTree implements KeptTree {
     const groups = this.#openGroups();
     const enter = groups.map((_, at) => `{ echo 0 >&${firstGroup + at}; } 2>/dev/null; exec ${firstGroup + at}>&-\n`);
     const whole = `${enter.join('')}cd -- "$1" || exit 3; shift\n${script}`;
-    const child = spawnClean('sh', ['-c', whole, 'sh', projectDir, ...args], {
-      cwd: '/',
-      env: { ...environment, PATH: path, TMPDIR: tmp },
-      stdio: ['pipe', 'pipe', 'pipe', ...groups],
-      detached: true,
-      ...dropTo(user),
-    });
-    for (const group of groups) closeSync(group);
+    const child = begun(groups, () =>
+      spawnClean('sh', ['-c', whole, 'sh', projectDir, ...args], {
+        cwd: '/',
+        env: { ...environment, PATH: path, TMPDIR: tmp },
+        stdio: ['pipe', 'pipe', 'pipe', ...groups],
+        detached: true,
+        ...dropTo(user),
+      }),
+    );
     const said = lastOf(child.stderr as NodeJS.ReadableStream);
     const end = (): void => {
       try {
@@ -83,7 +84,15 @@ export class ProcessTree implements KeptTree {
   #openGroups(): number[] {
     const { cgroup, limits } = this.#of;
     const paths = [...(cgroup === null ? [] : [cgroup]), ...limits].map((group) => join(group, 'cgroup.procs'));
-    return paths.filter((path) => existsSync(path)).map((path) => openSync(path, 'w'));
+    const groups: number[] = [];
+    try {
+      for (const path of paths) if (existsSync(path)) groups.push(openSync(path, 'w'));
+      return groups;
+    } catch (cause) {
+      // One that cannot be opened leaves none of the others open.
+      for (const group of groups) closeSync(group);
+      throw cause;
+    }
   }
 
   async empty(): Promise<void> {
@@ -95,6 +104,15 @@ export class ProcessTree implements KeptTree {
     this.#taken.isKept = false;
     const file = readRunFile(this.#of.folder);
     if (file?.builds) writeRunFile(this.#of.folder, { ...file, builds: { ...file.builds, isKept: false } } as RunFile);
+  }
+}
+
+/** The child has them by then, or was never begun. */
+function begun<T>(files: readonly number[], begin: () => T): T {
+  try {
+    return begin();
+  } finally {
+    for (const file of files) closeSync(file);
   }
 }
 

@@ -21,11 +21,15 @@ const unmeasuredBytes = 4 * 2 ** 30;
 
 /**
  * Jobs that run at once have each a tree of their own: who has this one has ended, and is about to give it back. False: it has
- * not within 10 s, or `signal` aborted.
+ * not within 10 s, will not soon (`isStuck`), or `signal` aborted.
  */
-export async function untilFree(isTaken: () => boolean, signal: AbortSignal): Promise<boolean> {
+export async function untilFree(
+  isTaken: () => boolean,
+  signal: AbortSignal,
+  isStuck: () => boolean = () => false,
+): Promise<boolean> {
   for (const until = performance.now() + waitMs; isTaken(); await sleep(10))
-    if (performance.now() > until || signal.aborted) return false;
+    if (performance.now() > until || signal.aborted || isStuck()) return false;
   return true;
 }
 

@@ -34,13 +34,15 @@ const words: Record<string, string> = {
   owner: 'the owner of this machine wanted it, or what the job had of it',
 };
 
-/** For the job's people, as the last line of its trace. */
-export const faultLine = ({ kind, begun }: RunFault): string =>
-  `Not the job's own fault: ${words[kind]}. ${
-    begun
+/** For the job's people, as the last line of its trace. `madeWay`: the owner had it end, and its node asks for the other try by itself. */
+export function faultLine({ kind, begun }: RunFault, madeWay: boolean): string {
+  const again = madeWay
+    ? 'It runs again, once, on another machine: by its retry:, or the mesh asks GitLab for it'
+    : begun
       ? 'Its script had begun: it runs again by its retry:, or where the mesh is set to do that (retryLost)'
-      : 'Nothing of its script has run: the mesh may try it again on another machine'
-  }\n`;
+      : 'Nothing of its script has run: the mesh may try it again on another machine';
+  return `Not the job's own fault: ${words[kind]}. ${again}\n`;
+}
 
 /**
  * Whose fault the end of a run is. Of a script that had begun only once nothing of it is left in its place here: the mesh may have

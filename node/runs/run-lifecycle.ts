@@ -54,6 +54,8 @@ export class RunLifecycle {
   #wentBackMs = Number.NEGATIVE_INFINITY;
   #ended: Promise<void> | null = null;
   #isPlaceRemoved = false;
+  /** Its machine's owner had it end. */
+  #madeWay = false;
   /** What stood on disk of how far it got could not be read. */
   readonly #isProgressLost: boolean;
   readonly trace: TraceLog;
@@ -197,7 +199,9 @@ export class RunLifecycle {
 
   /** Ends the script for a reason of this machine's, or of its owner's: the run fails with it, and after_script is done. */
   fail(because: string, cause: 'system' | 'owner' = 'system'): void {
-    if (!this.isOver) this.#ending.end({ state: 'failed', cause, exitCode: null, because });
+    if (this.isOver) return;
+    this.#ending.end({ state: 'failed', cause, exitCode: null, because });
+    this.#madeWay = cause === 'owner' && this.#ending.verdict?.because === because;
   }
 
   /** The run is no longer ours: ends it at once, tells nobody, forgets it. */
@@ -240,7 +244,7 @@ export class RunLifecycle {
     if (verdict.state === 'success') this.trace.say(good('Job succeeded'), 'end');
     else this.trace.say(failure(`Job ${verdict.state}: ${verdict.because}`), 'end');
     const fault = await faultAtEnd(verdict, this.#record.progress, this.#context.workspace ?? this.#lostPlace());
-    if (fault) this.trace.say(faultLine(fault), 'fault');
+    if (fault) this.trace.say(faultLine(fault, this.#madeWay), 'fault');
     this.trace.seal();
     const result = resultOf(verdict, this.#payload);
     const finishedAt = this.#options.clock.wallMs();

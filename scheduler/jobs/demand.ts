@@ -65,6 +65,7 @@ const known = [
   'linux',
   'isolation-gvisor',
   'isolation-kata',
+  'isolation-micro-vm',
 ];
 
 /**
@@ -79,6 +80,8 @@ export function meantTag(tag: string, labels: readonly string[]): string | null 
     const meant = `${name}-${Number(size[2])}${unit}`;
     if (meant !== tag && sizes.some(([pattern]) => pattern.test(meant))) return meant;
   }
+  const vm = /^(?:firecracker|kata)[-_ ]?(\d+)[-_ ]?cpus?[-_ ]?(\d+)[-_ ]?(?:gi?b?)$/i.exec(tag);
+  if (vm) return `firecracker-${Number(vm[1])}cpu-${Number(vm[2])}gb`;
   return nearWord(tag, [...known, ...labels]);
 }
 const vendors: Record<string, 'nvidia' | 'amd' | 'intel'> = {

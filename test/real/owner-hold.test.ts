@@ -239,7 +239,13 @@ it('end: each says why in its trace, and runs again once: by the mesh, or by its
   // No fault of the machine: it would take no jobs after a few of them.
   expect((await lab.ended(run)).fault).toEqual({ kind: 'owner', begun: true });
   expect(lab.gitlab.job(run.job)).toMatchObject({ status: 'failed', failureReason: 'runner_system_failure' });
-  expect(plainText(await lab.traceAt(run))).toContain('ERROR: Job failed: the owner of its machine wants the GPU now');
+  const said = plainText(await lab.traceAt(run));
+  expect(said).toContain('ERROR: Job failed: the owner of its machine wants the GPU now');
+  expect(said).toMatch(
+    /own fault: the owner of this machine wanted it.* It runs again, once, on another machine: .*\n$/,
+  );
+  await until('its other try', async () => (await waitingAgain()) > before);
+  // Whoever was second would have asked by now.
   await wait(1200);
   expect(await waitingAgain()).toBe(before + 1);
   expect(warned).toEqual([]);

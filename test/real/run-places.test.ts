@@ -8,6 +8,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
   rmSync,
   writeFileSync,
 } from 'node:fs';
@@ -165,6 +166,27 @@ describe('a place that many runs have in turn', () => {
     );
     await stuck.empty();
     expect(readdirSync(place.projectDir)).toEqual([]);
+    // A control group that cannot be opened (a folder is where its file should be) leaves none of those before it open.
+    const [group, odd] = ['group', 'odd'].map((name) => join(home, name)) as [string, string];
+    mkdirSync(join(odd, 'cgroup.procs'), { recursive: true });
+    mkdirSync(group);
+    writeFileSync(join(group, 'cgroup.procs'), '');
+    const unopened = new ProcessTree(
+      { taken: { key: 'k', folder: '', project: 'p', isKept: true }, isLeft: true },
+      {
+        ...{ folder: place.handle, tmp: home, projectDir: place.projectDir, user: null, path: PATH },
+        ...{ cgroup: group, limits: [odd] },
+      },
+    );
+    await expect(unopened.run('true', [], {}, new AbortController().signal)).rejects.toThrow('EISDIR');
+    const open = readdirSync('/proc/self/fd').map((fd) => {
+      try {
+        return readlinkSync(`/proc/self/fd/${fd}`);
+      } catch {
+        return '';
+      }
+    });
+    expect(open).not.toContain(join(group, 'cgroup.procs'));
     await place.remove();
   });
 });

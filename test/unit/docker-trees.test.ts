@@ -1,8 +1,10 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type Docker from 'dockerode';
 import { afterEach, beforeEach, expect, it } from 'vitest';
+import { sweepRuns } from '../../node/executors/docker-sweep.ts';
 import { DockerTrees } from '../../node/executors/docker-trees.ts';
 import { KeptTrees } from '../../node/executors/kept-trees.ts';
 import { keptTree, specOf } from '../contract/executor-steps.ts';
@@ -129,4 +131,57 @@ it('the engine says how much trees have, where the agent may not look: without r
   const volumes = new Set(['a', 'b', 'c'].map(volumeOf));
   await treesOf(engineOf(new Map(), volumes), 1000).tidy();
   expect([...volumes]).toEqual([volumeOf('c')]);
+});
+
+it('is not waited for where its run could not be removed, which may take minutes: the job has a new tree meanwhile', async () => {
+  const trees = treesOf(engineOf(new Map(), new Set()), 1e9);
+  const { signal } = new AbortController();
+  const before = await trees.take(specOf('before', null, { tree: keptTree('a') }), signal);
+  await before?.ownedBy({ uid: 0, gid: 0 });
+  const next = trees.take(specOf('next', null, { tree: keptTree('a') }), signal);
+  // The engine answers 500, and is asked again.
+  before?.stuck();
+  expect(await Promise.race([next, sleep(8000, 'late')])).toBe(null);
+  await before?.give();
+  expect(await trees.take(specOf('next', null, { tree: keptTree('a') }), signal)).toMatchObject({ isLeft: true });
+});
+
+it('stays its own user’s where a job that had it got no container, and is nobody’s where what another left could not be removed', async () => {
+  const kept = new KeptTrees(home, 'docker');
+  for (const key of ['a', 'b']) kept.set(key, { project: 'p', uid: 1000, gid: 1000, usedAt: 1, bytes: 1 });
+  const volumes = new Set(['a', 'b'].map(volumeOf));
+  const trees = treesOf(engineOf(new Map(), volumes), 1e9);
+  const { signal } = new AbortController();
+  const take = (key: string) => trees.take(specOf('r', null, { tree: keptTree(key) }), signal);
+  await (await take('a'))?.give();
+  const other = await take('b');
+  await expect(other?.ownedBy({ uid: 5, gid: 5 })).rejects.toThrow('HTTP 500');
+  await other?.give();
+  await (await take('new'))?.give();
+  expect(new KeptTrees(home, 'docker').all()).toEqual([expect.objectContaining({ key: 'a', uid: 1000, gid: 1000 })]);
+  expect([...volumes]).toEqual([volumeOf('a')]);
+});
+
+it('a helper of no run is nobody’s run: one that is at work stays, one that was left is removed and not counted', async () => {
+  const removed: string[] = [];
+  const container = (Id: string, Created: number, run?: string) => ({
+    ...{ Id, Created, Labels: { 'autogit.node': 'kang', ...(run ? { 'autogit.run': run } : {}) } },
+  });
+  const engine = {
+    listContainers: async () => [
+      container('old', 0),
+      container('young', 900),
+      container('r1', 0, 'r1'),
+      container('r2', 0, 'r2'),
+    ],
+    listNetworks: async () => [],
+    listVolumes: async () => ({ Volumes: [] }),
+    getContainer: (id: string) => ({
+      id,
+      inspect: async () => ({ State: { Running: false, Pid: 0 } }),
+      remove: async () => void removed.push(id),
+    }),
+  } as unknown as Docker;
+  expect(await sweepRuns(engine, 'kang', (run) => run === 'r2', 1_000_000)).toEqual(['r1']);
+  expect(removed.sort()).toEqual(['old', 'r1']);
 });

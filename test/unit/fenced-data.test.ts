@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { FencedRequests } from '../../node/agent/fenced-requests.ts';
 import { exclusiveIn, FencedData, writtenWords } from '../../node/hosting/move/fenced-data.ts';
 import { systemTools } from '../../node/hosting/system-tools.ts';
+import { tookFile } from '../../node/hosting/vault/vault-tree.ts';
 import { isFencedName } from '../../protocol/fenced.ts';
 import { StatusSnapshot } from '../../protocol/status.ts';
 import { snapshot } from '../../scheduler/snapshot.ts';
@@ -182,6 +183,9 @@ describe('what a machine served until another one took over', () => {
     const beside = kept({ here, wasBeside: () => true, exclusive: async () => null });
     // The round with which the mesh went on is not here.
     expect(told(beside, 'fenced-1')).toBe(undefined);
+    let now = 0;
+    const waits = kept({ here, wasBeside: () => true, clock: { bootMs: () => now, wallMs: () => 0 } as never });
+    expect(told(waits, 'fenced-1')).toBe(undefined);
 
     round(1_000_000);
     for (const part of ['hot', 'bulk']) mkdirSync(join(tree, `copies/${part}/markers`), { recursive: true });
@@ -192,6 +196,13 @@ describe('what a machine served until another one took over', () => {
     git('init', '-q', '--bare', join(base, one));
     fenced('fenced-1-2', 1002);
     for (const name of ['fenced-1', 'fenced-1-2']) git('init', '-q', '--bare', join(tree, name, 'live', one));
+
+    // It came back here meanwhile: that is looked at once a minute, not at the agent's next start.
+    expect(told(waits, 'fenced-1')).toBe(undefined);
+    now = 60_000;
+    expect(told(waits, 'fenced-1')).toBe('looking');
+    await waits.end();
+    rmSync(join(tree, 'fenced-1', tookFile), { force: true });
 
     // A push in its last second.
     writeFileSync(join(tree, 'fenced-1-2/live', one, 'refs/heads/main'), `${'a'.repeat(40)}\n`);

@@ -5,6 +5,7 @@ import { type FencedName, type FencedSeen, fencedEpoch } from '../../../protocol
 import type { HostedCopies } from '../../../protocol/ledger.ts';
 import { compareRounds, newestOf, type RoundName } from '../../../protocol/round-name.ts';
 import { tookBeyond } from '../../../scheduler/hosting/sides.ts';
+import type { Clock } from '../../clock.ts';
 import type { Log } from '../../log.ts';
 import { bulkBeside } from '../replica/bulk-beside.ts';
 import { readSmallFile } from '../small-file.ts';
@@ -15,12 +16,15 @@ import { tookFile } from '../vault/vault-tree.ts';
 import { writtenAt } from '../written-at.ts';
 
 interface TakenOptions {
+  clock: Pick<Clock, 'bootMs'>;
   log: Pick<Log, 'info' | 'warn'>;
   tools: SystemTools;
 }
 
 /** ms: refs of all repositories are read twice. */
 const compareMs = 600_000;
+/** ms after which what could not be told is looked at again: a round that comes back here, a disk that reads again. */
+const againMs = { looked: 60_000, compared: 600_000 } as const;
 
 const Took = z.looseObject({ took: z.enum(['none', 'more']) });
 type Known = 'none' | 'more' | 'looking' | 'unknown';
@@ -49,6 +53,8 @@ export function roundSide(tree: string, name: RoundName): DataSide | null {
 export class TakenBeside {
   readonly #options: TakenOptions;
   readonly #known = new Map<string, Known>();
+  /** Boot ms from which what is not known is looked at again. */
+  readonly #againAt = new Map<string, number>();
   #stopped = new AbortController();
   #comparing: Promise<void> = Promise.resolve();
 
@@ -60,7 +66,7 @@ export class TakenBeside {
     this.#stopped.abort();
     await this.#comparing;
     this.#stopped = new AbortController();
-    for (const [name, known] of this.#known) if (known === 'looking') this.#known.delete(name);
+    for (const [name, known] of this.#known) if (known === 'looking' || known === 'unknown') this.#known.delete(name);
   }
 
   forget(name: FencedName): void {
@@ -68,9 +74,21 @@ export class TakenBeside {
   }
 
   seen(tree: string, name: FencedName, bases: HostedCopies['bases'] | undefined): Pick<FencedSeen, 'took'> {
-    const known = this.#known.get(name) ?? this.#begin(tree, name, bases);
-    this.#known.set(name, known);
+    let known = this.#known.get(name);
+    if (known === undefined || (known === 'unknown' && this.#nowMs() >= (this.#againAt.get(name) ?? 0))) {
+      known = this.#begin(tree, name, bases);
+      this.#set(name, known, againMs.looked);
+    }
     return known === 'unknown' ? {} : { took: known };
+  }
+
+  #nowMs(): number {
+    return this.#options.clock.bootMs();
+  }
+
+  #set(name: FencedName, known: Known, waitMs: number): void {
+    this.#known.set(name, known);
+    if (known === 'unknown') this.#againAt.set(name, this.#nowMs() + waitMs);
   }
 
   #begin(tree: string, name: FencedName, bases: HostedCopies['bases'] | undefined): Known {
@@ -104,7 +122,7 @@ export class TakenBeside {
       if (!isMore) this.#options.log.info(`no push is in ${folder} that the mesh did not go on with`);
     } catch (error) {
       if (stopped.aborted) return;
-      if (this.#known.get(name) === 'looking') this.#known.set(name, 'unknown');
+      if (this.#known.get(name) === 'looking') this.#set(name, 'unknown', againMs.compared);
       this.#options.log.warn(`whether pushes are in ${folder} alone cannot be told: ${sentenceOf(error)}`);
     }
   }
