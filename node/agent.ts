@@ -13,9 +13,9 @@ import { Member } from './agent/member.ts';
 import { networkLog, openMdnsDiscovery } from './agent/network-lines.ts';
 import { withNews } from './agent/news.ts';
 import { openNetwork, rememberPorts, startNetwork } from './agent/open-network.ts';
+import { OwedRetries } from './agent/owed-retries.ts';
 import { openNotices } from './agent/own-notices.ts';
 import { ownPage } from './agent/own-page.ts';
-import { OwedRetries } from './agent/owed-retries.ts';
 import { OwnWebhook, webhookHere } from './agent/own-webhook.ts';
 import { openPairWindow } from './agent/pair-window.ts';
 import { PauseSwitch } from './agent/pause.ts';
@@ -301,8 +301,10 @@ export class Agent {
     member.start();
     void api.givingWay.start();
     api.history.start();
-    this.#closers.push(() => api.history.stop());
-    this.#closers.push(() => api.givingWay.stop());
+    this.#closers.push(
+      () => api.history.stop(),
+      () => api.givingWay.stop(),
+    );
     await rememberPorts(store, network);
     await this.#sayJoined(member);
     const sleep = { member, network, clock: this.#clock, log: this.#log, signal: this.#stopping.signal };

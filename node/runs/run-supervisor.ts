@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type RequestJobAnswer, requestJob, updateJob } from '../../gitlab-bridge/gitlab-runner.ts';
 import { JobPayload, variableOf } from '../../gitlab-bridge/payload.ts';
+import type { RunFacts } from '../../gitlab-bridge/variables.ts';
 import { asSentence, classKey } from '../../protocol/ids.ts';
 import type { Run } from '../../protocol/ledger.ts';
 import { sharedTimings } from '../../protocol/timings.ts';
@@ -296,7 +297,7 @@ export class RunSupervisor {
       { sources: this.#sources, caches: this.caches },
       local,
       payload,
-      this.#freeSlots(local.run.projectId),
+      freeSlots([...this.#lives.values()], local.run.projectId),
     );
     this.#lives.set(local.run.run, life);
     if (this.#ticker === null) this.#ticker = setInterval(() => this.#tick(), tickMs);
@@ -304,19 +305,6 @@ export class RunSupervisor {
       if (!this.#stopping.signal.aborted) this.#later(() => this.#forget(local.run.run));
     });
     return life;
-  }
-
-  /** The least numbers that no running job has (CI_CONCURRENT_ID): people name ports and databases by them. */
-  #freeSlots(projectId: number): { all: number; project: number } {
-    const lives = [...this.#lives.values()].filter((life) => !life.isOver);
-    const least = (taken: number[]): number => {
-      for (let slot = 0; ; slot++) if (!taken.includes(slot)) return slot;
-    };
-    const ofProject = lives.filter(({ run }) => run.projectId === projectId);
-    return {
-      all: least(lives.map(({ slots }) => slots.all)),
-      project: least(ofProject.map(({ slots }) => slots.project)),
-    };
   }
 
   #tick(): void {
@@ -347,6 +335,19 @@ export class RunSupervisor {
     await this.#options.store.deleteRun(run);
     await rm(runFolder(this.#options.home, run), { recursive: true, force: true });
   }
+}
+
+/** The least numbers that no running job has (CI_CONCURRENT_ID): people name ports and databases by them. */
+function freeSlots(all: readonly RunLifecycle[], projectId: number): RunFacts['slots'] {
+  const lives = all.filter((life) => !life.isOver);
+  const least = (taken: number[]): number => {
+    for (let slot = 0; ; slot++) if (!taken.includes(slot)) return slot;
+  };
+  const ofProject = lives.filter(({ run }) => run.projectId === projectId);
+  return {
+    all: least(lives.map(({ slots }) => slots.all)),
+    project: least(ofProject.map(({ slots }) => slots.project)),
+  };
 }
 
 /** Pids of all that lives of runs with a GPU; those in an engine elsewhere are not known. */
