@@ -59,6 +59,10 @@ export class ProcessBuilds {
   readonly #options: BuildsOptions;
   readonly #trees: KeptTrees;
   readonly #keeper: TreeKeeper;
+  /** Keys that runs of this process have taken: a sweep, which knows those of before, leaves them alone. One a project. */
+  readonly #own = new Set<string>();
+  /** By key: what a sweep removes now. */
+  readonly #swept = new Map<string, Promise<void>>();
 
   constructor(options: BuildsOptions) {
     this.#options = options;
@@ -80,6 +84,8 @@ export class ProcessBuilds {
   ): Promise<(TakenBuilds & { isLeft: boolean }) | null> {
     const { key, project } = wish;
     const place = this.#place(key);
+    this.#own.add(key);
+    await this.#swept.get(key);
     await mkdir(place, { recursive: true, mode: 0o700 });
     const isOthers = (): boolean => ownerOf(place) !== runSlug(run) && this.#isTaken(key);
     if (!(await untilFree(isOthers, signal))) return null;
@@ -158,12 +164,21 @@ export class ProcessBuilds {
       const place = this.#place(key);
       for (const left of (await readdir(place).catch(() => [])).filter((one) => one.startsWith(asideStart)))
         await this.#remove(join(place, left)).catch(() => undefined);
-      const owner = ownerOf(place);
-      if (owner === null && this.#trees.get(key) !== null) continue;
-      if (owner !== null && isKept(owner)) continue;
-      await this.#keeper.remove(key).catch(() => undefined);
-      await this.#remove(place).catch(() => undefined);
+      // Runs go on and are taken beside this: whoever came first has it.
+      if (this.#own.has(key)) continue;
+      const sweeping = this.#sweepOne(key, isKept).finally(() => this.#swept.delete(key));
+      this.#swept.set(key, sweeping);
+      await sweeping;
     }
+  }
+
+  async #sweepOne(key: string, isKept: (slug: string) => boolean): Promise<void> {
+    const place = this.#place(key);
+    const owner = ownerOf(place);
+    if (owner === null && this.#trees.get(key) !== null) return;
+    if (owner !== null && isKept(owner)) return;
+    await this.#keeper.remove(key).catch(() => undefined);
+    await this.#remove(place).catch(() => undefined);
   }
 
   /**

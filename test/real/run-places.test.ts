@@ -144,6 +144,31 @@ describe('a place that many runs have in turn', () => {
     expect(readdirSync(place).sort()).toEqual(['builds', 'run']);
   });
 
+  it('is removed by no sweep that is under way when a run takes it, nor by one that comes then', async () => {
+    const workDir = join(home, 'work');
+    const place = join(workDir, '.builds', keptTree().key);
+    mkdirSync(join(place, 'builds'), { recursive: true });
+    let go = (): void => undefined;
+    const waits = new Promise<void>((resolve) => {
+      go = resolve;
+    });
+    const builds = new ProcessBuilds({
+      ...{ workDir, home, limits: usualTreeLimits, wallMs: Date.now, log: { info: () => undefined } },
+      remove: async (path) => {
+        await waits;
+        await removeTree(path);
+      },
+    });
+    const sweeping = builds.sweep(() => false);
+    const taking = builds.take(keptTree(), 'run-1', null, never);
+    go();
+    const taken = await taking;
+    await sweeping;
+    expect(existsSync(taken?.folder ?? '')).toBe(true);
+    await builds.sweep(() => false);
+    expect(readdirSync(place).sort()).toEqual(['builds', 'run']);
+  });
+
   it('has an empty tree for a job where one of before has what another user owns', async () => {
     const place = await prepared(newExecutor(), 'tree-1');
     writeFileSync(join(place.projectDir, 'of-root'), '');
