@@ -49,7 +49,9 @@ const bashValues = first.flatMap((word) =>
           flag,
         ] as const,
     )
-    .flatMap(([pattern, { key, choices }]) => {
+    .flatMap(([pattern, { key, kind, choices }]) => {
+      // Where it needs no value another flag may follow as well.
+      if (choices && kind === 'optional') return [`    ${pattern}) words="${choices.join(' ')} $words" ;;`];
       if (choices) return [`    ${pattern}) words="${choices.join(' ')}" ;;`];
       return kindOfFlag(key) === null ? [] : [`    ${pattern}) kind=${kindOfFlag(key)} ;;`];
     }),
@@ -137,7 +139,8 @@ const fishFlag = (path: string, flag: Flag): string => {
   const values = flag.choices ? flag.choices.join(' ') : kind === null ? null : `(__autogit_node_words ${kind})`;
   const short = flag.short ? ` -s ${flag.short}` : '';
   // Of a place for backups a folder is one too.
-  const value = values === null ? '' : ` ${kind === 'keepers' ? '-r -F' : '-x'} -a ${quote(values)}`;
+  const how = kind === 'keepers' ? '-r -F' : flag.kind === 'optional' ? '-f' : '-x';
+  const value = values === null ? '' : ` ${how} -a ${quote(values)}`;
   return `complete -c autogit-node -n ${seen(path)} -l ${spellingOf(flag).slice(2)}${short}${value} -d ${quote(flag.helpOf?.[path] ?? flag.help)}`;
 };
 

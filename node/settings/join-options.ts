@@ -55,17 +55,18 @@ const isReadable =
   };
 const hasPort = (text: string): boolean => isPort(/:(\d+)\/?$/.exec(text)?.[1] ?? '0');
 
-/** Does what reads it take it? */
-const isRead =
-  (read: (list: readonly string[]) => unknown) =>
-  (list: readonly string[]): boolean => {
+/** What reads it must take it, and says best what is wrong. */
+const readBy = (read: (list: readonly string[]) => unknown): z.ZodType =>
+  z.array(z.string()).superRefine((list, context) => {
     try {
       read(list);
-      return true;
-    } catch {
-      return false;
+    } catch (error) {
+      context.addIssue({ code: 'custom', message: (error as Error).message, params: { isSaid: true } });
     }
-  };
+  });
+/** What it said, of a value that was refused. */
+const saidBy = ({ issues }: z.ZodError): string | undefined =>
+  issues.find((issue) => issue.code === 'custom' && issue.params?.isSaid === true)?.message;
 
 const meshNameSentence = `a mesh's name has 1 to ${limits.nameChars} printable characters, on one line`;
 const checks: Record<string, { schema: z.ZodType; sentence: string }> = {
@@ -106,11 +107,11 @@ const checks: Record<string, { schema: z.ZodType; sentence: string }> = {
     sentence: 'it is no user name, nor auto, nor auto:FIRST-LAST',
   },
   giveWay: {
-    schema: z.array(z.string()).refine(isRead(readGiveWay)),
+    schema: readBy(readGiveWay),
     sentence: `each is one of ${ways.join(', ')}, or TAG=WAY, such as train=suspend; one for all jobs, and one a tag`,
   },
   ownerHours: {
-    schema: z.array(z.string()).refine(isRead(readOwnerHours)),
+    schema: readBy(readOwnerHours),
     sentence:
       'each is [DAYS] FROM-TO [gpu], such as weekdays 18:00-23:00, sat+sun 10:00-24:00 or daily 20:00-23:00 gpu',
   },
@@ -123,9 +124,14 @@ const checks: Record<string, { schema: z.ZodType; sentence: string }> = {
 export function checkValues(settings: Settings): void {
   for (const [key, { schema, sentence }] of Object.entries(checks)) {
     const value = settings.get(key);
-    if (value === null || schema.safeParse(value).success) continue;
+    if (value === null) continue;
+    const { error } = schema.safeParse(value);
+    if (error === undefined) continue;
     const code = settings.source(key) === 'flag' ? 'bad-flag' : 'bad-config';
-    throw new AutogitError(code, `${settings.where(key)}${key} "${[value].flat().join(', ')}": ${sentence}`);
+    throw new AutogitError(
+      code,
+      `${settings.where(key)}${key} "${[value].flat().join(', ')}": ${saidBy(error) ?? sentence}`,
+    );
   }
 }
 

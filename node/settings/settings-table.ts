@@ -1,3 +1,4 @@
+import { ways } from './give-way.ts';
 import type { Flag } from './settings-flag.ts';
 import { gitlabFlags } from './settings-gitlab.ts';
 import { historyFlags } from './settings-history.ts';
@@ -256,6 +257,7 @@ const others: Flag[] = [
     name: 'now',
     kind: 'optional',
     value: 'WAY',
+    choices: ways,
     commands: ['pause'],
     help: 'what runs here makes way too: as --give-way of join says, else it ends, and runs again elsewhere; or finish, freeze, suspend, suspend/end, end',
   },

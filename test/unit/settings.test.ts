@@ -287,6 +287,11 @@ describe('join', () => {
     [{ playGpu: ['RTX'] }, /^--play-gpu/],
     [{ dockerHost: '/var/run/docker.sock' }, /^dockerHost/],
     [{ user: '-rf' }, /^user/],
+    // As what reads it says it, not only the form.
+    [{ giveWay: ['freeze', 'end'] }, /^giveWay "freeze, end": freeze and end for all jobs: leave one out$/],
+    [{ giveWay: ['train=suspend', 'train=end'] }, /: tag train stands there twice$/],
+    [{ giveWay: ['train=sleep'] }, /: "sleep" is none of finish, .*; write freeze, or train=suspend$/],
+    [{ ownerHours: ['sometimes 1-2'] }, /^ownerHours .*: "sometimes 1-2" is no hours; write weekdays/],
   ])('refuses %j', (given, message) => {
     expect(() => join({ given })).toThrow(
       expect.objectContaining({ code: 'bad-flag', message: expect.stringMatching(message) }),
