@@ -40,6 +40,8 @@ interface GitlabFacts {
   user: string;
   /** Instance uuid, where this GitLab tells it. */
   instance: string | null;
+  /** The token may ask in the name of other users (scope `sudo`); null where GitLab does not tell what it may. */
+  maySudo: boolean | null;
 }
 
 /** What the leader asks of GitLab with an admin token. Every method throws AutogitError `gitlab-*`, nothing else. */
@@ -282,7 +284,17 @@ async function check(door: AdminDoor): Promise<GitlabFacts> {
   // Not every GitLab tells its uuid here; a job's payload does, so its absence is no failure.
   const Settings = z.object({ uuid: z.string().max(128).nullish(), instance_uuid: z.string().max(128).nullish() });
   const settings = isAdmin ? await door.json(Settings, 'GET', '/application/settings').catch(() => null) : null;
-  return { version, isAdmin, user, instance: settings?.uuid ?? settings?.instance_uuid ?? null };
+  return {
+    ...{ version, isAdmin, user, instance: settings?.uuid ?? settings?.instance_uuid ?? null },
+    maySudo: isAdmin ? await readSudo(door) : null,
+  };
+}
+
+/** A token that is no personal one, and a GitLab that does not answer that, tell nothing: no reason not to use it. */
+async function readSudo(door: AdminDoor): Promise<boolean | null> {
+  const Self = z.object({ scopes: z.array(z.string().max(64)).max(64) });
+  const self = await door.json(Self, 'GET', '/personal_access_tokens/self').catch(() => null);
+  return self === null ? null : self.scopes.includes('sudo');
 }
 
 /** GitLab lists newest first: the last page holds the oldest jobs, and its end the very oldest. */

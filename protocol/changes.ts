@@ -58,6 +58,8 @@ export const Change = z.discriminatedUnion('kind', [
     url: z.string().max(2048),
     token: Sealed.nullable(),
     instance: z.string().max(128).nullable(),
+    /** The admin token has no scope sudo; absent: it has, or GitLab did not tell. */
+    lacksSudo: z.boolean().optional(),
     runnerTokens: z
       .array(z.object({ tags: z.array(z.string().max(limits.tagChars)).max(limits.tagsPerJob), token: Sealed }))
       .max(limits.classes),

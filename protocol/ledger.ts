@@ -307,6 +307,8 @@ const LedgerGitlab = z.looseObject({
   host: NodeId.nullable(),
   epoch: z.int().nonnegative(),
   instance: z.string().max(128).nullable(),
+  /** The admin token has no scope sudo, so no job is tried again that is another user's; absent: it has, or nobody knows. */
+  lacksSudo: z.boolean().optional(),
   /** Absent unless it is being disconnected. */
   leaving: Leaving.optional(),
   /** Only in mode 'hosted': then url, token and instance are null until it stands. */

@@ -7,14 +7,16 @@ import { protectedLines } from './snapshot-protected.ts';
 import { upgradeLines } from './snapshot-upgrade.ts';
 import { vaultLines } from './snapshot-vault.ts';
 import type { ViewInput } from './snapshot-view.ts';
+import { lacksSudoSentence } from './token-scopes.ts';
 import { twoSidesLines } from './two-sides.ts';
 
 /** What a person should know of GitLab: that there is none, that it does not serve, that it is not backed up. */
 export function gitlabLines(view: ViewInput, ledger: Ledger): Attention[] {
-  const { mode, url } = ledger.gitlab;
+  const { mode, url, lacksSudo } = ledger.gitlab;
   const backups = [...protectedLines(view, ledger), ...vaultLines(view, ledger)];
   if (mode === 'none') return [...backups, noGitlab];
-  if (mode === 'connected') return [...backups, ...queueLines(view, url)];
+  if (mode === 'connected')
+    return [...backups, ...queueLines(view, url), ...(lacksSudo === true ? [tokenWithoutSudo(url)] : [])];
   const own = [
     ...hostedLines(view, ledger),
     ...twoSidesLines(view, ledger),
@@ -33,6 +35,14 @@ const noGitlab: Attention = {
   sentence: 'no GitLab is connected, and the mesh runs none: there are no jobs to take',
   fix: 'autogit-node gitlab connect URL --token-env VAR',
 };
+
+/** Of a lab with one user it is all the same; nobody but a person knows which this is. */
+const tokenWithoutSudo = (url: string | null): Attention => ({
+  code: 'token-without-sudo',
+  severity: 'info',
+  sentence: lacksSudoSentence,
+  fix: `a new token with scopes api and sudo in VAR, then: autogit-node gitlab connect ${url} --token-env VAR`,
+});
 
 function queueLines(view: ViewInput, url: string | null): Attention[] {
   const seen = view.leader ? view.jobs.reports[view.leader.node]?.report.queue : undefined;

@@ -211,7 +211,7 @@ export class State {
       allowLocalHooks: false,
       lastSweepAt: now,
     });
-    const token = { id: 1, name: 'practice admin', token: newPersonalToken(), scopes: ['api', 'admin_mode'] };
+    const token = { id: 1, name: 'practice admin', token: newPersonalToken(), scopes: ['api', 'admin_mode', 'sudo'] };
     const id = this.newId('user');
     this.saveUser({ id, username: 'root', name: 'Administrator', admin: true, tokens: [token], createdAt: now });
     this.flush();

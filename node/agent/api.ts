@@ -12,6 +12,7 @@ import { whyNotDisconnect } from '../../scheduler/disconnecting.ts';
 import { underWay } from '../../scheduler/job-wish.ts';
 import { misfitLine } from '../../scheduler/snapshot-attention.ts';
 import { fencedThere } from '../../scheduler/snapshot-fenced.ts';
+import { lacksSudoSentence } from '../../scheduler/token-scopes.ts';
 import { leaderOf, recoveryOf } from '../../scheduler/views.ts';
 import { newInviteCode, writeInviteCode } from '../enrol/invite-code.ts';
 import { History } from '../history/mesh-history.ts';
@@ -226,6 +227,7 @@ export class LocalApi implements AgentApi {
         hint: 'autogit-node gitlab connect URL --token-env VAR',
       });
     let instance: string | null = null;
+    let lacksSudo = false;
     if (request.token !== null) {
       const facts = await createGitlabAdmin({ url, token: request.token, timeoutMs: gitlabMs }).check();
       if (!facts.isAdmin)
@@ -233,16 +235,20 @@ export class LocalApi implements AgentApi {
           hint: 'use a token of an administrator (scope api), or runner tokens: --runner-token-env VAR --tags a,b',
         });
       instance = facts.instance;
+      lacksSudo = facts.maySudo === false;
     }
     for (const { token } of request.runnerTokens) await verifyRunner(url, token, 'autogit-connect', gitlabMs);
     const { box } = this.#member();
-    return this.change({
+    const outcome = await this.change({
       kind: 'connect-gitlab',
       url,
       token: request.token === null ? null : box.sealForVoters(request.token),
       instance,
+      ...(lacksSudo && { lacksSudo }),
       runnerTokens: request.runnerTokens.map(({ tags, token }) => ({ tags, token: box.seal(token) })),
     });
+    if (!lacksSudo || outcome.state !== 'done') return outcome;
+    return { ...outcome, because: asSentence(`${outcome.because}; warning: ${lacksSudoSentence}`) };
   }
 
   async gitlabDisconnect(request: { now: boolean; force: boolean }): Promise<ChangeOutcome> {

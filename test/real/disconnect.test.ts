@@ -28,6 +28,13 @@ describe('gitlab disconnect', () => {
     const { code, stderr } = await kang.cli('gitlab', 'connect', rig.gitlab!.url, '--token-env', 'PRACTICE_TOKEN');
     expect([code, stderr]).toEqual([0, expect.not.stringContaining('error')]);
   };
+  /** Of the practice GitLab's administrator, with these scopes, in a variable of kang's. */
+  const tokenWith = async (variable: string, scopes: string[]): Promise<void> => {
+    const body = JSON.stringify({ name: variable, scopes });
+    const path = '/users/1/personal_access_tokens';
+    const made = await rig.gitlab!.api<{ token: string }>(path, { method: 'POST', body });
+    kang.env[variable] = made.token;
+  };
   const runners = async (): Promise<string[]> =>
     (await rig.gitlab!.api<{ description: string }[]>('/runners/all')).map(({ description }) => description);
   const push = (name: string, script: string): Promise<number> =>
@@ -38,6 +45,24 @@ describe('gitlab disconnect', () => {
     );
   const gone = (machine: TestMachine) =>
     until(`${machine.name} knows no GitLab`, async () => (await machine.status()).gitlab.mode === 'none');
+
+  it('a token without scope sudo is taken, with a warning, which status shows on each machine until one has it', async () => {
+    const codes = async (): Promise<string[]> => (await machines[1]!.status()).attention.map(({ code }) => code);
+    expect(await codes()).not.toContain('token-without-sudo');
+    await tokenWith('PLAIN_TOKEN', ['api', 'admin_mode']);
+    const plain = await kang.cli('gitlab', 'connect', rig.gitlab!.url, '--token-env', 'PLAIN_TOKEN');
+    expect([plain.code, plain.stdout]).toEqual([
+      0,
+      expect.stringMatching(/is connected.*; warning: GitLab's token has no/s),
+    ]);
+    await until('the others say it', async () => (await codes()).includes('token-without-sudo'));
+    const { fix } = (await kang.status()).attention.find(({ code }) => code === 'token-without-sudo')!;
+    expect(fix).toContain(
+      `scopes api and sudo in VAR, then: autogit-node gitlab connect ${rig.gitlab!.url} --token-env VAR`,
+    );
+    await connect();
+    await until('it is mended', async () => !(await codes()).includes('token-without-sudo'));
+  });
 
   it('asks once on a terminal, and no means no', async () => {
     const command = `${process.execPath} ${bin} --home ${kang.home} gitlab disconnect`;

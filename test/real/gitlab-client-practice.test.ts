@@ -29,7 +29,11 @@ describe('admin client', () => {
       isAdmin: true,
       user: 'root',
       version: expect.stringMatching(/^19\./),
+      maySudo: true,
     });
+    const admin = lab.gitlab.createUser('carl', { admin: true, scopes: ['api'] });
+    const plain = createGitlabAdmin({ url: lab.gitlab.url, token: admin.token, timeoutMs: 5000 });
+    expect(await plain.check()).toMatchObject({ isAdmin: true, maySudo: false });
     const { token } = lab.gitlab.createUser('guest');
     const guest = createGitlabAdmin({ url: lab.gitlab.url, token, timeoutMs: 5000 });
     expect(await guest.check()).toMatchObject({ isAdmin: false, user: 'guest' });

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { applyChange } from '../../scheduler/membership.ts';
 import { snapshot } from '../../scheduler/snapshot.ts';
 import { Lab } from './jobs-lab.ts';
 import { measured } from './jobs-lab-machines.ts';
@@ -28,6 +29,35 @@ describe('attention of GitLab', () => {
       sentence: `GitLab answers, but not to this mesh's token: ${because}; no job is taken`,
       fix: "with an admin's token (scope api) in VAR: autogit-node gitlab connect http://gitlab --token-env VAR",
     });
+  });
+
+  it('a token without scope sudo is said as long as it is the mesh’s, and of one that nobody knows nothing is said', () => {
+    const lab = connectedLab();
+    const codes = (): string[] => attention(lab).map(({ code }) => code);
+    expect(codes()).not.toContain('token-without-sudo');
+    const connect = {
+      kind: 'connect-gitlab' as const,
+      url: 'http://gitlab',
+      token: 'sealed',
+      instance: null,
+      runnerTokens: [],
+    };
+    for (const [lacksSudo, said] of [
+      [true, true],
+      [undefined, false],
+      [true, true],
+      [false, false],
+    ] as const) {
+      const changed = applyChange(
+        lab.committed,
+        { ...connect, ...(lacksSudo !== undefined && { lacksSudo }) },
+        lab.wallMs,
+      );
+      if ('refused' in changed) throw new Error(String(changed.refused));
+      lab.committed = changed;
+      lab.accepted = changed;
+      expect([lacksSudo, codes().includes('token-without-sudo')]).toEqual([lacksSudo, said]);
+    }
   });
 
   it('a runner that GitLab does not know, and a job that it gave to nobody', () => {
