@@ -6,6 +6,7 @@ import { isEngineAway, statusOf, withLimit } from './docker-engine.ts';
 import type { DockerImages } from './docker-images.ts';
 import { isNoSpace } from './image-store.ts';
 import { type RegistryLogin, registryLogin, registryOf } from './registry-login.ts';
+import { isNameWrong, type LookUp } from './registry-name.ts';
 
 const missing = (image: string, cause: unknown, hint?: string): AutogitError => {
   const text = sentenceOf(cause);
@@ -110,6 +111,8 @@ interface ImageQuestion {
   image: string;
   note: (sentence: string) => void;
   signal: AbortSignal;
+  /** For tests: what this machine's name servers say. */
+  lookUp?: LookUp;
 }
 
 /**
@@ -146,7 +149,20 @@ export async function ensureImage(question: ImageQuestion): Promise<FoundImage> 
       failure = error;
     }
   }
-  throw failure;
+  throw await asJobsOwn(failure, question);
+}
+
+/** A registry's name that nobody has is a slip in the job, and none of this machine's: it is not tried again elsewhere. */
+async function asJobsOwn(failure: unknown, { image, spec, lookUp }: ImageQuestion): Promise<unknown> {
+  const { code, message } = failure as AutogitError;
+  if (code !== 'registry-away' || !/no such host/i.test(message)) return failure;
+  const registry = registryOf(image);
+  const gitlab = spec.variables.find(({ key }) => key === 'CI_SERVER_HOST')?.value ?? '';
+  if (!(await isNameWrong(registry, [gitlab, 'registry-1.docker.io'], lookUp))) return failure;
+  return new AutogitError('image-missing', message, {
+    cause: failure,
+    hint: `there is no host ${registry}, and other names are found here: correct its image: or services: in the job`,
+  });
 }
 
 interface ImageHere extends FoundImage {
