@@ -80,7 +80,9 @@ export class Course {
         throw new Stranded();
       }
       world.people.lookAfterMachines();
-      if (look % 10 === 0) world.people.undrain();
+      if (look % 10 !== 0) continue;
+      world.people.undrain();
+      world.people.connectAgain();
     }
     if (missing !== null)
       throw new Violation('a-healed-mesh-gets-well', `after ${healMs} ms without faults: ${missing}`);

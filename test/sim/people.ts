@@ -9,6 +9,11 @@ import { Landlord } from './landlord.ts';
 import type { Machine } from './machine.ts';
 import type { World } from './world.ts';
 
+const connecting: Change = {
+  ...{ kind: 'connect-gitlab', url: 'http://gitlab.lab', token: adminToken },
+  ...{ instance: 'sim', runnerTokens: [] },
+};
+
 /** The users, and the enrolment that they watch over: they let machines in, change settings, and ask for work. */
 export class People {
   readonly #world: World;
@@ -60,16 +65,15 @@ export class People {
     const { mode, leaving } = member?.ledger?.gitlab ?? {};
     const isConnected = mode === 'connected' && leaving === undefined;
     if (!isConnected) {
-      if (member)
-        this.#ask(member, {
-          kind: 'connect-gitlab',
-          url: 'http://gitlab.lab',
-          token: adminToken,
-          instance: 'sim',
-          runnerTokens: [],
-        });
+      if (member) this.#ask(member, connecting);
       this.#world.timeline.after(1500, () => this.connectGitlab());
     }
+  }
+
+  /** Whoever looked last may have looked at a machine of an old era, which had one: what went on may have none. */
+  connectAgain(): void {
+    const leader = this.#world.agentOf(this.#world.leaderNow() ?? '');
+    if (!this.#world.hosts && leader?.ledger?.gitlab.mode === 'none') this.#ask(leader, connecting);
   }
 
   /** The mesh's own GitLab shall be elsewhere, again and again. */
