@@ -301,10 +301,7 @@ export class Agent {
     member.start();
     void api.givingWay.start();
     api.history.start();
-    this.#closers.push(
-      () => api.history.stop(),
-      () => api.givingWay.stop(),
-    );
+    this.#closers.push(api.history.stop.bind(api.history), api.givingWay.stop.bind(api.givingWay));
     await rememberPorts(store, network);
     await this.#sayJoined(member);
     const sleep = { member, network, clock: this.#clock, log: this.#log, signal: this.#stopping.signal };

@@ -63,6 +63,11 @@ interface ApiOptions {
   webhook(): OwnWebhook | null;
 }
 
+const withoutSudo = (outcome: ChangeOutcome): ChangeOutcome => ({
+  ...outcome,
+  because: asSentence(`${outcome.because}; warning: ${lacksSudoSentence}`),
+});
+
 /** What agent.sock offers, answered from the core's state or by asking the leader. */
 export class LocalApi implements AgentApi {
   readonly #options: ApiOptions;
@@ -247,8 +252,7 @@ export class LocalApi implements AgentApi {
       ...(lacksSudo && { lacksSudo }),
       runnerTokens: request.runnerTokens.map(({ tags, token }) => ({ tags, token: box.seal(token) })),
     });
-    if (!lacksSudo || outcome.state !== 'done') return outcome;
-    return { ...outcome, because: asSentence(`${outcome.because}; warning: ${lacksSudoSentence}`) };
+    return lacksSudo && outcome.state === 'done' ? withoutSudo(outcome) : outcome;
   }
 
   async gitlabDisconnect(request: { now: boolean; force: boolean }): Promise<ChangeOutcome> {

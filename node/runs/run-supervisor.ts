@@ -5,7 +5,6 @@ import { join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type RequestJobAnswer, requestJob, updateJob } from '../../gitlab-bridge/gitlab-runner.ts';
 import { JobPayload, variableOf } from '../../gitlab-bridge/payload.ts';
-import type { RunFacts } from '../../gitlab-bridge/variables.ts';
 import { asSentence, classKey } from '../../protocol/ids.ts';
 import type { Run } from '../../protocol/ledger.ts';
 import { sharedTimings } from '../../protocol/timings.ts';
@@ -16,6 +15,7 @@ import { frozenBy } from '../executors/run-members.ts';
 import { counts } from '../metrics/counts.ts';
 import type { Executor, Freezer, LocalRun } from '../ports.ts';
 import { CacheStore } from './cache/cache-store.ts';
+import { freeSlots } from './free-slots.ts';
 import { GitSources } from './git-sources.ts';
 import type { OwnerHold } from './owner-hold.ts';
 import { RunLifecycle } from './run-lifecycle.ts';
@@ -335,19 +335,6 @@ export class RunSupervisor {
     await this.#options.store.deleteRun(run);
     await rm(runFolder(this.#options.home, run), { recursive: true, force: true });
   }
-}
-
-/** The least numbers that no running job has (CI_CONCURRENT_ID): people name ports and databases by them. */
-function freeSlots(all: readonly RunLifecycle[], projectId: number): RunFacts['slots'] {
-  const lives = all.filter((life) => !life.isOver);
-  const least = (taken: number[]): number => {
-    for (let slot = 0; ; slot++) if (!taken.includes(slot)) return slot;
-  };
-  const ofProject = lives.filter(({ run }) => run.projectId === projectId);
-  return {
-    all: least(lives.map(({ slots }) => slots.all)),
-    project: least(ofProject.map(({ slots }) => slots.project)),
-  };
 }
 
 /** Pids of all that lives of runs with a GPU; those in an engine elsewhere are not known. */
