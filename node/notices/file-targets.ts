@@ -69,8 +69,9 @@ export class FileTargets {
     if (missing)
       this.#why(`the variable ${missing.missing} of ${missing.kind} is empty or not set where this agent runs`);
     const because = `autogit.yml of ${mine.nodes[self]?.name ?? self}`;
+    // Of whom a variable does not say the address any more nobody knows which it was: the file still names him.
     for (const [name, { file }] of Object.entries(known))
-      if (file === self && !wanted.has(name))
+      if (missing === undefined && file === self && !wanted.has(name))
         await change({ kind: 'notice-target', name, target: null, file: self, because });
     for (const [name, { kind, url, secret }] of wanted) {
       if (Object.hasOwn(known, name)) continue;

@@ -20,6 +20,8 @@ interface DeliveryOptions {
 const noticeIn = ({ to: _to, ...notice }: OutNotice): Notice => notice;
 
 interface Way {
+  /** Of the target that it is for: one that was named anew is tried at once, and nothing of before is held against it. */
+  since: number;
   isBusy: boolean;
   /** When it is told next that the mesh is there, where it is one of those. */
   beatAt: number;
@@ -52,7 +54,7 @@ export class NoticeDelivery {
     for (const name of this.#ways.keys()) if (!Object.hasOwn(targets, name)) this.#ways.delete(name);
     for (const [name, target] of Object.entries(targets)) {
       const waiting = (memory?.out ?? []).filter((notice) => this.#isFor(notice, name));
-      const way = this.#wayOf(name);
+      const way = this.#wayOf(name, target.since);
       const isBeat = hasBeats(target.kind) && this.#options.now() >= way.beatAt;
       if ((waiting.length === 0 && !isBeat) || way.isBusy || this.#options.now() < way.notBefore) continue;
       way.isBusy = true;
@@ -119,11 +121,12 @@ export class NoticeDelivery {
 
   #isFor = ({ id, to }: OutNotice, name: string): boolean => to.includes(name) && !this.#done.has(`${id} ${name}`);
 
-  #wayOf(name: string): Way {
+  #wayOf(name: string, since: number): Way {
     const known = this.#ways.get(name);
-    if (known) return known;
+    if (known?.since === since) return known;
     const never = Number.NEGATIVE_INFINITY;
     const way = {
+      since,
       isBusy: false,
       beatAt: never,
       hasTold: false,

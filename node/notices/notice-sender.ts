@@ -64,15 +64,24 @@ export async function request(
     throw new SendFailure(reasonOf(error));
   }
   if (reply.status < 200 || reply.status > 299)
-    throw new SendFailure(`it answered ${reply.status}${saidBy(reply)}`, retryAfterMs(reply.headers));
+    throw new SendFailure(`it answered ${reply.status}${saidBy(reply, way)}`, retryAfterMs(reply.headers));
   return reply;
 }
 
 const SaidError = z.object({ error: z.string().regex(/^[\w ,.:'()-]{1,120}$/) });
 
-/** Only plain words of a known form: whole answers have been seen to repeat the address. */
-function saidBy({ body }: CallReply): string {
+/** What of the address and the secret must stand in no word of ours. */
+const secretParts = ({ url, secret }: TargetWay): string[] => {
+  const { pathname, search, username, password } = new URL(url ?? 'http://none');
+  return `${pathname} ${search} ${username} ${password} ${secret ?? ''}`
+    .split(/[\s/?&=:]+/)
+    .filter((one) => one !== '');
+};
+
+/** Only plain words of a known form, and none that repeats the address or the secret, as answers have been seen to do. */
+function saidBy({ body }: CallReply, way: TargetWay): string {
   const word = /^[a-z_]{3,40}$/.exec(body.subarray(0, 64).toString('latin1').trim())?.[0];
   const said = word ?? SaidError.safeParse(jsonOf(body)).data?.error;
-  return said === undefined ? '' : `: ${said}`;
+  const repeats = said !== undefined && secretParts(way).some((one) => said.toLowerCase().includes(one.toLowerCase()));
+  return said === undefined || repeats ? '' : `: ${said}`;
 }

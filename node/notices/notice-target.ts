@@ -157,12 +157,30 @@ function checkPeople(
       });
 }
 
+/** As it is read by whoever logs in with it. */
+function isCoded(text: string): boolean {
+  try {
+    decodeURIComponent(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 function urlOf(kind: string, text: string, { schemes, example, path }: Kind): URL {
   const url = URL.canParse(text) ? new URL(text) : null;
   if (url === null || !schemes.includes(url.protocol) || url.hostname === '')
     throw new AutogitError('bad-flag', `that is no address of ${kind}`, {
       hint: `it is of the form ${example}`,
     });
+  if (!isCoded(url.username) || !isCoded(url.password))
+    throw new AutogitError(
+      'bad-flag',
+      `the user or the password in that address of ${kind} has a % that stands for nothing`,
+      {
+        hint: 'in an address % is written %25, @ is %40, / is %2F',
+      },
+    );
   if (path && !path.pattern.test(url.pathname))
     throw new AutogitError('bad-flag', path.sentence, { hint: `it is of the form ${example}` });
   return url;

@@ -107,7 +107,8 @@ export class PageEvents {
     };
     // On its own: a leader that died does not answer, and its machine's page is to say so at once.
     let asking: Promise<unknown> | null = null;
-    while (this.#watchers.size > 0) {
+    // Who comes while that is still asked for those who went is told all the same.
+    while (this.#watchers.size > 0 || asking !== null) {
       const pulse = this.#sources.pulse();
       const hasChanged = pulse.some((one, index) => one !== looked.pulse?.[index]);
       looked.pulse = pulse;
@@ -129,7 +130,6 @@ export class PageEvents {
       const leftMs = eventTimes.leastMs - (performance.now() - looked.statusAt);
       if (leftMs > 0) await new Promise((resolve) => setTimeout(resolve, leftMs));
     }
-    await asking;
     for (const told of ['status', 'jobs'] as const) {
       this.#texts.delete(told);
       this.#tags.delete(told);

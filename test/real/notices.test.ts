@@ -87,6 +87,39 @@ describe('a webhook', () => {
     expect(JSON.stringify(rig.ledger)).not.toContain('T0KEN');
   });
 
+  it('who is named anew is told at once: what kept the address of before from it counts no more', async () => {
+    rig.add('webhook', { url: `${server.url}/wrong` });
+    server.answer = ({ path }, response) => void response.writeHead(path === '/right' ? 204 : 503).end();
+    rig.attention = [gitlab];
+    const room = rig.room();
+    await rig.live(room, 45);
+    await vi.waitFor(() => expect(heardOf('/wrong')).toHaveLength(1), soon);
+    rig.add('webhook', { url: `${server.url}/right` });
+    // Sooner than the next try of what had failed.
+    await vi.waitFor(
+      async () => {
+        await room.look();
+        expect(heardOf('/right')).toHaveLength(1);
+      },
+      { timeout: 12_000, interval: 20 },
+    );
+  });
+
+  it('what a server says that repeats the address or the secret is shown nowhere', async () => {
+    Object.assign(noticeTimings.againMs, { least: 20, most: 40 });
+    rig.add('webhook', { url: `${server.url}/T0KEN-of-0123456789`, secret: 'hunter2secret' });
+    const words = ['T0KEN-of-0123456789 is unknown', 'no such key: hunter2secret'];
+    server.answer = (_heard, response) =>
+      void response.writeHead(403).end(JSON.stringify({ error: words[server.heard.length % 2] }));
+    rig.attention = [gitlab];
+    const room = rig.room();
+    await rig.live(room, 60);
+    await vi.waitFor(async () => {
+      await room.look();
+      expect(rig.ledger.notices?.memory?.failing.webhook?.because).toBe('it answered 403');
+    }, soon);
+  });
+
   it('a server that takes the request and never answers does not stop the room from looking', async () => {
     rig.add('webhook', { url: `${server.url}/hook` });
     const held: (() => void)[] = [];

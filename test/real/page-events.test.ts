@@ -106,6 +106,26 @@ describe('the page’s events', () => {
     );
   });
 
+  it('go on for who comes again while a leader that died is still asked for the jobs', async () => {
+    const one = await rig.enter('viewer');
+    let answer = (): void => {};
+    const jobs = vi.spyOn(rig.api, 'jobs').mockImplementation(
+      () =>
+        new Promise((resolve) => {
+          answer = () => resolve([]);
+        }),
+    );
+    await watch(one);
+    await vi.waitFor(() => expect(jobs).toHaveBeenCalled(), patient);
+    for (const old of open.splice(0)) old.destroy();
+    // Longer than it takes to see that nobody watches any more.
+    await new Promise((resolve) => setTimeout(resolve, 1_500));
+    const again = await watch(one);
+    rig.api.queue = 9;
+    await vi.waitFor(() => expect(waitingIn(again)).toBe(9), { ...patient, timeout: 10_000 });
+    answer();
+  });
+
   it('cost nothing while nobody watches', async () => {
     const stream = await watch(await rig.enter('viewer'));
     await vi.waitFor(() => expect(waitingIn(stream)).toBe(0), patient);

@@ -44,6 +44,9 @@ describe('an address that is told', () => {
     expect(refused('log', given('http://a'), true).hint).toBe('autogit-node notify add log');
     expect(refused('log', given(null, 'x'), true).message).toBe('log takes no secret');
     expect(refused('webhook', given('http://a', 'x'.repeat(2000)), false).code).toBe('bad-flag');
+    const mail = { ...given('smtps://me:50%off@mail.lan'), to: 'me@home.lan' };
+    expect(refused('mail', mail, false).hint).toContain('% is written %25');
+    expect(checkTarget('mail', { ...mail, url: 'smtps://me:50%25off@mail.lan' }, false).way.url).toContain('50%25off');
   });
 });
 

@@ -90,6 +90,13 @@ describe('what a file has the mesh tell', () => {
     expect(logged.join('\n')).not.toContain('t0ken');
   });
 
+  it('is not taken back where a variable is not set any more: the file still says it', async () => {
+    ledger = { ...founded, nodes: { K: { ...founded.nodes.K!, can: [...abilities] } } };
+    await of('K', [file]).look();
+    await of('K', [{ ...file, url: '', missing: 'HOOK' }]).look();
+    expect(Object.values(ledger.notices?.targets ?? {}).map(({ shown }) => shown)).toEqual(['https://home.lan/…']);
+  });
+
   it('what it cannot do is said once: a variable that is not set, a voter of an earlier version', async () => {
     logged.length = 0;
     ledger = { ...founded, nodes: { K: { ...founded.nodes.K!, can: [] } } };
