@@ -15,16 +15,27 @@ export function meshWords({
   return `${plural(approved, 'node')}, ${led}, can lose ${quorum.canLose}`;
 }
 
-/** What of a machine is not free, by its own word; null of one that says nothing. */
-export function machineUse({
+/** What anything uses of a machine, by its own word; of an agent that does not tell, what jobs cannot have. Null of one that says nothing. */
+export const usedOf = ({
+  used,
   capacity,
   room,
-}: Pick<NodeRow, 'capacity' | 'room'>): { cpuPercent: number; memoryBytes: number; ofBytes: number } | null {
-  if (!capacity || !room) return null;
-  const busy = capacity.cpuMillis > 0 ? (100 * (capacity.cpuMillis - room.cpuMillis)) / capacity.cpuMillis : 0;
+}: Pick<NodeRow, 'used' | 'capacity' | 'room'>): { cpuMillis: number; memoryBytes: number } | null =>
+  used ??
+  (capacity && room
+    ? { cpuMillis: capacity.cpuMillis - room.cpuMillis, memoryBytes: capacity.memoryBytes - room.memoryBytes }
+    : null);
+
+/** The same as `status` and the page show it. */
+export function machineUse(
+  node: Pick<NodeRow, 'used' | 'capacity' | 'room'>,
+): { cpuPercent: number; memoryBytes: number; ofBytes: number } | null {
+  const [used, { capacity }] = [usedOf(node), node];
+  if (!capacity || !used) return null;
+  const busy = capacity.cpuMillis > 0 ? (100 * used.cpuMillis) / capacity.cpuMillis : 0;
   return {
     cpuPercent: Math.min(100, Math.max(0, Math.round(busy))),
-    memoryBytes: Math.max(0, capacity.memoryBytes - room.memoryBytes),
+    memoryBytes: Math.max(0, used.memoryBytes),
     ofBytes: capacity.memoryBytes,
   };
 }

@@ -3,6 +3,7 @@ import type { JobRow } from '../../protocol/job-rows.ts';
 import type { NodeRow, StatusSnapshot } from '../../protocol/status.ts';
 import { plural } from '../../scheduler/phrases.ts';
 import { shown } from '../foreign-text.ts';
+import { usedOf } from '../mesh-words.ts';
 import { showDuration, showShare } from '../settings/quantities.ts';
 import { wrapped } from '../text-wrap.ts';
 import { cut } from './table.ts';
@@ -83,12 +84,6 @@ const bar = (share: number, width: number): string => {
   return `[${'|'.repeat(full)}${' '.repeat(width - full)}]`;
 };
 
-/** An agent of before does not tell what is used: then what jobs cannot have. */
-const usedOf = ({ used, capacity, room }: NodeRow): { cpuMillis: number; memoryBytes: number } | null =>
-  used ??
-  (capacity && room
-    ? { cpuMillis: capacity.cpuMillis - room.cpuMillis, memoryBytes: capacity.memoryBytes - room.memoryBytes }
-    : null);
 const shareOf = (part: number | undefined, all: number | undefined): number | null =>
   part === undefined || !all ? null : Math.max(0, part / all);
 const cpuOf = (row: NodeRow): number | null => shareOf(usedOf(row)?.cpuMillis, row.capacity?.cpuMillis);

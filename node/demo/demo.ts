@@ -146,10 +146,13 @@ async function run(dir: string, told: Story): Promise<boolean> {
   const practice = await startPractice(join(dir, 'gitlab'));
   told.say('gitlab', `a practice GitLab (a stand-in, not GitLab) answers at ${practice.url}`);
   const machines = await formMesh(dir, told);
-  const [kang] = machines as [DemoMachine, ...DemoMachine[]];
+  const [kang, desktop] = machines as [DemoMachine, DemoMachine, ...DemoMachine[]];
   const connected = await kang.client.gitlabConnect({ url: practice.url, token: practice.token, runnerTokens: [] });
   if (connected.state !== 'done') throw new AutogitError('demo-failed', `gitlab connect: ${connected.because}`);
   const project = await seedProject({ url: practice.url, adminToken: practice.token }, sampleProject());
+  // This machine may have no port left for a page, or be told not to serve one: the demo goes on without.
+  const page = await desktop.client.pageLink('viewer', null).catch(() => null);
+  if (page) told.say('demo', `the page, while this runs: ${page.urls[0]}`);
   told.say('demo', 'pushes the sample project: its .gitlab-ci.yml becomes a pipeline');
   const watcher = new Watcher(machines, told);
   await until('kang and another machine run jobs', async () => {

@@ -1,4 +1,5 @@
 import type { StatusSnapshot } from '../../protocol/status.ts';
+import { usedOf } from '../mesh-words.ts';
 
 /** The mesh in a few flat numbers and words, for widgets of home pages. Fields may be added, never changed. */
 export function summaryOf(
@@ -8,8 +9,9 @@ export function summaryOf(
   const here = nodes.filter(({ state }) => !['gone', 'suspect', 'waiting'].includes(state));
   const gpus = here.flatMap(({ room }) => room?.gpus ?? []);
   const sum = (values: (number | undefined)[]): number => values.reduce<number>((all, one) => all + (one ?? 0), 0);
-  const most = sum(here.map(({ capacity }) => capacity?.cpuMillis));
-  const free = sum(here.map(({ room }) => room?.cpuMillis));
+  const told = here.map((node) => ({ used: usedOf(node)?.cpuMillis, most: node.capacity?.cpuMillis }));
+  const known = told.filter(({ used }) => used !== undefined);
+  const [used, most] = [sum(known.map((one) => one.used)), sum(known.map((one) => one.most))];
   const ofSeverity = (severity: string): number => attention.filter((one) => one.severity === severity).length;
   const worst = ['fail', 'warn'].find((severity) => ofSeverity(severity) > 0);
   return {
@@ -32,7 +34,7 @@ export function summaryOf(
     jobsRunning: queue.running,
     jobsDoneToday: queue.doneToday,
     jobsFailedToday: queue.failedToday,
-    cpuPercent: most > 0 ? Math.min(100, Math.max(0, Math.round((100 * (most - free)) / most))) : null,
+    cpuPercent: most > 0 ? Math.min(100, Math.max(0, Math.round((100 * used) / most))) : null,
     gpus: gpus.length,
     gpusBusy: gpus.filter(({ held, busyPercent, foreign }) => held !== undefined || foreign || busyPercent >= 10)
       .length,
