@@ -160,7 +160,10 @@ export class OwnPage implements PageApi {
     server.on('connection', (socket: Socket) => this.#connections.entered(socket));
     server.on('request', (request, response) => void this.#answer(request, response));
     server.on('clientError', (_error, socket) => {
-      if (socket.writable) socket.end('HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n');
+      // A browser keeps a spare connection at hand: an answer to nothing it would take for that to what it asks next.
+      const isSpare = (socket as Socket).bytesRead === 0;
+      if (socket.writable && !isSpare)
+        socket.end('HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n');
       else socket.destroy();
     });
     return new Promise((resolve) => {

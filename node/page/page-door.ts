@@ -37,6 +37,7 @@ interface DoorHere {
 const cookie = 'autogit';
 const streams: readonly string[] = ['/api/events', '/api/logs'];
 const howHint = 'type it on the machine whose page this is: autogit-node dashboard';
+const keyHint = `${howHint} (for a program: autogit-node dashboard key, then in each request Authorization: Bearer KEY)`;
 
 /** Everything behind the page's listening socket. It is loaded with the first request, and knows the mesh by `AgentApi` alone. */
 export class PageDoor {
@@ -141,7 +142,7 @@ export class PageDoor {
       return found ?? jsonOf(404, refusal(404, 'bad-message', 'there is nothing at this address', howHint).json);
     }
     if (added?.role !== 'anybody' && caller === null)
-      return jsonOf(401, refusal(401, 'not-approved', 'you are not in', howHint).json, {
+      return jsonOf(401, refusal(401, 'not-approved', 'you are not in', keyHint).json, {
         'www-authenticate': 'Bearer',
       });
     if (added !== undefined) return this.#added(added, request, url, path, caller, gone);

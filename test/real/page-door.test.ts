@@ -1,4 +1,6 @@
+import { once } from 'node:events';
 import { readFileSync, statSync } from 'node:fs';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { PageRig } from './page-rig.ts';
@@ -33,7 +35,9 @@ describe('who comes to the page’s door', () => {
       '/api/openapi.json',
       '/api/nothing',
     ])
-      expect(JSON.parse((await rig.ask(path)).text), path).toMatchObject({ error: { code: 'not-approved' } });
+      expect(JSON.parse((await rig.ask(path)).text), path).toMatchObject({
+        error: { code: 'not-approved', hint: expect.stringContaining('autogit-node dashboard key') },
+      });
     expect(rig.api.asked).toEqual([]);
   });
 
@@ -165,6 +169,18 @@ describe('what is done at the page', () => {
     expect(rig.api.asked).toEqual([]);
     expect((await rig.act(one, 'drain', drain)).status).toBe(200);
   });
+
+  it('a connection that a browser keeps at hand is closed without a word, one with a half request is told', async () => {
+    const [spare, half] = [connect(rig.port, '127.0.0.1'), connect(rig.port, '127.0.0.1')];
+    const said = { spare: '', half: '' };
+    spare.on('data', (part) => (said.spare += part));
+    half.on('data', (part) => (said.half += part));
+    half.write('GET / HTTP/1.1\r\nhost: kang\r\n');
+    // As a browser would read it: as the answer to what it asks next.
+    await Promise.all([once(spare, 'close'), once(half, 'close')]);
+    expect(said.spare).toBe('');
+    expect(said.half).toMatch(/^HTTP\/1\.1 400 /);
+  }, 60_000);
 
   it('a name that was made to lead here opens nothing (DNS rebinding)', async () => {
     const one = await rig.enter('owner');
