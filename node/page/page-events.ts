@@ -119,7 +119,8 @@ export class PageEvents {
         looked.queue = queue;
       }
       const sinceJobs = performance.now() - looked.jobsAt;
-      if (asking === null && sinceJobs >= (looked.isJobsDue ? eventTimes.jobsLeastMs : eventTimes.jobsMostMs)) {
+      const mayAsk = asking === null && this.#watchers.size > 0;
+      if (mayAsk && sinceJobs >= (looked.isJobsDue ? eventTimes.jobsLeastMs : eventTimes.jobsMostMs)) {
         [looked.isJobsDue, looked.jobsAt] = [false, performance.now()];
         asking = this.#tell('jobs', async () => ({ rows: await this.#sources.jobs() })).finally(() => {
           asking = null;

@@ -10,20 +10,37 @@ const forms: readonly RegExp[] = [
   // JSON Web Tokens.
   /\beyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?/g,
   // Tokens of others by their prefixes: GitHub, Docker Hub, Hugging Face, OpenAI and the like, Slack, npm, PyPI, AWS, Google.
-  /\b(?:gh[pousr]_|github_pat_|dckr_pat_|hf_|sk-|xox[a-z]-|xapp-|npm_|pypi-|AIza|ntfy_|tk_)[\w-]{8,}/g,
+  /\b(?:gh[pousr]_|github_pat_|dckr_pat_|hf_|sk-|xox[a-z]-|xapp-|npm_|pypi-|AIza|ntfy_|tk_|agk_)[\w-]{8,}/g,
   /\b(?:AKIA|ASIA)[0-9A-Z]{12,}/g,
+  /\bAGE-SECRET-KEY-1[0-9A-Z]+/g,
   // One-time invites, with their dashes or without, and the words that two people compare.
   /\b[0-9A-HJKMNP-TV-Z]{5}(?:[- ]?[0-9A-HJKMNP-TV-Z]{5}){5}\b/gi,
   /(?<=\bwords[" :=]+)[a-z]{3,9}(?:[- ][a-z]{3,9}){3}\b/g,
   // Addresses that are secrets themselves.
   /(?<=\bhttps:\/\/(?:hooks\.slack\.com\/services|discord(?:app)?\.com\/api\/webhooks|hc-ping\.com|outlook\.office\.com\/webhook)\/)[^\s"'<>]+/g,
+  /(?<=\bhttps?:\/\/[^\s"'<>]{1,200}\/(?:webhooks?|hooks|push)\/)[^\s"'<>]{8,}/g,
+  /(?<=\/bot)\d{5,}:[\w-]{8,}/g,
+  // The place of a session of the page.
+  /(?<=\/s\/)[\w-]{22}(?![\w-])/g,
+  // What a program was given beside its user, or behind a flag that says so.
+  /(?<=\s(?:-u|--user)[ =]["']?[\w.@-]{1,64}:)[^\s"']+/g,
+  /(?<=\s--?[\w-]{0,40}(?:password|passwd|passphrase|secret|token|api-?key) +)(?!-)[^\s"'-][^\s"']*/gi,
 ];
 
 /** `Authorization: Bearer …`, whatever it is in. */
 const schemes = /\b(bearer|basic|private-token|job-token)(["']?\s*[:=]?\s+|["']?\s*[:=]\s*["']?)[^\s"',;]{4,}/gi;
 /** What follows a name that says it is secret; names of variables that hold one are no secrets, but nobody misses them. */
 const named =
-  /((?:^|[^A-Za-z0-9])[\w.-]*(?:password|passwd|passphrase|secret|token|api[_-]?key|private[_-]?key|access[_-]?key|credential|cookie|auth)[\w.-]*\\?["']?\s*[:=]\s*)(\\?"(?:[^"\\]|\\.)*"|'[^']*'|[^\s,;}\]]+)/gi;
+  /((?:^|[^A-Za-z0-9])[\w.-]*(?:password|passwd|passphrase|secret|token|api[_-]?key|private[_-]?key|access[_-]?key|credential|cookie|auth)[\w.-]*\\?["']?\s*[:=]\s*)(\\?"(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|\[[^\]\n]*\]|[^\s,;}\]]+)/gi;
+/** The short names, which are also parts of harmless words. */
+const short =
+  /((?:^|[^A-Za-z0-9])(?:[\w.-]*[_.-])?(?:pass|pwd|pw)\\?["']?\s*[:=]\s*)(\\?"(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|\[[^\]\n]*\]|[^\s,;}\]]+)/gi;
+/** `passphrase: four words and more`, as a settings file has it: to the line's end; and with what is indented below it. */
+const secretLine =
+  /^([ \t]*(?:# *|- +)*[\w.-]*(?:password|passwd|passphrase|secret|token|api[_-]?key|private[_-]?key|access[_-]?key|credential|authorization)[\w.-]*: +)(?!["'[{|>]|(?:null|true|false|\d+)[ \t]*$)\S.*$/gim;
+const secretBlock =
+  /^(([ \t]*)(?:- +)?[\w.-]*(?:password|passwd|passphrase|secret|token|api[_-]?key|private[_-]?key|access[_-]?key|credential)[\w.-]*:[ \t]*(?:[|>][+-]?)?[ \t]*\n)(?:\2[ \t]+\S.*(?:\n|$))+/gim;
+const authorization = /(\bauthorization\\?["']?\s*[:=]\s*\\?["']?)[\w-]+ +[^\s"',;\\]+/gi;
 const inQuery = /([?&](?:[\w-]*(?:token|key|secret|password|code|sig|signature))=)[^&\s"']+/gi;
 
 /** Long runs of letters and digits. */
@@ -56,8 +73,12 @@ export function cleaned(text: string, secrets: readonly string[] = []): string {
   clean = redact(clean);
   for (const form of forms) clean = clean.replace(form, gone);
   return clean
+    .replace(secretBlock, `$1$2  ${gone}\n`)
+    .replace(secretLine, `$1${gone}`)
+    .replace(authorization, `$1${gone}`)
     .replace(schemes, `$1$2${gone}`)
     .replace(named, (_all, name: string, value: string) => `${name}${inItsQuotes(value)}`)
+    .replace(short, (_all, name: string, value: string) => `${name}${inItsQuotes(value)}`)
     .replace(inQuery, `$1${gone}`)
     .replace(hex, gone)
     .replace(runs, (run) => (isDrawn(run) ? gone : run));
@@ -68,7 +89,7 @@ const leastChars = 6;
 
 /** What is no text stays: `null`, a number, `true`. */
 function inItsQuotes(value: string): string {
-  if (/^(?:null|true|false|\d{1,12}(?:\.\d+)?|\{|\[)$/.test(value)) return value;
+  if (/^(?:null|true|false|\d{1,12}(?:\.\d+)?|\{|\[|[|>][+-]?)$/.test(value)) return value;
   const [quote] = /^\\?["']/.exec(value) ?? [''];
   return `${quote}${gone}${quote}`;
 }

@@ -6,10 +6,10 @@ import { limits } from '../../protocol/limits.ts';
 import { cut } from '../phrases.ts';
 import { nameIn } from './raft-turn.ts';
 
-/** What nodes say of themselves, of newcomers and of GitLab's host: nobody did that. */
+/** What nodes say of themselves, of newcomers, of GitLab's host and of what was told: nobody did that. */
 const nobodys: ReadonlySet<Change['kind']> = new Set([
   ...(['introduce', 'depart', 'open-approval', 'close-approval', 'reseal'] as const),
-  ...(['copies-begin', 'copy-enters', 'copies-leave'] as const),
+  ...(['notices-told', 'copies-begin', 'copy-enters', 'copies-leave'] as const),
   ...(['gitlab-stands', 'gitlab-ended', 'gitlab-restored', 'gitlab-upgraded', 'gitlab-upgrade-ended'] as const),
   ...(['gitlab-moved', 'gitlab-move-stands', 'gitlab-move-ends'] as const),
 ]);

@@ -170,6 +170,27 @@ describe('what is taken out of a text', () => {
     expect(cleaned(text).includes(secret) ? kind : null).toBeNull();
   });
 
+  it.each([
+    ['passphrase: hunter2 horse battery', 'passphrase: [redacted]'],
+    ['a: 1\n  smtp_password: |\n    hunter2\n    hunter2\nb: 2', 'a: 1\n  smtp_password: |\n    [redacted]\nb: 2'],
+    ['tokens:\n  - hunter2\n  - hunter2\nb: 2', 'tokens:\n  [redacted]\nb: 2'],
+    ['{"tokens":["hunter2","hunter2"],"a":1}', '{"tokens":[redacted],"a":1}'],
+    ["password: 'it''s hunter2'", "password: '[redacted]'"],
+    ['DB_PASS=hunter2 MYSQL_PWD="hunter2"', 'DB_PASS=[redacted] MYSQL_PWD="[redacted]"'],
+    [
+      'ran x --password hunter2 --y; curl -u bob:hunter2 http://x',
+      'ran x --password [redacted] --y; curl -u bob:[redacted] http://x',
+    ],
+    ['sent Authorization: token hunter2', 'sent Authorization: [redacted]'],
+    ['POST http://ha.lan/api/webhook/hunter2-hunter2', 'POST http://ha.lan/api/webhook/[redacted]'],
+    ['https://api.telegram.org/bot123456:hunter2_hunter2/x', 'https://api.telegram.org/bot[redacted]/x'],
+    ['http://127.0.0.1:7118/s/hunter2hunter2hunter22/', 'http://127.0.0.1:7118/s/[redacted]/'],
+    ['agk_hunter2hunter2', '[redacted]'],
+  ])('%s', (text, clean) => {
+    expect(cleaned(text)).toBe(clean);
+    expect(cleaned(clean)).toBe(clean);
+  });
+
   it('what is known by heart, also within a word; a short one is not', () => {
     expect(cleaned('xswordfishx ab', ['swordfish', 'ab'])).toBe('x[redacted]x ab');
   });
@@ -181,6 +202,7 @@ describe('what is taken out of a text', () => {
       '{"level":30,"time":1764480000000,"event":"run-finished","job":12,"state":"success"}',
       'job 12 (train) runs here: kang: has 8 CPU and 24 GiB free; RTX 3090 Ti 97%',
       '2026-11-30T05:12:13.123Z http://home.local:8080/lab/vision/-/jobs/4711',
+      'put it into VAR: autogit-node gitlab connect URL --token-env VAR; 3 tests passed: no bypass',
       'this-is-a-long-name-of-a-branch-about-issue-1234-and-more',
     ])
       expect(cleaned(text)).toBe(text);

@@ -5,6 +5,7 @@ import type { Change } from '../../protocol/changes.ts';
 import { Ledger } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import { PeerMessage } from '../../protocol/messages.ts';
+import { noMemory } from '../../scheduler/notices/notice-steps.ts';
 import { withAudit } from '../../scheduler/raft/who-did-what.ts';
 import { foundedMesh } from '../fixtures/founded-mesh.ts';
 
@@ -35,6 +36,8 @@ describe('who did what travels with the ledger', () => {
   it('not what nodes say of themselves, nor what was so before; what is no change says itself what was done', () => {
     const introduce: Change = { kind: 'depart', node: kang };
     expect(withAudit(ledger, { ...asked, change: introduce }).audit).toBeUndefined();
+    const told = { kind: 'notices-told', from: 0, memory: noMemory } as const;
+    expect(withAudit(ledger, { ...asked, by: undefined, change: told }).audit).toBeUndefined();
     expect(withAudit(ledger, { ...asked, changed: false }).audit).toBeUndefined();
     const act = { what: 'pause', sentence: 'kang is paused' };
     const closing: Change = { kind: 'close-approval', node: kang };
