@@ -15,7 +15,7 @@ const forms: readonly RegExp[] = [
   /\bAGE-SECRET-KEY-1[0-9A-Z]+/g,
   // One-time invites, with their dashes or without, and the words that two people compare.
   /\b[0-9A-HJKMNP-TV-Z]{5}(?:[- ]?[0-9A-HJKMNP-TV-Z]{5}){5}\b/gi,
-  /(?<=\bwords[" :=]+)[a-z]{3,9}(?:[- ][a-z]{3,9}){3}\b/g,
+  /(?<=\bwords[" :=]{1,8})[a-z]{3,9}(?:[- ][a-z]{3,9}){3}\b/g,
   // Addresses that are secrets themselves.
   /(?<=\bhttps:\/\/(?:hooks\.slack\.com\/services|discord(?:app)?\.com\/api\/webhooks|hc-ping\.com|outlook\.office\.com\/webhook)\/)[^\s"'<>]+/g,
   /(?<=\bhttps?:\/\/[^\s"'<>]{1,200}\/(?:webhooks?|hooks|push)\/)[^\s"'<>]{8,}/g,
@@ -24,22 +24,22 @@ const forms: readonly RegExp[] = [
   /(?<=\/s\/)[\w-]{22}(?![\w-])/g,
   // What a program was given beside its user, or behind a flag that says so.
   /(?<=\s(?:-u|--user)[ =]["']?[\w.@-]{1,64}:)[^\s"']+/g,
-  /(?<=\s--?[\w-]{0,40}(?:password|passwd|passphrase|secret|token|api-?key) +)(?!-)[^\s"'-][^\s"']*/gi,
+  /(?<=\s--?[\w-]{0,40}(?:password|passwd|passphrase|secret|token|api-?key) )(?!-)[^\s"'-][^\s"']*/gi,
 ];
 
 /** `Authorization: Bearer …`, whatever it is in. */
 const schemes = /\b(bearer|basic|private-token|job-token)(["']?\s*[:=]?\s+|["']?\s*[:=]\s*["']?)[^\s"',;]{4,}/gi;
 /** What follows a name that says it is secret; names of variables that hold one are no secrets, but nobody misses them. */
 const named =
-  /((?:^|[^A-Za-z0-9])[\w.-]*(?:password|passwd|passphrase|secret|token|api[_-]?key|private[_-]?key|access[_-]?key|credential|cookie|auth)[\w.-]*\\?["']?\s*[:=]\s*)(\\?"(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|\[[^\]\n]*\]|[^\s,;}\]]+)/gi;
+  /((?:^|[^A-Za-z0-9])[\w.-]{0,64}(?:password|passwd|passphrase|secret|token|api[_-]?key|private[_-]?key|access[_-]?key|credential|cookie|auth)[\w.-]{0,64}\\?["']?\s*[:=]\s*)(\\?"(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|\[[^\]\n]*\]|[^\s,;}\]]+)/gi;
 /** The short names, which are also parts of harmless words. */
 const short =
-  /((?:^|[^A-Za-z0-9])(?:[\w.-]*[_.-])?(?:pass|pwd|pw)\\?["']?\s*[:=]\s*)(\\?"(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|\[[^\]\n]*\]|[^\s,;}\]]+)/gi;
+  /((?:^|[^A-Za-z0-9])(?:[\w.-]{0,64}[_.-])?(?:pass|pwd|pw)\\?["']?\s*[:=]\s*)(\\?"(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|\[[^\]\n]*\]|[^\s,;}\]]+)/gi;
 /** `passphrase: four words and more`, as a settings file has it: to the line's end; and with what is indented below it. */
 const secretLine =
-  /^([ \t]*(?:# *|- +)*[\w.-]*(?:password|passwd|passphrase|secret|token|api[_-]?key|private[_-]?key|access[_-]?key|credential|authorization)[\w.-]*: +)(?!["'[{|>]|(?:null|true|false|\d+)[ \t]*$)\S.*$/gim;
+  /^([ \t]*(?:# *|- +)*[\w.-]{0,64}(?:password|passwd|passphrase|secret|token|api[_-]?key|private[_-]?key|access[_-]?key|credential|authorization)[\w.-]{0,64}: +)(?!["'[{|>]|(?:null|true|false|\d+)[ \t]*$)\S.*$/gim;
 const secretBlock =
-  /^(([ \t]*)(?:- +)?[\w.-]*(?:password|passwd|passphrase|secret|token|api[_-]?key|private[_-]?key|access[_-]?key|credential)[\w.-]*:[ \t]*(?:[|>][+-]?)?[ \t]*\n)(?:\2[ \t]+\S.*(?:\n|$))+/gim;
+  /^(([ \t]*)(?:- +)?[\w.-]{0,64}(?:password|passwd|passphrase|secret|token|api[_-]?key|private[_-]?key|access[_-]?key|credential)[\w.-]{0,64}:[ \t]*(?:[|>][+-]?)?[ \t]*\n)(?:\2[ \t]+\S.*(?:\n|$))+/gim;
 const authorization = /(\bauthorization\\?["']?\s*[:=]\s*\\?["']?)[\w-]+ +[^\s"',;\\]+/gi;
 const inQuery = /([?&](?:[\w-]*(?:token|key|secret|password|code|sig|signature))=)[^&\s"']+/gi;
 

@@ -195,6 +195,14 @@ describe('what is taken out of a text', () => {
     expect(cleaned('xswordfishx ab', ['swordfish', 'ab'])).toBe('x[redacted]x ab');
   });
 
+  it.each([' ', 'a', '_', '# ', '--token ', 'a-', 'token: ', '[', '-u x'])(
+    'a long line of %j is read in one go',
+    (part) => {
+      // Whatever looked back over all of it at each place would take hours.
+      expect(cleaned(`${part.repeat(1 << 17)}\n`).length).toBeGreaterThan(0);
+    },
+  );
+
   it('what is no secret stays', () => {
     for (const text of [
       '12D3KooWQYV9dGMFoRzNStwpXztXaBUjtPqi6aU76ZgUriHhKust leads in term 12',
