@@ -48,15 +48,16 @@ export class ActLinks {
 
   #signed = (text: string): string => createHmac('sha256', this.#key).update(text).digest('base64url');
 
-  /** What a link says, once. Throws in words. */
-  #opened(token: string): NoticeAct {
+  /** What a link says, and that it is used now. Throws in words. */
+  #opened(token: string): z.infer<typeof Said> {
     const [, text = '', mark = ''] = /^([\w-]{1,1024})\.([\w-]{43})$/.exec(token) ?? [];
     const [wanted, given] = [Buffer.from(this.#signed(text)), Buffer.from(mark)];
     const hint = 'do it in the page or by the command that the notice names';
     const refuse = (sentence: string): AutogitError => new AutogitError('not-approved', sentence, { hint });
     if (given.length !== wanted.length || !timingSafeEqual(given, wanted))
       throw refuse('this link is none of this agent, or of before it was started');
-    const { act, until, once } = Said.parse(JSON.parse(Buffer.from(text, 'base64url').toString()));
+    const said = Said.parse(JSON.parse(Buffer.from(text, 'base64url').toString()));
+    const { until, once } = said;
     if (this.#options.wallMs() > until) throw refuse('this link is too old');
     if (this.#used.has(once)) throw refuse('this link was used already');
     this.#used.add(once);
@@ -64,7 +65,7 @@ export class ActLinks {
       if (this.#used.size <= usedMost) break;
       this.#used.delete(first);
     }
-    return act;
+    return said;
   }
 
   /** Served at the page's door. */
@@ -72,8 +73,12 @@ export class ActLinks {
     return {
       ...{ path: linkPath, methods: ['POST'], role: 'anybody' },
       answer: async ({ path }) => {
-        const act = this.#opened(path.slice(linkPath.length));
-        const said = await this.#options.perform(act);
+        const { act, once } = this.#opened(path.slice(linkPath.length));
+        const said = await this.#options.perform(act).catch((error) => {
+          // Nothing was done: without a leader, say. The button is good for another try.
+          this.#used.delete(once);
+          throw error;
+        });
         this.#options.log.info(`by a button of a notice: ${said}`);
         return { status: 200, type: 'application/json', body: JSON.stringify({ said }) };
       },
