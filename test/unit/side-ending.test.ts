@@ -1,4 +1,4 @@
-import { mkdtempSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, it, vi } from 'vitest';
@@ -15,7 +15,10 @@ vi.mock(import('../../node/executors/run-processes.ts'), async (original) => {
 });
 
 const home = mkdtempSync(join(tmpdir(), 'autogit-stuck-'));
-afterAll(() => vi.restoreAllMocks());
+afterAll(() => {
+  vi.restoreAllMocks();
+  rmSync(home, { recursive: true });
+});
 
 it.concurrent('what forwards to GitLab and waits in the kernel is given up, in words, and stays known', {
   timeout: 15_000,
