@@ -3,8 +3,11 @@ import { fitAll } from './fitting.ts';
 import { hunt } from './hunt.ts';
 import { mutants } from './table.ts';
 
-/** CPU time, so that a busy computer changes nothing. Found ones end sooner, most of them within a second. */
-const budget = { cpuMs: 60_000 };
+/**
+ * CPU time, so that a busy computer changes little. Found ones end sooner, most of them within a second; the longest two took 88 and 96 s
+ * on a machine that was slow on that day (2026-11-30), where 60 s were not enough for four of them.
+ */
+const budget = { cpuMs: 180_000 };
 /** So many seeds, however fast the computer is: a test must not find another fault on a faster one. About 15 s each. */
 const asItIs = [
   ['storm', 220],
@@ -17,7 +20,7 @@ it('every planted bug matches the code as it is', () => {
   expect(() => fitAll(mutants)).not.toThrow();
 });
 
-describe.concurrent('a bug planted in a safety rule is found', { timeout: 600_000 }, () => {
+describe.concurrent('a bug planted in a safety rule is found', { timeout: 1_500_000 }, () => {
   for (const mutant of mutants)
     it(`${mutant.rule}: ${mutant.name}`, async () => {
       const { found, seeds } = await hunt(mutant, budget, mutant.hunt);
