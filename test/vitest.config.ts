@@ -30,7 +30,7 @@ const program = (file: string): string =>
 
 const endToEnd = {
   ...tries,
-  testTimeout: 240_000,
+  testTimeout: 400_000,
   fileParallelism: false,
   globalSetup: ['test/root/engine.ts', 'test/e2e/bundle.ts'],
 };
@@ -52,7 +52,7 @@ const rootBeside = [
 ].map(ofRoot);
 const e2eBeside = ['test/e2e/lab.test.ts', 'test/e2e/gitlab-away.test.ts', ofRoot('gitlab-takeover')];
 
-const asRoot = { ...tries, testTimeout: 180_000, fileParallelism: false, globalSetup: ['test/root/engine.ts'] };
+const asRoot = { ...tries, testTimeout: 400_000, fileParallelism: false, globalSetup: ['test/root/engine.ts'] };
 
 export default defineConfig({
   root,
@@ -73,10 +73,11 @@ export default defineConfig({
       project('real', ['test/practice/**/*.test.ts', 'test/real/**/*.test.ts'], {
         ...tries,
         testTimeout: 60_000,
+        hookTimeout: 240_000,
       }),
       project('browser', ['test/browser/**/*.test.ts'], {
         ...tries,
-        testTimeout: 240_000,
+        testTimeout: 400_000,
         fileParallelism: false,
         globalSetup: ['test/e2e/bundle.ts'],
       }),
