@@ -129,10 +129,11 @@ export class LocalApi implements AgentApi {
     });
     this.history = new History({
       ...{ self: options.network.self, home: options.home, clock: options.clock, log: options.log },
-      look: () => {
+      view: () => {
         const member = options.member();
-        return member && { view: viewInput(member.view()), status: this.#seen() };
+        return member && viewInput(member.view());
       },
+      status: () => this.#seen(),
     });
     this.#logs = new LogRequests({
       ...{ home: options.home, network: options.network, wallMs: () => options.clock.wallMs() },

@@ -34,7 +34,9 @@ interface HistoryOptions {
   clock: { wallMs(): number; bootMs(): number };
   log: Pick<Log, 'warn'>;
   /** Null before this machine is in a mesh. */
-  look(): { view: ViewInput; status: StatusSnapshot } | null;
+  view(): ViewInput | null;
+  /** Of the same moment; asked only where there is a view. */
+  status(): StatusSnapshot;
 }
 
 /**
@@ -78,7 +80,7 @@ export class History implements HistoryApi {
     this.#safely(() => this.#usage.takeUp(jsonIn(this.#usageFile)));
     this.#timer = setInterval(() => this.#look(), lookEveryMs);
     this.#timer.unref();
-    const ledger = this.#options.look()?.view.ledger;
+    const ledger = this.#options.view()?.ledger;
     if (ledger) this.onLedger(ledger);
   }
 
@@ -122,7 +124,7 @@ export class History implements HistoryApi {
   }
 
   async audit(): Promise<AuditAnswer> {
-    const ledger = this.#options.look()?.view.ledger ?? null;
+    const ledger = this.#options.view()?.ledger ?? null;
     const isVoter = this.#isVoter(ledger);
     const kept = await this.#audit.entries();
     return { entries: kept.length > 0 || isVoter ? kept : (ledger?.audit ?? []), isVoter };
@@ -134,12 +136,12 @@ export class History implements HistoryApi {
   }
 
   usage(): Usage {
-    const seen = this.#options.look();
+    const view = this.#options.view();
     return this.#usage.shown(
       {
-        node: (node) => (seen?.view.ledger?.nodes[node] ? nodeName(seen.view.ledger, node) : null),
+        node: (node) => (view?.ledger?.nodes[node] ? nodeName(view.ledger, node) : null),
         gpu: (node, uuid) =>
-          seen?.view.jobs.reports[node]?.report.measured.capacity.gpus.find((gpu) => gpu.uuid === uuid)?.model ?? null,
+          view?.jobs.reports[node]?.report.measured.capacity.gpus.find((gpu) => gpu.uuid === uuid)?.model ?? null,
       },
       this.#options.clock.wallMs(),
     );
@@ -155,21 +157,22 @@ export class History implements HistoryApi {
   #look(): void {
     if (this.#soon) clearTimeout(this.#soon);
     this.#soon = null;
-    const seen = this.#options.look();
-    const ledger = seen?.view.ledger;
-    if (!seen || !ledger) return;
+    const view = this.#options.view();
+    const ledger = view?.ledger;
+    if (!view || !ledger) return;
+    const status = this.#options.status();
     const { clock } = this.#options;
-    if (this.#looks++ % sampleEvery === 0) this.#sample(seen.view);
+    if (this.#looks++ % sampleEvery === 0) this.#sample(view);
     const before = this.#mark;
     // Where that is of no form that this version knows, it begins anew.
     this.#mark = null;
     this.#safely(() => {
       const { mark, events } = timelineNews(before, {
-        ...{ ledger, status: seen.status, wallMs: clock.wallMs(), leaderLost: this.#leaderLost },
+        ...{ ledger, status, wallMs: clock.wallMs(), leaderLost: this.#leaderLost },
         settled: clock.bootMs() - this.#startedAt >= settlesMs,
       });
       this.#mark = mark;
-      if (seen.status.leader !== null) this.#leaderLost = null;
+      if (status.leader !== null) this.#leaderLost = null;
       if (events.length > 0 || before === null) this.#tell(events, mark);
     });
   }

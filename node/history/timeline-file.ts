@@ -1,8 +1,9 @@
-import { appendFileSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import { appendFileSync, readFileSync, statSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import type { TimelineEvent } from '../../protocol/history.ts';
 import { limits } from '../../protocol/limits.ts';
 import type { TimelineMark } from '../../scheduler/history/timeline-mark.ts';
+import { replaceFileNow } from '../hosting/replace-file-now.ts';
 
 /** One line of the file, written whole or not at all: what was told, and what is remembered since. */
 interface Line {
@@ -59,8 +60,7 @@ export class TimelineFile {
       events.unshift(event);
     }
     const text = `${JSON.stringify({ v: 1, events, mark } satisfies Line)}\n`;
-    writeFileSync(`${this.#path}.new`, text, { mode: 0o600 });
-    renameSync(`${this.#path}.new`, this.#path);
+    replaceFileNow(this.#path, text);
     this.#bytes = Buffer.byteLength(text);
   }
 }

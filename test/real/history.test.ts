@@ -116,14 +116,13 @@ function watched() {
   lab.run(5_000);
   const said: string[] = [];
   let term = 12;
+  const seen = () => viewOf(lab, 'desktop-1', { leader: { node: 'kang', term, sinceWallMs: lab.wallMs } });
   const start = (): History => {
     const history = new History({
       ...{ self: 'desktop-1', home, clock: { wallMs: () => Date.now(), bootMs: () => performance.now() } },
       log: { warn: (sentence) => void said.push(sentence) },
-      look: () => {
-        const view = viewOf(lab, 'desktop-1', { leader: { node: 'kang', term, sinceWallMs: lab.wallMs } });
-        return { view: { ...view, wallMs: Date.now() }, status: snapshot(view) };
-      },
+      view: () => ({ ...seen(), wallMs: Date.now() }),
+      status: () => snapshot(seen()),
     });
     histories.push(history);
     history.start();
