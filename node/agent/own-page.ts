@@ -9,6 +9,7 @@ import type { Clock } from '../clock.ts';
 import type { AgentApi, PageApi } from '../local-api/agent-api.ts';
 import type { PageAccessRow, PageLink } from '../local-api/socket-protocol.ts';
 import type { Log } from '../log.ts';
+import { isLoopback } from '../loopback.ts';
 import { DoorConnections } from '../page/door-connections.ts';
 import type { PageDoor } from '../page/page-door.ts';
 import { pageLimits } from '../page/page-limits.ts';
@@ -100,7 +101,7 @@ export class OwnPage implements PageApi {
 
   /** Where others reach it, by another address than this machine's own; null: nobody does. */
   outside(): string | null {
-    return this.#urls().find((url) => !isLoopback(new URL(url).hostname.replace(/^\[|\]$/g, ''))) ?? null;
+    return this.#urls().find((url) => !isLoopback(new URL(url).hostname)) ?? null;
   }
 
   async pageLink(role: Role, forMs: number | null): Promise<PageLink> {
@@ -222,5 +223,3 @@ export const ownPage = (
   for (const path of metricsPaths(() => api.metrics)) page.add(path);
   return page;
 };
-
-const isLoopback = (host: string): boolean => host === 'localhost' || host === '::1' || host.startsWith('127.');

@@ -1,9 +1,9 @@
 import { createTransport } from 'nodemailer';
 import { noticeTimings } from '../../scheduler/notices/notice-timings.ts';
+import { isLoopback } from '../loopback.ts';
 import { type Sender, SendFailure } from './notice-sender.ts';
 
 const timeout = noticeTimings.sendMs;
-const isLoopback = (host: string): boolean => /^(localhost|127\.|\[?::1)/.test(host);
 
 /** What a server said, without what was sent to it. */
 function reasonOf(error: unknown): string {

@@ -1,4 +1,5 @@
 import { isIP } from 'node:net';
+import { isLoopback } from '../loopback.ts';
 
 /** Pure decisions about who may talk to the door at all: Host (DNS rebinding) and, for acts, Origin and content (CSRF). */
 
@@ -35,8 +36,6 @@ export function isOurHost(host: string | undefined, reached: string, names: read
     return name === own || (!own.includes('.') && lanEndings.some((ending) => name === `${own}.${ending}`));
   });
 }
-
-const isLoopback = (address: string): boolean => address === '::1' || address.startsWith('127.');
 
 /** Null: it comes from our own page. Else why not. A key needs none of it: no browser sends one by itself. */
 export function whyForeign({ host, origin, contentType, own, fetchSite }: Head): string | null {
