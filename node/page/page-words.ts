@@ -1,6 +1,6 @@
-/** Pages of the door itself, without a line of what the mesh knows: for those who are not in, and where the page's files are missing. */
+import { escapeHtml } from '../escape-html.ts';
 
-const inert = (text: string): string => text.replace(/[&<>"']/g, (char) => `&#${char.charCodeAt(0)};`);
+/** Pages of the door itself, without a line of what the mesh knows: for those who are not in, and where the page's files are missing. */
 
 const page = (title: string, body: string, tail = '', head = ''): string => `<!doctype html>
 <html lang="en">
@@ -10,9 +10,9 @@ const page = (title: string, body: string, tail = '', head = ''): string => `<!d
 <meta name="robots" content="noindex">
 <link rel="icon" href="data:,">
 <link rel="stylesheet" href="/door.css">
-<title>${inert(title)}</title>${head}
+<title>${escapeHtml(title)}</title>${head}
 <main>
-<h1>${inert(title)}</h1>
+<h1>${escapeHtml(title)}</h1>
 ${body}
 </main>
 ${tail}
@@ -34,7 +34,7 @@ else if(/^\\/s\\/[\\w-]{22}\\/$/.test(p||''))location.replace(p)}catch{}
 export const howToGetIn = (node: string, because: string | null): string =>
   page(
     `autogit-node on ${node}`,
-    `${because === null ? '' : `<p role="alert"><strong>${inert(because)}</strong></p>\n`}<p>This page shows the mesh to those who came in by a link. Type on ${inert(node)}:</p>
+    `${because === null ? '' : `<p role="alert"><strong>${escapeHtml(because)}</strong></p>\n`}<p>This page shows the mesh to those who came in by a link. Type on ${escapeHtml(node)}:</p>
 <p><code>autogit-node dashboard</code></p>
 <p>and open the link that it prints, in this browser. It is good once, for ten minutes; the browser stays in for a week. For others: <code>autogit-node dashboard --role viewer</code></p>`,
     '<script src="/door.js"></script>',

@@ -1,9 +1,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import { escapeHtml } from '../../escape-html.ts';
 
 /** What the gate itself says where GitLab may not answer: to browsers and programs, to git, to ssh. */
-
-const escapeHtml = (text: string): string => text.replace(/[&<>"']/g, (char) => `&#${char.charCodeAt(0)};`);
 
 /** One line, as a terminal may show it. */
 const plain = (text: string): string => text.replace(/[^\x20-\x7e\u00a0-\uffff]/g, ' ');
