@@ -1,26 +1,9 @@
-import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { type SocketServer, serveSocket } from '../../node/local-api/unix-server.ts';
-import { places } from '../../node/store/home.ts';
-import { cleanEnv, root, runCli } from './cli-child.ts';
-import { SmallAgent } from './small-agent.ts';
+import { describe, expect, it } from 'vitest';
+import { smallCommands } from './small-commands.ts';
 
 /** What `gitlab adopt` says and asks: the published command before an agent in small. */
 describe('gitlab adopt', () => {
-  let agent = new SmallAgent();
-  let home: string;
-  let server: SocketServer;
-
-  beforeAll(() => {
-    execFileSync(process.execPath, ['deploy/bundle.mjs'], { cwd: root });
-    home = mkdtempSync(join(tmpdir(), 'autogit-adopt-'));
-  });
-  beforeEach(async () => {
-    await server?.close();
-    agent = new SmallAgent();
+  const here = smallCommands('adopt', (agent) => {
     agent.adoptPlan = {
       ...{ host: 'kang', url: 'http://kang.lan:8929' },
       found: {
@@ -29,17 +12,12 @@ describe('gitlab adopt', () => {
       },
       lines: [{ state: 'ok', what: 'container', sentence: 'gitlab runs', fix: null }],
     };
-    server = await serveSocket({ path: places(home).socket, api: agent, log: { warn: () => {}, error: () => {} } });
-  });
-  afterAll(async () => {
-    await server?.close();
-    rmSync(home, { recursive: true, force: true });
   });
 
-  const run = (...args: string[]) => runCli(['--home', home, ...args], cleanEnv(home));
-  const asked = (kind: string) => agent.asked.filter((one) => Object.hasOwn(one as object, kind));
-  const soon = (ms: number, more: Partial<typeof agent.adoption>) =>
-    setTimeout(() => Object.assign(agent.adoption, more), ms);
+  const { run } = here;
+  const asked = (kind: string) => here.agent.asked.filter((one) => Object.hasOwn(one as object, kind));
+  const soon = (ms: number, more: Partial<typeof here.agent.adoption>) =>
+    setTimeout(() => Object.assign(here.agent.adoption, more), ms);
 
   it('looks, asks, tells how far it is, and what is kept; nothing is begun by an answer that was not given', async () => {
     expect((await run('gitlab', 'adopt')).stderr).toMatch(
@@ -47,7 +25,7 @@ describe('gitlab adopt', () => {
     );
     expect(asked('adopt')).toEqual([]);
     soon(3500, { state: 'served', because: 'the old container is kept as gitlab-before-autogit' });
-    Object.assign(agent, { gitlab: { mode: 'hosted', url: 'http://kang.lan:8929', host: 'kang' } });
+    Object.assign(here.agent, { gitlab: { mode: 'hosted', url: 'http://kang.lan:8929', host: 'kang' } });
     const done = await run('--yes', 'gitlab', 'adopt', 'gitlab', '--on', 'kang', '--preset', 'minimal');
     expect([done.code, done.stdout, done.stderr]).toEqual([
       0,
@@ -60,7 +38,7 @@ describe('gitlab adopt', () => {
   });
 
   it('one that is under way is watched and not asked for again; that it went back is the answer, with why', async () => {
-    Object.assign(agent.adoption, { state: 'under-way', phase: 'boots', problem: 'no majority' });
+    Object.assign(here.agent.adoption, { state: 'under-way', phase: 'boots', problem: 'no majority' });
     soon(1500, { state: 'returned', because: 'the copy failed: no space', problem: null });
     const back = await run('--json', 'gitlab', 'adopt');
     expect([back.code, JSON.parse(back.stdout), back.stderr]).toEqual([
@@ -78,7 +56,7 @@ describe('gitlab adopt', () => {
       sentence: 'it publishes no port',
       fix: 'docker run -p 8929:80',
     };
-    agent.adoptPlan = { ...agent.adoptPlan, found: null, url: null, lines: [line] };
+    here.agent.adoptPlan = { ...here.agent.adoptPlan, found: null, url: null, lines: [line] };
     const refused = await run('--yes', 'gitlab', 'adopt');
     expect([refused.code, refused.stderr]).toEqual([
       1,
@@ -88,7 +66,7 @@ describe('gitlab adopt', () => {
   });
 
   it('--data of a mesh that is gone: says what it is and how old, asks, and watches until GitLab serves', async () => {
-    agent.left = {
+    here.agent.left = {
       ...{ host: 'kang', isPlace: true, url: 'http://kang.lan:8080' },
       found: {
         ...{ path: '/mnt/disk/copies', mesh: '2f6c19d0-of-before', data: 'k3v9q2m4', what: 'copies', epoch: 7 },
@@ -102,7 +80,7 @@ describe('gitlab adopt', () => {
       expect.stringMatching(/warn +mesh +no machine of mesh 2f6c19d0 is in sight[\s\S]*the same command with --yes/),
     ]);
     expect(asked('regain')).toEqual([]);
-    Object.assign(agent, {
+    Object.assign(here.agent, {
       gitlab: { mode: 'hosted', state: 'healthy', url: 'http://kang.lan:8080', host: 'kang', version: '19.4.1' },
     });
     const done = await run('--yes', 'gitlab', 'adopt', '--data', '/mnt/disk/copies', '--port', '8090');
@@ -111,15 +89,15 @@ describe('gitlab adopt', () => {
       { regain: { data: '/mnt/disk/copies', image: null, port: 8090, on: null } },
     ]);
     // What cannot be taken is refused before anything is asked; where nothing of a mesh lies, DIR is for a container's data.
-    agent.left = {
-      ...agent.left,
+    here.agent.left = {
+      ...here.agent.left,
       found: null,
       lines: [{ state: 'fail', what: 'place', sentence: 'it is half of a GitLab', fix: 'name another' }],
     };
     const refused = await run('--yes', 'gitlab', 'adopt', '--data', '/mnt/disk/copies');
     expect([refused.code, refused.stderr]).toEqual([1, expect.stringContaining('it is half of a GitLab')]);
     expect(asked('regain')).toHaveLength(1);
-    agent.left = { ...agent.left, isPlace: false, lines: [] };
+    here.agent.left = { ...here.agent.left, isPlace: false, lines: [] };
     soon(1500, { state: 'served', because: 'kept' });
     expect((await run('--yes', 'gitlab', 'adopt', '--data', '/srv/new')).code).toBe(0);
     expect(asked('adopt')).toMatchObject([{ adopt: { data: '/srv/new' } }]);

@@ -1,52 +1,17 @@
-import { execFileSync, spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { type SocketServer, serveSocket } from '../../node/local-api/unix-server.ts';
-import { places } from '../../node/store/home.ts';
-import { SmallAgent } from './small-agent.ts';
+import { spawn } from 'node:child_process';
+import { describe, expect, it } from 'vitest';
+import { bin } from './cli-child.ts';
+import { smallCommands } from './small-commands.ts';
 import { Terminal } from './terminal.ts';
-
-const root = fileURLToPath(new URL('../..', import.meta.url));
 
 /** What `gitlab deploy` and `gitlab uninstall` say and ask: the published commands before an agent in small. */
 describe('a GitLab of the mesh, by its commands', () => {
-  const bin = join(root, 'dist', 'autogit-node.cjs');
-  let agent = new SmallAgent();
-  let home: string;
-  let server: SocketServer;
+  const here = smallCommands('deploy');
 
-  beforeAll(() => {
-    execFileSync(process.execPath, ['deploy/bundle.mjs'], { cwd: root });
-    home = mkdtempSync(join(tmpdir(), 'autogit-deploy-'));
-  });
-  beforeEach(async () => {
-    await server?.close();
-    agent = new SmallAgent();
-    server = await serveSocket({ path: places(home).socket, api: agent, log: { warn: () => {}, error: () => {} } });
-  });
-  afterAll(async () => {
-    await server?.close();
-    rmSync(home, { recursive: true, force: true });
-  });
-
-  const env = () => ({ PATH: process.env.PATH ?? '', HOME: home, TERM: 'dumb' });
-  function run(...args: string[]): Promise<{ code: number | null; stdout: string; stderr: string }> {
-    return new Promise((resolve) => {
-      const child = spawn(process.execPath, [bin, '--home', home, ...args], {
-        env: env(),
-        stdio: ['ignore', 'pipe', 'pipe'],
-      });
-      const said = { stdout: '', stderr: '' };
-      child.stdout.on('data', (data) => (said.stdout += data));
-      child.stderr.on('data', (data) => (said.stderr += data));
-      child.once('close', (code) => resolve({ code, ...said }));
-    });
-  }
-  const terminal = (...args: string[]) => new Terminal([process.execPath, bin, '--home', home, ...args], env());
-  const asked = (kind: string) => agent.asked.filter((one) => Object.hasOwn(one as object, kind));
+  const env = () => ({ PATH: process.env.PATH ?? '', HOME: here.home, TERM: 'dumb' });
+  const { run } = here;
+  const terminal = (...args: string[]) => new Terminal([process.execPath, bin, '--home', here.home, ...args], env());
+  const asked = (kind: string) => here.agent.asked.filter((one) => Object.hasOwn(one as object, kind));
   const line = (state: 'ok' | 'warn' | 'fail', what: string, sentence: string, fix: string | null = null) => ({
     ...{ state, what, sentence, fix },
   });
@@ -59,7 +24,7 @@ describe('a GitLab of the mesh, by its commands', () => {
   });
 
   it('looks and says what it found; without anybody to answer it deploys nothing', async () => {
-    agent.plan.lines = [
+    here.agent.plan.lines = [
       line('ok', 'machine', 'kang, amd64'),
       line('warn', 'copies', 'one copy, on this machine alone'),
     ];
@@ -76,7 +41,7 @@ describe('a GitLab of the mesh, by its commands', () => {
   });
 
   it('a machine that is not fit is named with what helps, also with --yes', async () => {
-    agent.plan.lines = [
+    here.agent.plan.lines = [
       line('ok', 'machine', 'kang'),
       line('fail', 'ports', 'port 8080 is taken by nginx', 'name another: --port N'),
     ];
@@ -97,12 +62,12 @@ describe('a GitLab of the mesh, by its commands', () => {
     // What the leader has committed is heard here a moment later.
     await expect.poll(() => asked('deploy')).toHaveLength(1);
     await new Promise((resolve) => setTimeout(resolve, 300));
-    agent.gitlab = hosted('deploying', 'pulling the image');
+    here.agent.gitlab = hosted('deploying', 'pulling the image');
     await typed.until(/deploying {3}pulling the image/);
-    agent.gitlab = hosted('deploying', 'booting');
+    here.agent.gitlab = hosted('deploying', 'booting');
     await typed.until(/deploying {3}booting/);
-    agent.password = 'cUx4-secret';
-    agent.gitlab = hosted('healthy', null);
+    here.agent.password = 'cUx4-secret';
+    here.agent.gitlab = hosted('healthy', null);
     expect(await typed.ended).toBe(0);
     expect(typed.text).toMatch(/serves {6}http:\/\/kang\.lan:8080, GitLab 19\.4\.1 on kang, after/);
     expect(typed.text).toContain("root's password, shown once: cUx4-secret");
@@ -118,34 +83,36 @@ describe('a GitLab of the mesh, by its commands', () => {
   });
 
   it('Ctrl-C ends the watching, and says that the mesh goes on', async () => {
-    agent.gitlab = hosted('deploying', 'booting');
-    const child = spawn(process.execPath, [bin, '--home', home, 'gitlab', 'deploy', '--yes'], { env: env() });
+    here.agent.gitlab = hosted('deploying', 'booting');
+    const child = spawn(process.execPath, [bin, '--home', here.home, 'gitlab', 'deploy', '--yes'], { env: env() });
     let said = '';
     child.stderr.on('data', (data) => (said += data));
     await expect.poll(() => said, { timeout: 10_000 }).toMatch(/deploying {3}booting/);
     child.kill('SIGINT');
     expect(await new Promise((resolve) => child.once('close', resolve))).toBe(130);
-    expect(said).toContain(`the mesh goes on deploying it: autogit-node --home ${home} gitlab`);
+    expect(said).toContain(`the mesh goes on deploying it: autogit-node --home ${here.home} gitlab`);
   });
 
   it('one that does not come up ends with the reason; a script gets all of it as JSON', async () => {
-    agent.gitlab = hosted('failed', null, 'its container ended: out of memory');
+    here.agent.gitlab = hosted('failed', null, 'its container ended: out of memory');
     const { code, stdout, stderr } = await run('gitlab', 'deploy', '--yes', '--json');
     expect([code, JSON.parse(stdout)]).toEqual([1, { state: 'failed', because: 'its container ended: out of memory' }]);
-    expect(stderr).toContain(`fix: mend that, then have it looked at again: autogit-node --home ${home} reconcile`);
-    agent.gitlab = hosted('healthy', null);
-    agent.password = 'cUx4-secret';
+    expect(stderr).toContain(
+      `fix: mend that, then have it looked at again: autogit-node --home ${here.home} reconcile`,
+    );
+    here.agent.gitlab = hosted('healthy', null);
+    here.agent.password = 'cUx4-secret';
     expect(JSON.parse((await run('gitlab', 'deploy', '--yes', '--json')).stdout)).toMatchObject({
       state: 'healthy',
       rootPassword: 'cUx4-secret',
     });
-    expect(agent.password).toBeNull();
+    expect(here.agent.password).toBeNull();
   });
 
   it("root's password is there once for who did not watch to the end", async () => {
-    agent.password = 'cUx4-secret';
+    here.agent.password = 'cUx4-secret';
     // An answer that nobody got is no reason to forget it: it is the command that says, behind its output, what was seen.
-    expect(await agent.gitlabPassword({})).toEqual({ password: 'cUx4-secret' });
+    expect(await here.agent.gitlabPassword({})).toEqual({ password: 'cUx4-secret' });
     expect(await run('gitlab', 'password')).toMatchObject({ code: 0, stdout: 'cUx4-secret\n' });
     expect(asked('password').slice(1)).toEqual([{ password: null }, { password: 'cUx4-secret' }]);
     const { code, stderr } = await run('gitlab', 'password');
@@ -156,14 +123,14 @@ describe('a GitLab of the mesh, by its commands', () => {
   });
 
   it('a user of GitLab gets a new password by name', async () => {
-    agent.gitlab = hosted('healthy', null);
+    here.agent.gitlab = hosted('healthy', null);
     expect(await run('--yes', 'gitlab', 'password', 'ann')).toMatchObject({ code: 0, stdout: 'once-ann\n' });
     expect(asked('password')).toEqual([{ password: 'ann' }]);
   });
 
   it('uninstalling names where the data stay; deleting them wants the name of the machine', async () => {
     expect((await run('gitlab', 'uninstall')).stderr).toContain('error: this mesh runs no GitLab itself');
-    agent.gitlab = hosted('healthy', null);
+    here.agent.gitlab = hosted('healthy', null);
     expect((await run('gitlab', 'uninstall')).code).toBe(2);
     const keep = terminal('gitlab', 'uninstall');
     await keep.until(/End GitLab on kang\? Its data stays in \/srv\/gitlab\. \[y\/N\] $/);
@@ -180,7 +147,7 @@ describe('a GitLab of the mesh, by its commands', () => {
     await expect
       .poll(() => asked('uninstall'))
       .toEqual([{ uninstall: { deleteData: true, now: false, force: false } }]);
-    agent.gitlab = {};
+    here.agent.gitlab = {};
     expect(await meant.ended).toBe(0);
     expect(meant.text).toContain('GitLab is uninstalled');
   });
@@ -193,8 +160,8 @@ describe('a GitLab of the mesh, by its commands', () => {
     });
 
     it('a deployment names who will hold them, before anybody agrees, and asks for those that were named', async () => {
-      agent.plan.copies = ['desktop-1', 'desktop-2'];
-      agent.plan.lines = [line('ok', 'copies', 'all of GitLab is copied to desktop-1 and desktop-2')];
+      here.agent.plan.copies = ['desktop-1', 'desktop-2'];
+      here.agent.plan.lines = [line('ok', 'copies', 'all of GitLab is copied to desktop-1 and desktop-2')];
       const shell = terminal('gitlab', 'deploy', '--copies', 'desktop-1,desktop-2');
       await shell.until(
         /Deploy GitLab on kang as http:\/\/kang\.lan:8080, copies of all of it on desktop-1 and desktop-2\?/,
@@ -209,7 +176,7 @@ describe('a GitLab of the mesh, by its commands', () => {
     });
 
     it('says who holds what, and what a death would cost', async () => {
-      agent.gitlab = {
+      here.agent.gitlab = {
         ...hosted('healthy', null),
         standbys: [
           standby('desktop-1', {}),
@@ -223,7 +190,7 @@ describe('a GitLab of the mesh, by its commands', () => {
         ],
         loss: { pushes: false, seconds: 3 },
       };
-      agent.agreed = ['desktop-1', 'desktop-2', 'pi'];
+      here.agent.agreed = ['desktop-1', 'desktop-2', 'pi'];
       const { stdout } = await run('gitlab', 'copies');
       expect(stdout.split('\n')).toEqual([
         'desktop-1\tin sync\t1.40\t12 s\thas every push',
@@ -238,15 +205,15 @@ describe('a GitLab of the mesh, by its commands', () => {
     });
 
     it('a machine is looked at first; one that cannot is named with what helps, and nothing is asked', async () => {
-      agent.copyLines = [line('fail', 'copies', 'pi: btrfs is not here', 'sudo apt-get install btrfs-progs')];
+      here.agent.copyLines = [line('fail', 'copies', 'pi: btrfs is not here', 'sudo apt-get install btrfs-progs')];
       const bad = await run('gitlab', 'copies', 'add', 'pi', '--yes');
       expect([bad.code, asked('agree')]).toEqual([1, []]);
       expect(bad.stderr).toContain('error: pi cannot hold copies of GitLab\nfix: sudo apt-get install btrfs-progs');
-      agent.copyLines = [line('ok', 'copies', 'pi: /srv/copies, 40 GiB for it')];
+      here.agent.copyLines = [line('ok', 'copies', 'pi: /srv/copies, 40 GiB for it')];
       expect((await run('gitlab', 'copies', 'add', 'pi')).stderr).toContain('fix: the same command with --yes');
       const good = await run('gitlab', 'copies', 'add', 'pi', '--yes');
       expect(good.stdout).toBe('it holds copies of GitLab from now on\n');
-      agent.agreed = ['pi'];
+      here.agent.agreed = ['pi'];
       await run('gitlab', 'copies', 'remove', 'pi', '--yes');
       expect(asked('agree')).toEqual([
         { agree: { node: 'pi', agreed: true } },
@@ -260,8 +227,8 @@ describe('a GitLab of the mesh, by its commands', () => {
     const last = { id: 'abcdef01', at: '2026-11-28T03:00:00Z', copies: ['/mnt/disk'] };
 
     it('names the place, makes one, and tells the key beside the data, not among it', async () => {
-      agent.gitlab = { ...hosted('healthy', null), vault };
-      agent.onceAsked('vault', 1, () => Object.assign(agent.gitlab, { lastBackup: last }));
+      here.agent.gitlab = { ...hosted('healthy', null), vault };
+      here.agent.onceAsked('vault', 1, () => Object.assign(here.agent.gitlab, { lastBackup: last }));
       const { code, stdout, stderr } = await run(
         'gitlab',
         'backup',
@@ -292,21 +259,21 @@ describe('a GitLab of the mesh, by its commands', () => {
 
     it('what keeps one from being made is the answer; of another GitLab than the mesh`s none is made', async () => {
       const problem = 'restic is not installed on this machine -> install it: apt install restic';
-      agent.gitlab = {
+      here.agent.gitlab = {
         ...hosted('healthy', null),
         vault: { ...vault, doing: { what: 'backup', phase: 'copies', percent: 1 } },
       };
-      agent.onceLookedAfter('backup', () => Object.assign(agent.gitlab, { vault: { ...vault, problem } }));
+      here.agent.onceLookedAfter('backup', () => Object.assign(here.agent.gitlab, { vault: { ...vault, problem } }));
       const ill = await run('gitlab', 'backup');
       expect([ill.code, ill.stderr]).toEqual([
         1,
         'copies\nerror: restic is not installed on this machine\nfix: install it: apt install restic\n',
       ]);
-      agent.gitlab = { mode: 'connected' };
+      here.agent.gitlab = { mode: 'connected' };
       expect((await run('gitlab', 'backup')).stderr).toContain('backs up no other');
       expect((await run('gitlab', 'fenced')).stderr).toMatch(/itself\nfix: autogit-node .*gitlab deploy\n$/);
       const own = { node: 'kang', container: 'gitlab', folder: '/srv/gitlab', version: null, way: null, because: '' };
-      agent.gitlab = { mode: 'connected', protected: { ...own, lastBackup: null } as never };
+      here.agent.gitlab = { mode: 'connected', protected: { ...own, lastBackup: null } as never };
       expect((await run('gitlab', 'diff')).stderr).toMatch(
         /^error: this mesh runs no GitLab itself\nfix: of the one that it backs up .*gitlab history\n$/,
       );
@@ -325,25 +292,27 @@ describe('a GitLab of the mesh, by its commands', () => {
           steps: [step('boot'), step('refs')],
         },
       });
-      agent.gitlab = { ...hosted('healthy', null), drills: [idle] };
-      agent.onceAsked('drill', 1, () => {
+      here.agent.gitlab = { ...hosted('healthy', null), drills: [idle] };
+      here.agent.onceAsked('drill', 1, () => {
         const doing = { phase: 'follows all refs', steps: [step('boot')] };
-        Object.assign(agent.gitlab, { drills: [{ ...idle, doing }] });
-        setTimeout(() => Object.assign(agent.gitlab, { drills: [drilled(true, 'a')] }), 2_000);
+        Object.assign(here.agent.gitlab, { drills: [{ ...idle, doing }] });
+        setTimeout(() => Object.assign(here.agent.gitlab, { drills: [drilled(true, 'a')] }), 2_000);
       });
       const good = await run('gitlab', 'drill');
       expect([good.code, good.stdout]).toEqual([0, 'proven: GitLab works (1.120 on desktop-1, 2.4 s)\n']);
       expect(good.stderr).toMatch(
         /a drill begins\n.*boot +1\.2 s {2}boot is ok\n +follows all refs\nok +refs +1\.2 s {2}refs is ok\n$/s,
       );
-      agent.onceAsked('drill', 2, () => Object.assign(agent.gitlab, { drills: [drilled(false, 'b')] }));
+      here.agent.onceAsked('drill', 2, () => Object.assign(here.agent.gitlab, { drills: [drilled(false, 'b')] }));
       const bad = await run('gitlab', 'drill', '--on', 'desktop-1');
       expect([bad.code, bad.stderr]).toEqual([
         1,
         expect.stringContaining('error: GitLab does not come out whole of 1.120 on desktop-1: refs lead nowhere\n'),
       ]);
       const ended = { at: 'c', because: 'the owner of this machine is back' };
-      agent.onceAsked('drill', 3, () => Object.assign(agent.gitlab, { drills: [{ ...drilled(false, 'b'), ended }] }));
+      here.agent.onceAsked('drill', 3, () =>
+        Object.assign(here.agent.gitlab, { drills: [{ ...drilled(false, 'b'), ended }] }),
+      );
       expect((await run('gitlab', 'drill')).stderr).toContain(
         'error: the drill on desktop-1 ended without a verdict: the owner of this machine is back\n',
       );

@@ -1,36 +1,14 @@
-import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { type SocketServer, serveSocket } from '../../node/local-api/unix-server.ts';
-import { places } from '../../node/store/home.ts';
-import { cleanEnv, root, runCli } from './cli-child.ts';
-import { SmallAgent } from './small-agent.ts';
+import { describe, expect, it } from 'vitest';
+import { smallCommands } from './small-commands.ts';
 
 /** What `gitlab move` says and asks: the published command before an agent in small. */
 describe('gitlab move', () => {
-  let agent = new SmallAgent();
-  let home: string;
-  let server: SocketServer;
-
-  beforeAll(() => {
-    execFileSync(process.execPath, ['deploy/bundle.mjs'], { cwd: root });
-    home = mkdtempSync(join(tmpdir(), 'autogit-move-'));
-  });
-  beforeEach(async () => {
-    await server?.close();
-    agent = new SmallAgent();
+  const here = smallCommands('move', (agent) => {
     agent.gitlab = { ...served };
-    server = await serveSocket({ path: places(home).socket, api: agent, log: { warn: () => {}, error: () => {} } });
-  });
-  afterAll(async () => {
-    await server?.close();
-    rmSync(home, { recursive: true, force: true });
   });
 
-  const run = (...args: string[]) => runCli(['--home', home, ...args], cleanEnv(home));
-  const asked = () => agent.asked.filter((one) => Object.hasOwn(one as object, 'move'));
+  const { run } = here;
+  const asked = () => here.agent.asked.filter((one) => Object.hasOwn(one as object, 'move'));
   const served = {
     ...{ mode: 'hosted' as const, state: 'healthy' as const, url: 'http://192.168.1.10:8080', host: 'kang' },
     version: '19.3.0',
@@ -39,14 +17,14 @@ describe('gitlab move', () => {
   const wish = { from: 'kang', to: 'desktop-1' };
   const ended = { ...wish, because: 'asked on kang', at: '2026-11-29T04:00:00Z' };
   const there = { host: 'desktop-1', url: 'http://192.168.1.11:8080' };
-  const soon = (ms: number, more: object) => setTimeout(() => Object.assign(agent.gitlab, more), ms);
+  const soon = (ms: number, more: object) => setTimeout(() => Object.assign(here.agent.gitlab, more), ms);
 
   it('looks, asks, tells each step once and where GitLab is then', async () => {
     const silent = await run('--no-input', 'gitlab', 'move', 'desktop-1');
     expect([silent.code, silent.stderr]).toEqual([2, expect.stringContaining('the same command with --yes')]);
     expect(silent.stderr).toMatch(/^ +ok +copy +kang: in sync/m);
     expect(asked()).toEqual([]);
-    agent.onceAsked('move', 1, () => {
+    here.agent.onceAsked('move', 1, () => {
       soon(0, { move: { wish, doing: { phase: 'it pulls the image', percent: 40 }, ended: null } });
       soon(800, { move: { wish, doing: { phase: 'the last round is taken', percent: null }, ended: null } });
       soon(1800, { ...there, move: { wish: null, doing: null, ended: { ...ended, isDone: true } } });
@@ -61,8 +39,8 @@ describe('gitlab move', () => {
 
   it('what speaks against it is a line with what helps, and nothing is asked for', async () => {
     const sentence = 'kang: desktop-1 is not in sync yet';
-    agent.movePlan = {
-      ...agent.movePlan,
+    here.agent.movePlan = {
+      ...here.agent.movePlan,
       lines: [{ state: 'fail', what: 'copy', sentence, fix: 'autogit-node gitlab copies' }],
     };
     const refused = await run('--yes', '--json', 'gitlab', 'move', 'desktop-1');
@@ -70,13 +48,16 @@ describe('gitlab move', () => {
     expect(refused.stderr).toMatch(/does not move to desktop-1: kang: desktop-1 is not in sync yet/);
     expect(refused.stderr).toMatch(/-> autogit-node .*gitlab copies/);
     expect(asked()).toEqual([]);
-    agent.gitlab = { mode: 'none', state: 'absent', url: null, host: null, version: null };
+    here.agent.gitlab = { mode: 'none', state: 'absent', url: null, host: null, version: null };
     expect((await run('--yes', 'gitlab', 'move', 'desktop-1')).stderr).toContain('runs no GitLab itself');
   });
 
   it('a second one watches the first; that it went back is a failure with its reason, told once', async () => {
     const before = { ...ended, isDone: false, because: 'an earlier one', at: '2026-11-28T04:00:00Z' };
-    agent.gitlab = { ...served, move: { wish, doing: { phase: 'GitLab ends here', percent: null }, ended: before } };
+    here.agent.gitlab = {
+      ...served,
+      move: { wish, doing: { phase: 'GitLab ends here', percent: null }, ended: before },
+    };
     const because = 'GitLab did not come up on desktop-1: its container ended';
     soon(1500, { move: { wish: null, doing: null, ended: { ...ended, isDone: false, because } } });
     const failed = await run('--yes', '--json', 'gitlab', 'move', 'desktop-1');
@@ -89,30 +70,30 @@ describe('gitlab move', () => {
   });
 
   it('is taken back by --cancel, which tells where GitLab stays', async () => {
-    agent.gitlab = { ...served, move: { wish, doing: { phase: 'it pulls the image', percent: 40 }, ended: null } };
+    here.agent.gitlab = { ...served, move: { wish, doing: { phase: 'it pulls the image', percent: 40 }, ended: null } };
     const because = 'a person wants it no more';
     const stays = { move: { wish: null, doing: null, ended: { ...ended, isDone: false, because } } };
-    agent.onceAsked('cancel', 1, () => soon(0, stays));
+    here.agent.onceAsked('cancel', 1, () => soon(0, stays));
     const done = await run('gitlab', 'move', '--cancel');
     expect([done.code, done.stdout]).toEqual([
       0,
       'GitLab stays on kang, http://192.168.1.10:8080: a person wants it no more\n',
     ]);
-    expect(agent.asked).toContainEqual({ cancel: null });
-    agent.gitlab = { ...served, move: { wish, doing: null, ended: null } };
+    expect(here.agent.asked).toContainEqual({ cancel: null });
+    here.agent.gitlab = { ...served, move: { wish, doing: null, ended: null } };
     const moved = { ...there, move: { wish: null, doing: null, ended: { ...ended, isDone: true } } };
-    agent.onceAsked('cancel', 2, () => soon(0, moved));
+    here.agent.onceAsked('cancel', 2, () => soon(0, moved));
     const late = await run('--json', 'gitlab', 'move', 'desktop-1', '--cancel');
     expect([late.code, late.stderr]).toEqual([1, expect.stringContaining('has moved to desktop-1 all the same')]);
     expect(JSON.parse(late.stdout)).toEqual({ state: 'moved', ...there, because: ended.because });
-    expect(agent.asked).toContainEqual({ cancel: 'desktop-1' });
+    expect(here.agent.asked).toContainEqual({ cancel: 'desktop-1' });
     expect((await run('gitlab', 'move')).stderr).toMatch(/missing required argument 'node'[\s\S]*gitlab move --help/);
   });
 
   it('take-over says what is missing there, asks, and reaches the mesh; --cancel takes it back, clear-flag clears', async () => {
     const row = { node: 'desktop-1', round: '4.30', ageMs: 10_800_000, inSync: false, state: 'catching-up' as const };
     const standbys = [{ ...row, because: 'kang is away', percent: null, chosen: 'named' }];
-    agent.gitlab = { ...served, epoch: 4, hosted: { ...served.hosted, data: 'k3v9q2m4' }, standbys };
+    here.agent.gitlab = { ...served, epoch: 4, hosted: { ...served.hosted, data: 'k3v9q2m4' }, standbys };
     const silent = await run('--no-input', 'gitlab', 'take-over', 'desktop-1');
     expect([silent.code, silent.stderr]).toEqual([2, expect.stringContaining('the same command with --yes')]);
     const said = await run('--yes', 'gitlab', 'take-over', 'desktop-1');
@@ -120,7 +101,7 @@ describe('gitlab move', () => {
     expect((await run('gitlab', 'take-over', '--cancel')).stdout).toContain("kang stays GitLab's host");
     expect((await run('gitlab', 'clear-flag')).code).toBe(0);
     const start = { kind: 'start-gitlab-at', data: 'k3v9q2m4', epoch: 4 };
-    expect(agent.asked.filter((one) => Object.hasOwn(one as object, 'kind'))).toMatchObject([
+    expect(here.agent.asked.filter((one) => Object.hasOwn(one as object, 'kind'))).toMatchObject([
       { ...start, to: 'desktop-1' },
       { ...start, to: null },
       { kind: 'clear-gitlab-flag', data: 'k3v9q2m4' },
@@ -129,9 +110,9 @@ describe('gitlab move', () => {
   });
 
   it('is a row of gitlab while it lasts, and afterwards how it ended', async () => {
-    agent.gitlab = { ...served, move: { wish, doing: { phase: 'it pulls the image', percent: 40 }, ended: null } };
+    here.agent.gitlab = { ...served, move: { wish, doing: { phase: 'it pulls the image', percent: 40 }, ended: null } };
     expect((await run('gitlab')).stdout).toMatch(/^move\tfrom kang to desktop-1: it pulls the image, 40 %$/m);
-    agent.gitlab = { ...served, ...there, move: { wish: null, doing: null, ended: { ...ended, isDone: true } } };
+    here.agent.gitlab = { ...served, ...there, move: { wish: null, doing: null, ended: { ...ended, isDone: true } } };
     expect((await run('gitlab')).stdout).toMatch(/^moved\tfrom kang to desktop-1, 2026-11-29T04:00:00Z$/m);
   });
 });

@@ -1,38 +1,18 @@
-import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { type SocketServer, serveSocket } from '../../node/local-api/unix-server.ts';
-import { places } from '../../node/store/home.ts';
-import { cleanEnv, root, runCli } from './cli-child.ts';
-import { SmallAgent } from './small-agent.ts';
+import { describe, expect, it } from 'vitest';
+import { cleanEnv, runCli } from './cli-child.ts';
+import { smallCommands } from './small-commands.ts';
 
 /** What `notify` takes and says: the published command before an agent in small. */
 describe('notify', () => {
-  let agent = new SmallAgent();
-  let home: string;
-  let server: SocketServer;
-
-  beforeAll(() => {
-    execFileSync(process.execPath, ['deploy/bundle.mjs'], { cwd: root });
-    home = mkdtempSync(join(tmpdir(), 'autogit-notify-'));
-  });
-  beforeEach(async () => {
-    await server?.close();
-    agent = new SmallAgent();
-    server = await serveSocket({ path: places(home).socket, api: agent, log: { warn: () => {}, error: () => {} } });
-  });
-  afterAll(async () => {
-    await server?.close();
-    rmSync(home, { recursive: true, force: true });
-  });
+  const here = smallCommands('notify');
   const run = (args: string[], env: Record<string, string> = {}) =>
-    runCli(['--home', home, ...args], { ...cleanEnv(home), ...env });
+    runCli(['--home', here.home, ...args], { ...cleanEnv(here.home), ...env });
   const row = { name: 'phone', kind: 'webhook', shown: 'https://home.lan/…', since: 0, because: '', waiting: 0 };
 
   it('add: a secret comes from a variable or a file, and is in no line that is printed', async () => {
-    const file = join(home, 'key');
+    const file = join(here.home, 'key');
     writeFileSync(file, 's3cret-key\n', { mode: 0o600 });
     const env = { HOOK: 'https://home.lan/hook/t0ken-0123456789abcdef' };
     const done = await run(
@@ -40,7 +20,7 @@ describe('notify', () => {
       env,
     );
     expect([done.code, done.stderr]).toEqual([0, expect.stringContaining('notify test')]);
-    expect(agent.asked).toEqual([
+    expect(here.agent.asked).toEqual([
       { notice: { kind: 'webhook', name: 'phone', url: env.HOOK, secret: 's3cret-key', isArgument: false } },
     ]);
     expect(done.stdout + done.stderr).not.toMatch(/t0ken|s3cret/);
@@ -50,7 +30,7 @@ describe('notify', () => {
     const cases: [string[], RegExp][] = [
       [['webhook', 'https://home.lan/hook?token=t0ken'], /has a secret in it[\s\S]*--url-env VAR/],
       [['webhook', '--url-env', 'NOTHING'], /the variable NOTHING is empty or not set/],
-      [['webhook', '--url-file', join(home, 'none')], /--url-file: [\s\S]*fix: ls -l/],
+      [['webhook', '--url-file', join(here.home, 'none')], /--url-file: [\s\S]*fix: ls -l/],
       [['webhook'], /webhook needs an address\nfix: .*notify add webhook https:/],
       [['pager'], /nobody can be told by "pager"\nfix: one of log, webhook/],
       [['log', '--name', 'No Name'], /is no name for one that is told/],
@@ -61,13 +41,13 @@ describe('notify', () => {
       expect([args, code, stderr]).toEqual([args, 2, expect.stringMatching(said)]);
       expect(stderr).not.toContain('t0ken');
     }
-    expect(agent.asked).toEqual([]);
+    expect(here.agent.asked).toEqual([]);
     expect((await run(['notify', 'remov', 'phone'])).stderr).toContain('did you mean notify remove?');
   });
 
   it('list, test and remove; test ends with 1 where one could not be told', async () => {
     expect((await run(['notify', 'list'])).stdout).toBe('\n');
-    agent.told = {
+    here.agent.told = {
       rows: [
         { ...row, failing: null },
         { ...row, name: 'mail', failing: { since: 0, because: 'it answered 404' } },
@@ -86,14 +66,14 @@ describe('notify', () => {
     ]);
     expect((await run(['notify', 'test', 'phone'])).code).toBe(0);
     expect((await run(['notify', 'remove', 'phone'])).stdout).toBe('phone is told nothing\n');
-    expect(agent.asked).toEqual([{ noticeTest: null }, { noticeTest: 'phone' }, { noticeRemove: 'phone' }]);
+    expect(here.agent.asked).toEqual([{ noticeTest: null }, { noticeTest: 'phone' }, { noticeRemove: 'phone' }]);
   });
 
   it('quiet: shown, set in the zone of this machine, ended', async () => {
     expect((await run(['notify', 'quiet'])).stdout).toBe('there are no quiet hours\n');
     await run(['notify', 'quiet', '22:00-07:00', '--all'], { TZ: 'Europe/Paris' });
     await run(['notify', 'quiet', 'off']);
-    expect(agent.asked).toEqual([
+    expect(here.agent.asked).toEqual([
       { kind: 'quiet-hours', quiet: { from: 1320, to: 420, zone: 'Europe/Paris', all: true } },
       { kind: 'quiet-hours', quiet: null },
     ]);

@@ -1,50 +1,12 @@
-import { execFileSync, spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { type SocketServer, serveSocket } from '../../node/local-api/unix-server.ts';
-import { places } from '../../node/store/home.ts';
-import { SmallAgent } from './small-agent.ts';
-
-const root = fileURLToPath(new URL('../..', import.meta.url));
+import { describe, expect, it } from 'vitest';
+import { smallCommands } from './small-commands.ts';
 
 /** What `gitlab history`, `restore` and `diff` say: the published commands before an agent in small. */
 describe('GitLab as it was, by its commands', () => {
-  const bin = join(root, 'dist', 'autogit-node.cjs');
-  let agent = new SmallAgent();
-  let home: string;
-  let server: SocketServer;
+  const here = smallCommands('deploy');
 
-  beforeAll(() => {
-    execFileSync(process.execPath, ['deploy/bundle.mjs'], { cwd: root });
-    home = mkdtempSync(join(tmpdir(), 'autogit-deploy-'));
-  });
-  beforeEach(async () => {
-    await server?.close();
-    agent = new SmallAgent();
-    server = await serveSocket({ path: places(home).socket, api: agent, log: { warn: () => {}, error: () => {} } });
-  });
-  afterAll(async () => {
-    await server?.close();
-    rmSync(home, { recursive: true, force: true });
-  });
-
-  const env = () => ({ PATH: process.env.PATH ?? '', HOME: home, TERM: 'dumb' });
-  function run(...args: string[]): Promise<{ code: number | null; stdout: string; stderr: string }> {
-    return new Promise((resolve) => {
-      const child = spawn(process.execPath, [bin, '--home', home, ...args], {
-        env: env(),
-        stdio: ['ignore', 'pipe', 'pipe'],
-      });
-      const said = { stdout: '', stderr: '' };
-      child.stdout.on('data', (data) => (said.stdout += data));
-      child.stderr.on('data', (data) => (said.stderr += data));
-      child.once('close', (code) => resolve({ code, ...said }));
-    });
-  }
-  const asked = (kind: string) => agent.asked.filter((one) => Object.hasOwn(one as object, kind));
+  const { run } = here;
+  const asked = (kind: string) => here.agent.asked.filter((one) => Object.hasOwn(one as object, kind));
   const hosted = (state: 'deploying' | 'healthy' | 'failed', phase: string | null, because = 'it boots') => ({
     ...{ mode: 'hosted' as const, state, url: 'http://kang.lan:8080', host: 'kang', version: '19.4.1' },
     hosted: {
@@ -64,8 +26,11 @@ describe('GitLab as it was, by its commands', () => {
   const vault = { target: '/mnt/disk', checkedAt: null, doing: null, problem: null, restored: null };
 
   it('lists what there is, restores one that a person means, and says how that ended', async () => {
-    agent.gitlab = { ...hosted('healthy', null), epoch: 3, vault };
-    agent.backups = [row, { ...row, id: 'replaced-2', epoch: 2, isOwn: true, because: 'what a restore has replaced' }];
+    here.agent.gitlab = { ...hosted('healthy', null), epoch: 3, vault };
+    here.agent.backups = [
+      row,
+      { ...row, id: 'replaced-2', epoch: 2, isOwn: true, because: 'what a restore has replaced' },
+    ];
     const list = await run('gitlab', 'history');
     expect(list.stdout.split('\n')[0]).toMatch(
       /^abcdef01\t2026-11-28T03:00:00.000Z\tbackup\t19.4.1\t3\ta backup in \/mnt\/disk/,
@@ -80,13 +45,13 @@ describe('GitLab as it was, by its commands', () => {
       isDone: false,
       because: 'GitLab did not come up with abcdef01, and has what it had',
     };
-    agent.onceAsked('restore', 1, () => Object.assign(agent.gitlab, { vault: { ...vault, restored } }));
+    here.agent.onceAsked('restore', 1, () => Object.assign(here.agent.gitlab, { vault: { ...vault, restored } }));
     const end = await run('--yes', 'gitlab', 'restore', 'abcdef01');
     expect([end.code, end.stderr]).toEqual([1, expect.stringContaining('has what it had')]);
     expect(asked('restore')).toEqual([{ restore: { backup: 'abcdef01' } }]);
     // By time, one project of it; that the last one ended so is no news of this one.
     const told = { backup: 'abcdef01', isDone: true, because: 'home/blog is home/blog-restored-1 now' };
-    agent.onceAsked('restore', 2, () => Object.assign(agent.gitlab, { vault: { ...vault, restored: told } }));
+    here.agent.onceAsked('restore', 2, () => Object.assign(here.agent.gitlab, { vault: { ...vault, restored: told } }));
     const at = ['--at', '2026-11-28 03:00'];
     const beside = await run('gitlab', 'restore', ...at, '--project', 'home/blog');
     expect([beside.code, beside.stdout, beside.stderr]).toEqual([
@@ -117,16 +82,16 @@ describe('GitLab as it was, by its commands', () => {
       doing: null,
       brought: null,
     };
-    agent.gitlab = { ...hosted('healthy', null), epoch: 2 };
+    here.agent.gitlab = { ...hosted('healthy', null), epoch: 2 };
     expect((await run('gitlab', 'fenced', 'drop', 'fenced-1')).stderr).toContain(
       'no machine that was heard keeps fenced-1',
     );
     expect((await run('--json', 'gitlab', 'fenced')).stdout.trim()).toBe('[]');
-    agent.gitlab = { ...agent.gitlab, fenced: [kept] };
+    here.agent.gitlab = { ...here.agent.gitlab, fenced: [kept] };
     expect((await run('gitlab', 'fenced')).stdout).toBe('fenced-1\tkang\t2026-11-29T14:05:12.000Z\t3 GiB\t-\n');
     expect((await run('gitlab')).stdout).toContain('fenced\tkang keeps fenced-1');
     // Not by accident: neither without a yes, nor by a name that makes no sense.
-    agent.differences = [];
+    here.agent.differences = [];
     const unsaid = await run('gitlab', 'fenced', 'drop', 'fenced-1');
     expect([unsaid.code, unsaid.stderr]).toEqual([
       2,
@@ -145,41 +110,43 @@ describe('GitLab as it was, by its commands', () => {
     );
     const project = ['--project', 'home/blog'];
     const brought = { isDone: true, because: 'home/blog is home/blog-restored-1 now' };
-    agent.onceAsked('bring', 1, () => Object.assign(agent.gitlab, { fenced: [{ ...kept, brought }] }));
+    here.agent.onceAsked('bring', 1, () => Object.assign(here.agent.gitlab, { fenced: [{ ...kept, brought }] }));
     const end = await run('gitlab', 'restore', 'fenced-1', ...project);
     expect([end.code, end.stdout]).toEqual([0, 'home/blog is home/blog-restored-1 now\n']);
     expect(asked('bring')).toEqual([{ bring: { name: 'fenced-1', on: 'kang', project: 'home/blog' } }]);
     const failed = { isDone: false, because: 'nothing of fenced-1 was brought over: GitLab answered 502' };
-    agent.onceAsked('bring', 2, () => Object.assign(agent.gitlab, { fenced: [{ ...kept, brought: failed }] }));
+    here.agent.onceAsked('bring', 2, () =>
+      Object.assign(here.agent.gitlab, { fenced: [{ ...kept, brought: failed }] }),
+    );
     const bad = await run('gitlab', 'restore', 'fenced-1', ...project);
     expect([bad.code, bad.stderr]).toEqual([1, expect.stringContaining('GitLab answered 502')]);
   });
 
   it('says page by page what is not as it was then', async () => {
-    agent.gitlab = { ...hosted('healthy', null), epoch: 3, vault };
-    agent.backups = [row, { ...row, id: 'replaced-2', epoch: 2, isOwn: true }];
+    here.agent.gitlab = { ...hosted('healthy', null), epoch: 3, vault };
+    here.agent.backups = [row, { ...row, id: 'replaced-2', epoch: 2, isOwn: true }];
     const id = (digit: string) => digit.repeat(40);
     const one = { repository: 'home/blog', what: 'ref' as const, then: id('a'), now: id('b'), added: 1, lost: 0 };
-    agent.differences = Array.from({ length: 70 }, (_, index) => ({ ...one, ref: `refs/heads/${index}` }));
+    here.agent.differences = Array.from({ length: 70 }, (_, index) => ({ ...one, ref: `refs/heads/${index}` }));
     const brief = await run('gitlab', 'diff');
     expect(brief.stdout.split('\n')[0]).toBe('home/blog\trefs/heads/0\taaaaaaaaaa\tbbbbbbbbbb\t1 commit since');
     expect([brief.stdout.trim().split('\n').length, brief.stderr]).toEqual([
-      ...[40, expect.stringContaining(`and 30 more: autogit-node --home ${home} gitlab diff replaced-2 --all`)],
+      ...[40, expect.stringContaining(`and 30 more: autogit-node --home ${here.home} gitlab diff replaced-2 --all`)],
     ]);
     const all = JSON.parse((await run('--json', 'gitlab', 'diff', 'fenced-7')).stdout);
     expect([all.with, all.rows.length, all.total]).toEqual(['fenced-7', 70, 70]);
     // Both sides of a recovery by force served: whoever looks ends that, and is told so.
     const fix = 'autogit-node gitlab diff fenced-7';
-    const now = agent.status();
+    const now = here.agent.status();
     const attention = [{ code: 'gitlab-two-sides', severity: 'fail' as const, sentence: 'no push is taken', fix }];
-    agent.status = () => ({ ...now, attention });
+    here.agent.status = () => ({ ...now, attention });
     expect((await run('gitlab', 'diff', 'fenced-7')).stderr).toContain('GitLab takes pushes again');
     expect((await run('gitlab', 'diff', 'fenced-70')).stderr).not.toContain('takes pushes again');
-    agent.status = () => now;
+    here.agent.status = () => now;
     expect((await run('gitlab', 'diff', '--at', '2026-11-28 03:00', '--all')).stdout.trim().split('\n')).toHaveLength(
       70,
     );
-    agent.backups = [];
+    here.agent.backups = [];
     expect((await run('gitlab', 'diff')).stderr).toContain('nothing yet that GitLab could be compared with');
   });
 });

@@ -1,36 +1,14 @@
-import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { type SocketServer, serveSocket } from '../../node/local-api/unix-server.ts';
-import { places } from '../../node/store/home.ts';
-import { cleanEnv, root, runCli } from './cli-child.ts';
-import { SmallAgent } from './small-agent.ts';
+import { describe, expect, it } from 'vitest';
+import { smallCommands } from './small-commands.ts';
 
 /** What `gitlab upgrade` says and asks: the published command before an agent in small. */
 describe('gitlab upgrade', () => {
-  let agent = new SmallAgent();
-  let home: string;
-  let server: SocketServer;
-
-  beforeAll(() => {
-    execFileSync(process.execPath, ['deploy/bundle.mjs'], { cwd: root });
-    home = mkdtempSync(join(tmpdir(), 'autogit-upgrade-'));
-  });
-  beforeEach(async () => {
-    await server?.close();
-    agent = new SmallAgent();
+  const here = smallCommands('upgrade', (agent) => {
     agent.gitlab = served;
-    server = await serveSocket({ path: places(home).socket, api: agent, log: { warn: () => {}, error: () => {} } });
-  });
-  afterAll(async () => {
-    await server?.close();
-    rmSync(home, { recursive: true, force: true });
   });
 
-  const run = (...args: string[]) => runCli(['--home', home, ...args], cleanEnv(home));
-  const asked = (kind: string) => agent.asked.filter((one) => Object.hasOwn(one as object, kind));
+  const { run } = here;
+  const asked = (kind: string) => here.agent.asked.filter((one) => Object.hasOwn(one as object, kind));
   const served = {
     ...{
       mode: 'hosted' as const,
@@ -45,13 +23,13 @@ describe('gitlab upgrade', () => {
   const none = { wish: null, doing: null, ended: null, rehearsed: null };
   const wish = { image, from: '19.3.0', to: '19.4.1' };
   const soon = (ms: number, upgrade: object) =>
-    setTimeout(() => Object.assign(agent.gitlab, { upgrade: { ...none, ...upgrade } }), ms);
+    setTimeout(() => Object.assign(here.agent.gitlab, { upgrade: { ...none, ...upgrade } }), ms);
   const doing = { what: 'upgrade', to: '19.4.1', phase: 'pulls the image', percent: 40 };
 
   it('looks, asks, tells each step and how it ended; what runs already is no fault', async () => {
-    agent.gitlab = { ...served };
+    here.agent.gitlab = { ...served };
     expect((await run('gitlab', 'upgrade')).stderr).toContain('the same command with --yes');
-    agent.onceAsked('upgrade', 1, () => {
+    here.agent.onceAsked('upgrade', 1, () => {
       soon(0, { wish, doing });
       soon(1_200, { ended: { image, isDone: true, because: 'GitLab is 19.4.1', at: '2026-11-29T04:00:00Z' } });
     });
@@ -59,12 +37,12 @@ describe('gitlab upgrade', () => {
     expect([done.code, done.stdout]).toEqual([0, expect.stringMatching(/^GitLab is 19.4.1, after /)]);
     expect(done.stderr).toMatch(/ok +version +19.3.0 to 19.4.1[\s\S]*upgrading +pulls the image: 40 %/);
     expect(asked('upgrade')).toEqual([{ upgrade: { image, rehearse: false } }]);
-    agent.upgradePlan = { ...agent.upgradePlan, from: '19.4.1' };
+    here.agent.upgradePlan = { ...here.agent.upgradePlan, from: '19.4.1' };
     expect(await run('gitlab', 'upgrade')).toMatchObject({ code: 0, stdout: 'GitLab 19.4.1 runs already\n' });
   });
 
   it('asked twice it is one; what failed is the answer, with what helps', async () => {
-    agent.gitlab = { ...served, upgrade: { ...none, wish, doing } };
+    here.agent.gitlab = { ...served, upgrade: { ...none, wish, doing } };
     const because = 'GitLab stays as it is: no room -> make some: df -h';
     soon(1_500, { ended: { image, isDone: false, because, at: '2026-11-29T04:00:00Z' } });
     const failed = await run('gitlab', 'upgrade');
@@ -73,14 +51,16 @@ describe('gitlab upgrade', () => {
       expect.stringContaining('error: GitLab stays as it is: no room\nfix: make some: df -h\n'),
     ]);
     expect([asked('plan'), asked('upgrade')]).toEqual([[], []]);
-    agent.upgradePlan.lines = [{ state: 'fail', what: 'version', sentence: '19.4.1 is older', fix: 'take another' }];
+    here.agent.upgradePlan.lines = [
+      { state: 'fail', what: 'version', sentence: '19.4.1 is older', fix: 'take another' },
+    ];
     const older = await run('--yes', 'gitlab', 'upgrade', '--image', 'gitlab/gitlab-ce:19.0.0-ce.0');
     expect([older.code, older.stderr]).toEqual([1, expect.stringContaining('fix: take another')]);
   });
 
   it('a rehearsal asks nobody, and says how long it took', async () => {
-    agent.gitlab = { ...served };
-    agent.onceAsked('rehearse', 1, () => {
+    here.agent.gitlab = { ...served };
+    here.agent.onceAsked('rehearse', 1, () => {
       soon(0, { doing: { ...doing, what: 'rehearsal' } });
       soon(1_000, { rehearsed: { image, isDone: true, because: 'it came up after 70 s', seconds: 70 } });
     });
