@@ -9,26 +9,23 @@ import { connectAsync } from 'mqtt';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { noticeTimings } from '../../scheduler/notices/notice-timings.ts';
 import { MailDouble } from './mail-double.ts';
-import { type Heard, NoticesRig, TestServer } from './notices-rig.ts';
+import { type Heard, NoticesRig, soon, TestServer } from './notices-rig.ts';
 
 /** Each way in which people are told, against its real server, or one that refuses what the real one refuses. */
 let rig: NoticesRig;
 let server: TestServer;
-const soon = { timeout: 40_000, interval: 20 };
 const disk = {
   code: 'disk-full',
   severity: 'warn',
   sentence: 'desktop-1  its disk is <full> & more',
   fix: 'df -h',
 } as const;
-const again = { ...noticeTimings.againMs };
 
 beforeEach(async () => {
   rig = new NoticesRig();
   server = await new TestServer().open();
 });
 afterEach(async () => {
-  Object.assign(noticeTimings.againMs, again);
   await rig.stop();
   await server.close();
 });
@@ -132,7 +129,7 @@ describe('slack', () => {
   });
 
   it('a webhook that was removed is said in its own word, without the address', async () => {
-    Object.assign(noticeTimings.againMs, { least: 20, most: 40 });
+    rig.triesAgain(20, 40);
     server.answer = (_heard, response) => void response.writeHead(404).end('no_service');
     rig.add('slack', { url: `${server.url}/services/s3cret` });
     rig.attention = [disk];
@@ -181,7 +178,7 @@ describe('mail', () => {
           secret: pass,
           more: { to: 'me@home.lan', from: 'mesh@home.lan' },
         });
-      Object.assign(noticeTimings.againMs, { least: 20, most: 40 });
+      rig.triesAgain(20, 40);
       add('wrong');
       rig.attention = [disk];
       const room = rig.room();
@@ -261,7 +258,7 @@ describe('Home Assistant by mosquitto', () => {
     connectAsync(`mqtt://127.0.0.1:${port}`, { username: 'mesh', password: 'pa55', reconnectPeriod: 200 });
 
   it('is told what there is (retained), how it is, and each notice once', async () => {
-    Object.assign(noticeTimings.againMs, { least: 50, most: 100 });
+    rig.triesAgain(50, 100);
     const listener = await vi.waitFor(reader, soon);
     const heard: { topic: string; text: string; retain: boolean }[] = [];
     listener.on(
@@ -307,7 +304,7 @@ describe('Home Assistant by mosquitto', () => {
   });
 
   it('with a wrong password is not told, in words without it', async () => {
-    Object.assign(noticeTimings.againMs, { least: 50, most: 100 });
+    rig.triesAgain(50, 100);
     await (await vi.waitFor(reader, soon)).endAsync();
     rig.add('homeassistant', { url: `mqtt://mesh@127.0.0.1:${port}`, secret: 'wr0ng' });
     rig.attention = [disk];

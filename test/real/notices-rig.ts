@@ -9,6 +9,7 @@ import type { Change } from '../../protocol/changes.ts';
 import { abilities, Ledger } from '../../protocol/ledger.ts';
 import type { Attention } from '../../protocol/status.ts';
 import { applyChange } from '../../scheduler/membership.ts';
+import { noticeTimings } from '../../scheduler/notices/notice-timings.ts';
 import { foundedMesh } from '../fixtures/founded-mesh.ts';
 import { statusWith } from '../fixtures/status-with.ts';
 
@@ -64,6 +65,10 @@ export function verified({ headers, body }: Heard, key: Buffer): Record<string, 
   if (said.id !== id) throw new Error(`its id is ${said.id}, and ${id} in the header`);
   return said;
 }
+
+const usual = { ...noticeTimings.againMs };
+/** What a server is given until it was told. */
+export const soon = { timeout: 40_000, interval: 20 };
 
 /** One ledger, and the rooms of the machines that may lead. Time is the test's: a look is asked for. */
 export class NoticesRig {
@@ -131,7 +136,12 @@ export class NoticesRig {
       this.at += 15_000;
     }
   }
+  /** Whom could not be told is tried again after so many ms, until this rig stops. */
+  triesAgain(least: number, most: number): void {
+    Object.assign(noticeTimings.againMs, { least, most });
+  }
   async stop(): Promise<void> {
+    Object.assign(noticeTimings.againMs, usual);
     for (const room of this.rooms) await room.stop();
   }
 }

@@ -1,19 +1,15 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { noticeTimings } from '../../scheduler/notices/notice-timings.ts';
-import { NoticesRig, TestServer, verified } from './notices-rig.ts';
+import { NoticesRig, soon, TestServer, verified } from './notices-rig.ts';
 
 /** The room that tells people, and a server that is told. */
 let rig: NoticesRig;
 let server: TestServer;
-const again = { ...noticeTimings.againMs };
-const soon = { timeout: 40_000, interval: 20 };
 
 beforeEach(async () => {
   rig = new NoticesRig();
   server = await new TestServer().open();
 });
 afterEach(async () => {
-  Object.assign(noticeTimings.againMs, again);
   await rig.stop();
   await server.close();
 });
@@ -58,7 +54,7 @@ describe('a webhook', () => {
   });
 
   it('who does not answer holds up neither the look nor anybody else, is asked again, and is said to hear nothing', async () => {
-    Object.assign(noticeTimings.againMs, { least: 20, most: 40 });
+    rig.triesAgain(20, 40);
     rig.add('webhook', { url: `${server.url}/deaf/T0KEN-of-0123456789` }, 'deaf');
     rig.add('webhook', { url: `${server.url}/well` }, 'well');
     rig.add('log');
@@ -106,7 +102,7 @@ describe('a webhook', () => {
   });
 
   it('what a server says that repeats the address or the secret is shown nowhere', async () => {
-    Object.assign(noticeTimings.againMs, { least: 20, most: 40 });
+    rig.triesAgain(20, 40);
     rig.add('webhook', { url: `${server.url}/T0KEN-of-0123456789`, secret: 'hunter2secret' });
     const words = ['T0KEN-of-0123456789 is unknown', 'no such key: hunter2secret'];
     server.answer = (_heard, response) =>
