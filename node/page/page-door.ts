@@ -39,6 +39,17 @@ const streams: readonly string[] = ['/api/events', '/api/logs'];
 const howHint = 'type it on the machine whose page this is: autogit-node dashboard';
 const keyHint = `${howHint} (for a program: autogit-node dashboard key, then in each request Authorization: Bearer KEY)`;
 
+/** One request, by whom, to what of the door; `path` is without the place of a session. */
+interface Visit {
+  request: IncomingMessage;
+  url: URL;
+  path: string;
+  /** Null: who is not in. */
+  caller: Caller | null;
+  /** Aborted when whoever asked is gone, or is put out. */
+  gone: AbortController;
+}
+
 /** Everything behind the page's listening socket. It is loaded with the first request, and knows the mesh by `AgentApi` alone. */
 export class PageDoor {
   readonly #here: DoorHere;
@@ -102,7 +113,7 @@ export class PageDoor {
         : null;
     const parts = partsOf(url.pathname);
     const caller = this.#callerOf(request, parts.session);
-    const said = await this.#route(request, url, parts.path, caller, gone);
+    const said = await this.#route({ request, url, path: parts.path, caller, gone });
     if (caller !== null) this.#here.connections.known(request.socket, caller.name);
     const isRefused = caller === null && [401, 403, 404].includes(said.status);
     return isRefused && !this.#mayRefuse(from) ? null : said;
@@ -119,13 +130,8 @@ export class PageDoor {
     return session === null ? null : this.access.session(session, cookiesNamed(cookie, headers.cookie));
   }
 
-  async #route(
-    request: IncomingMessage,
-    url: URL,
-    path: string,
-    caller: Caller | null,
-    gone: AbortController,
-  ): Promise<PageAnswer> {
+  async #route(visit: Visit): Promise<PageAnswer> {
+    const { request, url, path, caller, gone } = visit;
     const method = request.method ?? '';
     const looks = method === 'GET' || method === 'HEAD';
     if (looks && path === '/enter') return this.#enter(request, url);
@@ -145,7 +151,7 @@ export class PageDoor {
       return jsonOf(401, refusal(401, 'not-approved', 'you are not in', keyHint).json, {
         'www-authenticate': 'Bearer',
       });
-    if (added !== undefined) return this.#added(added, request, url, path, caller, gone);
+    if (added !== undefined) return this.#added(added, visit);
     const asked = caller as Caller;
     const answer = () => this.#api.answer(request, url.searchParams, path, asked, gone.signal);
     return streams.includes(path) ? this.#streamed(asked, gone, answer) : answer();
@@ -206,14 +212,7 @@ export class PageDoor {
     );
   }
 
-  async #added(
-    added: AddedPath,
-    request: IncomingMessage,
-    url: URL,
-    path: string,
-    caller: Caller | null,
-    gone: AbortController,
-  ): Promise<PageAnswer> {
+  async #added(added: AddedPath, { request, url, path, caller, gone }: Visit): Promise<PageAnswer> {
     const method = request.method ?? '';
     if (!(added.methods as readonly string[]).includes(method)) return notSo(added.methods);
     const needed = added.role;
