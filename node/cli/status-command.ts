@@ -67,14 +67,15 @@ async function watch(context: Context, everyMs: number, view: (snapshot: StatusS
   return signal.aborted ? exit.interrupted : exit.ok;
 }
 
-const unless = <T>(signal: AbortSignal, promise: Promise<T>): Promise<T | null> =>
-  Promise.race([
-    promise,
-    new Promise<null>((resolve) => {
-      signal.addEventListener('abort', () => resolve(null), { once: true });
-      if (signal.aborted) resolve(null);
-    }),
-  ]);
+/** What comes of it; null: the signal came first. Nothing is left at the signal, which outlives many of these. */
+export function unless<T>(signal: AbortSignal, promise: Promise<T>): Promise<T | null> {
+  return new Promise((resolve, reject) => {
+    const over = (): void => resolve(null);
+    if (signal.aborted) over();
+    signal.addEventListener('abort', over, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', over));
+  });
+}
 
 /** Waits, unless Ctrl-C comes first. */
 export const pause = (ms: number, signal: AbortSignal): Promise<void> =>

@@ -4,7 +4,7 @@ import { agentOf, type Context } from './context.ts';
 import { exit } from './failure.ts';
 import { whyView } from './jobs-view.ts';
 import { isAway, onKeys } from './live-screen.ts';
-import { pause, watchStatus } from './status-command.ts';
+import { pause, unless, watchStatus } from './status-command.ts';
 import { afterKey, firstTop, keysIn, type TopState } from './top-state.ts';
 import { type TopLine, type TopSeen, topView } from './top-view.ts';
 
@@ -56,7 +56,7 @@ class TopScreen {
     process.stdout.write(enterScreen);
     try {
       while (!over.aborted) {
-        if (!this.#state.isFrozen || this.#seen === null) await Promise.race([this.#look(), aborted(over)]);
+        if (!this.#state.isFrozen || this.#seen === null) await unless(over, this.#look());
         this.#draw();
         await pause(everyMs, over);
       }
@@ -137,9 +137,3 @@ class TopScreen {
     process.stdout.write(`\u001b[H${drawn.join('\r\n')}\u001b[J`);
   }
 }
-
-const aborted = (signal: AbortSignal): Promise<void> =>
-  new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    signal.addEventListener('abort', () => resolve(), { once: true });
-  });
