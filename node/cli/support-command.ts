@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { resolve } from 'node:path';
 import { doctor } from '../doctor/doctor-command.ts';
@@ -28,7 +28,7 @@ export async function support(context: Context): Promise<number> {
     config: () => printed(context, null, config),
   });
   await writeSupportFile(path, name, parts, Date.now());
-  const { size } = await import('node:fs/promises').then(({ stat }) => stat(path));
+  const { size } = statSync(path);
   if (settings.isOn('json'))
     out.json({ file: path, bytes: size, parts: parts.map(({ text, ...part }) => ({ ...part, bytes: bytesOf(text) })) });
   else {

@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { arch, cpus, freemem, release, totalmem, uptime } from 'node:os';
 import { join } from 'node:path';
 import { sentenceOf } from '../../protocol/errors.ts';
@@ -91,9 +91,8 @@ async function allLogs(agent: AgentClient | null): Promise<string> {
   return all;
 }
 
-async function homeText(home: string): Promise<string> {
-  const { readdir } = await import('node:fs/promises');
-  const rows = (await readdir(home, { withFileTypes: true })).map((entry) => {
+function homeText(home: string): string {
+  const rows = readdirSync(home, { withFileTypes: true }).map((entry) => {
     const stat = statSync(join(home, entry.name), { throwIfNoEntry: false });
     const mode = ((stat?.mode ?? 0) & 0o7777).toString(8);
     return `${mode}\t${stat?.uid ?? '-'}\t${entry.isDirectory() ? 'folder' : (stat?.size ?? '-')}\t${entry.name}`;
