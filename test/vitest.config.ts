@@ -8,13 +8,6 @@ const project = (name: string, include: string[], more: object = {}) => ({
   extends: true as const,
   test: { name, include, ...more },
 });
-/**
- * In CI, where one red test of thousands ends everything, what meets a clock, a disk, programs or sockets is tried once more;
- * which tests passed only then is the end of what `npm test` prints (second-try.ts). By hand, and in the simulation, where
- * nothing but the seed decides, the first red is red.
- */
-const tries = { retry: process.env.CI ? 1 : 0 };
-
 // As deploy/bundle.mjs does it, so that tests pack in a thread and start programs by a process too.
 const program = (file: string): string =>
   JSON.stringify(
@@ -29,7 +22,6 @@ const program = (file: string): string =>
   );
 
 const endToEnd = {
-  ...tries,
   testTimeout: 400_000,
   fileParallelism: false,
   globalSetup: ['test/root/engine.ts', 'test/e2e/bundle.ts'],
@@ -52,7 +44,7 @@ const rootBeside = [
 ].map(ofRoot);
 const e2eBeside = ['test/e2e/lab.test.ts', 'test/e2e/gitlab-away.test.ts', ofRoot('gitlab-takeover')];
 
-const asRoot = { ...tries, testTimeout: 400_000, fileParallelism: false, globalSetup: ['test/root/engine.ts'] };
+const asRoot = { testTimeout: 400_000, fileParallelism: false, globalSetup: ['test/root/engine.ts'] };
 
 export default defineConfig({
   root,
@@ -63,20 +55,18 @@ export default defineConfig({
   test: {
     environment: 'node',
     setupFiles: ['node/polyfill.ts'],
-    reporters: ['default', './test/second-try.ts'],
+    reporters: ['default', './test/red-tests.ts'],
     testTimeout: 30_000,
     hookTimeout: 120_000,
     maxWorkers: 2,
     projects: [
-      project('unit', ['test/unit/**/*.test.ts', 'test/tidy.test.ts', 'test/docs.test.ts'], tries),
+      project('unit', ['test/unit/**/*.test.ts', 'test/tidy.test.ts', 'test/docs.test.ts']),
       project('sim', ['test/sim/**/*.test.ts'], { testTimeout: 600_000 }),
       project('real', ['test/practice/**/*.test.ts', 'test/real/**/*.test.ts'], {
-        ...tries,
         testTimeout: 60_000,
         hookTimeout: 240_000,
       }),
       project('browser', ['test/browser/**/*.test.ts'], {
-        ...tries,
         testTimeout: 400_000,
         fileParallelism: false,
         globalSetup: ['test/e2e/bundle.ts'],
