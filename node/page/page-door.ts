@@ -39,6 +39,9 @@ const streams: readonly string[] = ['/api/events', '/api/logs'];
 const howHint = 'type it on the machine whose page this is: autogit-node dashboard';
 const keyHint = `${howHint} (for a program: autogit-node dashboard key, then in each request Authorization: Bearer KEY)`;
 
+const notIn = (): PageAnswer =>
+  jsonOf(401, refusal(401, 'not-approved', 'you are not in', keyHint).json, { 'www-authenticate': 'Bearer' });
+
 /** One request, by whom, to what of the door; `path` is without the place of a session. */
 interface Visit {
   request: IncomingMessage;
@@ -55,8 +58,8 @@ export class PageDoor {
   readonly #here: DoorHere;
   readonly #rates = new SourceRates(pageLimits.refusals);
   readonly #api: PageApiPaths;
-  /** Answers that go on, by who asked. */
-  readonly #streams = new Map<string, Set<AbortController>>();
+  /** Answers that go on or wait, by who asked. */
+  readonly #underWay = new Map<string, { streams: number; all: Set<AbortController> }>();
   readonly access: PageAccess;
 
   constructor(here: DoorHere) {
@@ -65,7 +68,7 @@ export class PageDoor {
       file: join(here.home, 'page.json'),
       wallMs: here.wallMs,
       onEnd: (name) => {
-        for (const open of this.#streams.get(name) ?? []) open.abort();
+        for (const open of this.#underWay.get(name)?.all ?? []) open.abort();
       },
       warn: (sentence) => here.log.warn(sentence),
     });
@@ -74,7 +77,7 @@ export class PageDoor {
 
   /** Ends what is under way. */
   close(): void {
-    for (const open of this.#streams.values()) for (const one of open) one.abort();
+    for (const { all } of this.#underWay.values()) for (const one of all) one.abort();
   }
 
   async answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -147,31 +150,39 @@ export class PageDoor {
       const found = looks ? await assetOf(this.#here.assets, path.slice(1), { accepts, known }) : null;
       return found ?? jsonOf(404, refusal(404, 'bad-message', 'there is nothing at this address', howHint).json);
     }
-    if (added?.role !== 'anybody' && caller === null)
-      return jsonOf(401, refusal(401, 'not-approved', 'you are not in', keyHint).json, {
-        'www-authenticate': 'Bearer',
-      });
+    if (added?.role !== 'anybody' && caller === null) return notIn();
     if (added !== undefined) return this.#added(added, visit);
     const asked = caller as Caller;
     const answer = () => this.#api.answer(request, url.searchParams, path, asked, gone.signal);
-    return streams.includes(path) ? this.#streamed(asked, gone, answer) : answer();
+    const isStream = streams.includes(path);
+    if (!isStream && !(method === 'GET' && url.searchParams.has('wait'))) return answer();
+    const said = await this.#whileIn(asked, gone, isStream, answer);
+    // Who was put out meanwhile is told nothing more.
+    return this.#callerOf(request, partsOf(url.pathname).session) === null ? notIn() : said;
   }
 
-  /** An answer that goes on counts among the caller's streams, and ends when the caller is put out. */
-  async #streamed(caller: Caller, gone: AbortController, run: () => Promise<PageAnswer>): Promise<PageAnswer> {
-    const { name, until } = caller;
-    const open = this.#streams.get(name) ?? new Set();
-    if (open.size >= pageLimits.streams) {
-      const sentence = `${name} has ${open.size} streams open, and more are not begun`;
+  /** An answer that goes on or waits ends when the caller is put out; one that goes on counts among the caller's streams. */
+  async #whileIn(
+    { name, until }: Caller,
+    gone: AbortController,
+    isStream: boolean,
+    run: () => Promise<PageAnswer>,
+  ): Promise<PageAnswer> {
+    const open = this.#underWay.get(name) ?? { streams: 0, all: new Set() };
+    if (isStream && open.streams >= pageLimits.streams) {
+      const sentence = `${name} has ${open.streams} streams open, and more are not begun`;
       return jsonOf(429, refusal(429, 'unsupported', sentence, 'close some of its windows').json);
     }
-    this.#streams.set(name, open.add(gone));
+    this.#underWay.set(name, open);
+    open.all.add(gone);
+    if (isStream) open.streams += 1;
     const leftMs = until === null ? null : Math.min(until - this.#here.wallMs(), 2 ** 31 - 1);
     const over = leftMs === null ? undefined : setTimeout(() => gone.abort(), leftMs);
     gone.signal.addEventListener('abort', () => {
       clearTimeout(over);
-      open.delete(gone);
-      if (open.size === 0 && this.#streams.get(name) === open) this.#streams.delete(name);
+      open.all.delete(gone);
+      if (isStream) open.streams -= 1;
+      if (open.all.size === 0 && this.#underWay.get(name) === open) this.#underWay.delete(name);
     });
     return run();
   }

@@ -166,6 +166,30 @@ describe('the page’s events', () => {
     expect(ofOther.isOver).toBe(false);
   });
 
+  it('what waits for news is answered at once when its session or key is put out, and with nothing', async () => {
+    const one = await rig.enter('viewer');
+    const { key, name } = await rig.page.pageKey('viewer', null);
+    const byKey = { headers: { authorization: `Bearer ${key}` } };
+    const tag = String((await rig.get(one, '/api/status')).headers.etag).replaceAll('"', '');
+    const began = performance.now();
+    const waiting = [
+      rig.get(one, `/api/status?wait=30000&tag=${tag}`),
+      rig.get(
+        one,
+        `/api/settings?wait=30000&tag=${String((await rig.get(one, '/api/settings')).headers.etag).replaceAll('"', '')}`,
+      ),
+      rig.ask(`/api/status?wait=30000&tag=${tag}`, byKey),
+    ];
+    const looks = rig.api.looks;
+    await vi.waitFor(() => expect(rig.api.looks).toBeGreaterThan(looks + 3), patient);
+    await rig.page.pageKeyRemove('page-1');
+    await rig.page.pageKeyRemove(name);
+    const said = await Promise.all(waiting);
+    expect(said.map(({ status }) => status)).toEqual([401, 401, 401]);
+    expect(said.map(({ text }) => text).join()).not.toContain('mesh');
+    expect(performance.now() - began).toBeLessThan(10_000);
+  });
+
   it('a trace is streamed as it grows, and given up with the browser', async () => {
     const { place, cookie } = await rig.enter('viewer');
     const sent = request({
