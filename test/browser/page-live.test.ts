@@ -50,6 +50,8 @@ describe('news', () => {
     });
     await page.locator('.events li').first().getByText('a new thing').waitFor();
     expect(agent.asked.filter((path) => path === 'api/events')).toHaveLength(1);
+    // The connection tells all of them.
+    expect(agent.asked.filter((path) => path === 'api/jobs' || path === 'api/status')).toEqual([]);
   });
 
   it('stops: the page says since when, keeps what it has, and is back by itself', async () => {

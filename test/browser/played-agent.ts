@@ -94,7 +94,6 @@ export class PlayedAgent {
     const answers: Record<string, () => unknown> = {
       me: () => ({ node: seenFrom, mesh: mesh.name, role: this.role, version: '0.1.0', until }),
       status: () => this.status,
-      jobs: () => ({ rows: this.jobs }),
       timeline: () => ({ events: this.timeline }),
       usage: () => usage(),
       'gitlab/history': () => ({ rows: history(), problem: null }),
@@ -110,7 +109,8 @@ export class PlayedAgent {
 
   #stream(response: ServerResponse): void {
     response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store' });
-    response.write(`event: status\ndata: ${JSON.stringify(this.status)}\n\n`);
+    for (const [event, data] of Object.entries({ status: this.status, jobs: { rows: this.jobs } }))
+      response.write(`event: ${event}\ndata: ${JSON.stringify(data)}\n\n`);
     this.#streams.add(response);
     response.once('close', () => this.#streams.delete(response));
   }

@@ -155,11 +155,10 @@ export class Live {
     else if (event === 'timeline') this.#tell({ kind: 'timeline', events: listIn<TimelineEvent>(data, 'events') });
   }
 
-  /** What the stream does not begin with. */
+  /** What the stream does not begin with; of what happened it has the newest alone. */
   async #askAll(signal: AbortSignal): Promise<void> {
     const asked: [string, (data: unknown) => News][] = [
       ['me', (me) => ({ kind: 'me', me: me as Viewer })],
-      ['jobs?all=1', (data) => ({ kind: 'jobs', rows: listIn<JobRow>(data, 'rows') })],
       ['timeline', (data) => ({ kind: 'timeline', events: listIn<TimelineEvent>(data, 'events') })],
     ];
     const told = asked.map(async ([path, newsFrom]) => this.#tell(newsFrom(await getJson(path, signal))));
