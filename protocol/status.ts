@@ -215,5 +215,7 @@ export const StatusSnapshot = z.object({
   }),
   queue: z.object({ waiting: z.number(), running: z.number(), doneToday: z.number(), failedToday: z.number() }),
   attention: z.array(Attention),
+  /** Where the agent that was asked serves its page, without what lets anybody in. Absent: nowhere, or an agent that does not tell. */
+  page: z.object({ url: z.string() }).optional(),
 });
 export type StatusSnapshot = z.infer<typeof StatusSnapshot>;

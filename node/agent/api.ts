@@ -165,6 +165,8 @@ export class LocalApi implements AgentApi {
     const { network } = this.#options;
     for (const row of status.nodes)
       row.address = (row.self ? ownAddress(network.addresses()) : network.addressOf(row.id)) ?? row.address;
+    const page = this.page.url();
+    if (page !== null) status.page = { url: page };
     const others = otherMeshLines(this.#member().ledger(), this.#options.others());
     const slow = leads ? slowGitlabLines(this.#member().gitlab.queueAnswersMs) : [];
     const webhook = this.#options.webhook();
@@ -191,7 +193,7 @@ export class LocalApi implements AgentApi {
     return { silentMs: silentMs.least, inSyncGraceMs, failover: movesByItself, ...this.#ledger().settings };
   }
 
-  pulse = (): readonly unknown[] => pulseOf(this.#options.member()?.view());
+  pulse = (): readonly unknown[] => pulseOf(this.#options.member()?.loop.state);
 
   nextCommit(withinMs: number, signal: AbortSignal): Promise<void> {
     return this.#member().nextCommit(withinMs, signal);

@@ -25,6 +25,7 @@ function forPeople(snapshot: StatusSnapshot, form: ViewForm): string {
     ...meshLines(snapshot, form),
     ...gitlabLines(snapshot, form),
     ...queueLines(snapshot, form),
+    ...pageLines(snapshot),
     '',
     nodeTable(snapshot, form),
   ];
@@ -89,6 +90,10 @@ const queueLines = ({ queue }: StatusSnapshot, { columns }: ViewForm): string[] 
     `${queue.waiting} waiting, ${queue.running} running, ${queue.doneToday} done today, ${queue.failedToday} failed`,
     columns,
   );
+
+/** The way in is a link that is good once: it is printed when somebody asks for it. */
+const pageLines = ({ page }: StatusSnapshot): string[] =>
+  page === undefined ? [] : [`${label('page')}${page.url}   -> autogit-node dashboard`];
 
 const usedOf = (node: NodeRow): { cpu: string; memory: string } => {
   const use = machineUse(node);
@@ -157,7 +162,7 @@ function attentionLines(snapshot: StatusSnapshot, { columns }: ViewForm): string
 
 /** One record a line, its kind first: `autogit-node status | grep ^node`. Times are RFC 3339, sizes bytes. */
 function forPipe(snapshot: StatusSnapshot): string {
-  const { mesh, leader, quorum, gitlab, queue } = snapshot;
+  const { mesh, leader, quorum, gitlab, queue, page } = snapshot;
   const rows: (string | number | null)[][] = [
     [
       'mesh',
@@ -171,6 +176,7 @@ function forPipe(snapshot: StatusSnapshot): string {
     ],
     ['gitlab', gitlab.mode, gitlab.state, gitlab.host, gitlab.url, gitlab.lastBackup?.at ?? null],
     ['queue', queue.waiting, queue.running, queue.doneToday, queue.failedToday],
+    ...(page === undefined ? [] : [['page', page.url]]),
     ...snapshot.nodes.map((node) => {
       const { cpu, memory } = usedOf(node);
       return [

@@ -104,6 +104,15 @@ describe('status', () => {
     );
   });
 
+  it('says where this machine serves its page, where it does', () => {
+    const served: StatusSnapshot = { ...snapshot, page: { url: 'http://127.0.0.1:7118' } };
+    const line = 'page        http://127.0.0.1:7118   -> autogit-node dashboard';
+    const lines = statusView(served, people).split('\n');
+    expect(lines[lines.findIndex((one) => one.startsWith('queue')) + 1]).toBe(line);
+    expect(statusView(served, pipe).split('\n')).toContain('page\thttp://127.0.0.1:7118');
+    expect(statusView(snapshot, people)).not.toContain('page');
+  });
+
   it('a machine whose GPU alone is paused is not shown as paused: other jobs still come', () => {
     const states = (paused: 'gpu' | 'all'): string[] => {
       const nodes = snapshot.nodes.map((node) => (node.node === 'desktop-2' ? { ...node, paused } : node));
