@@ -339,13 +339,15 @@ export const misfitsOf = (view: ViewInput): Misfit[] =>
   view.ledger === null ? [] : misfitsAmong(view, view.ledger, machinesOf(meshViewOf(view, view.ledger)));
 
 function misfitsAmong(view: ViewInput, ledger: Ledger, machines: readonly MachineView[]): Misfit[] {
-  const found = new Map<string, Misfit>();
+  const found: Misfit[] = [];
+  const looked = new Set<string>();
   for (const job of waitingJobs(view.jobs, ledger, view)) {
-    if (found.has(job.class)) continue;
+    if (looked.has(job.class)) continue;
+    looked.add(job.class);
     const placement = place(demandOf(job.tags, ledger.settings.defaultArch), machines);
-    if (placement.never) found.set(job.class, { job: job.job, because: asSentence(placement.because) });
+    if (placement.never) found.push({ job: job.job, because: asSentence(placement.because) });
   }
-  return [...found.values()].slice(0, limits.misfits);
+  return found.slice(0, limits.misfits);
 }
 
 /** As every machine says it, whoever found it. */

@@ -30,17 +30,37 @@ export function viewInput({ state, at, wallMs }: CoreView): ViewInput {
 
 export const statusOf = (view: CoreView): StatusSnapshot => snapshot(viewInput(view));
 
+/** By the reports that they were made of: asked ten times a second while somebody watches, and reports come less often. */
+const toldOf = new WeakMap<CoreState['jobs']['reports'], string>();
+
+function toldIn(reports: CoreState['jobs']['reports']): string {
+  const known = toldOf.get(reports);
+  if (known !== undefined) return known;
+  const told = Object.values(reports)
+    .map(({ report: { node, measured, runs, queue } }) =>
+      [
+        node,
+        measured.owner,
+        measured.paused,
+        measured.pausedBecause,
+        runs.length,
+        queue?.waiting,
+        queue?.gitlab,
+      ].join(),
+    )
+    .join(' ');
+  toldOf.set(reports, told);
+  return told;
+}
+
 /**
  * Each is another as soon as something is decided, somebody else leads, or a machine tells of its owner, its runs or the queue; not for
  * what it merely measures.
  */
-export function pulseOf(view: CoreView | undefined): readonly unknown[] {
-  if (view === undefined) return [];
-  const { jobs } = view.state;
-  const told = Object.values(jobs.reports).map(({ report: { node, measured, runs, queue } }) =>
-    [node, measured.owner, measured.paused, measured.pausedBecause, runs.length, queue?.waiting, queue?.gitlab].join(),
-  );
-  return [committedLedger(view.state), leaderOf(view.state)?.node, leaderOf(view.state)?.term, told.join(' ')];
+export function pulseOf(state: CoreState | undefined): readonly unknown[] {
+  if (state === undefined) return [];
+  const leader = leaderOf(state);
+  return [committedLedger(state), leader?.node, leader?.term, toldIn(state.jobs.reports)];
 }
 
 /** A machine of an earlier version would take the whole answer for broken if it held a state that it does not know. */

@@ -324,13 +324,18 @@ function news(
   };
 }
 
-/** Of all of it but its age; `since` is made of two clocks, of which one is read in hundredths, and somebody else who leads has another term. */
-export function tagOf(value: unknown): string {
-  const still = JSON.stringify(value, (key, part) =>
-    ['at', 'ageMs', 'lastHeardMs', 'since'].includes(key) ? undefined : part,
-  );
-  return createHash('sha256').update(still).digest('base64url').slice(0, 22);
-}
+/**
+ * What only ages, as JSON has it: no name in a text can look like one of these, as a quote within a text is written with a backslash.
+ * Taken out of what was written, which takes a quarter of the time of a look at each part of it. `since` is made of two clocks, of which one
+ * is read in hundredths, and somebody else who leads has another term.
+ */
+const ages = /"(?:at|ageMs|lastHeardMs|since)":(?:"[^"\\]*"|null|[-+.\deE]+),?/g;
+
+/** Of all of it but its age, as JSON writes it. */
+export const tagOfText = (text: string): string =>
+  createHash('sha256').update(text.replace(ages, '')).digest('base64url').slice(0, 22);
+
+export const tagOf = (value: unknown): string => tagOfText(JSON.stringify(value));
 
 function queryOf<S extends z.ZodType>(schema: S, { query }: ApiRequest): z.output<S> {
   const parsed = schema.safeParse(Object.fromEntries(query));

@@ -4,7 +4,7 @@ import { limits } from '../../protocol/limits.ts';
 import { actingAs } from '../acting.ts';
 import type { AgentApi } from '../local-api/agent-api.ts';
 import { bodyOf } from '../local-api/http-body.ts';
-import { type ApiAnswer, answerRequest, type Routes, readRoutes, refusal, tagOf } from '../local-api/routes.ts';
+import { type ApiAnswer, answerRequest, type Routes, readRoutes, refusal, tagOfText } from '../local-api/routes.ts';
 import type { Log } from '../log.ts';
 import { version } from '../version.ts';
 import { acts, besideLedger, byOf } from './page-acts.ts';
@@ -45,7 +45,7 @@ export class PageApiPaths {
       status: async () => here.api.status(),
       jobs: () => here.api.jobs(true),
       happened: (since) => here.api.history.timeline(since, 1_000),
-      tagOf,
+      tagOfText,
       pulse: () => here.api.pulse(),
       decided: async (withinMs) => {
         const over = new AbortController();

@@ -9,8 +9,8 @@ interface EventSources {
   jobs(): Promise<JobRow[]>;
   /** What happened after the event of that id (null: the newest), as soon as there is something, within a second. */
   happened(since: string | null): Promise<{ events: readonly { id: string }[] }>;
-  /** Changes when something did that is not merely its age. */
-  tagOf(value: unknown): string;
+  /** Of what is told, as JSON: changes when something did that is not merely its age. */
+  tagOfText(text: string): string;
   pulse(): readonly unknown[];
   /** Until the mesh decides something, at most so long. */
   decided(withinMs: number): Promise<void>;
@@ -18,15 +18,16 @@ interface EventSources {
 }
 
 /**
- * ms, while somebody watches: how soon it is seen that nobody leads any more, or what a machine tells of its owner (a decision is seen at once, several within the least together); how often figures are looked at, that are no decisions; jobs at
- * most and at least (a follower asks the leader for them); what happens at once is told together; and what shows that the line lives.
+ * ms, while somebody watches: how soon it is seen that nobody leads any more, or what a machine tells of its owner (a decision is seen at once, several within the least together); how often figures are looked at, that are no decisions; jobs
+ * where something was told, and where nothing was (why a job waits may change all the same, and a follower asks the leader for all of
+ * them); what happens at once is told together; and what shows that the line lives.
  */
 const eventTimes = {
   pulseMs: 100,
   leastMs: 50,
-  figuresMs: 500,
+  figuresMs: 1_000,
   jobsLeastMs: 250,
-  jobsMostMs: 2_000,
+  jobsMostMs: 5_000,
   togetherMs: 100,
   pingMs: 15_000,
 } as const;
@@ -48,7 +49,8 @@ interface Watcher {
 export class PageEvents {
   readonly #sources: EventSources;
   readonly #watchers = new Set<Watcher>();
-  readonly #texts = new Map<Told, string>();
+  /** As they are written, for all who watch: made once. */
+  readonly #texts = new Map<Told, Uint8Array>();
   readonly #tags = new Map<Told, string>();
   #looking: Promise<void> | null = null;
   #following: Promise<void> | null = null;
@@ -63,7 +65,7 @@ export class PageEvents {
   }
 
   /** Text of server-sent events until the signal aborts. */
-  async *watch(signal: AbortSignal): AsyncIterable<string> {
+  async *watch(signal: AbortSignal): AsyncIterable<string | Uint8Array> {
     let wake = (): void => {};
     const watcher: Watcher = { due: new Set(this.#texts.keys()), wake: () => wake() };
     const ping = setInterval(() => this.#owe(watcher, 'ping'), eventTimes.pingMs);
@@ -159,11 +161,12 @@ export class PageEvents {
   async #tell<T>(told: Told, look: () => Promise<T>): Promise<T | null> {
     try {
       const value = await look();
-      const tag = this.#sources.tagOf(value);
+      const text = JSON.stringify(value);
+      const tag = this.#sources.tagOfText(text);
       this.#problem = null;
       if (this.#tags.get(told) === tag) return value;
       this.#tags.set(told, tag);
-      this.#texts.set(told, `event: ${told}\ndata: ${JSON.stringify(value)}\n\n`);
+      this.#texts.set(told, Buffer.from(`event: ${told}\ndata: ${text}\n\n`));
       for (const watcher of this.#watchers) this.#owe(watcher, told);
       return value;
     } catch (error) {

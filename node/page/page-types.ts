@@ -34,7 +34,7 @@ export interface PageAnswer {
   status: number;
   /** Content-Type. */
   type: string;
-  body: string | Uint8Array | AsyncIterable<string>;
+  body: string | Uint8Array | AsyncIterable<string | Uint8Array>;
   headers?: Readonly<Record<string, string>>;
 }
 

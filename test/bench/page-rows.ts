@@ -3,6 +3,7 @@ import { asRoot, Rig, type TestGitlab, type TestMachine, until } from '../e2e/ri
 import { addPart, type Row } from './figures.ts';
 import { scrapeRows } from './metrics-rows.ts';
 import type { BenchOptions } from './options.ts';
+import { costRows } from './page-cost-rows.ts';
 
 /** What the rows of the page are measured on: seven machines, and 200 jobs of which some run and the rest wait. */
 export interface PageStage {
@@ -19,7 +20,10 @@ interface PagePart {
   measure(stage: PageStage): Promise<Row[]>;
 }
 
-export const pageParts: readonly PagePart[] = [{ key: 'metrics', measure: scrapeRows }];
+export const pageParts: readonly PagePart[] = [
+  { key: 'metrics', measure: scrapeRows },
+  { key: 'cost', measure: costRows },
+];
 
 const names = ['kang', 'desktop-1', 'desktop-2', 'nas', 'laptop', 'pi-1', 'pi-2'];
 const jobs = 200;

@@ -1,0 +1,67 @@
+import { sleep, type TestMachine } from '../e2e/rig.ts';
+import { type Row, ratioAtMost, row } from './figures.ts';
+import type { PageStage } from './page-rows.ts';
+import { PageViewers } from './page-viewers.ts';
+import { costOf } from './process-cost.ts';
+
+/** How long each look at the CPU lasts, and how long the agent has before it for what opening costs. */
+const sampleMs = 6_000;
+const calmMs = 1_500;
+
+/** The agent that serves them, with no page open, with one and with twenty, one after the other in each round. */
+async function costAt(
+  machine: TestMachine,
+  rounds: number,
+): Promise<{ cpu: Record<number, number[]>; bytesPerSecond: Record<number, number[]> }> {
+  const viewers = new PageViewers(machine);
+  const cpu: Record<number, number[]> = { 0: [], 1: [], 20: [] };
+  const bytesPerSecond: Record<number, number[]> = { 0: [], 1: [], 20: [] };
+  try {
+    // The first one loads what pages need.
+    await viewers.open(1);
+    await viewers.close();
+    for (let round = 0; round < rounds; round++)
+      for (const count of [0, 1, 20]) {
+        if (count > 0) await viewers.open(count);
+        await sleep(calmMs);
+        viewers.bytes = 0;
+        const [cost] = await costOf([machine.process?.pid as number], sampleMs);
+        cpu[count]?.push(cost?.cpu ?? Number.NaN);
+        bytesPerSecond[count]?.push((viewers.bytes / sampleMs) * 1000);
+        await viewers.close();
+      }
+  } finally {
+    await viewers.close();
+  }
+  return { cpu, bytesPerSecond };
+}
+
+const middle = (values: readonly number[] = []): number =>
+  [...values].sort((a, b) => a - b)[values.length >> 1] ?? Number.NaN;
+
+/** What pages that are open cost the agent that serves them: at the machine that leads, and at one that asks it for the jobs. */
+export async function costRows({ leader, machines, trials }: PageStage): Promise<Row[]> {
+  const other = machines.find((machine) => machine !== leader) as TestMachine;
+  const rows: Row[] = [];
+  for (const [who, machine] of [
+    ['the leader', leader],
+    ['another machine', other],
+  ] as const) {
+    const { cpu, bytesPerSecond } = await costAt(machine, Math.min(10, trials));
+    for (const [count, most] of [
+      [1, 1.3],
+      [20, 2],
+    ] as const)
+      rows.push(
+        row({
+          measure: `CPU of ${who} with ${count === 1 ? 'one page' : `${count} pages`} open, 7 machines, 200 jobs`,
+          unit: '% of a core',
+          ours: cpu[count] ?? [],
+          against: { name: 'with none', values: cpu[0] ?? [] },
+          targets: [ratioAtMost(most)],
+          note: `${(middle(bytesPerSecond[count]) / 1024).toFixed(1)} KiB/s are told`,
+        }),
+      );
+  }
+  return rows;
+}
