@@ -1,5 +1,5 @@
 import type { NodeId } from '../../protocol/ids.ts';
-import type { Ledger, Run } from '../../protocol/ledger.ts';
+import type { Ledger, LedgerNode, Run } from '../../protocol/ledger.ts';
 import type { MessageOf } from '../../protocol/messages.ts';
 import { leavingOf } from '../disconnecting.ts';
 import { note } from '../note.ts';
@@ -16,7 +16,6 @@ import { awayReason, busyRuns, type MeshView, machinesOf, viewOf } from './machi
 import type { Placed } from './placement.ts';
 import { Placer } from './placer.ts';
 import { canReadQueue, hintQueue } from './queue.ts';
-import { claimOf } from './room.ts';
 
 /*
  * The leader's side of a grant (DESIGN §7, SAFETY J5): placed and sent, its room booked at once. answered used: booked
@@ -136,18 +135,18 @@ export function settleGrants(turn: JobsTurn, ledger: Ledger): void {
 }
 
 /** A new leader starts from what the nodes say, not from zero: it waits for each that can speak, but not over 1 s. */
-function waitsForReports(turn: JobsTurn, ledger: Ledger): string | null {
+function waitsForReports(turn: JobsTurn, ledger: Ledger): boolean {
   const since = turn.jobs.lead?.since ?? turn.at;
-  if (turn.at - since >= jobTimings.firstGrantWaitMs) return null;
-  const missing = Object.keys(ledger.nodes).filter((node) => {
-    const listed = ledger.nodes[node];
-    if (node === turn.context.self || !listed || listed.left) return false;
-    if (turn.context.liveness(node).state !== 'alive') return false;
-    return (turn.jobs.reports[node]?.at ?? Number.NEGATIVE_INFINITY) < since;
-  });
-  if (missing.length === 0) return null;
+  if (turn.at - since >= jobTimings.firstGrantWaitMs) return false;
+  // The first that is missing is enough: each report that comes brings the question again.
+  const isMissing = ([node, listed]: [NodeId, LedgerNode]): boolean =>
+    node !== turn.context.self &&
+    !listed.left &&
+    (turn.jobs.reports[node]?.at ?? Number.NEGATIVE_INFINITY) < since &&
+    turn.context.liveness(node).state === 'alive';
+  if (!Object.entries(ledger.nodes).some(isMissing)) return false;
   wake(turn, since + jobTimings.firstGrantWaitMs);
-  return `the new leader waits for reports of ${missing.map((node) => nameOf(turn, node)).join(', ')}`;
+  return true;
 }
 
 /** Why a class gets no grant now, whatever room there is; null when it may. Also what `why` says. */
@@ -205,7 +204,7 @@ function underWay(view: MeshView): Map<string, number> {
 export function sendGrants(turn: JobsTurn, waiting: readonly WaitingJob[]): void {
   const { ledger, committed } = turn.context;
   if (turn.jobs.lead === null || ledger === null || committed === null || !mayWrite(turn)) return;
-  if (ledger.gitlab.mode === 'none' || waitsForReports(turn, ledger) !== null) return;
+  if (ledger.gitlab.mode === 'none' || waitsForReports(turn, ledger)) return;
   if (closesWindow(turn, ledger, committed, waiting)) return;
   const view = viewOf(turn, ledger);
   const keeps = keptFrom(ledger, turn.wallMs, waiting);
@@ -277,25 +276,21 @@ function grantFor(pass: Pass, key: string, job: number | null): boolean {
   }
   const entry = committed.classes[key];
   if (entry === undefined || entry.token === null) return false;
-  const { defaultArch } = ledger.settings;
-  pass.placer ??= new Placer(machinesOf(pass.view), defaultArch);
+  pass.placer ??= new Placer(machinesOf(pass.view), ledger.settings.defaultArch);
   const placed = pass.placer.choose(key, entry.tags, pass.keeps.get(key));
   if (placed === null) return false;
   const id = mint(turn, 'grant');
-  const by = `grant ${id}`;
-  const claim = claimOf({ by, id, tags: entry.tags, gpus: placed.gpus }, defaultArch);
   const grant: OutGrant = {
     grant: id,
     class: key,
     node: placed.node,
-    claim,
+    claim: pass.placer.take(key, placed, id),
     job,
     state: 'out',
     sentAt: turn.at,
     until: turn.at + jobTimings.grantOverMs,
     because: placed.because,
   };
-  pass.placer.book(placed.node, claim);
   announce(turn, grant, placed, { tags: entry.tags, runner: entry.runner, token: entry.token });
   wake(turn, grant.until);
   pass.grants[grant.grant] = grant;

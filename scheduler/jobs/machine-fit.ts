@@ -33,7 +33,11 @@ export interface Fit {
 /** The one reason why this machine cannot take the demand, or the GPUs with which it can. */
 export function fitOf(demand: Demand, machine: MachineView): Fit {
   const never = neverReason(demand, machine);
-  if (never !== null) return { fits: false, ever: false, gpus: [], because: never };
+  return never === null ? fitNow(demand, machine) : { fits: false, ever: false, gpus: [], because: never };
+}
+
+/** The same for a machine that could take the demand if it were idle and willing. */
+export function fitNow(demand: Demand, machine: MachineView): Fit {
   const wait = waitReason(demand, machine);
   if (wait !== null) return { fits: false, ever: true, gpus: [], because: wait };
   const picked = pickGpus(demand, machine);
@@ -52,7 +56,7 @@ const models = (demand: Demand, measured: Measured): string[] =>
   demand.names.filter((name) => !carries(measured, name)).map((name) => name.toLowerCase());
 
 const gpusNeeded = (demand: Demand, measured: Measured): number =>
-  Math.max(demand.gpus, models(demand, measured).length > 0 ? 1 : 0);
+  demand.names.length === 0 ? demand.gpus : Math.max(demand.gpus, models(demand, measured).length > 0 ? 1 : 0);
 
 const gpuMatches = (demand: Demand, wanted: readonly string[], gpu: Gpu): boolean =>
   (demand.vendor === null || gpu.vendor === demand.vendor) &&

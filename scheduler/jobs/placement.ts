@@ -1,3 +1,4 @@
+import type { GpuRoom, Measured, Room } from '../../protocol/report.ts';
 import { gib, listed, plural } from '../phrases.ts';
 import { type Demand, gpuName, gpuSlug, meantTag, needsSentence } from './demand.ts';
 import { type Fit, fitOf, type MachineView } from './machine-fit.ts';
@@ -30,7 +31,7 @@ export function place(demand: Demand, machines: readonly MachineView[]): Placeme
   const [best, second] = machines
     .map((machine, index) => ({ machine, verdict: verdicts[index] as (typeof verdicts)[number] }))
     .filter(({ verdict }) => verdict.fits)
-    .map(({ machine, verdict }) => optionOf(demand, machine, verdict))
+    .map(({ machine, verdict }) => ({ machine, verdict, rank: rankOf(demand, machine, verdict.gpus) }))
     .sort(compareOptions);
   if (best === undefined) {
     const never = verdicts.every((verdict) => !verdict.ever);
@@ -38,54 +39,66 @@ export function place(demand: Demand, machines: readonly MachineView[]): Placeme
   }
   const able = verdicts.filter((verdict) => verdict.ever).length;
   const isOnlyOne = able === 1 && machines.length > 1;
-  const because = chosenBecause(best, second, isOnlyOne);
-  const placed = chosen(best, second, isOnlyOne);
+  const better = second === undefined ? null : best.rank.findIndex((value, index) => value !== second.rank[index]);
+  const because = chosenBecause(best.machine, best.verdict.gpus, better, isOnlyOne);
+  const placed = chosen(best.machine, best.verdict.gpus, better, isOnlyOne);
   const judged = verdicts.map((verdict) => (verdict.node === placed.node ? { ...verdict, because } : verdict));
   return { placed, never: false, because: placed.because, verdicts: judged };
 }
 
 /** A machine that has room, and how good a choice it is. */
-export interface Option {
+interface Option {
   machine: MachineView;
   verdict: Fit;
-  rank: number[];
+  rank: readonly number[];
 }
-
-export const optionOf = (demand: Demand, machine: MachineView, verdict: Fit): Option => ({
-  machine,
-  verdict,
-  rank: rankOf(demand, machine, verdict),
-});
 
 /** The better one first. */
-export const compareOptions = (a: Option, b: Option): number =>
+const compareOptions = (a: Option, b: Option): number =>
   compareRanks(a.rank, b.rank) || (a.machine.name < b.machine.name ? -1 : 1);
 
-/** The best of all options, with why it is better than the second. `isOnlyOne`: no other machine could ever take it. */
-export function chosen(best: Option, second: Option | undefined, isOnlyOne: boolean): Placed {
-  const { node, name } = best.machine;
-  return { node, name, gpus: best.verdict.gpus, because: `${name}: ${chosenBecause(best, second, isOnlyOne)}` };
+/**
+ * The best of all options, with why it is better than the second. `gpus`: their uuids. `better`: the first position at which their
+ * ranks differ, -1 at none; null: there is no second. `isOnlyOne`: no other machine could ever take it.
+ */
+export function chosen(
+  machine: MachineView,
+  gpus: readonly string[],
+  better: number | null,
+  isOnlyOne: boolean,
+): Placed {
+  const { node, name } = machine;
+  return { node, name, gpus, because: `${name}: ${chosenBecause(machine, gpus, better, isOnlyOne)}` };
 }
 
-/** Smaller is better, position by position; the positions are named in `advantages`. */
-function rankOf(demand: Demand, machine: MachineView, verdict: Fit): number[] {
+/** How many numbers a rank has. */
+export const rankLength = 6;
+
+/** How good a choice a machine with room is, with those GPUs of it. Smaller is better, position by position; the positions are named in `advantages`. */
+export function rankOf(demand: Demand, machine: MachineView, gpus: readonly string[]): readonly number[] {
   const { measured, room } = machine;
   if (measured === null || room === null) return [];
-  const vram = measured.capacity.gpus
-    .filter((gpu) => verdict.gpus.includes(gpu.uuid))
-    .reduce((total, gpu) => total + gpu.memoryBytes, 0);
-  // Alone on the largest card rather than beside another job on a small one.
-  const isBeside = room.gpus.some((gpu) => gpu.held !== undefined && verdict.gpus.includes(gpu.uuid));
-  const keepsGpuFrom = room.gpus.some((gpu) => gpu.held === undefined && !gpu.foreign) ? 1 : 0;
   const left = (room.cpuMillis - demand.cpuMillis) / Math.max(1, measured.capacity.cpuMillis);
   return [
-    verdict.gpus.length > 0 ? vram + (isBeside ? 2 ** 50 : 0) : keepsGpuFrom,
+    gpus.length > 0 ? takenVram(measured, room, gpus) : room.gpus.some(isFree) ? 1 : 0,
     measured.owner === 'playing' ? 2 : measured.owner === 'present' ? 1 : 0,
     measured.usedCpuMillis >= measured.capacity.cpuMillis * 0.8 ? 1 : 0,
     machine.isHost ? 1 : 0,
     1 - left,
     machine.runs,
   ];
+}
+
+/** Nobody has it, so that a job without a GPU may keep it from others. */
+const isFree = (gpu: GpuRoom): boolean => gpu.held === undefined && !gpu.foreign;
+
+function takenVram(measured: Measured, room: Room, gpus: readonly string[]): number {
+  const vram = measured.capacity.gpus
+    .filter((gpu) => gpus.includes(gpu.uuid))
+    .reduce((total, gpu) => total + gpu.memoryBytes, 0);
+  // Alone on the largest card rather than beside another job on a small one.
+  const isBeside = room.gpus.some((gpu) => gpu.held !== undefined && gpus.includes(gpu.uuid));
+  return vram + (isBeside ? 2 ** 50 : 0);
 }
 
 function compareRanks(a: readonly number[], b: readonly number[]): number {
@@ -102,16 +115,21 @@ const advantages = [
   'it has the fewest runs',
 ];
 
-function chosenBecause(best: Option, second: Option | undefined, isOnlyOne: boolean): string {
-  const gpus = (best.machine.measured?.capacity.gpus ?? []).filter((gpu) => best.verdict.gpus.includes(gpu.uuid));
-  const shown = listed(gpus.map((gpu) => `${gpuName(gpu.model)} (${gib(gpu.memoryBytes)})`));
+function chosenBecause(
+  machine: MachineView,
+  gpus: readonly string[],
+  better: number | null,
+  isOnlyOne: boolean,
+): string {
   // Room does not decide where a label, a size or an architecture has done so already.
-  const only = isOnlyOne ? 'the only machine that could ever take it' : 'the only machine with room';
-  if (second === undefined) return gpus.length > 0 ? `the only machine with a free GPU that fits, ${shown}` : only;
-  const at = best.rank.findIndex((value, index) => value !== second.rank[index]);
-  if (at === 0 && gpus.length > 0) return `${shown} is the tightest free GPU that fits`;
-  const why = advantages[at] ?? 'first by name, all else equal';
-  return gpus.length > 0 ? `${shown} fits, and ${why}` : why;
+  if (gpus.length === 0 && better === null)
+    return isOnlyOne ? 'the only machine that could ever take it' : 'the only machine with room';
+  const why = advantages[better ?? -1] ?? 'first by name, all else equal';
+  if (gpus.length === 0) return why;
+  const taken = (machine.measured?.capacity.gpus ?? []).filter((gpu) => gpus.includes(gpu.uuid));
+  const shown = listed(taken.map((gpu) => `${gpuName(gpu.model)} (${gib(gpu.memoryBytes)})`));
+  if (better === null) return `the only machine with a free GPU that fits, ${shown}`;
+  return better === 0 ? `${shown} is the tightest free GPU that fits` : `${shown} fits, and ${why}`;
 }
 
 function waitsBecause(

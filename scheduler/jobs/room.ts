@@ -1,5 +1,5 @@
 import type { GpuRoom, Measured, Room } from '../../protocol/report.ts';
-import { demandOf } from './demand.ts';
+import { type Demand, demandOf } from './demand.ts';
 
 /** What one run, reservation or grant takes of a machine. `by` says who, in words: "run 4813", "a grant for gpu". */
 export interface Claim {
@@ -15,21 +15,19 @@ export interface Claim {
   vramBytes?: number;
 }
 
-export function claimOf(
-  from: { by: string; id: string; tags: readonly string[]; gpus: readonly string[] },
-  defaultArch: string,
-): Claim {
-  const demand = demandOf(from.tags, defaultArch);
-  return {
-    by: from.by,
-    id: from.id,
-    cpuMillis: demand.cpuMillis,
-    memoryBytes: demand.memoryBytes,
-    diskBytes: demand.diskBytes,
-    gpus: from.gpus,
-    vramBytes: demand.vramBytes,
-  };
+interface Claimant {
+  by: string;
+  id: string;
+  gpus: readonly string[];
 }
+
+export const claimOf = (from: Claimant & { tags: readonly string[] }, defaultArch: string): Claim =>
+  claimWith(demandOf(from.tags, defaultArch), from);
+
+export const claimWith = (demand: Demand, { by, id, gpus }: Claimant): Claim => ({
+  ...{ by, id, gpus, vramBytes: demand.vramBytes },
+  ...{ cpuMillis: demand.cpuMillis, memoryBytes: demand.memoryBytes, diskBytes: demand.diskBytes },
+});
 
 const sum = (claims: readonly Claim[], of: (claim: Claim) => number): number =>
   claims.reduce((total, claim) => total + of(claim), 0);
@@ -90,11 +88,15 @@ function heldBy(gpu: GpuRoom, claims: readonly Claim[]): GpuRoom {
 /** Takes claims off the room in a report that does not count them yet. */
 export function lessClaims(room: Room, claims: readonly Claim[]): Room {
   if (claims.length === 0) return room;
-  return {
-    ...room,
-    cpuMillis: Math.max(0, room.cpuMillis - sum(claims, (claim) => claim.cpuMillis)),
-    memoryBytes: Math.max(0, room.memoryBytes - sum(claims, (claim) => claim.memoryBytes)),
-    diskBytes: Math.max(0, room.diskBytes - sum(claims, (claim) => claim.diskBytes)),
-    gpus: claims.some(({ gpus }) => gpus.length > 0) ? room.gpus.map((gpu) => heldBy(gpu, claims)) : room.gpus,
-  };
+  let { cpuMillis, memoryBytes, diskBytes, gpus } = room;
+  let takesGpus = false;
+  for (const claim of claims) {
+    cpuMillis -= claim.cpuMillis;
+    memoryBytes -= claim.memoryBytes;
+    diskBytes -= claim.diskBytes;
+    takesGpus ||= claim.gpus.length > 0;
+  }
+  if (takesGpus) gpus = gpus.map((gpu) => heldBy(gpu, claims));
+  [cpuMillis, memoryBytes, diskBytes] = [Math.max(0, cpuMillis), Math.max(0, memoryBytes), Math.max(0, diskBytes)];
+  return { ...room, cpuMillis, memoryBytes, diskBytes, gpus };
 }

@@ -55,11 +55,12 @@ describe('a pass over the queue', () => {
         const at = Math.floor(random() * classes.length);
         const [key, tags] = [String(at), classes[at] as string[]];
         const alone = place(demandOf(tags, 'amd64'), elsewhereFirst(machines, kept.get(key), tags, 'amd64')).placed;
-        expect(placer.choose(key, tags, kept.get(key)), `seed ${seed}, grant ${grant}`).toEqual(alone);
-        if (alone === null) continue;
+        const chosen = placer.choose(key, tags, kept.get(key));
+        expect(chosen, `seed ${seed}, grant ${grant}`).toEqual(alone);
+        if (chosen === null || alone === null) continue;
         placed += 1;
         const claim = claimOf({ by: `grant ${grant}`, id: `${grant}`, tags, gpus: alone.gpus }, 'amd64');
-        placer.book(alone.node, claim);
+        expect(placer.take(key, chosen, `${grant}`)).toEqual(claim);
         machines = machines.map((machine) => (machine.node === alone.node ? booked(machine, claim) : machine));
       }
     }
