@@ -13,7 +13,14 @@ export const NoticeName = z
   .string()
   .regex(/^[a-z0-9][a-z0-9-]{0,31}$/, 'a name is a-z, 0-9 and -, at most 32 characters');
 
-const severity = z.enum(['info', 'warn', 'fail']);
+/*
+ * What a later version may add to is a word here and no closed list: an agent that does not know it keeps it and passes it on as it
+ * is, instead of taking the whole ledger for damaged. Agents of 2026-11-30 and before have closed lists here: whoever adds a word writes
+ * it only where all machines say that they can read it (`can`).
+ */
+const word = z.string().min(1).max(32);
+/** `info`, `warn`, `fail`, or what only a later version knows: that is taken for `warn`. */
+const severity = word;
 
 /** One that is told. `kind` may be one that only a later version knows. */
 export const NoticeTarget = z.looseObject({
@@ -39,11 +46,15 @@ export const QuietHours = z.looseObject({
 });
 export type QuietHours = z.infer<typeof QuietHours>;
 
-/** A button beside a notice: what a person may do with one touch. */
-export const NoticeAct = z.discriminatedUnion('act', [
+/** A button beside a notice that this version has: what a person may do with one touch. */
+export const KnownAct = z.discriminatedUnion('act', [
   z.object({ act: z.literal('approve'), node: z.string().max(64), words: z.string().max(128) }),
   z.object({ act: z.literal('resume-gpu'), node: z.string().max(64) }),
 ]);
+export type KnownAct = z.infer<typeof KnownAct>;
+
+/** The same as the ledger has it: of one that is none of `KnownAct` there is no button, and it stays as it is. */
+export const NoticeAct = z.looseObject({ act: word });
 export type NoticeAct = z.infer<typeof NoticeAct>;
 
 /** What was told as broken, until it was told as fixed, and a while longer: what comes and goes rings more and more seldom. */
@@ -61,6 +72,8 @@ const OpenCause = z.looseObject({
   returns: z.int().nonnegative().max(limits.counter),
   /** Null: it is not over, as far as was told. */
   fixedAt: WallMs.nullable(),
+  /** True: it happened, and is nothing that lasts. It is told once, and never as still so or fixed. */
+  once: z.boolean().optional(),
 });
 export type OpenCause = z.infer<typeof OpenCause>;
 
@@ -69,7 +82,8 @@ export const Notice = z.looseObject({
   id: ShortId,
   /** Null: of several things at once. */
   incident: ShortId.nullable(),
-  state: z.enum(['broken', 'still', 'fixed', 'several', 'test']),
+  /** `broken`, `still`, `fixed`, `several`, `test`, or what only a later version knows. */
+  state: word,
   severity,
   at: WallMs,
   title: z.string().max(200),
@@ -78,6 +92,8 @@ export const Notice = z.looseObject({
   /** What to type. */
   fix: z.string().max(300).nullable(),
   act: NoticeAct.nullable(),
+  /** True: it happened, and nobody will say that it is still so, or fixed. */
+  once: z.boolean().optional(),
 });
 export type Notice = z.infer<typeof Notice>;
 
@@ -97,6 +113,8 @@ export const NoticeMemory = z.looseObject({
   budget: z.looseObject({ left: z.number().min(0).max(100), at: WallMs }),
   /** Who could not be told for a while, since when and why. */
   failing: z.record(NoticeName, z.looseObject({ since: WallMs, because: z.string().max(200) })),
+  /** Who was told something, since when that works. Not in it: nothing has arrived there as yet, as far as is known. */
+  heard: z.record(NoticeName, WallMs).optional(),
 });
 export type NoticeMemory = z.infer<typeof NoticeMemory>;
 

@@ -46,6 +46,7 @@ export class NoticeRequests implements NoticeApi {
       ...{ name, kind, shown, since, because },
       waiting: (memory?.out ?? []).filter(({ to }) => to.includes(name)).length,
       failing: memory?.failing[name] ?? null,
+      heard: memory?.heard?.[name] ?? null,
     }));
     return { rows, quiet: quiet ?? null };
   }

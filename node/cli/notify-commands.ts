@@ -82,6 +82,7 @@ export async function list(context: Context): Promise<number> {
       ...row,
       since: new Date(row.since).toISOString(),
       failing: row.failing && { ...row.failing, since: new Date(row.failing.since).toISOString() },
+      heard: row.heard === null ? null : new Date(row.heard).toISOString(),
     }));
     out.json({ ...found, rows });
   } else out.data(noticesView(found, out, Date.now()));
@@ -94,16 +95,10 @@ export function noticesView(
   now: number,
 ): string {
   const { isTerminal } = form;
-  const cells = rows.map(({ name, kind, shown: to, waiting, failing, since }) => [
-    name,
-    kind,
-    to,
-    isTerminal ? span(Math.max(0, now - since)) : new Date(since).toISOString(),
-    failing !== null
-      ? `cannot be told: ${failing.because}`
-      : waiting > 0
-        ? `${plural(waiting, 'notice')} ${waiting === 1 ? 'waits' : 'wait'}`
-        : 'told',
+  const cells = rows.map((row) => [
+    ...[row.name, row.kind, row.shown],
+    isTerminal ? span(Math.max(0, now - row.since)) : new Date(row.since).toISOString(),
+    stateOf(row, (at) => (isTerminal ? `${span(Math.max(0, now - at))} ago` : new Date(at).toISOString())),
   ]);
   const head = ['NAME', 'KIND', 'TO', 'SINCE', 'STATE'];
   const table =
@@ -112,6 +107,16 @@ export function noticesView(
   const none = '# nobody is told when something is wrong   -> autogit-node notify add --help';
   const hours = quiet === null ? [] : [`# it is quiet ${shown(quietWords(quiet))}`];
   return [...(rows.length === 0 ? [none] : table), ...hours].join('\n');
+}
+
+/** Who never heard anything is not called told: nothing was to be told yet, or it could not be. */
+function stateOf({ waiting, failing, heard }: NoticesAnswer['rows'][number], when: (at: number) => string): string {
+  if (failing !== null) {
+    const since = heard === null ? 'never reached; first tried' : 'not reached since';
+    return `${since} ${when(failing.since)}: ${failing.because}`;
+  }
+  if (waiting > 0) return `${plural(waiting, 'notice')} ${waiting === 1 ? 'waits' : 'wait'}`;
+  return heard === null ? 'nothing was told yet' : 'told';
 }
 
 /** `notify remove NAME`. */

@@ -357,13 +357,14 @@ export const SaidAnswer = z.object({ said: Sentence });
 export const DoorsTested = z.object({
   rows: z.array(z.object({ node: z.string(), url: z.string().nullable(), ok: z.boolean(), said: Sentence })),
 });
-/** Whom the mesh tells, without any secret. `waiting`: notices that it has not got yet; `failing`: since when it cannot be told, wall ms. */
+/** Whom the mesh tells, without any secret; wall ms. `waiting`: notices that it has not got yet; `failing`: since when it cannot be told; `heard`: since when something reaches it, null where nothing has. */
 export const NoticesAnswer = z.object({
   rows: z.array(
     z.object({
       ...{ name: z.string(), kind: z.string(), shown: z.string(), since: z.number(), because: z.string() },
       waiting: z.number(),
       failing: z.object({ since: z.number(), because: z.string() }).nullable(),
+      heard: z.number().nullable(),
     }),
   ),
   quiet: QuietHours.nullable(),

@@ -1,7 +1,7 @@
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import { z } from 'zod';
 import { AutogitError } from '../../protocol/errors.ts';
-import { NoticeAct } from '../../protocol/notices.ts';
+import { KnownAct, type NoticeAct } from '../../protocol/notices.ts';
 import type { AddedPath } from '../page/page-types.ts';
 
 /** How long a button works, ms. */
@@ -10,15 +10,15 @@ const goodMs = 12 * 3_600_000;
 const usedMost = 2_000;
 const linkPath = '/n/';
 
-const Said = z.strictObject({ act: NoticeAct, until: z.number(), once: z.string().max(32) });
+const Said = z.strictObject({ act: KnownAct, until: z.number(), once: z.string().max(32) });
 
 interface ActLinkOptions {
   /** By which others reach this machine's page; null: nobody does from outside. */
   base(): string | null;
   /** Does it; a sentence. Throws with the fix. */
-  perform(act: NoticeAct): Promise<string>;
+  perform(act: KnownAct): Promise<string>;
   /** What this machine can do for a link at all. */
-  can(act: NoticeAct): boolean;
+  can(act: KnownAct): boolean;
   wallMs(): number;
   log: { info(sentence: string): void };
 }
@@ -38,9 +38,11 @@ export class ActLinks {
     this.#options = options;
   }
 
-  linkOf(act: NoticeAct): { label: string; url: string } | null {
+  /** Null also of an act that only a later version knows. */
+  linkOf(asked: NoticeAct): { label: string; url: string } | null {
     const base = this.#options.base();
-    if (base === null || !this.#options.can(act)) return null;
+    const act = KnownAct.safeParse(asked).data;
+    if (base === null || act === undefined || !this.#options.can(act)) return null;
     const said = { act, until: this.#options.wallMs() + goodMs, once: randomBytes(9).toString('base64url') };
     const text = Buffer.from(JSON.stringify(said)).toString('base64url');
     return { label: labels[act.act], url: `${base}${linkPath}${text}.${this.#signed(text)}` };

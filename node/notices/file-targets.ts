@@ -58,7 +58,7 @@ export class FileTargets {
   }
 
   async #look(): Promise<void> {
-    const { self, files, ledger, change, sealForVoters, log } = this.#options;
+    const { self, files, ledger, change, log } = this.#options;
     const mine = ledger();
     if (mine === null) return;
     const known = mine.notices?.targets ?? {};
@@ -73,20 +73,31 @@ export class FileTargets {
     for (const [name, { file }] of Object.entries(known))
       if (missing === undefined && file === self && !wanted.has(name))
         await change({ kind: 'notice-target', name, target: null, file: self, because });
-    for (const [name, { kind, url, secret }] of wanted) {
+    for (const [name, { kind, missing: _none, ...given }] of wanted) {
       if (Object.hasOwn(known, name)) continue;
-      const { way, shown } = checkTarget(kind, { url, secret }, false);
-      const target = { kind, shown, secret: sealForVoters(JSON.stringify(way)) };
+      const target = this.#sealed(kind, given);
+      if (target === null) continue;
       const outcome = await change({ kind: 'notice-target', name, target, file: self, because });
       if (outcome.state === 'refused') this.#why(outcome.because);
       else if (outcome.state === 'done') log.info(`as autogit.yml has it, ${outcome.because}`);
     }
   }
+
+  /** Null where what the file says of that one is not enough: the others are told all the same. */
+  #sealed(kind: string, given: Omit<FileTarget, 'kind' | 'missing'>) {
+    try {
+      const { way, shown } = checkTarget(kind, given, false);
+      return { kind, shown, secret: this.#options.sealForVoters(JSON.stringify(way)) };
+    } catch (error) {
+      this.#why((error as Error).message);
+      return null;
+    }
+  }
 }
 
 /** The same for the same address and secret, whichever machine's file has it; it tells nothing of either. */
-const nameOf = (mesh: string, { kind, url, secret }: FileTarget): string =>
+const nameOf = (mesh: string, { kind, url, secret, to, from }: FileTarget): string =>
   `file-${createHash('sha256')
-    .update(JSON.stringify([mesh, kind, url, secret]))
+    .update(JSON.stringify([mesh, kind, url, secret, ...(to === undefined && from === undefined ? [] : [to, from])]))
     .digest('hex')
     .slice(0, 10)}`;

@@ -1,4 +1,5 @@
 import { connectAsync, type MqttClient } from 'mqtt';
+import type { Notice } from '../../protocol/notices.ts';
 import type { StatusSnapshot } from '../../protocol/status.ts';
 import { noticeTimings } from '../../scheduler/notices/notice-timings.ts';
 import { version } from '../version.ts';
@@ -59,6 +60,10 @@ const entities: readonly Entity[] = [
 ];
 
 const eventTypes = ['broken', 'still', 'fixed', 'several', 'test'];
+/** Home Assistant takes no event of a type that it was not told of: a word of a later version stands there, too. */
+const typesWith = (notice: Notice | null): string[] => [
+  ...new Set([...eventTypes, ...(notice === null ? [] : [notice.state])]),
+];
 
 /** Discovery, state and notices of one mesh; what is told again changes nothing. */
 export const sendHomeassistant: Sender = async (notice, way, { mesh, status, signal }) => {
@@ -88,7 +93,7 @@ export const sendHomeassistant: Sender = async (notice, way, { mesh, status, sig
       });
     await put(client, `homeassistant/event/${id}/notice/config`, {
       ...{ name: 'Notice', unique_id: `${id}_notice`, object_id: `${id}_notice`, state_topic: `autogit/${id}/notice` },
-      ...{ event_types: eventTypes, icon: 'mdi:bell', device },
+      ...{ event_types: typesWith(notice), icon: 'mdi:bell', device },
     });
     if (status !== null)
       for (const { key, state } of entities) await client.publishAsync(`autogit/${id}/${key}`, state(status), kept);

@@ -25,7 +25,8 @@ interface Way {
   isBusy: boolean;
   /** When it is told next that the mesh is there, where it is one of those. */
   beatAt: number;
-  hasTold: boolean;
+  /** Wall ms: since when it is known to be told; null: it is not. */
+  heardAt: number | null;
   /** What kept it from being told is over. */
   hasEnded: boolean;
   failures: number;
@@ -102,7 +103,7 @@ export class NoticeDelivery {
         if (one === null) way.beatAt = this.#options.now() + noticeTimings.beatMs;
         else this.#done.add(`${one.id} ${name}`);
         way.hasEnded = way.failing !== null;
-        way.hasTold = true;
+        way.heardAt ??= this.#options.wallMs();
         way.failures = 0;
         way.failing = null;
       } catch (error) {
@@ -129,7 +130,7 @@ export class NoticeDelivery {
       since,
       isBusy: false,
       beatAt: never,
-      hasTold: false,
+      heardAt: null,
       hasEnded: false,
       failures: 0,
       notBefore: never,
@@ -148,19 +149,27 @@ export class NoticeDelivery {
       .filter(({ to }) => to.length > 0);
     const isSent = JSON.stringify(out) !== JSON.stringify(memory.out);
     const failing = this.#failing(memory);
-    const isOther = JSON.stringify(failing) !== JSON.stringify(memory.failing);
+    const heard = this.#heard(memory);
+    const isOther = JSON.stringify([failing, heard]) !== JSON.stringify([memory.failing, memory.heard ?? {}]);
     if (!isSent && !isOther) return memory;
-    return { ...memory, version: memory.version + 1, out: isSent ? out : memory.out, failing };
+    return { ...memory, version: memory.version + 1, out: isSent ? out : memory.out, failing, heard };
   }
 
   /** Who could not be told again and again, until it can. Of whom this leader has not tried, what the one before said stays. */
   #failing(memory: NoticeMemory): NoticeMemory['failing'] {
     const failing = { ...memory.failing };
     for (const [name, way] of this.#ways) {
-      if (way.failing === null && way.hasTold) delete failing[name];
+      if (way.failing === null && way.heardAt !== null) delete failing[name];
       if (way.failing !== null && way.failures >= noticeTimings.failingAfter) failing[name] ??= { ...way.failing };
     }
     return failing;
+  }
+
+  /** Whom anything has reached: written down once, and again where its address became another one. */
+  #heard(memory: NoticeMemory): NonNullable<NoticeMemory['heard']> {
+    const heard = { ...memory.heard };
+    for (const [name, { heardAt }] of this.#ways) if (heardAt !== null) heard[name] ??= heardAt;
+    return heard;
   }
 
   stop(): void {

@@ -1,8 +1,9 @@
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
-import type { LedgerNotices, NoticeAct, NoticeMemory } from '../../protocol/notices.ts';
+import type { KnownAct, LedgerNotices, NoticeMemory } from '../../protocol/notices.ts';
 import type { StatusSnapshot } from '../../protocol/status.ts';
 import { causesOf } from '../../scheduler/notices/causes.ts';
+import { happenedIn } from '../../scheduler/notices/happened.ts';
 import { type NoticeSight, noMemory, noSight, stepNotices } from '../../scheduler/notices/notice-steps.ts';
 import { noticeTimings } from '../../scheduler/notices/notice-timings.ts';
 import { quietAt } from '../../scheduler/notices/quiet-hours.ts';
@@ -25,8 +26,8 @@ export interface NoticesHere {
   /** The door at which links of notices are served. */
   page: { outside(): string | null; add(path: AddedPath): void };
   /** What a button does here; throws with the fix. */
-  perform(act: NoticeAct): Promise<string>;
-  can(act: NoticeAct): boolean;
+  perform(act: KnownAct): Promise<string>;
+  can(act: KnownAct): boolean;
   log: Pick<Log, 'info' | 'warn' | 'event'>;
   wallMs(): number;
   /** How often it looks, where a test has no patience. */
@@ -124,6 +125,7 @@ export class NoticeRoom {
 
   async #stepped(memory: NoticeMemory, notices: LedgerNotices): Promise<NoticeMemory> {
     const { wallMs, status } = this.#here;
+    const ledger = this.#here.ledger();
     const found = await status();
     this.#found = found;
     const open = new Set(memory.open.filter(({ fixedAt }) => fixedAt === null).map(({ key }) => key));
@@ -132,7 +134,7 @@ export class NoticeRoom {
     const stepped = stepNotices(memory, this.#sight, {
       wallMs: at,
       mesh: found.mesh,
-      causes: causesOf(found, open),
+      causes: causesOf(found, open, ledger === null ? [] : happenedIn(ledger, found, at)),
       quiet: quietAt(quiet, quiet === undefined ? 0 : minuteIn(quiet.zone, at)),
       targets: Object.keys(notices.targets).filter((name) => !isBeatAlone(notices.targets[name]?.kind ?? '')),
     });

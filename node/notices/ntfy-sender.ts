@@ -1,4 +1,5 @@
 import type { Notice } from '../../protocol/notices.ts';
+import { known } from '../../scheduler/notices/severity.ts';
 import { request, type Sender } from './notice-sender.ts';
 
 const priorities = { info: 3, warn: 3, fail: 4 } as const;
@@ -7,7 +8,7 @@ const priorities = { info: 3, warn: 3, fail: 4 } as const;
 function tagOf({ state, severity }: Notice): string {
   if (state === 'fixed') return 'white_check_mark';
   if (state === 'test') return 'wave';
-  return severity === 'fail' ? 'rotating_light' : severity === 'warn' ? 'warning' : 'question';
+  return { fail: 'rotating_light', warn: 'warning', info: 'question' }[known(severity)];
 }
 
 const authorization = (secret: string): string =>
@@ -23,7 +24,7 @@ export const sendNtfy: Sender = async (notice, way, { signal, linkOf }) => {
     topic,
     title: notice.title,
     message: notice.fix === null ? notice.text : `${notice.text}\n-> ${notice.fix}`,
-    priority: priorities[notice.severity],
+    priority: priorities[known(notice.severity)],
     tags: [tagOf(notice)],
     ...(link && { actions: [{ action: 'http', label: link.label, url: link.url, method: 'POST', clear: true }] }),
   });

@@ -1,4 +1,5 @@
 import type { Notice } from '../../protocol/notices.ts';
+import { known } from '../../scheduler/notices/severity.ts';
 import type { Log } from '../log.ts';
 import { sendHeartbeat } from './heartbeat-sender.ts';
 import { type Sender, SendFailure } from './notice-sender.ts';
@@ -11,7 +12,7 @@ const levels = { info: 'info', warn: 'warn', fail: 'error' } as const;
 /** As a line of agent.log that can be measured by. */
 function logNotice(log: Pick<Log, 'event'>, { id, state, severity, title, text, fix }: Notice): void {
   const because = [title, ...text.split('\n').slice(1), ...(fix === null ? [] : [`-> ${fix}`])].join('; ');
-  log.event({ event: 'notice', because, fields: { id, state, severity }, level: levels[severity] });
+  log.event({ event: 'notice', because, fields: { id, state, severity }, level: levels[known(severity)] });
 }
 
 const far =

@@ -3,7 +3,7 @@ import { request, type Sender } from './notice-sender.ts';
 /** Slack's three control characters; what is left of other markup does no harm. */
 const escaped = (text: string): string => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
 
-const marks = {
+const marks: Readonly<Record<string, string>> = {
   broken: ':rotating_light:',
   still: ':hourglass:',
   fixed: ':white_check_mark:',
@@ -16,7 +16,7 @@ export const sendSlack: Sender = async (notice, way, { signal }) => {
   if (notice === null) return;
   const { title, text, fix, state } = notice;
   const lines = [
-    `${marks[state]} *${escaped(title)}*`,
+    `${(Object.hasOwn(marks, state) ? marks[state] : undefined) ?? ':warning:'} *${escaped(title)}*`,
     escaped(text),
     ...(fix === null ? [] : [`\`${escaped(fix)}\``]),
   ];

@@ -10,12 +10,12 @@ const keyOf = (secret: string): Buffer => {
 
 /** What is posted. Fields may be added, none comes to mean something else. */
 const webhookBody = (
-  { id, incident, state, severity, at, title, text, fix }: Notice,
+  { id, incident, state, severity, at, title, text, fix, once = false }: Notice,
   mesh: { id: string; name: string },
   link: { label: string; url: string } | null,
 ): object => ({
   version: 1,
-  ...{ id, incident, state, severity },
+  ...{ id, incident, state, severity, once },
   at: new Date(at).toISOString(),
   ...{ mesh, title, text, fix },
   actions: link === null ? [] : [link],

@@ -5,11 +5,16 @@ export interface FileTarget {
   kind: string;
   url: string;
   secret: string | null;
+  /** Of mail: to whom, and from whom; absent: the file does not say. */
+  to?: string;
+  from?: string;
   missing: string | null;
 }
 
 /** Kinds that a file may name; the log has everything anyway. */
-export const fileKinds: ReadonlySet<string> = new Set(['webhook', 'ntfy', 'slack', 'heartbeat']);
+export const fileKinds: ReadonlySet<string> = new Set([
+  ...['webhook', 'ntfy', 'slack', 'mail', 'homeassistant', 'heartbeat'],
+]);
 
 /** What the keys of `health.notify` that are obeyed come to. */
 export function notifyTargets(notes: readonly Note[], env: Readonly<Record<string, string | undefined>>): FileTarget[] {
@@ -25,6 +30,8 @@ export function notifyTargets(notes: readonly Note[], env: Readonly<Record<strin
     const [urlEnv, secretEnv] = [said.get('url_env'), said.get('secret_env')];
     const missing = [urlEnv, secretEnv].find((name) => name !== undefined && (env[name] ?? '').trim() === '') ?? null;
     const url = (urlEnv === undefined ? said.get('url') : env[urlEnv])?.trim() ?? '';
-    return [{ kind, url, secret: secretEnv === undefined ? null : (env[secretEnv]?.trim() ?? null), missing }];
+    const secret = secretEnv === undefined ? null : (env[secretEnv]?.trim() ?? null);
+    const [to, from] = [said.get('to'), said.get('from')];
+    return [{ kind, url, secret, missing, ...(to !== undefined && { to }), ...(from !== undefined && { from }) }];
   });
 }

@@ -4,7 +4,7 @@ import type { Fate, Topic } from './settings-note.ts';
 import { parseText } from './settings-value.ts';
 
 /** Kinds of values that no flag of ours has. */
-type OwnKind = 'version' | 'url' | 'cores' | 'variable' | 'host' | 'cron';
+type OwnKind = 'version' | 'url' | 'notice-url' | 'mail' | 'cores' | 'variable' | 'host' | 'cron';
 
 export interface SeedKey {
   /** `[]` is each item of a list, `*` any name. */
@@ -61,16 +61,29 @@ export const seedKeys: readonly SeedKey[] = [
   key('health.reconcile_interval', 'duration', 'health', 'mesh'),
   key('health.self_heal', 'switch', 'health', 'mesh'),
   key('health.notify[].type', 'text', 'notify', 'notify'),
-  key('health.notify[].url', 'url', 'notify', 'notify'),
+  key('health.notify[].url', 'notice-url', 'notify', 'notify'),
   key('health.notify[].url_env', 'variable', 'notify', 'notify'),
   key('health.notify[].secret_env', 'variable', 'notify', 'notify'),
+  key('health.notify[].to', 'mail', 'notify', 'notify'),
+  key('health.notify[].from', 'mail', 'notify', 'notify'),
 ];
 
-const isUrl = (text: string): boolean => URL.canParse(text) && /^https?:$/.test(new URL(text).protocol);
+const isUrl = (text: string, protocol = /^https?:$/): boolean =>
+  URL.canParse(text) && protocol.test(new URL(text).protocol);
+const noticeProtocol = /^(?:https?|smtps?|mqtts?):$/;
 
 const own: Record<OwnKind, { holds: (text: string) => boolean; sentence: string }> = {
   version: { holds: (text) => /^1(\.0)?$/.test(text), sentence: 'is no version that is known here; write "1.0"' },
   url: { holds: isUrl, sentence: 'is no http(s) address; write http://gitlab.lan:8080' },
+  'notice-url': {
+    holds: (text) => isUrl(text, noticeProtocol),
+    sentence:
+      'is no address of somebody to tell; write https://home.lan/notices, smtps://user@mail.lan or mqtt://broker.lan',
+  },
+  mail: {
+    holds: (text) => /^[^\s@<>",;:]{1,64}@[\w.-]{1,189}$/.test(text),
+    sentence: 'is no address of mail; write me@home.lan',
+  },
   cores: { holds: (text) => /^\d{1,4}(\.\d{1,3})?$/.test(text), sentence: 'is no number of cores; write 6 or 1.5' },
   variable: { holds: (text) => /^[A-Za-z_]\w*$/.test(text), sentence: 'is no name of a variable; write GITHUB_TOKEN' },
   host: {

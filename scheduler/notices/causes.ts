@@ -1,6 +1,7 @@
-import type { NoticeAct } from '../../protocol/notices.ts';
+import type { KnownAct } from '../../protocol/notices.ts';
 import type { Attention, StatusSnapshot } from '../../protocol/status.ts';
 import { plural } from '../phrases.ts';
+import { endedAt, type HappenedLine } from './happened.ts';
 import { worse } from './severity.ts';
 
 /** What is wrong, once: whatever else comes of it stands in `so`. `key` stays the same while its figures change. */
@@ -11,7 +12,11 @@ export interface Cause {
   sentence: string;
   fix: string | null;
   so: string[];
-  act: NoticeAct | null;
+  act: KnownAct | null;
+  /** Wall ms when it happened last, of what is over: it is told once. Null: it lasts. */
+  once: number | null;
+  /** What happened because of it, by the keys that it would have alone: told with this, it is told. */
+  with: { key: string; at: number; severity: Attention['severity']; sentence: string }[];
 }
 
 /** More than these at once are one more cause, of which the number is told. */
@@ -42,7 +47,7 @@ const mentions = (sentence: string, name: string): boolean =>
 const subjectOf = ({ sentence }: Attention, names: readonly string[]): string | null =>
   names.find((name) => sentence.startsWith(`${name} `)) ?? names.find((name) => mentions(sentence, name)) ?? null;
 
-function actOf(line: Attention, subject: string | null, { waiting }: StatusSnapshot): NoticeAct | null {
+function actOf(line: Attention, subject: string | null, { waiting }: StatusSnapshot): KnownAct | null {
   if (line.code === 'gpu-paused' && subject !== null) return { act: 'resume-gpu', node: subject };
   const newcomer = line.code === 'machine-waiting' ? waiting.find(({ node }) => node === subject) : undefined;
   return newcomer === undefined ? null : { act: 'approve', node: newcomer.node, words: newcomer.words };
@@ -62,9 +67,16 @@ function rootOf(line: Attention, causes: readonly Cause[], { gitlab }: StatusSna
   return unread && ofGitlabAway.has(line.code) ? unread : null;
 }
 
-/** What is wrong in the mesh, each cause once, the worst first; never more than a few dozen. `open`: keys that were told already. */
-export function causesOf(status: StatusSnapshot, open: ReadonlySet<string> = new Set()): Cause[] {
-  const lines = status.attention.filter((line) => rings(line, status));
+/**
+ * What is wrong in the mesh, each cause once, the worst first; never more than a few dozen. `open`: keys that were told already.
+ * `happened`: what nothing of `status` says any more.
+ */
+export function causesOf(
+  status: StatusSnapshot,
+  open: ReadonlySet<string> = new Set(),
+  happened: readonly HappenedLine[] = [],
+): Cause[] {
+  const lines: Line[] = [...status.attention.filter((line) => rings(line, status)), ...happened];
   const blind = lines.find(({ code }) => blinding.has(code));
   if (blind) return [causeOf(blind, status)];
   const isRoot = ({ code }: Attention): boolean => ofAway.has(code) || gitlabAway.has(code);
@@ -87,21 +99,30 @@ export function causesOf(status: StatusSnapshot, open: ReadonlySet<string> = new
   );
 }
 
+type Line = Attention | HappenedLine;
+const hasHappened = (line: Line): line is HappenedLine => 'at' in line;
+
 const order = (code: string): number => (ofAway.has(code) ? 0 : gitlabAway.has(code) ? 1 : 2);
 
-function causeOf(line: Attention, status: StatusSnapshot): Cause {
+function causeOf(line: Line, status: StatusSnapshot): Cause {
   const names = [...status.nodes, ...status.waiting].map(({ node }) => node).sort((a, b) => b.length - a.length);
   const subject = subjectOf(line, names);
-  const key = `${line.code}${subject === null ? '' : ` ${subject}`}`.slice(0, 160);
   const { code, severity, sentence, fix } = line;
-  return { key, code, severity, sentence: plain(sentence), fix, so: [], act: actOf(line, subject, status) };
+  const ended = endedAt(line, status);
+  // How it ended is another matter than that it is under way.
+  const about = `${code}${subject === null ? '' : ` ${subject}`}${ended === null ? '' : ` ${ended}`}`;
+  const key = (hasHappened(line) ? line.key : about).slice(0, 160);
+  const once = hasHappened(line) ? line.at : ended === null ? null : 0;
+  const said = { key, code, severity, sentence: plain(sentence), fix };
+  return { ...said, so: [], act: actOf(line, subject, status), once, with: [] };
 }
 
 /** A row's name and what is said of it, as one sentence. */
 const plain = (sentence: string): string => sentence.replace(/ {2,}/, ': ');
 
-function join(root: Cause, line: Attention): void {
+function join(root: Cause, line: Line): void {
   root.so.push(plain(line.sentence));
+  if (hasHappened(line)) root.with.push(line);
   if (worse(line.severity) > worse(root.severity)) root.severity = line.severity;
 }
 
@@ -123,6 +144,8 @@ function limited(causes: readonly Cause[], open: ReadonlySet<string>): Cause[] {
       fix: 'autogit-node status',
       so: [],
       act: null,
+      once: null,
+      with: [],
     },
   ];
 }

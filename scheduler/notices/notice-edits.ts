@@ -52,7 +52,10 @@ function setTarget(ledger: Ledger, change: Of<'notice-target'>, wallMs: number):
     return { refused: `${limits.noticeTargets} are told already: autogit-node notify remove NAME` };
   const entry = { ...target, since: wallMs, because, ...(file !== undefined && { file }) };
   const { [name]: _failed, ...failing } = notices.memory?.failing ?? {};
-  const memory = notices.memory && { memory: { ...notices.memory, version: notices.memory.version + 1, failing } };
+  const { [name]: _heard, ...heard } = notices.memory?.heard ?? {};
+  const memory = notices.memory && {
+    memory: { ...notices.memory, version: notices.memory.version + 1, failing, heard },
+  };
   return withNotices(ledger, { ...notices, ...memory, targets: { ...notices.targets, [name]: entry } });
 }
 
@@ -65,13 +68,17 @@ function withoutTarget(notices: LedgerNotices, name: string): LedgerNotices {
 }
 
 /** Nothing waits for who is told no more. */
-const known = (memory: NoticeMemory, targets: LedgerNotices['targets']): NoticeMemory => ({
-  ...memory,
-  out: memory.out
-    .map((notice) => ({ ...notice, to: notice.to.filter((name) => Object.hasOwn(targets, name)) }))
-    .filter(({ to }) => to.length > 0),
-  failing: Object.fromEntries(Object.entries(memory.failing).filter(([name]) => Object.hasOwn(targets, name))),
-});
+function known(memory: NoticeMemory, targets: LedgerNotices['targets']): NoticeMemory {
+  const isTold = (name: string): boolean => Object.hasOwn(targets, name);
+  const ofTold = <T>(all: Record<string, T>): Record<string, T> =>
+    Object.fromEntries(Object.entries(all).filter(([name]) => isTold(name)));
+  return {
+    ...memory,
+    out: memory.out.map((notice) => ({ ...notice, to: notice.to.filter(isTold) })).filter(({ to }) => to.length > 0),
+    failing: ofTold(memory.failing),
+    ...(memory.heard && { heard: ofTold(memory.heard) }),
+  };
+}
 
 function remember(ledger: Ledger, { from, memory }: Of<'notices-told'>): Ledger | Refusal {
   const { notices } = ledger;

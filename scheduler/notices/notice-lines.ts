@@ -6,6 +6,7 @@ export const noticeLines = ({ notices }: Ledger): Attention[] =>
   Object.entries(notices?.memory?.failing ?? {}).flatMap(([name, { because }]) => {
     const target = notices?.targets[name];
     if (target === undefined) return [];
-    const sentence = `${name} cannot be told what is wrong (${target.kind}, ${target.shown}): ${because}`;
+    const never = notices?.memory?.heard?.[name] === undefined ? ', and never could be' : '';
+    const sentence = `${name} cannot be told what is wrong (${target.kind}, ${target.shown})${never}: ${because}`;
     return [{ code: 'notice-failing', severity: 'warn', sentence, fix: `autogit-node notify test ${name}` }];
   });

@@ -2,9 +2,9 @@ import { limits } from '../../protocol/limits.ts';
 import type { Notice, NoticeMemory, OpenCause, OutNotice } from '../../protocol/notices.ts';
 import type { Cause } from './causes.ts';
 import { noticeTimings } from './notice-timings.ts';
-import { type Due, severityOf, wordsOfMany, wordsOfOne } from './notice-words.ts';
+import { type Due, isOnce, severityOf, wordsOfMany, wordsOfOne } from './notice-words.ts';
 import type { Quiet } from './quiet-hours.ts';
-import { worse } from './severity.ts';
+import { known, worse } from './severity.ts';
 
 interface NoticeLook {
   wallMs: number;
@@ -34,7 +34,8 @@ export const noMemory: NoticeMemory = {
 /**
  * What a look makes of what was told: which notices are to be sent now. A life of a cause: seen -> (still there at another look,
  * after a while) told as broken -> told as still so, ever more seldom -> gone for a while: told as fixed -> kept in mind, so that
- * what comes and goes rings less. The memory is the same object where there is nothing to tell or to forget.
+ * what comes and goes rings less. What only happened is told, is kept in mind while it is known, and is forgotten. The memory is the
+ * same object where there is nothing to tell or to forget.
  */
 export function stepNotices(
   memory: NoticeMemory,
@@ -51,14 +52,17 @@ export function stepNotices(
         .map(({ key }) => [key, Math.min(sight.gone[key] ?? wallMs, wallMs)]),
     ),
   };
-  const kept = withoutOld(memory, wallMs);
+  const kept = withoutOld(memory, keys, wallMs);
   const due = dueNow(kept, next, look).filter((one) => mayRing(one, look.quiet));
   return { memory: told(kept, due, look), sight: next };
 }
 
 /** Forgets what is long over, and what could not be told in time. */
-function withoutOld(memory: NoticeMemory, wallMs: number): NoticeMemory {
-  const open = memory.open.filter(({ fixedAt }) => fixedAt === null || wallMs - fixedAt < noticeTimings.mindMs);
+function withoutOld(memory: NoticeMemory, there: ReadonlySet<string>, wallMs: number): NoticeMemory {
+  const open = memory.open.filter(
+    ({ key, fixedAt, once }) =>
+      fixedAt === null || wallMs - fixedAt < noticeTimings.mindMs || (once === true && there.has(key)),
+  );
   const out = memory.out.filter(({ at, to }) => to.length > 0 && wallMs - at < noticeTimings.giveUpMs);
   return open.length === memory.open.length && out.length === memory.out.length
     ? memory
@@ -72,18 +76,23 @@ const confirmMs = ({ code, severity }: Cause): number =>
 const stepOf = (times: readonly number[], count: number): number => times[Math.min(count, times.length - 1)] as number;
 
 function isStillDue({ severity, stills, toldAt }: OpenCause, wallMs: number): boolean {
-  if (severity === 'info') return false;
+  if (known(severity) === 'info') return false;
   const { stillFailMs, stillWarnMs } = noticeTimings;
-  return wallMs - toldAt >= stepOf(severity === 'fail' ? stillFailMs : stillWarnMs, stills);
+  return wallMs - toldAt >= stepOf(known(severity) === 'fail' ? stillFailMs : stillWarnMs, stills);
 }
+
+/** Again only where more happened since, and not at once: what happens all the time is one matter. */
+const isOnceDue = (at: number, one: OpenCause | null, wallMs: number): boolean =>
+  one === null || (at > one.toldAt && wallMs - one.toldAt >= noticeTimings.moreMs);
 
 /** The worst first. */
 function dueNow({ open }: NoticeMemory, sight: NoticeSight, { wallMs, causes }: NoticeLook): Due[] {
-  const known = new Map(open.map((one) => [one.key, one]));
+  const told = new Map(open.map((one) => [one.key, one]));
   const ofCauses = causes.flatMap((cause): Due[] => {
-    const one = known.get(cause.key) ?? null;
+    const one = told.get(cause.key) ?? null;
     const isSure = wallMs - (sight.seen[cause.key] ?? wallMs) >= confirmMs(cause);
     if (!isSure) return [];
+    if (cause.once !== null) return isOnceDue(cause.once, one, wallMs) ? [{ state: 'broken', cause, open: null }] : [];
     const isNew = one === null || one.fixedAt !== null || worse(cause.severity) > worse(one.severity);
     if (isNew) return [{ state: 'broken', cause, open: one }];
     return isStillDue(one, wallMs) ? [{ state: 'still', cause, open: one }] : [];
@@ -139,9 +148,12 @@ const budgetAt = ({ budget: { left, at } }: NoticeMemory, wallMs: number): numbe
 
 function opened(open: readonly OpenCause[], due: readonly Due[], look: NoticeLook): OpenCause[] {
   const changed = new Map(due.map((one) => [one.cause?.key ?? one.open?.key ?? '', openOf(one, look)]));
+  for (const one of due)
+    for (const { key, severity, sentence } of one.cause?.with ?? [])
+      changed.set(key, onceOf(key, incidentOf(one, look), { severity, sentence }, look.wallMs));
   const kept = open.map((one) => changed.get(one.key) ?? one);
-  const known = new Set(open.map(({ key }) => key));
-  const all = [...kept, ...[...changed].filter(([key]) => !known.has(key)).map(([, one]) => one)];
+  const names = new Set(open.map(({ key }) => key));
+  const all = [...kept, ...[...changed].filter(([key]) => !names.has(key)).map(([, one]) => one)];
   // Of what is over, the longest ago is forgotten first.
   const over = all.filter(({ fixedAt }) => fixedAt !== null).sort((a, b) => (a.fixedAt ?? 0) - (b.fixedAt ?? 0));
   const dropped = new Set(over.slice(0, Math.max(0, all.length - limits.noticeCauses)).map(({ key }) => key));
@@ -153,6 +165,7 @@ function openOf(due: Due, look: NoticeLook): OpenCause {
   if (due.state === 'fixed') return { ...due.open, toldAt: wallMs, fixedAt: wallMs };
   const { cause, open } = due;
   const now = { severity: cause.severity, sentence: cause.sentence.slice(0, limits.noticeChars), toldAt: wallMs };
+  if (cause.once !== null) return onceOf(cause.key, incidentOf(due, look), cause, wallMs);
   if (open === null)
     return {
       key: cause.key,
@@ -168,6 +181,17 @@ function openOf(due: Due, look: NoticeLook): OpenCause {
   return { ...open, ...now, stills: 0, fixedAt: null, ...(isBack && { since: wallMs, returns: open.returns + 1 }) };
 }
 
+/** Over as soon as it was told: nobody is told that it is fixed, also not by a leader of an earlier version. */
+const onceOf = (
+  key: string,
+  incident: string,
+  { severity, sentence }: Pick<Cause, 'severity' | 'sentence'>,
+  at: number,
+): OpenCause => ({
+  ...{ key, incident, severity, sentence: sentence.slice(0, limits.noticeChars) },
+  ...{ since: at, toldAt: at, stills: 0, returns: 0, fixedAt: at, once: true },
+});
+
 const incidentOf = (due: Due, { wallMs, mesh }: NoticeLook): string =>
   due.open?.incident ?? `${wallMs.toString(36)}-${markOf(`${mesh.id} ${due.cause?.key}`)}`;
 
@@ -175,7 +199,8 @@ function noticeOf(due: Due, look: NoticeLook): Notice {
   const incident = incidentOf(due, look);
   const { state } = due;
   const at = look.wallMs;
-  return { id: `${incident}-${at.toString(36)}`, incident, state, at, ...wordsOfOne(due, look.mesh.name, at) };
+  const once = isOnce(due) && { once: true };
+  return { id: `${incident}-${at.toString(36)}`, incident, state, at, ...once, ...wordsOfOne(due, look.mesh.name, at) };
 }
 
 function severalOf(due: readonly [Due, ...Due[]], look: NoticeLook): Notice {

@@ -20,6 +20,8 @@ export const noticeTimings = {
   /** That it is still so is told again, each time later; of what is broken outright, and of the rest. */
   stillFailMs: [3_600_000, 21_600_000, 86_400_000],
   stillWarnMs: [86_400_000, 259_200_000],
+  /** That more of what only happens has happened is told no sooner than so long after the last word of it. */
+  moreMs: 600_000,
   /** So many notices at once, of which the last is for what is broken outright, and one more after so long. */
   budget: 4,
   refillMs: 600_000,

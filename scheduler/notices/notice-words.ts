@@ -1,6 +1,7 @@
 import type { Notice, OpenCause } from '../../protocol/notices.ts';
 import { cut, plural, span } from '../phrases.ts';
 import type { Cause } from './causes.ts';
+import { known } from './severity.ts';
 
 /** One thing to tell: a cause as it is now, or as it was when it was told, where it is over. */
 export type Due =
@@ -10,15 +11,19 @@ export type Due =
 export const severityOf = (due: Due): Notice['severity'] =>
   due.state === 'fixed' ? due.open.severity : due.cause.severity;
 
+/** It happened, and is not broken. */
+export const isOnce = ({ cause }: Due): boolean => cause !== null && cause.once !== null;
+
 const sentenceOf = (due: Due): string => (due.state === 'fixed' ? due.open.sentence : due.cause.sentence);
 
 /** `broken`, `still so after 2 h`, `fixed after 2 h`; a question is asked, not broken. */
 function stateWords(due: Due, wallMs: number): string {
-  const isQuestion = severityOf(due) === 'info';
+  const isQuestion = known(severityOf(due)) === 'info';
   const after = due.open === null ? '' : ` after ${span(Math.max(0, wallMs - due.open.since))}`;
   if (due.state === 'fixed') return `${isQuestion ? 'over' : 'fixed'}${after}`;
   if (due.state === 'still') return `still so${after}`;
-  return due.open !== null && due.open.fixedAt !== null ? 'broken again' : isQuestion ? '' : 'broken';
+  if (isQuestion || isOnce(due)) return '';
+  return due.open !== null && due.open.fixedAt !== null ? 'broken again' : 'broken';
 }
 
 /** Cuts at a word's end where that is near. */
@@ -46,7 +51,7 @@ const listedMost = 5;
 export function wordsOfMany(dues: readonly [Due, ...Due[]], mesh: string, wallMs: number): Words {
   const line = (due: Due): string => {
     const state = stateWords(due, wallMs);
-    return short(`${state === '' ? 'asked' : state}: ${sentenceOf(due)}`, 130);
+    return short(`${state !== '' ? state : isOnce(due) ? 'happened' : 'asked'}: ${sentenceOf(due)}`, 130);
   };
   const lines = dues.slice(0, listedMost).map(line);
   if (dues.length > lines.length) lines.push(`and ${dues.length - lines.length} more`);

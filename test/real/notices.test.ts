@@ -1,4 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { noticeLines } from '../../scheduler/notices/notice-lines.ts';
+import { noMemory } from '../../scheduler/notices/notice-steps.ts';
 import { NoticesRig, soon, TestServer, verified } from './notices-rig.ts';
 
 /** The room that tells people, and a server that is told. */
@@ -23,6 +25,57 @@ const disk = {
 const gitlab = { code: 'gitlab-unreachable', severity: 'fail', sentence: 'GitLab does not answer', fix: null } as const;
 const heardOf = (path: string) => server.heard.filter((one) => one.path === path);
 
+describe('a word that only a later version knows', () => {
+  it('is told as it stands, without a button, and the rest of the ledger stays', async () => {
+    rig.outside = 'http://10.0.0.1:7118';
+    for (const [kind, path] of Object.entries({ webhook: '/hook', slack: '/slack', ntfy: '/mesh' }))
+      rig.add(kind, { url: `${server.url}${path}` });
+    rig.add('log');
+    rig.attention = [gitlab];
+    const room = rig.room();
+    const act = { act: 'restart-gitlab', node: 'kang' };
+    const notice = { id: 'x-1', incident: 'x', state: 'worse', severity: 'grave', at: rig.at, title: 't', text: 't' };
+    const to = ['webhook', 'slack', 'ntfy', 'log'];
+    const out = [{ ...notice, fix: null, act, to }];
+    expect(rig.change({ kind: 'notices-told', from: 0, memory: { ...noMemory, out } }).state).toBe('done');
+    await rig.live(room, 15);
+    await vi.waitFor(() => expect(server.heard).toHaveLength(3), soon);
+    const body = (path: string) => JSON.parse(heardOf(path)[0]?.body ?? '{}');
+    expect(body('/hook')).toMatchObject({ state: 'worse', severity: 'grave', actions: [] });
+    expect(body('/slack').text).toBe(':warning: *t*\nt');
+    expect(body('/')).toMatchObject({ topic: 'mesh', priority: 3, tags: ['warning'] });
+    await vi.waitFor(() => expect(rig.logged.join('\n')).toContain('notice t'), soon);
+    await vi.waitFor(async () => {
+      await room.look();
+      expect(rig.ledger.notices?.memory?.out).toEqual([]);
+    }, soon);
+  });
+});
+
+describe('who was never reached', () => {
+  it('is not called told: the ledger has since when each is, and begins anew with another address', async () => {
+    rig.triesAgain(20, 40);
+    rig.add('webhook', { url: `${server.url}/deaf` }, 'deaf');
+    rig.add('webhook', { url: `${server.url}/well` }, 'well');
+    server.answer = ({ path }, response) => void response.writeHead(path === '/well' ? 204 : 503).end();
+    rig.attention = [gitlab];
+    const room = rig.room();
+    await rig.live(room, 60);
+    await vi.waitFor(async () => {
+      await room.look();
+      expect(Object.keys(rig.ledger.notices?.memory?.heard ?? {})).toEqual(['well']);
+      expect(Object.keys(rig.ledger.notices?.memory?.failing ?? {})).toEqual(['deaf']);
+    }, soon);
+    expect(noticeLines(rig.ledger)[0]?.sentence).toContain(', and never could be: it answered 503');
+    const { version } = rig.ledger.notices?.memory ?? { version: 0 };
+    await rig.live(room, 120);
+    // Nothing is written for what is known.
+    expect(rig.ledger.notices?.memory?.version).toBe(version);
+    rig.add('webhook', { url: `${server.url}/elsewhere` }, 'well');
+    expect(rig.ledger.notices?.memory?.heard).toEqual({});
+  });
+});
+
 describe('a webhook', () => {
   it('is posted once, signed, and the ledger knows that it was', async () => {
     rig.add('webhook', { url: `${server.url}/hook`, secret: 'a key of its own' });
@@ -31,7 +84,7 @@ describe('a webhook', () => {
     await rig.live(room, 75);
     await vi.waitFor(() => expect(server.heard).toHaveLength(1), soon);
     expect(verified(server.heard[0]!, Buffer.from('a key of its own'))).toEqual({
-      ...{ version: 1, state: 'broken', severity: 'warn', fix: 'on desktop-1: df -h' },
+      ...{ version: 1, state: 'broken', severity: 'warn', once: false, fix: 'on desktop-1: df -h' },
       id: expect.stringMatching(/^[\w-]+$/),
       incident: expect.stringMatching(/^[\w-]+$/),
       at: expect.stringMatching(/^2027-01-15T/),

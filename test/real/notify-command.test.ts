@@ -49,14 +49,17 @@ describe('notify', () => {
     expect((await run(['notify', 'list'])).stdout).toBe('\n');
     here.agent.told = {
       rows: [
-        { ...row, failing: null },
-        { ...row, name: 'mail', failing: { since: 0, because: 'it answered 404' } },
+        { ...row, failing: null, heard: 0 },
+        { ...row, name: 'mail', failing: { since: 0, because: 'it answered 404' }, heard: null },
       ],
       quiet: null,
     };
     const { stdout } = await run(['notify', 'list', '--json']);
     expect(JSON.parse(stdout)).toMatchObject({
-      rows: [{ name: 'phone', failing: null }, { failing: { since: '1970-01-01T00:00:00.000Z' } }],
+      rows: [
+        { name: 'phone', failing: null, heard: '1970-01-01T00:00:00.000Z' },
+        { failing: { since: '1970-01-01T00:00:00.000Z' }, heard: null },
+      ],
       quiet: null,
     });
     const all = await run(['notify', 'test']);

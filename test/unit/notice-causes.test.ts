@@ -1,12 +1,79 @@
 import { describe, expect, it } from 'vitest';
+import type { Ledger, Run } from '../../protocol/ledger.ts';
 import type { Attention, StatusSnapshot } from '../../protocol/status.ts';
 import { causesOf } from '../../scheduler/notices/causes.ts';
+import { happenedIn } from '../../scheduler/notices/happened.ts';
 import { statusWith } from '../fixtures/status-with.ts';
 
 const line = (code: string, sentence: string, severity: Attention['severity'] = 'warn', fix: string | null = null) => ({
   ...{ code, severity, sentence, fix },
 });
 const keys = (status: StatusSnapshot): string[] => causesOf(status).map(({ key }) => key);
+
+const run = (job: number, node: string, more: Partial<Run> = {}): Record<string, Run> => ({
+  [`run-${job}`]: {
+    ...({ run: `run-${job}`, job, node, state: 'lost', finishedAt: 1_000, because: 'kang is silent' } as Run),
+    ...more,
+  },
+});
+const nodes = { K: { name: 'kang' }, D: { name: 'desktop-1' } } as unknown as Ledger['nodes'];
+
+describe('what happened', () => {
+  const of = (runs: Ledger['runs'], status: StatusSnapshot, wallMs = 2_000) =>
+    causesOf(status, new Set(), happenedIn({ runs, nodes }, status, wallMs));
+  const names = ['kang', 'desktop-1'];
+
+  it('jobs that were lost are one cause a machine, and none where they were lost long ago or ended well', () => {
+    const runs = {
+      ...Object.fromEntries([9, 3, 5, 6, 7, 8, 4].flatMap((job) => Object.entries(run(job, 'K')))),
+      ...run(11, 'D', { finishedAt: 1_500, because: 'its agent ended' }),
+      ...run(12, 'D', { state: 'delivered' }),
+    };
+    expect(of(runs, statusWith(names)).map(({ key, sentence, once, fix }) => [key, sentence, once, fix])).toEqual([
+      [
+        ...['lost-runs kang', 'kang lost jobs 3, 4, 5, 6, 7 and 2 more: kang is silent', 1_000],
+        'autogit-node jobs --all',
+      ],
+      ['lost-runs desktop-1', 'desktop-1 lost job 11: its agent ended', 1_500, 'autogit-node why 11'],
+    ]);
+    expect(of(runs, statusWith(names), 1_000 + 13 * 3_600_000)).toEqual([]);
+  });
+
+  it('where their machine is gone, that is the cause; it is told once for both', () => {
+    const status = statusWith(names, { attention: [line('node-gone', 'kang  silent for 90 s')] });
+    expect(of(run(3, 'K'), status)).toMatchObject([
+      {
+        key: 'node-gone kang',
+        so: ['kang lost job 3: kang is silent'],
+        with: [{ key: 'lost-runs kang', at: 1_000 }],
+        once: null,
+      },
+    ]);
+  });
+
+  it('a move, an upgrade or a restore that failed is no state that is mended when it is shown no more', () => {
+    const ended = { from: 'kang', to: 'desktop-1', isDone: false, because: 'it did not boot', at: 'T1' };
+    const gitlab = {
+      ...{ move: { wish: null, doing: null, ended }, upgrade: null },
+      vault: {
+        ...{ target: null, checkedAt: null, doing: null, problem: null },
+        restored: { backup: 'ab12cd', isDone: false, because: 'no room' },
+      },
+    } as unknown as Partial<StatusSnapshot['gitlab']>;
+    const attention = [line('gitlab-move', 'GitLab did not move to desktop-1: it did not boot')];
+    const found = of({}, statusWith(names, { attention, gitlab }));
+    expect(found.map(({ key, once, severity }) => [key, once, severity])).toEqual([
+      ['gitlab-restore ab12cd', 0, 'fail'],
+      ['gitlab-move desktop-1 T1', 0, 'warn'],
+    ]);
+    const again = { ...gitlab, move: { wish: { from: 'kang', to: 'desktop-1' }, doing: null, ended } };
+    expect(
+      of({}, statusWith(names, { attention, gitlab: again as typeof gitlab })).find(
+        ({ code }) => code === 'gitlab-move',
+      ),
+    ).toMatchObject({ key: 'gitlab-move desktop-1', once: null });
+  });
+});
 
 describe('one notice a root cause', () => {
   it('a machine that is gone is the reason of what lacks it, and is as bad as the worst of that', () => {

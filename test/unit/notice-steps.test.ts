@@ -10,7 +10,18 @@ import { statusWith } from '../fixtures/status-with.ts';
 import { Chance } from '../sim/chance.ts';
 
 const cause = (key: string, severity: Cause['severity'] = 'warn', more: Partial<Cause> = {}): Cause => ({
-  ...{ key, code: key, severity, sentence: `${key} is wrong`, fix: `mend ${key}`, so: [], act: null, ...more },
+  ...{
+    key,
+    code: key,
+    severity,
+    sentence: `${key} is wrong`,
+    fix: `mend ${key}`,
+    so: [],
+    act: null,
+    once: null,
+    with: [],
+    ...more,
+  },
 });
 const minute = 60_000;
 const hour = 60 * minute;
@@ -113,6 +124,112 @@ describe('what is told, and when', () => {
     silent.quiet = 'all';
     silent.live(hour, [cause('gitlab', 'fail')]);
     expect(silent.said).toEqual([]);
+  });
+});
+
+describe('what only happened', () => {
+  const lost = (at: number, more: Partial<Cause> = {}) => cause('lost-runs kang', 'warn', { once: at, ...more });
+
+  it('is told once, and never as still so or fixed, however long it is known and whoever leads', () => {
+    const lab = new Lab();
+    const one = lost(lab.at);
+    lab.live(8 * hour, [one]);
+    const next = new Lab();
+    Object.assign(next, { at: lab.at, memory: NoticeMemory.parse(JSON.parse(JSON.stringify(lab.memory))) });
+    next.live(8 * hour, [one]);
+    next.live(3 * hour, []);
+    expect([...lab.titles, ...next.titles]).toEqual(['home: lost-runs kang is wrong']);
+    expect(lab.said[0]).toMatchObject({ state: 'broken', once: true });
+    expect(next.memory.open).toEqual([]);
+  });
+
+  it('again where more of it happened since, ten minutes after the last word and under another incident', () => {
+    const lab = new Lab();
+    const first = lab.at;
+    lab.live(5 * minute, [lost(first)]);
+    const second = lab.at;
+    lab.live(hour, [lost(second)]);
+    expect(lab.said.map(({ at }) => Math.round((at - first) / minute))).toEqual([1, 11]);
+    expect(new Set(lab.said.map(({ incident }) => incident)).size).toBe(2);
+  });
+
+  it('waits for the end of quiet hours, and is told with others as what happened', () => {
+    const lab = new Lab();
+    lab.quiet = 'soft';
+    const lasting = [cause('disk'), cause('wifi')];
+    const at = lab.at;
+    lab.live(8 * hour, [lost(at), ...lasting]);
+    expect(lab.said).toEqual([]);
+    lab.quiet = 'no';
+    lab.live(minute, [lost(at), ...lasting]);
+    expect(lab.said[0]?.text.split('\n')).toEqual([
+      'happened: lost-runs kang is wrong',
+      'broken: disk is wrong',
+      'broken: wifi is wrong',
+    ]);
+  });
+
+  it('told as what came of a machine that was gone it is told, also when that one is back', () => {
+    const lab = new Lab();
+    const at = lab.at;
+    const gone = cause('node-gone kang', 'warn', {
+      so: ['kang lost job 7'],
+      with: [{ key: 'lost-runs kang', at, severity: 'warn', sentence: 'kang lost job 7' }],
+    });
+    lab.live(5 * minute, [gone]);
+    lab.live(hour, [lost(at)]);
+    expect(lab.titles).toEqual([
+      'home, broken: node-gone kang is wrong',
+      expect.stringMatching(/^home, fixed after 5 min/),
+    ]);
+    expect(lab.said[0]?.text).toContain('so: kang lost job 7');
+  });
+});
+
+describe('words of a later version', () => {
+  const later = (memory: NoticeMemory): NoticeMemory =>
+    NoticeMemory.parse({
+      ...memory,
+      open: memory.open.map((one) => ({ ...one, severity: 'grave', mood: 1 })),
+      out: memory.out.map((one) => ({
+        ...{ ...one, state: 'worse', severity: 'grave' },
+        act: { act: 'restart-gitlab', node: 'kang', times: 3 },
+      })),
+    });
+
+  it('stay as they are, and what is known goes on beside them', () => {
+    const lab = new Lab();
+    lab.isDeaf = true;
+    lab.live(2 * minute, [cause('disk')]);
+    lab.memory = later(lab.memory);
+    const kept = structuredClone(lab.memory.out);
+    lab.live(2 * minute, [cause('disk'), cause('gitlab', 'fail')]);
+    expect(lab.memory.out.slice(0, -1)).toEqual(kept);
+    expect(lab.memory.open[0]).toMatchObject({ severity: 'grave', mood: 1 });
+    // A grave one is not told again as if it had been a question, and is said to be over.
+    lab.live(5 * minute, [cause('gitlab', 'fail')]);
+    expect(lab.titles).toEqual([
+      ...['home, broken: disk is wrong', 'home, broken: gitlab is wrong', 'home, fixed after 4 min: disk is wrong'],
+    ]);
+  });
+
+  it('this version writes none that agents of before take for damage', () => {
+    const words = { severity: ['info', 'warn', 'fail'], state: ['broken', 'still', 'fixed', 'several', 'test'] };
+    const lab = new Lab();
+    lab.isDeaf = true;
+    const chance = new Chance(11);
+    for (let i = 0; i < 400; i++) {
+      const severity = (['info', 'warn', 'fail'] as const)[chance.below(3)] ?? 'warn';
+      const once = chance.below(3) === 0 ? lab.at : null;
+      lab.look(Array.from({ length: chance.below(4) }, () => cause(`c${chance.below(6)}`, severity, { once })));
+      lab.at += chance.below(20) * minute;
+      for (const { severity: is, state, act } of lab.memory.out)
+        expect([words.severity, words.state, act]).toEqual([
+          ...[expect.arrayContaining([is]), expect.arrayContaining([state]), null],
+        ]);
+      for (const one of lab.memory.open) expect(words.severity).toContain(one.severity);
+    }
+    expect(new Set(lab.said.map(({ state }) => state)).size).toBeGreaterThan(2);
   });
 });
 

@@ -60,18 +60,25 @@ describe('notify list', () => {
       because: '',
       waiting: 0,
       failing: null,
+      heard: 0,
       ...more,
     },
   });
   it('says who is told, who waits, and who cannot be; and when it is quiet', () => {
-    const rows = [row('a'), row('b', { waiting: 2 }), row('c', { failing: { since: 0, because: 'it answered 404' } })];
+    const failing = { since: 3_600_000, because: 'it answered 404' };
+    const rows = [
+      ...[row('a'), row('b', { waiting: 2 }), row('c', { failing })],
+      ...[row('d', { failing, heard: null }), row('e', { heard: null })],
+    ];
     const quiet = { from: 1320, to: 420, zone: 'UTC', all: true };
-    const text = noticesView({ rows, quiet }, { isTerminal: true, columns: 100 }, 7_200_000);
+    const text = noticesView({ rows, quiet }, { isTerminal: true, columns: 130 }, 7_200_000);
     expect(text.split('\n')).toEqual([
       expect.stringMatching(/^NAME +KIND +TO +SINCE +STATE$/),
       expect.stringMatching(/^a .* 2 h +told$/),
       expect.stringMatching(/2 notices wait$/),
-      expect.stringMatching(/cannot be told: it answered 404$/),
+      expect.stringMatching(/not reached since 60 min ago: it answered 404$/),
+      expect.stringMatching(/never reached; first tried 60 min ago: it answered 404$/),
+      expect.stringMatching(/nothing was told yet$/),
       '# it is quiet from 22:00 to 07:00 (UTC), also of what is broken outright',
     ]);
     expect(noticesView({ rows: [], quiet: null }, { isTerminal: true, columns: 100 }, 0)).toContain(

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { FileTargets } from '../../node/notices/file-targets.ts';
-import { notifyTargets } from '../../node/settings/notify-file.ts';
+import { type FileTarget, notifyTargets } from '../../node/settings/notify-file.ts';
 import { readSettingsFile } from '../../node/settings/settings-file.ts';
 import type { Change } from '../../protocol/changes.ts';
 import { abilities, Ledger } from '../../protocol/ledger.ts';
@@ -45,6 +45,27 @@ describe('health.notify of autogit.yml', () => {
     expect([fates['notify[4].type'], fates['notify[4].url']]).toEqual(['not yet', 'not yet']);
   });
 
+  it('mail and Home Assistant too: to whom, and the password by a variable', () => {
+    const { notes } = read([
+      ...['    - type: mail', '      url: smtps://user@mail.lan', '      to: me@home.lan', '      from: mesh@home.lan'],
+      ...['      secret_env: PASS', '    - type: homeassistant', '      url: mqtt://user@broker.lan'],
+    ]);
+    expect(notifyTargets(notes, { PASS: 'hunter2' })).toEqual([
+      {
+        ...{ kind: 'mail', url: 'smtps://user@mail.lan', secret: 'hunter2', missing: null },
+        ...{ to: 'me@home.lan', from: 'mesh@home.lan' },
+      },
+      { kind: 'homeassistant', url: 'mqtt://user@broker.lan', secret: null, missing: null },
+    ]);
+    expect(new Set(notes.filter(({ topic }) => topic === 'notify').map(({ fate }) => fate))).toEqual(
+      new Set(['obeyed']),
+    );
+    expect(() => read(['    - type: mail', '      url: smtp://mail.lan', '      to: everybody'])).toThrow(
+      /no address of mail/,
+    );
+    expect(() => read(['    - type: webhook', '      url: ftp://home.lan'])).toThrow(/somebody to tell/);
+  });
+
   it('a token where the name of a variable belongs is refused, and not repeated', () => {
     expect(() => read(['    - type: ntfy', '      url_env: glpat-0123456789'])).toThrow(/looks like a token/);
   });
@@ -55,7 +76,7 @@ describe('what a file has the mesh tell', () => {
   const file = { kind: 'webhook', url: 'https://home.lan/hook/t0ken', secret: null, missing: null };
   let ledger: Ledger = founded;
   const logged: string[] = [];
-  const of = (self: string, files: (typeof file | (Omit<typeof file, 'missing'> & { missing: string }))[]) =>
+  const of = (self: string, files: FileTarget[]) =>
     new FileTargets({
       ...{ self, files },
       ledger: () => ledger,
@@ -88,6 +109,26 @@ describe('what a file has the mesh tell', () => {
     await of('D', [file]).look();
     expect(ledger.notices?.targets[name!]?.file).toBe('D');
     expect(logged.join('\n')).not.toContain('t0ken');
+  });
+
+  it('one of whom too little is said keeps back no other, and a password is in nothing that others see', async () => {
+    ledger = { ...founded, nodes: { K: { ...founded.nodes.K!, can: [...abilities] } } };
+    logged.length = 0;
+    const mail = { ...file, kind: 'mail', url: 'smtps://user@mail.lan', secret: 'hunter2' };
+    await of('K', [mail, { ...mail, to: 'me@home.lan' }]).look();
+    expect(Object.values(ledger.notices?.targets ?? {}).map(({ shown }) => shown)).toEqual([
+      'smtps://mail.lan to me@home.lan',
+    ]);
+    expect(logged).toEqual([
+      'health.notify of autogit.yml: mail needs somebody to write to',
+      expect.stringContaining('as autogit.yml has it'),
+    ]);
+    const [name, target] = Object.entries(ledger.notices?.targets ?? {})[0]!;
+    expect(`${name} ${JSON.stringify({ ...target, secret: '' })} ${logged.join()}`).not.toContain('hunter2');
+    // Another password is another one to tell, and the one of before goes.
+    await of('K', [{ ...mail, to: 'me@home.lan', secret: 'hunter3' }]).look();
+    expect(Object.keys(ledger.notices?.targets ?? {})).not.toContain(name);
+    expect(Object.keys(ledger.notices?.targets ?? {})).toHaveLength(1);
   });
 
   it('is not taken back where a variable is not set any more: the file still says it', async () => {

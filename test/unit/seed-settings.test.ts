@@ -118,7 +118,7 @@ describe('autogit.yml of the seed design', () => {
     ];
     const wanted = new Set(keysOf(parse(seedInFull)).map(pattern).flatMap(both));
     // Ours: addresses and keys that are secrets stand in a variable.
-    for (const ours of ['url_env', 'secret_env']) wanted.add(`health.notify[].${ours}`);
+    for (const ours of ['url_env', 'secret_env', 'to', 'from']) wanted.add(`health.notify[].${ours}`);
     expect(seedKeys.map(({ path }) => path).sort()).toEqual([...wanted].sort());
   });
 
