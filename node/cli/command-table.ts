@@ -86,7 +86,7 @@ export const commands: readonly Command[] = [
     path: 'runbook',
     args: '[name]',
     hasNoJson: true,
-    help: 'what an alert or a code of attention means, costs and asks for; of what status shows now',
+    help: 'what an alert or a code of attention means, costs and asks for (list: all of them); of what status shows now',
     run: async (c) => (await import('./runbook-command.ts')).runbook(c),
   },
   {

@@ -53,16 +53,35 @@ export async function doctor(context: Context): Promise<number> {
     ])
   ).flat();
   found.push(...agent.findings);
+  const named = found.map((one) => (one.state === 'ok' ? one : { ...entryOf(one.what), ...one }));
   const isHealthy = found.every(({ state }) => state !== 'fail');
-  if (settings.isOn('json')) out.json({ healthy: isHealthy, findings: found });
-  else out.data(doctorView(found, out.isTerminal, out.columns));
+  if (settings.isOn('json')) out.json({ healthy: isHealthy, findings: named });
+  else out.data(doctorView(named, out.isTerminal, out.columns));
   return isHealthy ? exit.ok : exit.unhealthy;
 }
 
+/** Of what doctor finds by itself, the entry of the runbook that says what it costs. */
+export const doctorEntries: Readonly<Record<string, string>> = {
+  ...{ git: 'git-away', docker: 'docker-away', disk: 'disk-full', gpu: 'gpu-problem', clock: 'clock' },
+};
+const entryOf = (what: string): { runbook?: string } => {
+  const runbook = Object.hasOwn(doctorEntries, what) ? doctorEntries[what] : undefined;
+  return runbook === undefined ? {} : { runbook };
+};
+
 export function doctorView(found: readonly Finding[], isTerminal: boolean, columns = Number.POSITIVE_INFINITY): string {
   if (!isTerminal)
-    return found.map(({ what, state, sentence, fix }) => [state, what, sentence, fix ?? '-'].join('\t')).join('\n');
+    return found
+      .map(({ what, state, sentence, fix, runbook }) =>
+        [state, what, sentence, fix ?? '-', ...(runbook === undefined ? [] : [`autogit-node runbook ${runbook}`])].join(
+          '\t',
+        ),
+      )
+      .join('\n');
   return found
-    .map(({ what, state, sentence, fix }) => progressLine(state, what, withFix(sentence, fix), { columns }))
+    .map(({ what, state, sentence, fix, runbook }) => {
+      const more = runbook === undefined ? '' : `\n-> what that means: autogit-node runbook ${runbook}`;
+      return progressLine(state, what, `${withFix(sentence, fix)}${more}`, { columns });
+    })
     .join('\n');
 }

@@ -6,6 +6,8 @@ export interface Finding {
   state: FindingState;
   sentence: string;
   fix: string | null;
+  /** The entry of the runbook that says more; absent: there is none. */
+  runbook?: string;
 }
 
 export const finding = (what: string, state: FindingState, sentence: string, fix: string | null = null): Finding => ({

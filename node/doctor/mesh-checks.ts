@@ -2,8 +2,10 @@ import { AutogitError } from '../../protocol/errors.ts';
 import type { StatusSnapshot } from '../../protocol/status.ts';
 import { plural } from '../../scheduler/phrases.ts';
 import { type AgentClient, findAgent } from '../local-api/socket-client.ts';
+import type { NoticesAnswer } from '../local-api/socket-protocol.ts';
 import { readAddress } from '../network/addresses.ts';
 import { notApproved } from '../not-approved.ts';
+import { hasBeats } from '../notices/notice-target.ts';
 import { type Finding, finding } from './finding.ts';
 import type { KnownNode } from './network-checks.ts';
 
@@ -28,12 +30,33 @@ function webhookFindings({ gitlab: { webhook }, attention }: StatusSnapshot): Fi
   const { url, lastAt, projects, problem } = webhook;
   if (problem !== null) {
     const fix = attention.find(({ code }) => code === 'webhook-problem')?.fix ?? 'autogit-node gitlab';
-    return [finding('webhook', 'warn', problem, fix)];
+    return [{ ...finding('webhook', 'warn', problem, fix), runbook: 'webhook-problem' }];
   }
   const last = lastAt === null ? 'nothing came through it yet' : `the last came ${lastAt}`;
   const fix = lastAt === null ? 'autogit-node webhook test' : null;
   return [finding('webhook', 'ok', `GitLab tells ${url ?? 'it'} of ${plural(projects, 'project')}; ${last}`, fix)];
 }
+
+/** Without a leader no machine tells anybody anything: only what misses a heartbeat rings then. */
+export const noticeFindings = (rows: readonly Pick<NoticesAnswer['rows'][number], 'kind'>[]): Finding[] =>
+  rows.length === 0 || rows.some(({ kind }) => hasBeats(kind))
+    ? []
+    : [
+        finding(
+          'notices',
+          'warn',
+          'nobody would be told that the mesh has no leader: no machine can know that for certain and say it, so a heartbeat has to be missed',
+          'autogit-node notify add heartbeat --url-env VAR',
+        ),
+      ];
+
+function leaderFinding({ mesh, leader, quorum }: StatusSnapshot): Finding {
+  if (leader !== null) return finding('agent', 'ok', `runs in mesh ${mesh.name}, leader ${leader.node}`);
+  const sentence = `mesh ${mesh.name} has no leader: ${quorum.sentence}`;
+  return { ...finding('agent', 'fail', sentence, 'autogit-node status'), runbook: 'no-leader' };
+}
+
+const ofNoMesh = { mesh: null, lacksGitlab: false, isUnprotected: false, nodes: [] };
 
 /** What the running agent knows: its phase, GitLab, and what needs attention. Nothing more when none runs. */
 export async function checkAgent(homes: readonly string[]): Promise<AgentState> {
@@ -44,33 +67,23 @@ export async function checkAgent(homes: readonly string[]): Promise<AgentState> 
     if (phase.phase === 'waiting') {
       const { message, hint } = notApproved(phase);
       return {
+        ...ofNoMesh,
         isRunning: true,
-        mesh: null,
-        lacksGitlab: false,
-        isUnprotected: false,
         home: agent.home,
-        nodes: [],
-        findings: [finding('agent', 'warn', message, hint)],
+        findings: [{ ...finding('agent', 'warn', message, hint), runbook: 'not-approved' }],
       };
     }
   } catch (error) {
     if (!(error instanceof AutogitError) || error.code !== 'no-agent') throw error;
     return {
+      ...ofNoMesh,
       isRunning: false,
-      mesh: null,
-      lacksGitlab: false,
-      isUnprotected: false,
-      nodes: [],
       findings: [finding('agent', 'ok', 'does not run here', 'autogit-node join')],
     };
   }
   const { snapshot } = await agent.status();
-  const { mesh, leader, gitlab } = snapshot;
-  const findings = [
-    leader === null
-      ? finding('agent', 'fail', `mesh ${mesh.name} has no leader: ${snapshot.quorum.sentence}`, 'autogit-node status')
-      : finding('agent', 'ok', `runs in mesh ${mesh.name}, leader ${leader.node}`),
-  ];
+  const { mesh, gitlab } = snapshot;
+  const findings = [leaderFinding(snapshot)];
   if (gitlab.mode !== 'none') {
     const isWell = gitlab.state === 'healthy';
     const state = isWell ? 'ok' : gitlab.state === 'failed' ? 'fail' : 'warn';
@@ -82,7 +95,17 @@ export async function checkAgent(homes: readonly string[]): Promise<AgentState> 
   // What the door for webhooks has against it is a line of its own.
   const told = findings.some(({ what, state }) => what === 'webhook' && state === 'warn') ? 'webhook-problem' : null;
   for (const { code, severity, sentence, fix } of snapshot.attention)
-    if (severity !== 'info' && code !== told) findings.push(finding('mesh', severity, sentence, fix));
+    if (severity !== 'info' && code !== told)
+      findings.push({ ...finding('mesh', severity, sentence, fix), runbook: code.startsWith('act-') ? 'act' : code });
+  // An agent of an earlier version says it otherwise, until it is started anew.
+  findings.push(
+    ...noticeFindings(
+      await agent.notices().then(
+        ({ rows }) => rows,
+        () => [],
+      ),
+    ),
+  );
   const nodes = snapshot.nodes
     .filter((node) => !node.self && node.address !== null && node.state !== 'waiting')
     .map(({ node, address }) => ({ name: node, at: [readAddress(address ?? '', '--peer')] }));

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { nearWord } from '../../scheduler/jobs/near-word.ts';
 
 /*
  * docs/runbook.md, which the bundler puts beside the agent: what each alert and each code of attention means, costs and asks for. An entry
@@ -15,6 +16,28 @@ export function readRunbook(): string {
 
 export const namesIn = (runbook: string): string[] =>
   [...runbook.matchAll(/^### (\S+)$/gm)].map((heading) => heading[1] as string);
+
+const nearMost = 5;
+const plain = (name: string): string => name.toLowerCase().replace(/^autogit|[^a-z0-9]/g, '');
+
+/** Names that may have been meant by one that is none, the nearest first: of the same letters or of a part of it, five at most. */
+export function nearIn(runbook: string, name: string): string[] {
+  const asked = plain(name.slice(0, 64));
+  if (asked === '') return [];
+  const names = namesIn(runbook);
+  const near = nearWord(asked, names.map(plain));
+  const words = name
+    .toLowerCase()
+    .split(/[^a-z0-9]+/)
+    .filter((word) => word.length > 2);
+  const shares = (one: string): number => words.filter((word) => plain(one).includes(plain(word))).length;
+  return names
+    .map((one) => ({ one, rank: plain(one) === near ? 100 : plain(one).includes(asked) ? 50 : shares(one) }))
+    .filter(({ rank }) => rank > 0)
+    .sort((a, b) => b.rank - a.rank)
+    .slice(0, nearMost)
+    .map(({ one }) => one);
+}
 
 /** One entry, with its heading; null where there is none. Names of alerts are found in small letters too; acts of all kinds have one entry. */
 export function entryIn(runbook: string, name: string): string | null {

@@ -40,6 +40,23 @@ const secretLine =
   /^([ \t]*(?:# *|- +)*[\w.-]{0,64}(?:password|passwd|passphrase|secret|token|api[_-]?key|private[_-]?key|access[_-]?key|credential|authorization)[\w.-]{0,64}: +)(?!["'[{|>]|(?:null|true|false|\d+)[ \t]*$)\S.*$/gim;
 const secretBlock =
   /^(([ \t]*)(?:- +)?[\w.-]{0,64}(?:password|passwd|passphrase|secret|token|api[_-]?key|private[_-]?key|access[_-]?key|credential)[\w.-]{0,64}:[ \t]*(?:[|>][+-]?)?[ \t]*\n)(?:\2[ \t]+\S.*(?:\n|$))+/gim;
+/** What sentences about a secret go on with that is none: "the token is not valid", "the password was changed by alice". */
+const harmless =
+  'not|no|none|null|wrong|right|invalid|valid|missing|empty|unset|unknown|known|needed|required|refused|rejected|accepted|expired|' +
+  'sealed|kept|read|written|shown|given|made|changed|renewed|removed|deleted|revoked|in|on|at|of|by|from|the|a|an|too|that|what|this|' +
+  'used|asked|taken|gone|there|here|another|due|lost|found|true|false';
+const isWords =
+  '(?: (?:for|of|to|on|at|in) [^\\s"]{1,64}){0,2} (?:is|was|are|became|(?:changed|set|reset) to)(?: (?:now|still|set to|changed to|simply))?:? +';
+/** "the password is hunter2", as people write it and programs say it; of a passphrase all words to the end of what is said. */
+const inProse = new RegExp(
+  `(\\b(?:password|passwd|passcode|secret|token|api[ _-]?key|private key|access key|credentials?|pin)${isWords}\\\\?["'\`]?)` +
+    `(?!(?:${harmless})(?![^\\s"'\`.,;:]))[^\\s"'\`\\\\]*[^\\s"'\`\\\\.,;:?)]`,
+  'gi',
+);
+const phraseInProse = new RegExp(
+  `(\\b(?:pass ?phrase|recovery key)${isWords}\\\\?["'\`]?)(?!(?:${harmless})\\b)[^"'\`\\\\\\n.,;]+`,
+  'gi',
+);
 const authorization = /(\bauthorization\\?["']?\s*[:=]\s*\\?["']?)[\w-]+ +[^\s"',;\\]+/gi;
 const inQuery = /([?&](?:[\w-]*(?:token|key|secret|password|code|sig|signature))=)[^&\s"']+/gi;
 
@@ -75,6 +92,8 @@ export function cleaned(text: string, secrets: readonly string[] = []): string {
   return clean
     .replace(secretBlock, `$1$2  ${gone}\n`)
     .replace(secretLine, `$1${gone}`)
+    .replace(phraseInProse, `$1${gone}`)
+    .replace(inProse, `$1${gone}`)
     .replace(authorization, `$1${gone}`)
     .replace(schemes, `$1$2${gone}`)
     .replace(named, (_all, name: string, value: string) => `${name}${inItsQuotes(value)}`)

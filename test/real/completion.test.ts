@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { commands } from '../../node/cli/command-table.ts';
 import { kindOf } from '../../node/cli/completion-words.ts';
 import { type SocketServer, serveSocket } from '../../node/local-api/unix-server.ts';
+import { namesIn, readRunbook } from '../../node/metrics/runbook.ts';
 import { places } from '../../node/store/home.ts';
 import type { JobRow } from '../../protocol/job-rows.ts';
 import type { NodeRow, StatusSnapshot } from '../../protocol/status.ts';
@@ -177,6 +178,9 @@ describe('completion', () => {
     const none = { AUTOGIT_HOME: join(dir, 'none') };
     for (const kind of ['nodes', 'waiting', 'jobs', 'nothing'])
       expect((await run('autogit-node', ['__complete', kind], none)).out).toBe('');
+    // What no agent is needed for.
+    const entries = (await run('autogit-node', ['__complete', 'entries'], none)).out.trim().split('\n');
+    expect(entries.map((line) => line.split('\t')[0])).toEqual(['list', ...namesIn(readRunbook())]);
     agent.isSlow = true;
     expect((await run('autogit-node', ['__complete', 'jobs'])).out).toBe('');
     agent.isSlow = false;

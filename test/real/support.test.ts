@@ -186,6 +186,12 @@ describe('what is taken out of a text', () => {
     ['https://api.telegram.org/bot123456:hunter2_hunter2/x', 'https://api.telegram.org/bot[redacted]/x'],
     ['http://127.0.0.1:7118/s/hunter2hunter2hunter22/', 'http://127.0.0.1:7118/s/[redacted]/'],
     ['agk_hunter2hunter2', '[redacted]'],
+    ['the password is hunter2.', 'the password is [redacted].'],
+    ['The password for root is now "hunter2", he said', 'The password for root is now "[redacted]", he said'],
+    ['{"msg":"password of bob was set to: \\"hunter2\\""}', '{"msg":"password of bob was set to: \\"[redacted]\\""}'],
+    ['our pin is 4711; token is: swordfish!', 'our pin is [redacted]; token is: [redacted]'],
+    ['the passphrase is correct horse battery, as ever', 'the passphrase is [redacted], as ever'],
+    ['the password is wrong-horse', 'the password is [redacted]'],
   ])('%s', (text, clean) => {
     expect(cleaned(text)).toBe(clean);
     expect(cleaned(clean)).toBe(clean);
@@ -195,7 +201,7 @@ describe('what is taken out of a text', () => {
     expect(cleaned('xswordfishx ab', ['swordfish', 'ab'])).toBe('x[redacted]x ab');
   });
 
-  it.each([' ', 'a', '_', '# ', '--token ', 'a-', 'token: ', '[', '-u x'])(
+  it.each([' ', 'a', '_', '# ', '--token ', 'a-', 'token: ', '[', '-u x', 'password is ', 'token of a '])(
     'a long line of %j is read in one go',
     (part) => {
       // Whatever looked back over all of it at each place would take hours.
@@ -211,6 +217,8 @@ describe('what is taken out of a text', () => {
       'job 12 (train) runs here: kang: has 8 CPU and 24 GiB free; RTX 3090 Ti 97%',
       '2026-11-30T05:12:13.123Z http://home.local:8080/lab/vision/-/jobs/4711',
       'put it into VAR: autogit-node gitlab connect URL --token-env VAR; 3 tests passed: no bypass',
+      'the token is not valid: a new one was made; its password was changed by alice, and the secret is kept',
+      'who is told: the password is wrong. GitLab says that the token was revoked',
       'this-is-a-long-name-of-a-branch-about-issue-1234-and-more',
     ])
       expect(cleaned(text)).toBe(text);

@@ -9,6 +9,7 @@ import { attentionLine, printTable } from '../../node/cli/table.ts';
 import { webhookTestView } from '../../node/cli/webhook-command.ts';
 import { doctorView } from '../../node/doctor/doctor-command.ts';
 import { finding } from '../../node/doctor/finding.ts';
+import { noticeFindings } from '../../node/doctor/mesh-checks.ts';
 import { createProgress, progressLine, withFix } from '../../node/progress-lines.ts';
 import { wrappedTalk } from '../../node/text-wrap.ts';
 import { AutogitError } from '../../protocol/errors.ts';
@@ -271,12 +272,25 @@ describe('small prints', () => {
     expect(describeFailure(error, false)).toBe(`error: ${error.message}\nfix: ${error.hint}\n`);
   });
 
+  it('doctor says where nobody would be told that the mesh has no leader', () => {
+    for (const told of [[], ['webhook', 'heartbeat'], ['homeassistant']])
+      expect(noticeFindings(told.map((kind) => ({ kind })))).toEqual([]);
+    expect(noticeFindings([{ kind: 'ntfy' }])).toMatchObject([
+      { what: 'notices', state: 'warn', fix: expect.stringContaining('notify add heartbeat') },
+    ]);
+  });
+
   it('doctor shows what to type', () => {
     const found = [finding('git', 'ok', '2.39'), finding('docker', 'warn', 'none', 'install it')];
     expect(doctorView(found, true)).toBe(
       '  ok    git         2.39\n  warn  docker      none\n                      -> install it',
     );
     expect(doctorView(found, false).split('\n')[1]).toBe('warn\tdocker\tnone\tinstall it');
+    const known = [{ ...finding('mesh', 'warn', 'kang is gone'), runbook: 'node-gone' }];
+    expect(doctorView(known, true)).toContain(
+      '\n                      -> what that means: autogit-node runbook node-gone',
+    );
+    expect(doctorView(known, false)).toBe('warn\tmesh\tkang is gone\t-\tautogit-node runbook node-gone');
   });
 
   it('pairs runner tokens with their tags', () => {

@@ -4,8 +4,10 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
+import { runbook as command } from '../../node/cli/runbook-command.ts';
+import { doctorEntries } from '../../node/doctor/doctor-command.ts';
 import { familiesOf } from '../../node/metrics/exposition.ts';
-import { entryIn, namesIn, readRunbook } from '../../node/metrics/runbook.ts';
+import { entryIn, namesIn, nearIn, readRunbook } from '../../node/metrics/runbook.ts';
 import { seenOf } from './metrics-lab.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -92,6 +94,29 @@ describe('the runbook', () => {
     ]);
     expect(namesIn(runbook).filter((name) => !known.has(name))).toEqual([]);
     expect(new Set(namesIn(runbook)).size).toBe(namesIn(runbook).length);
+  });
+
+  it('of a name that it has not the nearest are told, never all; and how to list them', async () => {
+    expect(nearIn(runbook, 'no-quorm')[0]).toBe('no-quorum');
+    expect(nearIn(runbook, 'NoLeader').slice(0, 2)).toEqual(['AutogitNoLeader', 'no-leader']);
+    expect(nearIn(runbook, 'backup')).toContain('gitlab-backup');
+    for (const name of ['', '...', 'zzzzzz', '__proto__', 'a'.repeat(9_999)]) expect(nearIn(runbook, name)).toEqual([]);
+    const said: string[] = [];
+    const context = (...args: string[]) =>
+      ({ args, out: { data: (text: string) => void said.push(text) } }) as unknown as Parameters<typeof command>[0];
+    await expect(command(context('gitlab-backups'))).rejects.toMatchObject({
+      hint: expect.stringMatching(
+        /^did you mean gitlab-backup(?:, [\w-]+)*(?: or [\w-]+)?\? All names: autogit-node runbook list$/,
+      ),
+    });
+    await expect(command(context('zzzzzz'))).rejects.toMatchObject({ hint: 'all names: autogit-node runbook list' });
+    expect(await command(context('list'))).toBe(0);
+    expect(said).toEqual([namesIn(runbook).join('\n')]);
+  });
+
+  it('has what doctor names', () => {
+    for (const name of [...Object.values(doctorEntries), 'no-leader', 'not-approved', 'webhook-problem'])
+      expect([name, entryIn(runbook, name) !== null]).toEqual([name, true]);
   });
 
   it('gives one entry, by any spelling of an alert, and none for what it does not know', () => {
