@@ -12,6 +12,8 @@ const { values } = parseArgs({
     seed: { type: 'string' },
     seeds: { type: 'string' },
     from: { type: 'string', default: '1' },
+    /** A seed that comes before all others. */
+    first: { type: 'string' },
     /** Only every n-th seed, from `from` on: several processes share the work. */
     stride: { type: 'string', default: '1' },
     for: { type: 'string' },
@@ -111,10 +113,10 @@ else {
   const count = values.for || values.cpu ? Number.POSITIVE_INFINITY : Number(values.seeds ?? 200);
   const untilMs = values.for ? msOf(values.for) : Number.POSITIVE_INFINITY;
   const cpuMs = values.cpu ? msOf(values.cpu) : Number.POSITIVE_INFINITY;
-  for (let i = 0; i < count && performance.now() - began < untilMs && total.realMs < cpuMs; i += 1) {
+  const isOver = (): boolean => total.broken.length > 0 && !values.keep;
+  if (values.first !== undefined) one(Number(values.first));
+  for (let i = 0; i < count && !isOver() && performance.now() - began < untilMs && total.realMs < cpuMs; i += 1)
     one(Number(values.from) + i * Number(values.stride));
-    if (total.broken.length > 0 && !values.keep) break;
-  }
 }
 
 if (values.json)

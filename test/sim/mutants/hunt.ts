@@ -41,19 +41,20 @@ const hunts: Record<Exclude<Mutant['hunt'], 'stories'>, string[]> = {
 };
 
 /**
- * Runs seeds, from `from` on, of the mutated (or, with null, the real) simulation in a process of its own until one
- * breaks a rule. The golden stories need no seed: each is played once.
+ * Runs seeds, `first` and then those from `from` on, of the mutated (or, with null, the real) simulation in a process of
+ * its own until one breaks a rule. The golden stories need no seed: each is played once.
  */
 export async function hunt(
   mutant: Mutant | null,
   budget: { cpuMs: number } | { seeds: number },
   kind: Mutant['hunt'],
-  from = 1,
+  { from = 1, first }: { from?: number; first?: number | undefined } = {},
 ): Promise<Hunt> {
   const name = mutant?.name ?? `as it is ${kind}`;
   const bundle = await bundleSimulation(name, mutant, kind === 'stories' ? 'test/sim/golden/hunt.ts' : undefined);
   const least = 'cpuMs' in budget ? ['--cpu', `${budget.cpuMs}ms`] : ['--seeds', `${budget.seeds}`];
-  const limits = [...least, '--from', `${from}`, '--twice', '0', '--heal', '0'];
+  const seeds = [...(first === undefined ? [] : ['--first', `${first}`]), '--from', `${from}`];
+  const limits = [...least, ...seeds, '--twice', '0', '--heal', '0'];
   try {
     const total = await runSimulation(bundle, kind === 'stories' ? [] : [...limits, ...hunts[kind]]);
     return { name, found: total.broken[0] ?? null, seeds: total.seeds, cpuMs: total.realMs };
