@@ -98,7 +98,7 @@ const stay = (life: GitlabLife): Step => ({ life, act: 'none' });
 /** One look: what GitLab's state is now, and what is to be done. Pure; the keeper does it. */
 export function nextLife(before: GitlabLife, look: GitlabLook): Step {
   const isRunning = look.container === 'running';
-  const passedMs = before.lookedAtMs === null ? (look.ageMs ?? 0) : Math.max(0, look.nowMs - before.lookedAtMs);
+  const passedMs = passedSince(before, look);
   const life: GitlabLife = {
     ...before,
     lookedAtMs: look.nowMs,
@@ -107,15 +107,39 @@ export function nextLife(before: GitlabLife, look: GitlabLook): Step {
     hasWorked: isRunning && before.hasWorked,
   };
   if (look.startFailed !== undefined) return repair(withFault(life, look.startFailed, look.nowMs), look);
-  // What stood still is not ill, and has a moment to answer once it goes on.
-  if (isRunning && look.isFrozen) return stay({ ...life, because: standsStill, wrongSinceMs: null, wellSinceMs: null });
-  if (!look.mayRun) return stay({ ...life, because: waits, wrongSinceMs: null });
+  if (isRunning && look.isFrozen) return stay({ ...notCounting(life, passedMs), because: standsStill });
+  if (!look.mayRun) return stay({ ...notCounting(life, passedMs), because: waits });
   if (isRunning && look.problem === null) return stay(works(life, look));
   if (life.fault !== null) return repair(life, look);
   if (isRunning) return typeof look.problem === 'string' ? running(life, look.problem, look) : stay(life);
   if (look.container === 'absent' && !before.wasRunning && !life.hasStood) return begin(life, 'start', 'it is started');
   const how = look.container === 'ended' ? `ended: ${look.ended ?? 'nobody knows how'}` : 'is gone';
   return repair(withFault(life, `its container ${how}`, look.nowMs), look);
+}
+
+/**
+ * ms since the last look. Of a container that an agent of before began its age, but so that it has as long as one that was seen to work:
+ * nobody knows whether it ever did, and one slow answer to the first question of an agent must not cost a boot.
+ */
+function passedSince({ lookedAtMs }: GitlabLife, { nowMs, ageMs = 0, bootLimitMs }: GitlabLook): number {
+  const { hardBootMs, deadMs } = gitlabTimings;
+  if (lookedAtMs === null) return Math.min(ageMs, (bootLimitMs ?? hardBootMs) - deadMs);
+  return Math.max(0, nowMs - lookedAtMs);
+}
+
+/**
+ * Time in which it stood still, or might not run, is no time: what is not ill has a moment to answer once it goes on. What was ill before
+ * stays so, or a lease that runs out each two minutes would keep it from ever being begun again; and what was well has been so before.
+ */
+function notCounting(life: GitlabLife, passedMs: number): GitlabLife {
+  const { wrongSinceMs, wellSinceMs, lookedAtMs } = life;
+  const isIll =
+    wrongSinceMs !== null && lookedAtMs !== null && lookedAtMs - passedMs - wrongSinceMs >= gitlabTimings.degradedMs;
+  return {
+    ...life,
+    wrongSinceMs: isIll ? wrongSinceMs + passedMs : null,
+    wellSinceMs: wellSinceMs === null ? null : wellSinceMs + passedMs,
+  };
 }
 
 const standsStill = 'it stands still: this machine has no leave of the mesh to serve it at this moment';

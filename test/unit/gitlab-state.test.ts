@@ -168,6 +168,50 @@ describe("GitLab's state", () => {
     const { look } = life(true);
     expect(look({ ...boots, ageMs: 400_000 }).because).toMatch(/^it has booted for 7 min/);
   });
+
+  it('one slow answer to the first question of an agent costs no GitLab that has served for days, or whose clock went ahead', () => {
+    const { look, acts, last } = life(true);
+    expect(look({ ...boots, ageMs: 15 * 86_400_000 }).condition).toBe('repairing');
+    look(boots, 100);
+    expect([acts, last().faults]).toEqual([[], 0]);
+    expect(look(well).condition).toBe('healthy');
+  });
+
+  it('what an agent of before left ill is begun again after as long as what was seen to work', () => {
+    const { look, acts } = life(true);
+    look({ ...boots, ageMs: 86_400_000 });
+    look(boots, gitlabTimings.deadMs / 1000 - 10);
+    expect(acts).toEqual([]);
+    look(boots, 20);
+    expect(acts).toEqual(['restart']);
+  });
+
+  it.each([
+    ['stands still', { isFrozen: true, mayRun: false }],
+    ['may not run', { mayRun: false }],
+  ])('what is ill is begun again also where it %s for a moment each minute; that time does not count', (_, rest) => {
+    const { look, acts } = life(true);
+    look(well);
+    for (let minute = 0; minute < 3; minute++) {
+      look(boots, 50);
+      look({ ...boots, ...rest }, 40);
+    }
+    expect(acts).toEqual([]);
+    look(boots, 40);
+    expect(acts).toEqual(['restart']);
+  });
+
+  it('what stood still for a moment each few minutes has worked for half an hour all the same', () => {
+    const { look, last } = life(true);
+    look(well);
+    look({ container: 'ended' });
+    for (let times = 0; times < 7; times++) {
+      look(well, 260);
+      look({ isFrozen: true, mayRun: false }, 10);
+    }
+    look(well);
+    expect(last().faults).toBe(0);
+  });
 });
 
 test.each([
