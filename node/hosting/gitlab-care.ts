@@ -71,6 +71,15 @@ export class GitlabCare {
     if (pid !== null) this.#lookAtHook(pid);
   }
 
+  /** Whatever Redis has said yes to is in its log: an end at once loses nothing of the queue. */
+  get isQueueOnDisk(): boolean {
+    return this.#redis.now?.each === 'second';
+  }
+
+  settleQueue(id: string): Promise<void> {
+    return this.#queue.settle(id);
+  }
+
   /** What the mesh is told of it; nothing before it was looked at. */
   seen(): Pick<GitlabSeen, 'queued' | 'unheld' | 'people'> {
     const queued = this.#redis.now;

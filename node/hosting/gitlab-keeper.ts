@@ -16,6 +16,8 @@ import { withFix } from './with-fix.ts';
 
 const timings = {
   lookMs: 1000,
+  /** It should be up any moment. */
+  lookSoonMs: 300,
   /** Services get so long to end, where there is time. */
   graceMs: 60_000,
 } as const;
@@ -156,7 +158,9 @@ export class GitlabKeeper {
         this.#fails(sentenceOf(error));
         await this.move.blind(this.#kept, this.#mine(), sentenceOf(error));
       }
-      await sleep(timings.lookMs, undefined, { signal: this.#wake.signal }).catch(() => undefined);
+      await sleep(this.#kept?.isUpSoon ? timings.lookSoonMs : timings.lookMs, undefined, {
+        signal: this.#wake.signal,
+      }).catch(() => undefined);
     }
   }
 
@@ -193,6 +197,7 @@ export class GitlabKeeper {
       this.#kept = this.#keep(mine, ledger.mesh.id);
     }
     const own = found.find((one) => isSame(one, mine) && one.host === mine.host) ?? null;
+    if (own === null) this.#kept.prepare();
     if (mine.ending?.drained) await this.#takeDown(this.#kept, mine, own);
     else if (await this.#replacing.turn(this.#kept, own)) return;
     else if (!(await this.move.turn(this.#kept, mine, own))) await this.#lookAfter(this.#kept, own);

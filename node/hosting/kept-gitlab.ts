@@ -25,9 +25,10 @@ import { dropHook } from './push/push-hook.ts';
 import type { ServiceLook } from './service-host.ts';
 
 const timings = {
-  /** A GitLab that works is asked so often, one that does not so often. */
+  /** A GitLab that works is asked so often, one that does not so often, and one that should be up any moment. */
   askWellMs: 10_000,
   askIllMs: 2000,
+  askSoonMs: 500,
   /** A boot of which nothing is known. */
   usualBootMs: 240_000,
   tendMs: 30_000,
@@ -115,7 +116,11 @@ export class KeptGitlab {
   become(life: GitlabLife): void {
     const before = this.#life;
     this.#life = life;
-    if (!before.hasWorked && life.hasWorked) this.#memory.write(this.hosting.data, { bootMs: before.bootMs });
+    if (!before.hasWorked && life.hasWorked) {
+      this.#memory.write(this.hosting.data, { bootMs: before.bootMs });
+      // Where it has moved to, the mesh is told that it stands before anybody is let in.
+      if (this.isOnTrial) this.#lookNow();
+    }
     if (life.condition === before.condition) return;
     this.#since = this.#options.clock.wallMs();
     const level = life.condition === 'healthy' ? 'info' : 'warn';
@@ -136,6 +141,11 @@ export class KeptGitlab {
   /** Open from then on (KeptPlace). */
   place(mayCreate: boolean): Promise<DataPlace> {
     return this.#place.opened(mayCreate);
+  }
+
+  /** It goes on here, and nothing of it is here yet (KeptPlace). */
+  prepare(): void {
+    if (this.isOnTrial) this.#place.prepare();
   }
 
   /** Whatever state its data are in. */
@@ -216,7 +226,8 @@ export class KeptGitlab {
 
   async #problem(id: string, look: ServiceLook): Promise<string | null | undefined> {
     const nowMs = this.#options.clock.bootMs();
-    const everyMs = this.#life.condition === 'healthy' ? timings.askWellMs : timings.askIllMs;
+    const illMs = this.isUpSoon ? timings.askSoonMs : timings.askIllMs;
+    const everyMs = this.#life.condition === 'healthy' ? timings.askWellMs : illMs;
     if (isFrozen(look) || nowMs - this.#askedAtMs < everyMs) return undefined;
     this.#askedAtMs = nowMs;
     const { problem, tellsClient } = await lookInside(this.#options.host, id).catch((error: unknown) => {
@@ -278,6 +289,12 @@ export class KeptGitlab {
   /** By the last one, where there was one here. */
   get usualBootMs(): number {
     return this.#memory.read(this.hosting.data).bootMs ?? timings.usualBootMs;
+  }
+
+  /** Its boot takes so long already as half of the last one did: whoever waits for it waits for the look that sees it work, too. */
+  get isUpSoon(): boolean {
+    const { hasWorked, wasRunning, bootMs } = this.#life;
+    return this.mayRun && !hasWorked && wasRunning && bootMs >= this.usualBootMs / 2 && bootMs < this.usualBootMs * 4;
   }
 
   /** What whoever comes to the doors gets, or reads. */

@@ -27,6 +27,7 @@ export class KeptPlace {
   #open: DataPlace | null = null;
   /** Whoever asks meanwhile gets the same. */
   #opening: Promise<DataPlace> | null = null;
+  #making: Promise<void> | null = null;
   /** Copies of it may be made. */
   #isCopied = false;
 
@@ -50,7 +51,7 @@ export class KeptPlace {
    */
   async opened(mayCreate: boolean): Promise<DataPlace> {
     const { hosting, mesh, options, memory, isNew } = this.#keeping;
-    if (mayCreate && this.isFirstHere) await this.#makeOfBase();
+    if (mayCreate && this.isFirstHere) await this.#madeOfBase();
     const mayMake = mayCreate && isNew() && !this.isFirstHere && memory.hasNeverWorked(hosting.data);
     const isOpen = this.#open !== null;
     const place = await this.#once(() => options.openPlace(hosting, mayMake, mesh));
@@ -74,6 +75,18 @@ export class KeptPlace {
     const place = await this.#opening;
     this.#open = place;
     return place;
+  }
+
+  /** The ledger has GitLab go on here: its data are made while guard, gate and watchdog are brought to stand. What fails the start says. */
+  prepare(): void {
+    if (this.isFirstHere) void this.#madeOfBase().catch(() => undefined);
+  }
+
+  #madeOfBase(): Promise<void> {
+    this.#making ??= this.#makeOfBase().finally(() => {
+      this.#making = null;
+    });
+    return this.#making;
   }
 
   async #makeOfBase(): Promise<void> {
@@ -109,6 +122,7 @@ export class KeptPlace {
   }
 
   async letGo(): Promise<void> {
+    await this.#making?.catch(() => undefined);
     await this.endCopies();
     await this.#open?.letGo();
   }
@@ -116,6 +130,7 @@ export class KeptPlace {
   /** Also one that an agent of before had opened. Where it lies is noted, as another machine's copies may lie there next. */
   async close(): Promise<void> {
     const { hosting, options, memory } = this.#keeping;
+    await this.#making?.catch(() => undefined);
     const place = await this.asItIs().catch((error: unknown) => {
       options.log.warn(
         `${hosting.place.path} cannot be opened, so what is mounted of it stays mounted: ${sentenceOf(error)}`,

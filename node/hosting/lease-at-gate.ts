@@ -63,8 +63,9 @@ export class LeaseAtGate {
 
   /** The core's word, twice a second. One at a time goes to the gate: none that it passed over counts. */
   hold(epoch: number, until: number): void {
-    if (epoch !== this.epoch || this.#isClosed || this.#behind === null) return;
+    if (epoch !== this.epoch || this.#isClosed) return;
     this.#waiting = Math.max(this.#waiting, until);
+    if (this.#behind === null) return;
     this.#renewing ??= this.#renew().finally(() => {
       this.#renewing = null;
     });
@@ -90,7 +91,8 @@ export class LeaseAtGate {
   tell(behind: BehindGate): void {
     const isSame = this.#behind !== null && keys.every((key) => this.#behind?.[key] === behind[key]);
     this.#behind = behind;
-    if (!isSame && this.until > 0) this.hold(this.epoch, this.until);
+    // Also one that came before it was known what stands there: the core's next word is half a second away.
+    if (!isSame && (this.until > 0 || this.#waiting > 0)) this.hold(this.epoch, this.until);
   }
 
   /** For good. Resolves when the gate has read it: then nothing passes any more. */

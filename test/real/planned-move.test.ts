@@ -92,6 +92,31 @@ describe('from here', () => {
     expect(rig.seen.at(-1)).toBe(null);
   });
 
+  it('its queue comes to rest while people are served, and with a log of each write in Redis it is ended at once behind the gate', async () => {
+    const whole = 'aof_enabled:1\r\naof_rewrite_in_progress:0\r\naof_last_bgrewrite_status:ok\r\n';
+    rig.engine.redis = whole;
+    const keeper = await waiting();
+    await rig.until(keeper, () => rig.seen.at(-1)?.queued?.each === 'second');
+    let wasLetIn: boolean | null = null;
+    rig.engine.onCall = (call) => {
+      if (call === 'exec sv') wasLetIn = lets();
+      if (/^(exec sv|kill|stop)/.test(call)) rig.order.push(call);
+    };
+    rig.target = { waits: null, percent: null, fails: null };
+    await rig.until(keeper, () => rig.ledger.gitlab.epoch === 4);
+    expect(wasLetIn).toBe(true);
+    expect(rig.order.slice(0, 4)).toEqual(['exec sv', 'gate of 3 closed', 'said closed 3', 'kill c1']);
+    expect(rig.order).not.toContain('stop');
+  });
+
+  it('where Redis has no log of each write it ends gently, as its queue is in memory yet', async () => {
+    const keeper = await waiting();
+    rig.engine.onCall = (call) => void (/^(kill|stop)/.test(call) && rig.order.push(call));
+    rig.target = { waits: null, percent: null, fails: null };
+    await rig.until(keeper, () => rig.ledger.gitlab.epoch === 4);
+    expect(rig.order.slice(0, 3)).toEqual(['gate of 3 closed', 'said closed 3', 'stop']);
+  });
+
   it('what the other machine will never be ends the wish, and GitLab serves on in its epoch', async () => {
     const keeper = await serving();
     rig.target = { waits: null, percent: null, fails: 'image i is for arm64, and this machine is amd64' };

@@ -24,10 +24,14 @@ export class PlayedEngine implements ServiceHost {
   readonly images = new Map<string, { version?: string; ends?: true; never?: true }>();
   /** A clone that was booted beside the grace, until it is taken in; its first process is 5. */
   booted: string | null = null;
+  /** What its Redis says of its persistence. */
+  redis = '';
+  onCall: (call: string) => void = () => undefined;
   #image = '';
 
   #say(call: string): void {
     this.calls.push(call);
+    this.onCall(call);
     if (this.isAway) throw new AutogitError('no-docker', 'no Docker Engine answers');
   }
   async check() {
@@ -75,6 +79,7 @@ export class PlayedEngine implements ServiceHost {
     if (argv[0] === 'cat') return { code: 0, out: `Password: ${this.password}\n` };
     const asked = /^puts '([^']+)' if .*valid_password\?\('([^']+)'\)$/m.exec(input);
     if (asked !== null) return { code: 0, out: asked[2] === this.rootHas ? `${asked[1]}\n` : '' };
+    if (argv[0] === 'gitlab-redis-cli') return { code: 0, out: this.redis };
     if (argv[0] !== 'curl') return { code: 0, out: '' };
     const { version = '19.3.0', never = false } = this.images.get(this.#image) ?? {};
     if (!this.works || never) return { code: 7, out: '\n000' };

@@ -20,7 +20,9 @@ interface QueueOptions {
 }
 
 /** What fails is tried again, after twice as long each time: it takes minutes of a machine's cores. */
-const timings = { limitMs: 900_000, againMs: 15_000, mostMs: 600_000 } as const;
+const timings = { limitMs: 900_000, againMs: 15_000, mostMs: 600_000, settleMs: 40_000 } as const;
+/** By runit itself: Sidekiq lets what it is at come to its end for 25 s, and puts the rest back into the queue. */
+const settle = ['sv', '-w', '30', 'stop', '/opt/gitlab/service/sidekiq'];
 
 export class QuietQueue {
   readonly #options: QueueOptions;
@@ -59,6 +61,14 @@ export class QuietQueue {
       .finally(() => {
         this.#work = null;
       });
+  }
+
+  /** GitLab is about to end in that container and serves yet: nothing more is begun of its queue, and nothing is left half done. Never throws. */
+  async settle(id: string): Promise<void> {
+    const { host, log } = this.#options;
+    await host.exec(id, settle, { timeoutMs: timings.settleMs }).catch((error: unknown) => {
+      log.warn(`GitLab's queue does not come to rest before GitLab ends: ${sentenceOf(error)}`);
+    });
   }
 
   async #wake(id: string): Promise<void> {

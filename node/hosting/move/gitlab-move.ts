@@ -50,6 +50,8 @@ export class GitlabMove {
   /** One at a time; null: none was asked for, or that failed. */
   #round: { epoch: number; made: Promise<void> } | null = null;
   #roundProblem: string | null = null;
+  /** What has ended, and is being taken away. */
+  #removing: Promise<void> = Promise.resolve();
 
   constructor(hands: Hands) {
     this.#hands = hands;
@@ -223,11 +225,13 @@ export class GitlabMove {
         log.warn(`the move of GitLab to ${name} is given up: ${step.because}`);
         return this.#write(mine, { givenUp: step.because });
       case 'close':
+        if (known?.givenUp === null && own !== null && kept.mayRun) await kept.care.settleQueue(own.id);
         kept.given.abort();
         await kept.lease.close(known?.givenUp ? 'GitLab goes back to where it was' : `GitLab moves to ${name}`);
         return onGateClosed(epoch);
       case 'end':
         kept.report(kept.moving);
+        if (own !== null && known?.givenUp === null && kept.care.isQueueOnDisk) return this.#endAtOnce(own.id);
         return own === null ? undefined : endGently(own.id);
       case 'round':
         kept.report(kept.moving);
@@ -237,6 +241,7 @@ export class GitlabMove {
         await kept.place(false);
         return;
       case 'moved':
+        await this.#removing;
         log.info(`all of GitLab is on ${name}, as round ${roundText(step.base)}: it goes on there`);
         return this.#tell({ kind: 'gitlab-moved', data, epoch, base: step.base });
       case 'say':
@@ -248,6 +253,19 @@ export class GitlabMove {
       default:
         return;
     }
+  }
+
+  /**
+   * Nobody is served, so each second of an end would be one without GitLab. What it has written is in the round, as after a power cut of which
+   * nothing was lost: its queue has come to rest before the gate was shut, and Redis has each write in its log.
+   */
+  async #endAtOnce(id: string): Promise<void> {
+    const { host, log } = this.#hands.options;
+    await host.kill(id);
+    this.#removing = host.remove(id).catch((error: unknown) => {
+      // It has ended, and is looked for again where GitLab is given up here.
+      log.info(`GitLab's container is removed later: ${sentenceOf(error)}`);
+    });
   }
 
   async #takeRound(kept: KeptGitlab, mine: Hosting): Promise<void> {

@@ -267,7 +267,8 @@ export class RoundHost {
         const isAsked = copies() !== null && isHost();
         const isLast = this.#lastAsked.length > 0;
         if (isAsked && (isLast || this.#rules.wantsRound || (isDue && (await this.#hasChanged())))) {
-          await sleep(Math.max(0, last + timings.gapMs - clock.bootMs()));
+          // Nobody is served until the last one has arrived.
+          if (!isLast) await sleep(Math.max(0, last + timings.gapMs - clock.bootMs()));
           if (this.#stopped.signal.aborted) return;
           last = clock.bootMs();
           await this.#round(isLast);
