@@ -46,7 +46,7 @@ export class GitlabKeeper {
     this.#memory = new HostingMemory(options.home, options.log);
     const hands = { options, memory: this.#memory, endGently: (id: string) => endGently(options.host, id) };
     this.#replacing = new DataReplacing(hands);
-    this.move = new GitlabMove(hands);
+    this.move = new GitlabMove({ ...hands, endAtOnce: (id) => endAtOnce(options, id) });
   }
 
   start(): void {
@@ -283,16 +283,9 @@ export class GitlabKeeper {
       }
       const key = { mesh: ledger()?.mesh.id ?? '', host: self, data: hosting.data, epoch: hosting.epoch };
       const place = () => kept.place(true);
+      const { beside, home } = this.#options;
       const startedAtMs = await bringUp({
-        beside: this.#options.beside,
-        host,
-        key,
-        home: this.#options.home,
-        hosted: hosting,
-        place,
-        requireLease,
-        say,
-        signal: given.signal,
+        ...{ beside, host, key, home, hosted: hosting, place, requireLease, say, signal: given.signal },
       });
       if (startedAtMs !== null) kept.beganAt(startedAtMs);
     } catch (error) {
@@ -341,6 +334,19 @@ async function endGently(host: ServiceHost, id: string): Promise<void> {
     clearInterval(thawing);
   }
   await host.remove(id);
+}
+
+/**
+ * Nobody is served, so each second of an end would be one without GitLab. What it has written is on the disk or on its way there, as after a
+ * power cut of which nothing was lost. What does not go is looked for again where GitLab is given up here.
+ */
+async function endAtOnce(
+  { host, log }: Pick<KeeperOptions, 'host' | 'log'>,
+  id: string,
+): Promise<{ done: Promise<void> }> {
+  await host.kill(id);
+  const failed = (error: unknown): void => log.info(`GitLab's container is removed later: ${sentenceOf(error)}`);
+  return { done: host.remove(id).catch(failed) };
 }
 
 const isSame = (one: { data: string; epoch: number } | null, other: { data: string; epoch: number } | null): boolean =>

@@ -88,6 +88,10 @@ export const isFlagged = ({ faults }: GitlabLife): boolean => faults > gitlabTim
 /** A person asks: what was given up is tried again, at once. */
 export const unflagged = (life: GitlabLife): GitlabLife => ({ ...life, faults: 0, nextTryAtMs: 0 });
 
+/** Its boot takes half as long already as the last one did: whoever waits for it waits for the look that sees it work, too. */
+export const isUpSoon = ({ hasWorked, wasRunning, bootMs }: GitlabLife, usualMs: number): boolean =>
+  !hasWorked && wasRunning && bootMs >= usualMs / 2 && bootMs < usualMs * 4;
+
 interface Step {
   life: GitlabLife;
   act: GitlabAct;

@@ -13,7 +13,7 @@ import { endsSoon, knownCertificate } from './gitlab-certificate.ts';
 import { lookInside } from './gitlab-inside.ts';
 import type { KeeperOptions } from './gitlab-keeper-options.ts';
 import { whyNoGate } from './gitlab-rb-file.ts';
-import { type GitlabLife, type GitlabLook, newLife, pressureOf } from './gitlab-state.ts';
+import { type GitlabLife, type GitlabLook, isUpSoon, newLife, pressureOf } from './gitlab-state.ts';
 import type { HostingMemory } from './hosting-memory.ts';
 import { KeptPlace } from './kept-place.ts';
 import { LeaseAtGate } from './lease-at-gate.ts';
@@ -203,7 +203,7 @@ export class KeptGitlab {
     return {
       nowMs: clock.bootMs(),
       container: look === null ? 'absent' : look.isRunning ? 'running' : 'ended',
-      ended: look === null || look.isRunning ? '' : await this.#howEnded(id, look),
+      ended: look === null || look.isRunning ? '' : await howEnded(this.#options.host, id, look),
       isFrozen: isFrozen(look),
       ageMs: look === null ? 0 : Math.max(0, clock.wallMs() - look.startedAtMs),
       ...(problem !== undefined && { problem }),
@@ -214,14 +214,6 @@ export class KeptGitlab {
       mayRun: this.mayRun || isBeginning,
       ...(startFailed !== null && { startFailed }),
     };
-  }
-
-  /** GitLab's image says why it refuses: data of another version, a configuration that it cannot read. */
-  async #howEnded(id: string, { isOutOfMemory, exitCode }: ServiceLook): Promise<string> {
-    if (isOutOfMemory) return 'out of memory';
-    if (exitCode === 0 || exitCode > 128) return `exit code ${exitCode}`;
-    const said = (await this.#options.host.lastWords(id, 5)).trim().split('\n').at(-1) ?? '';
-    return `exit code ${exitCode}${said === '' ? '' : `, "${redact(shown(said)).slice(0, 300)}"`}`;
   }
 
   async #problem(id: string, look: ServiceLook): Promise<string | null | undefined> {
@@ -291,10 +283,8 @@ export class KeptGitlab {
     return this.#memory.read(this.hosting.data).bootMs ?? timings.usualBootMs;
   }
 
-  /** Its boot takes so long already as half of the last one did: whoever waits for it waits for the look that sees it work, too. */
   get isUpSoon(): boolean {
-    const { hasWorked, wasRunning, bootMs } = this.#life;
-    return this.mayRun && !hasWorked && wasRunning && bootMs >= this.usualBootMs / 2 && bootMs < this.usualBootMs * 4;
+    return this.mayRun && isUpSoon(this.#life, this.usualBootMs);
   }
 
   /** What whoever comes to the doors gets, or reads. */
@@ -316,13 +306,6 @@ export class KeptGitlab {
     this.lease.tell({ upstream: null, isServing: false, ...rest });
   }
 
-  #certificateSeen(): Pick<GitlabSeen, 'certificate'> {
-    if (!this.hosting.https) return {};
-    const pem = readCertificate(this.#options.home);
-    const said = endsSoon(pem === null ? null : knownCertificate(pem), this.#options.clock.wallMs());
-    return said === null ? {} : { certificate: asSentence(said) };
-  }
-
   /** To the mesh, when it says something new. */
   report(progress: GitlabSeen['progress']): boolean {
     const { condition, hasWorked, because } = this.#life;
@@ -340,7 +323,7 @@ export class KeptGitlab {
       progress: isSettingUp ? { phase: 'makes its admin token', percent: null } : progress,
       ...(this.moving !== null && { move: this.moving }),
       ...this.care.seen(),
-      ...this.#certificateSeen(),
+      ...(this.hosting.https && certificateSeen(this.#options)),
       ...this.#options.besides?.(),
     };
     const said = JSON.stringify(seen);
@@ -349,6 +332,24 @@ export class KeptGitlab {
     this.#options.report(seen);
     return true;
   }
+}
+
+/** GitLab's image says why it refuses: data of another version, a configuration that it cannot read. */
+async function howEnded(
+  host: Pick<KeeperOptions['host'], 'lastWords'>,
+  id: string,
+  { isOutOfMemory, exitCode }: ServiceLook,
+): Promise<string> {
+  if (isOutOfMemory) return 'out of memory';
+  if (exitCode === 0 || exitCode > 128) return `exit code ${exitCode}`;
+  const said = (await host.lastWords(id, 5)).trim().split('\n').at(-1) ?? '';
+  return `exit code ${exitCode}${said === '' ? '' : `, "${redact(shown(said)).slice(0, 300)}"`}`;
+}
+
+function certificateSeen({ home, clock }: Pick<KeeperOptions, 'home' | 'clock'>): Pick<GitlabSeen, 'certificate'> {
+  const pem = readCertificate(home);
+  const said = endsSoon(pem === null ? null : knownCertificate(pem), clock.wallMs());
+  return said === null ? {} : { certificate: asSentence(said) };
 }
 
 const isFrozen = (look: ServiceLook | null): boolean =>

@@ -21,6 +21,12 @@ interface Hands {
   options: KeeperOptions;
   memory: HostingMemory;
   endGently(id: string): Promise<void>;
+  /** It has ended when this resolves, and is being taken away. */
+  endAtOnce(id: string): Promise<Removing>;
+}
+
+interface Removing {
+  done: Promise<void>;
 }
 
 const timings = {
@@ -51,7 +57,7 @@ export class GitlabMove {
   #round: { epoch: number; made: Promise<void> } | null = null;
   #roundProblem: string | null = null;
   /** What has ended, and is being taken away. */
-  #removing: Promise<void> = Promise.resolve();
+  #removing: Removing = { done: Promise.resolve() };
 
   constructor(hands: Hands) {
     this.#hands = hands;
@@ -212,7 +218,7 @@ export class GitlabMove {
   }
 
   async #act(kept: KeptGitlab, mine: Hosting, step: MoveStep, own: FoundService | null): Promise<void> {
-    const { options, endGently } = this.#hands;
+    const { options, endGently, endAtOnce } = this.#hands;
     const { log, onGateClosed } = options;
     const { data, epoch, move } = mine;
     const name = this.#name(move!.to);
@@ -231,8 +237,10 @@ export class GitlabMove {
         return onGateClosed(epoch);
       case 'end':
         kept.report(kept.moving);
-        if (own !== null && known?.givenUp === null && kept.care.isQueueOnDisk) return this.#endAtOnce(own.id);
-        return own === null ? undefined : endGently(own.id);
+        if (own !== null && known?.givenUp === null && kept.care.isQueueOnDisk)
+          this.#removing = await endAtOnce(own.id);
+        else if (own !== null) await endGently(own.id);
+        return;
       case 'round':
         kept.report(kept.moving);
         return this.#takeRound(kept, mine);
@@ -241,7 +249,7 @@ export class GitlabMove {
         await kept.place(false);
         return;
       case 'moved':
-        await this.#removing;
+        await this.#removing.done;
         log.info(`all of GitLab is on ${name}, as round ${roundText(step.base)}: it goes on there`);
         return this.#tell({ kind: 'gitlab-moved', data, epoch, base: step.base });
       case 'say':
@@ -253,19 +261,6 @@ export class GitlabMove {
       default:
         return;
     }
-  }
-
-  /**
-   * Nobody is served, so each second of an end would be one without GitLab. What it has written is in the round, as after a power cut of which
-   * nothing was lost: its queue has come to rest before the gate was shut, and Redis has each write in its log.
-   */
-  async #endAtOnce(id: string): Promise<void> {
-    const { host, log } = this.#hands.options;
-    await host.kill(id);
-    this.#removing = host.remove(id).catch((error: unknown) => {
-      // It has ended, and is looked for again where GitLab is given up here.
-      log.info(`GitLab's container is removed later: ${sentenceOf(error)}`);
-    });
   }
 
   async #takeRound(kept: KeptGitlab, mine: Hosting): Promise<void> {
