@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { Bytes, NodeId, Sentence, WallMs } from './ids.ts';
+import { Bytes, DataId, NodeId, Sentence, WallMs } from './ids.ts';
 
 /** A folder with what a machine served of GitLab in that epoch, until another one took over; of epoch 0 what does not say whose it is. */
 export const FencedName = z.string().regex(/^fenced-(?:0|[1-9]\d{0,15})(?:-[1-9]\d{0,3})?$/);
@@ -45,3 +45,10 @@ export type Fork = z.infer<typeof Fork>;
 /** In the ledger, of a hosted GitLab. `forks`: of recoveries that were followed by another one. Absent: never was any. */
 export const Sides = z.looseObject({ open: z.array(OpenSide).max(fencedMost), forks: z.array(Fork).max(fencedMost) });
 export type Sides = z.infer<typeof Sides>;
+
+/** The same of data of a GitLab that was uninstalled and kept: it is so again where they are deployed once more. */
+export const LeftSides = Sides.extend({ data: DataId });
+export type LeftSides = z.infer<typeof LeftSides>;
+
+/** Of so many GitLabs that were uninstalled, the last ones. */
+export const leftSidesMost = 4;

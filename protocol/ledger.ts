@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { AuditEntry } from './audit.ts';
-import { Sides } from './fenced.ts';
+import { LeftSides, leftSidesMost, Sides } from './fenced.ts';
 import { Leaving } from './gitlab-leaving.ts';
 import { HostedAt, HostedFailover, HostedMove, MoveEnd } from './hosted-move.ts';
 import { GitlabImageName, UpgradeEnd, UpgradeWish } from './hosted-upgrade.ts';
@@ -317,6 +317,8 @@ const LedgerGitlab = z.looseObject({
   vault: LedgerVault.optional(),
   /** Absent while no GitLab that runs without the mesh is backed up by it. */
   protected: ProtectedGitlab.optional(),
+  /** Absent while none of whose data is left two sides may have written. */
+  leftSides: z.array(LeftSides).max(leftSidesMost).optional(),
 });
 
 /** Answer to a request by id, remembered so that "unknown" can be asked again (SAFETY L16). */

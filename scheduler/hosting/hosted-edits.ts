@@ -8,6 +8,8 @@ import { tokenIsNew } from '../membership-secrets.ts';
 import { listed } from '../phrases.ts';
 import { unseenIn } from '../recovered.ts';
 import { firstCopies, whyNoCopies } from './copies-set.ts';
+import { epochsUnheard } from './epochs-unheard.ts';
+import { forksOf, leavingSides, sidesOfLeft } from './sides.ts';
 
 /*
  * The mesh's own GitLab in the ledger. Life: deployed (host and epoch, no address yet) -> stands -> `ending` (jobs and
@@ -155,12 +157,6 @@ const whoCannotHost = (ledger: Ledger, host: NodeId | null): string | null =>
 export const whyNotAbove = (ledger: Ledger, host: NodeId): string | null =>
   whichVoterIsOlder(ledger, [host], 'adopt-data', 'knows no data of another mesh');
 
-/**
- * What a former era hosted without this ledger's knowledge had epochs of its own, which gates, hosts and markers remember as
- * closed: after a recovery by force the next one is above them all.
- */
-export const epochsUnheard = 1000;
-
 /** The epoch that follows that one, where its host or its data change. */
 export const epochFollowing = (epoch: number, recovery: Ledger['recovery']): number =>
   epoch + (recovery ? epochsUnheard : 1);
@@ -197,7 +193,13 @@ export function deploy(ledger: Ledger, change: Change & { kind: 'deploy-gitlab' 
     instance: null,
     host,
     epoch: epochFollowing(Math.max(before.epoch, above), ledger.recovery),
-    hosted: { ...hosted, ...(agreed.length > 0 ? { copies: firstCopies(agreed) } : {}), since: wallMs, because },
+    hosted: {
+      ...hosted,
+      ...(agreed.length > 0 ? { copies: firstCopies(agreed) } : {}),
+      ...{ since: wallMs, because },
+      // Data of before are what they were: who uninstalls and deploys them again has looked at nothing.
+      ...sidesOfLeft(before, hosted.data),
+    },
   };
   return { ...ledger, classes: {}, gitlab };
 }
@@ -312,6 +314,6 @@ function withoutHosting(ledger: Ledger, wallMs: number): Ledger {
   const name = ledger.nodes[host ?? '']?.name ?? 'a machine that was removed';
   const data = hosted?.ending?.deleteData ? 'with its data' : `its data stays there: ${hosted?.place.path}`;
   const after = withoutGitlab(ledger, `GitLab on ${name} was uninstalled, ${data}`, wallMs);
-  const { hosted: _gone, ...gitlab } = after.gitlab;
-  return { ...after, gitlab: { ...gitlab, host: null } };
+  const { hosted: _gone, leftSides: _before, ...gitlab } = after.gitlab;
+  return { ...after, gitlab: { ...gitlab, host: null, ...leavingSides(ledger, forksOf(ledger)) } };
 }

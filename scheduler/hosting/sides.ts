@@ -1,8 +1,15 @@
-import { type FencedName, type Fork, fencedEpoch, fencedMost, type Sides } from '../../protocol/fenced.ts';
-import type { NodeId } from '../../protocol/ids.ts';
+import {
+  type FencedName,
+  type Fork,
+  fencedEpoch,
+  fencedMost,
+  leftSidesMost,
+  type Sides,
+} from '../../protocol/fenced.ts';
+import type { DataId, NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import type { RoundName } from '../../protocol/round-name.ts';
-import { epochsUnheard } from './hosted-edits.ts';
+import { epochsUnheard } from './epochs-unheard.ts';
 
 /*
  * After a recovery by force GitLab may have served on two sides: here as a person said so, and in the former era, whose machines were
@@ -13,7 +20,7 @@ import { epochsUnheard } from './hosted-edits.ts';
  */
 
 /** Epochs that may have been served in a former era, of each recovery by force after which GitLab went on with another one. */
-export function forksOf({ gitlab: { hosted }, recovery, era }: Ledger): Fork[] {
+export function forksOf({ gitlab: { hosted, epoch: now }, recovery, era }: Ledger): Fork[] {
   const known = hosted?.sides?.forks ?? [];
   if (recovery === undefined) return known;
   const bases = Object.entries(hosted?.copies?.bases ?? {})
@@ -28,11 +35,16 @@ export function forksOf({ gitlab: { hosted }, recovery, era }: Ledger): Fork[] {
   }
   const { epoch } = recovery;
   const next = bases.find(({ begun }) => begun > epoch);
-  if (next === undefined) return known;
+  // It goes on here as it was: whatever the former era began comes before this one's next.
+  if (next === undefined) return withFork(known, Math.max(epoch, now) + 1, epoch + epochsUnheard);
   // It went on in the same epoch here, and that one's data are this mesh's own.
   const from = next.base.era < era.counter ? epoch : epoch + 1;
-  return from < next.begun ? [...known, { from, below: next.begun }] : known;
+  // Where bases of between are forgotten, as with a GitLab that was uninstalled: this mesh's own epochs begin there.
+  return withFork(known, from, Math.min(next.begun, epoch + epochsUnheard));
 }
+
+const withFork = (known: Fork[], from: number, below: number): Fork[] =>
+  from < below ? [...known, { from, below }] : known;
 
 /** It may have been served in a former era, beside. */
 export const isBeside = (forks: readonly Fork[], name: FencedName): boolean =>
@@ -81,9 +93,39 @@ export function keepingSides(ledger: Ledger): Ledger['gitlab'] {
   return withSides(ledger.gitlab, { open: hosted.sides?.open ?? [], forks });
 }
 
+/**
+ * `gitlab` of a ledger whose GitLab is uninstalled: where its data stay, so does what two sides may have written to them, until they are
+ * deployed again (`sidesOfLeft`). Data that are deleted hold up nothing any more.
+ */
+export function leavingSides({ gitlab }: Ledger, forks: readonly Fork[]): Pick<Ledger['gitlab'], 'leftSides'> {
+  const { hosted, leftSides = [] } = gitlab;
+  if (hosted === undefined) return leftSides.length === 0 ? {} : { leftSides };
+  const { data, ending, sides } = hosted;
+  const open = sides?.open ?? [];
+  const isLeft = ending?.deleteData !== true && open.length + forks.length > 0;
+  const others = leftSides.filter((one) => one.data !== data);
+  const all = [...others, ...(isLeft ? [{ data, open, forks: [...forks] }] : [])].slice(-leftSidesMost);
+  return all.length === 0 ? {} : { leftSides: all };
+}
+
+/** Of data that are deployed: what stands in the ledger of a time before they were uninstalled. */
+export function sidesOfLeft({ leftSides = [] }: Ledger['gitlab'], data: DataId): { sides?: Sides } {
+  const left = leftSides.find((one) => one.data === data);
+  return left === undefined ? {} : { sides: { open: left.open, forks: left.forks } };
+}
+
 /** Without what that machine keeps: a person removes it. The same object where it keeps nothing that was met. */
-export function gitlabWithoutSidesOf(gitlab: Ledger['gitlab'], node: NodeId): Ledger['gitlab'] {
+export function gitlabWithoutSidesOf(before: Ledger['gitlab'], node: NodeId): Ledger['gitlab'] {
+  const gitlab = withoutLeftOf(before, node);
   const { open, forks } = gitlab.hosted?.sides ?? { open: [], forks: [] };
   const left = open.filter((one) => one.node !== node);
   return left.length === open.length ? gitlab : withSides(gitlab, { open: left, forks });
+}
+
+function withoutLeftOf(gitlab: Ledger['gitlab'], node: NodeId): Ledger['gitlab'] {
+  if (!gitlab.leftSides?.some(({ open }) => open.some((one) => one.node === node))) return gitlab;
+  const without = gitlab.leftSides.map((one) => ({ ...one, open: one.open.filter((side) => side.node !== node) }));
+  const leftSides = without.filter(({ open, forks }) => open.length + forks.length > 0);
+  const { leftSides: _before, ...rest } = gitlab;
+  return leftSides.length === 0 ? rest : { ...rest, leftSides };
 }

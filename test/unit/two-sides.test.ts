@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest';
+import type { Change } from '../../protocol/changes.ts';
 import { type FencedSeen, fencedMost } from '../../protocol/fenced.ts';
 import { Ledger } from '../../protocol/ledger.ts';
+import { hostingDrained } from '../../scheduler/hosting/hosted-edits.ts';
 import { beyondBase, type FencedDisk, forksOf, tookBeyond } from '../../scheduler/hosting/sides.ts';
 import { applyChange } from '../../scheduler/membership.ts';
 import { attentionOf } from '../../scheduler/snapshot-attention.ts';
@@ -136,7 +138,11 @@ describe('what took pushes beside a mesh that was recovered by force keeps it fr
       open: [expect.objectContaining({ node: 'desktop-1', name: 'fenced-3' })],
       forks: [{ from: 3, below: 1003 }],
     });
-    expect(forksOf(after)).toEqual([{ from: 3, below: 1003 }]);
+    // Whoever led on in the second era may have gone on with GitLab, too.
+    expect(forksOf(after)).toEqual([
+      { from: 3, below: 1003 },
+      { from: 1004, below: 2003 },
+    ]);
   });
 
   it('and whoever comes over after the second one, too; what was served between is this mesh`s own', () => {
@@ -162,6 +168,92 @@ describe('what took pushes beside a mesh that was recovered by force keeps it fr
     // It went on at its host, in the same epoch: whatever the former era began after that is beside.
     says(lab, [kept({ name: 'fenced-2004', took: 'more' })]);
     expect(open(lab)).toEqual(['desktop-1 fenced-3', 'desktop-1 fenced-2004']);
+  });
+
+  it('also where GitLab went on at its host, and has not moved since', () => {
+    const lab = meshThatMet();
+    const { hosted } = lab.committed.gitlab;
+    const copies = { ...hosted!.copies!, bases: { '3': bases['3'] } };
+    lab.committed = Ledger.parse({
+      ...lab.committed,
+      gitlab: { ...lab.committed.gitlab, epoch: 3, hosted: { ...hosted, copies } },
+    });
+    lab.accepted = lab.committed;
+    says(lab, [kept({ name: 'fenced-3', took: 'more' })]);
+    expect(open(lab)).toEqual([]);
+    says(lab, [kept({ name: 'fenced-4' })]);
+    expect(open(lab)).toEqual(['desktop-1 fenced-4']);
+    expect(why(lab)).toContain('no push is taken');
+  });
+
+  describe('also where it is uninstalled and its data are deployed again', () => {
+    const ends = (ledger: Ledger, deleteData: boolean): Ledger => {
+      const { data } = ledger.gitlab.hosted!;
+      const wanted = applied(ledger, { kind: 'uninstall-gitlab', deleteData });
+      const drained = hostingDrained(data, 'test').apply(wanted) as Ledger;
+      return applied(drained, { kind: 'gitlab-ended', data, epoch: ledger.gitlab.epoch });
+    };
+    const again = (ledger: Ledger, was: Ledger, data = was.gitlab.hosted!.data): Ledger => {
+      const { copies: _copies, sides: _sides, ending: _ending, since: _since, because, ...hosted } = was.gitlab.hosted!;
+      return applied(ledger, { kind: 'deploy-gitlab', host: 'kang', hosted: { ...hosted, data }, because } as Change);
+    };
+    const applied = (ledger: Ledger, change: Change): Ledger => {
+      const after = applyChange(ledger, change, 1);
+      if ('refused' in after) throw new Error(String(after.refused));
+      return Ledger.parse(JSON.parse(JSON.stringify(after)));
+    };
+    const met = (): { lab: Lab; was: Ledger } => {
+      const lab = meshThatMet();
+      says(lab, [kept({ took: 'more' })]);
+      return { lab, was: lab.committed };
+    };
+
+    it('what was not looked at stays so, and who comes over only then is waited for', () => {
+      const { lab, was } = met();
+      const gone = ends(was, false);
+      expect(gone.gitlab).not.toHaveProperty('hosted');
+      lab.committed = again(gone, was);
+      lab.accepted = lab.committed;
+      expect(open(lab)).toEqual(['desktop-1 fenced-3']);
+      expect(whyNoPush(viewOf(lab, 'kang'), lab.committed, 'kang')).toContain('no push is taken');
+      // Uninstalled before desktop-1 had come over: it is known which epochs may have been served there.
+      const early = meshThatMet();
+      early.committed = again(ends(early.committed, false), early.committed);
+      early.accepted = early.committed;
+      says(early, [kept({ took: 'more' })]);
+      expect(open(early)).toEqual(['desktop-1 fenced-3']);
+      // What is served from then on is this mesh's own, also once it has moved.
+      const { hosted, epoch } = early.committed.gitlab;
+      const moved = { '3003': { era: 1, epoch, number: 8 } };
+      const copies = { ...was.gitlab.hosted!.copies!, bases: moved };
+      expect(
+        forksOf({ ...early.committed, gitlab: { ...was.gitlab, epoch: 3003, hosted: { ...hosted!, copies } } }),
+      ).toEqual([
+        ...[
+          { from: 3, below: 1003 },
+          { from: 4, below: 1003 },
+        ],
+      ]);
+      // Uninstalled twice it is no less.
+      const twice = again(ends(early.committed, false), was);
+      expect(twice.gitlab.hosted?.sides).toEqual(early.committed.gitlab.hosted?.sides);
+    });
+
+    it('other data have nothing to do with it, and data that are deleted hold up nobody', () => {
+      const { was } = met();
+      const other = again(ends(was, false), was, 'another-gitlab');
+      expect(other.gitlab.hosted).not.toHaveProperty('sides');
+      // Those of before are still what they were.
+      expect(again(ends(other, false), was).gitlab.hosted?.sides?.open).toHaveLength(1);
+      expect(ends(was, true).gitlab).not.toHaveProperty('leftSides');
+      expect(again(ends(was, true), was).gitlab.hosted).not.toHaveProperty('sides');
+    });
+
+    it('a machine that is removed gives up what it has, also meanwhile', () => {
+      const { was } = met();
+      const without = applied(ends(was, false), { kind: 'forget', node: 'desktop-1' });
+      expect(again(without, was).gitlab.hosted?.sides).toEqual({ open: [], forks: [{ from: 3, below: 1003 }] });
+    });
   });
 
   it('where nobody can say how far it served, and of an earlier version', () => {
