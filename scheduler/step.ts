@@ -44,7 +44,8 @@ export function step(state: CoreState, input: Input): StepResult {
   closeRaftTurn(turn);
   const { era } = turn.raft.committed ?? turn.raft.accepted;
   const effects: Effect[] = [];
-  for (const made of [turn.effects, stepped.effects]) for (const one of made) effects.push(addressed(one, era));
+  for (const one of turn.effects) effects.push(addressed(one, era));
+  for (const one of stepped.effects) effects.push(addressed(one, era));
   const wakeAt = Math.max(Math.min(nextWakeAt(turn), stepped.wakeAt), input.at);
   turn.raft.wakeAt = wakeAt;
   return { state: { identity: turn.identity, raft: turn.raft, ...stepped.state }, effects, wakeAt };
@@ -70,9 +71,10 @@ function stepOne<K extends keyof PartStates>(
   const isOthers = input.kind === 'persisted' && input.part !== key;
   const one = parts[key](before[key], isOthers ? nothing(input) : input, context);
   all.state[key] = one.state;
-  all.effects.push(...one.effects);
-  all.edits.push(...one.edits);
-  all.wakeAt = Math.min(all.wakeAt, one.wakeAt);
+  // Nearly every input is a heartbeat, of which a part makes nothing.
+  if (one.effects.length > 0) all.effects.push(...one.effects);
+  if (one.edits.length > 0) all.edits.push(...one.edits);
+  if (one.wakeAt < all.wakeAt) all.wakeAt = one.wakeAt;
 }
 
 const nothing = ({ at, wallMs }: Input): Input => ({ kind: 'ticked', at, wallMs });

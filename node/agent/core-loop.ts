@@ -57,7 +57,7 @@ export class CoreLoop {
     const { bootMs, wallMs } = this.#options.clock;
     const at = bootMs();
     this.#bootAhead = at - performance.now();
-    this.#queue.push({ at, wallMs: wallMs(), ...happened });
+    this.#queue.push({ ...happened, at, wallMs: wallMs() });
     if (!this.#isRunning) this.#run();
   }
 

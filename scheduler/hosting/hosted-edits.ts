@@ -22,11 +22,19 @@ export interface Hosting extends HostedGitlab {
   epoch: number;
 }
 
-/** The GitLab that the mesh hosts, or shall host; null where there is none. */
-export function hostingOf(ledger: Ledger | null): Hosting | null {
+/** A ledger never changes, and each step asks several times. */
+const hostings = new WeakMap<Ledger['gitlab'], Hosting>();
+
+/** The GitLab that the mesh hosts, or shall host; null where there is none. One ledger's is one object. */
+export function hostingOf(ledger: Ledger | null): Readonly<Hosting> | null {
   if (ledger === null) return null;
   const { mode, host, epoch, hosted } = ledger.gitlab;
-  return mode === 'hosted' && host !== null && hosted !== undefined ? { ...hosted, host, epoch } : null;
+  if (mode !== 'hosted' || host === null || hosted === undefined) return null;
+  const known = hostings.get(ledger.gitlab);
+  if (known !== undefined) return known;
+  const made = { ...hosted, host, epoch };
+  hostings.set(ledger.gitlab, made);
+  return made;
 }
 
 /** Of a GitLab that the mesh hosts, or shall. */

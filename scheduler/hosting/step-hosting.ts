@@ -53,9 +53,9 @@ function concerns(input: Input, { heardHost, lead }: HostingState, { committed }
   if (input.kind === 'gate-closed' || input.kind === 'round-found') return true;
   if (input.kind !== 'heard' && input.kind !== 'report-heard') return false;
   if (input.kind === 'heard' && ofHosting.has(input.message.kind)) return true;
-  const { mode, host } = committed?.gitlab ?? {};
-  if (mode !== 'hosted' || host !== input.from) return false;
-  return heardHost !== host || (input.kind === 'report-heard' && lead !== null);
+  const gitlab = committed?.gitlab;
+  if (gitlab?.mode !== 'hosted' || gitlab.host !== input.from) return false;
+  return heardHost !== gitlab.host || (input.kind === 'report-heard' && lead !== null);
 }
 
 /** A leader with a question looks at every step whether a round since then was answered. */

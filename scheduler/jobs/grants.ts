@@ -206,12 +206,14 @@ export function sendGrants(turn: JobsTurn, waiting: readonly WaitingJob[]): void
   if (turn.jobs.lead === null || ledger === null || committed === null || !mayWrite(turn)) return;
   if (ledger.gitlab.mode === 'none' || waitsForReports(turn, ledger)) return;
   if (closesWindow(turn, ledger, committed, waiting)) return;
+  // The leader looks several times a second, mostly in vain.
+  const seesQueue = canReadQueue(ledger);
+  if (seesQueue && waiting.length === 0) return;
   const view = viewOf(turn, ledger);
   const keeps = keptFrom(ledger, turn.wallMs, waiting);
   const pass: Pass = { turn, ledger, committed, placer: null, grants: { ...turn.jobs.lead.grants }, view, keeps };
   setGrants(turn, pass.grants);
-  if (!canReadQueue(ledger)) return standingGrants(pass);
-  if (waiting.length === 0) return;
+  if (!seesQueue) return standingGrants(pass);
   const covered = underWay(view);
   const blocked = new Set<string>();
   for (const job of waiting) {

@@ -160,8 +160,8 @@ export function sayReport(turn: JobsTurn): void {
   const { gossip } = turn.jobs;
   const { ledger, self } = turn.context;
   const { queue } = queueSeen(turn);
-  const said = { ...gitlabSeen(turn), ...protectedSeen(turn), ...standbySeen(turn) };
-  const seen = [queue?.waiting, queue?.gitlab, queue?.because, said.gitlab, said.protected, said.standby];
+  const said = [gitlabSeen(turn).gitlab, protectedSeen(turn).protected, standbySeen(turn).standby];
+  const seen = [queue?.waiting, queue?.gitlab, queue?.because, ...said];
   const madeOf = [
     turn.jobs.own,
     turn.jobs.measured,

@@ -102,7 +102,8 @@ export function makeRound(turn: RaftTurn): void {
     hasNews: false,
     hasProgress: false,
   };
-  for (const [index, node] of everyone.entries()) {
+  for (let index = 0; index < everyone.length; index += 1) {
+    const node = everyone[index]!;
     const peer = peerOf(raft, node);
     if (!isDue) {
       const isOwed = hasNews || isBehind(turn, node, peer);
@@ -155,15 +156,16 @@ function appendTo(turn: RaftTurn, node: NodeId, peer: Peer): void {
   else if (!peer.commitSent || !sameStamp(peer.commitSent, committed)) setPeer(turn, node, { commitSent: committed });
   const away = awayFor(turn, node);
   const { term } = raft;
-  send(turn, node, { kind: 'append', term, round: raft.leading!.round, stamp, committed, ledger, ...away });
+  const message = { kind: 'append', term, round: raft.leading!.round, stamp, committed, ledger } as const;
+  send(turn, node, away.length > 0 ? { ...message, away } : message);
 }
 
 /** Who is missed, as far as that is news to this node's readers: most of the time nobody. */
-function awayFor({ raft }: RaftTurn, to: NodeId): { away?: NodeId[] } {
+function awayFor({ raft }: RaftTurn, to: NodeId): NodeId[] {
   const away: NodeId[] = [];
   for (const node in raft.accepted.nodes)
     if (node !== to && raft.peers[node]?.health === 'lost' && !raft.accepted.nodes[node]!.left) away.push(node);
-  return away.length > 0 ? { away } : {};
+  return away;
 }
 
 export function hearAck(turn: RaftTurn, from: NodeId, message: MessageOf<'ack'>): void {

@@ -101,8 +101,9 @@ export function random(turn: RaftTurn): number {
 /** Everybody who shall have the ledger, except this node: all approved nodes, and voters on their way out. */
 export function others(turn: RaftTurn): NodeId[] {
   const { nodes, configuration } = turn.raft.accepted;
-  const all = Object.keys(nodes);
+  const all: NodeId[] = [];
+  for (const node in nodes) if (node !== turn.self) all.push(node);
   for (const half of [configuration.voters, configuration.next])
-    for (const node in half) if (!(node in nodes)) all.push(node);
-  return all.filter((node, index) => node !== turn.self && all.indexOf(node) === index);
+    for (const node in half) if (!(node in nodes) && node !== turn.self && !all.includes(node)) all.push(node);
+  return all;
 }

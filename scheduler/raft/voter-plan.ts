@@ -43,9 +43,9 @@ export function planVoters(ledger: Ledger, presence: (node: NodeId) => Presence)
     } else if (gone) drop(`has been silent for ${Math.round(silentMs / 1000)} s`);
     else chosen.set(node, store);
   }
-  for (const [node, store] of newcomers(ledger, presence)) {
+  for (const [node, store] of newcomers(ledger, presence, chosen)) {
     if (chosen.size >= limits.voters) break;
-    if (chosen.has(node) || reluctant.some((one) => one.node === node)) continue;
+    if (reluctant.some((one) => one.node === node)) continue;
     chosen.set(node, store);
     why.push(`${nameIn(ledger, node)} is here`);
   }
@@ -67,16 +67,23 @@ function mayLead({ gitlab: { hosted } }: Ledger, { can = [] }: LedgerNode): bool
   return can.includes(hosted.move.unplanned ? 'failover' : 'move');
 }
 
-/** Present nodes that may vote, longest approved first. */
-function newcomers(ledger: Ledger, presence: (node: NodeId) => Presence): [NodeId, StoreId][] {
-  return Object.entries(ledger.nodes)
-    .filter(([, entry]) => !entry.left && !entry.drained && entry.store !== null && mayLead(ledger, entry))
-    .filter(([node, { store }]) => {
-      const { currentOn, silentMs } = presence(node);
-      return currentOn === store && silentMs < raftTimings.hereMs;
-    })
-    .sort(([a, x], [b, y]) => x.approvedAt - y.approvedAt || (a < b ? -1 : 1))
-    .map(([node, { store }]) => [node, store as StoreId]);
+/** Present nodes that may vote and are not chosen yet, longest approved first. */
+function newcomers(
+  ledger: Ledger,
+  presence: (node: NodeId) => Presence,
+  chosen: ReadonlyMap<NodeId, StoreId>,
+): [NodeId, StoreId][] {
+  const { nodes } = ledger;
+  const found: [NodeId, StoreId][] = [];
+  // In calm all of them are chosen already, and a leader looks five times a second.
+  for (const node in nodes) {
+    if (chosen.has(node)) continue;
+    const entry = nodes[node]!;
+    if (entry.left || entry.drained || entry.store === null || !mayLead(ledger, entry)) continue;
+    const { currentOn, silentMs } = presence(node);
+    if (currentOn === entry.store && silentMs < raftTimings.hereMs) found.push([node, entry.store]);
+  }
+  return found.sort(([a], [b]) => nodes[a]!.approvedAt - nodes[b]!.approvedAt || (a < b ? -1 : 1));
 }
 
 /**
@@ -84,20 +91,21 @@ function newcomers(ledger: Ledger, presence: (node: NodeId) => Presence): [NodeI
  * and is here, GitLab's host if it votes, else the one that was it, else the longest approved.
  */
 function weigh(ledger: Ledger, chosen: ReadonlyMap<NodeId, StoreId>, presence: (node: NodeId) => Presence): Voters {
-  const order = [...chosen.keys()]
-    .map((node) => {
-      const entry = ledger.nodes[node];
-      const leaves = !entry || entry.left || entry.drained;
-      const gone = presence(node).silentMs >= raftTimings.voterGoneMs;
-      const isHost = ledger.gitlab.host === node;
-      const isOther = ledger.configuration.voters[node]?.weight !== 3;
-      return { node, key: [Number(leaves), Number(gone), Number(!isHost), Number(isOther), entry?.approvedAt ?? 0] };
-    })
-    .sort((a, b) => {
-      const differs = a.key.findIndex((part, index) => part !== b.key[index]);
-      return differs >= 0 ? a.key[differs]! - b.key[differs]! : a.node < b.node ? -1 : 1;
-    });
-  const tieBreaker = chosen.size % 2 === 0 ? order[0]?.node : undefined;
+  const inOrder = (): { node: NodeId }[] =>
+    [...chosen.keys()]
+      .map((node) => {
+        const entry = ledger.nodes[node];
+        const leaves = !entry || entry.left || entry.drained;
+        const gone = presence(node).silentMs >= raftTimings.voterGoneMs;
+        const isHost = ledger.gitlab.host === node;
+        const isOther = ledger.configuration.voters[node]?.weight !== 3;
+        return { node, key: [Number(leaves), Number(gone), Number(!isHost), Number(isOther), entry?.approvedAt ?? 0] };
+      })
+      .sort((a, b) => {
+        const differs = a.key.findIndex((part, index) => part !== b.key[index]);
+        return differs >= 0 ? a.key[differs]! - b.key[differs]! : a.node < b.node ? -1 : 1;
+      });
+  const tieBreaker = chosen.size % 2 === 0 ? inOrder()[0]?.node : undefined;
   const voters: Voters = {};
   for (const [node, store] of chosen) voters[node] = { store, weight: node === tieBreaker ? 3 : 2 };
   return voters;

@@ -179,7 +179,7 @@ export class Agent {
   }
   #step(happened: Happened): void {
     if (!this.isAlive) return;
-    const input: Input = { at: this.machine.bootMs(), wallMs: this.machine.wallMs(), ...happened };
+    const input: Input = { ...happened, at: this.machine.bootMs(), wallMs: this.machine.wallMs() };
     const before = this.state;
     const { state, effects, wakeAt } = step(before, input);
     this.state = state;

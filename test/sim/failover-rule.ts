@@ -61,11 +61,11 @@ export class FailoverRule {
   /** Whoever is asked before may be told by its host of a push that is let go after it has answered. */
   performs({ machine, life, state }: Agent, effect: Effect): void {
     const { raft } = state;
-    const reign = `${life} ${raft.accepted.era.id} ${raft.term}`;
     const message = effect.kind === 'send' ? effect.message.kind : null;
-    if (message === 'lease-given') this.#gave.set(reign, machine.bootMs());
     const asksItself = effect.kind === 'find-round' && effect.to === machine.id;
-    if (message !== 'round-ask' && !asksItself) return;
+    if (message !== 'lease-given' && message !== 'round-ask' && !asksItself) return;
+    const reign = `${life} ${raft.accepted.era.id} ${raft.term}`;
+    if (message === 'lease-given') return void this.#gave.set(reign, machine.bootMs());
     const since = Math.max(this.#since.get(reign) ?? machine.bootMs(), this.#gave.get(reign) ?? 0);
     const hasFailed = raft.accepted.gitlab.hosted?.move?.unplanned?.failed !== undefined;
     must(

@@ -32,7 +32,7 @@ export class LeaseRule {
   /** nonce -> by that leader's clock, when it heard the question. */
   readonly #heard = new WeakMap<Agent, Map<string, number>>();
   /** Of a leader's reign: its rounds by number. */
-  readonly #rounds = new WeakMap<Agent, { reign: string; rounds: Map<number, Round> }>();
+  readonly #rounds = new WeakMap<Agent, { era: string; term: number; rounds: Map<number, Round> }>();
   /** Leader, term and epoch -> since when it has known that GitLab moved and does not stand yet. */
   readonly #trials = new Map<string, number>();
   /** Who served last. */
@@ -95,11 +95,11 @@ export class LeaseRule {
 
   #roundsOf(agent: Agent): Map<number, Round> {
     const { term, accepted } = agent.state.raft;
-    const reign = `${accepted.era.id} ${term}`;
+    const era = accepted.era.id;
     const known = this.#rounds.get(agent);
-    if (known?.reign === reign) return known.rounds;
+    if (known?.term === term && known.era === era) return known.rounds;
     const rounds = new Map<number, Round>();
-    this.#rounds.set(agent, { reign, rounds });
+    this.#rounds.set(agent, { era, term, rounds });
     return rounds;
   }
 

@@ -90,8 +90,8 @@ export const mutants: Mutant[] = [
     'three with a tie-breaker',
     'L4',
     raft('voter-plan'),
-    'chosen.size % 2 === 0 ? order[0]?.node : undefined',
-    'chosen.size > 1 ? order[0]?.node : undefined',
+    'chosen.size % 2 === 0 ? inOrder()[0]?.node : undefined',
+    'chosen.size > 1 ? inOrder()[0]?.node : undefined',
   ),
   one(
     'candidate counts by committed voters',
