@@ -84,7 +84,9 @@ export function queueRead(turn: JobsTurn, input: InputOf<'queue-read'>): void {
   // Thousands wait for a few classes, and each is looked up by its key again and again: one string a class is found much faster.
   const keyOf = (tags: readonly string[]): string => {
     const key = classKey(tags);
-    return keys.get(key) ?? (keys.set(key, key), key);
+    const known = keys.get(key);
+    if (known === undefined) keys.set(key, key);
+    return known ?? key;
   };
   return setQueue(turn, lead, {
     jobs: oldestFirst.slice(0, limits.queueJobs).map((job) => ({ ...job, class: keyOf(job.tags) })),

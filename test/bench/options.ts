@@ -15,8 +15,10 @@ export interface BenchOptions {
   agents: number;
   /** Seconds under load in the rows of leader changes without a failure. Null: 45, of a crowd 300. */
   stressSeconds: number | null;
-  /** Bytes of an artifact in `protect`. */
-  sizeBytes: number;
+  /** Bytes of an artifact in `protect`, of a cache and a repository in `jobs`. Null: 2 GiB and 1 GiB. */
+  sizeBytes: number | null;
+  /** How many jobs are `flood` and `row` of `jobs`. Null: 500 and 5,000. */
+  jobs: number | null;
   json: string | null;
   /** The commit whose build the rows of `core` are compared with. */
   before: string;
@@ -24,7 +26,7 @@ export interface BenchOptions {
   only: string[];
 }
 
-export const usage = `npm run bench -- [failover|jobs|crowd|trust|core|prove|protect|move|page] [--trials N] [--starts N] [--agents N] [--stress SECONDS] [--before COMMIT] [--size SIZE] [--only part,part] [--json FILE]
+export const usage = `npm run bench -- [failover|jobs|crowd|trust|core|prove|protect|move|page] [--trials N] [--starts N] [--agents N] [--stress SECONDS] [--before COMMIT] [--size SIZE] [--jobs N] [--only part,part] [--json FILE]
 parts of failover: ${['death', 'vanish', 'calm', 'handover', 'start', 'notice', 'commit', 'idle'].join(', ')}
 parts of trust: turns, ends, artifacts, artifacts-many, artifacts-large; each with -process or -docker for one executor
 parts of core: version, idle, sim, stranger, job-load, bulk-100, bulk-1000, crowd-load
@@ -42,7 +44,8 @@ export function readOptions(args: readonly string[]): BenchOptions {
     starts: 20,
     agents: 30,
     stressSeconds: null,
-    sizeBytes: 2 * 2 ** 30,
+    sizeBytes: null,
+    jobs: null,
     json: null,
     before: '33487ad',
     only: [],
@@ -60,6 +63,7 @@ export function readOptions(args: readonly string[]): BenchOptions {
     else if (arg === '--starts') options.starts = Math.min(100, count(arg));
     else if (arg === '--agents') options.agents = Math.min(60, Math.max(3, count(arg)));
     else if (arg === '--stress') options.stressSeconds = count(arg);
+    else if (arg === '--jobs') options.jobs = count(arg);
     else if (arg === '--before') options.before = rest.shift() ?? options.before;
     else if (arg === '--only') options.only = (rest.shift() ?? '').split(',').filter((part) => part !== '');
     else if (arg === '--size') options.sizeBytes = parseSize(rest.shift() ?? '');

@@ -98,6 +98,14 @@ export function makeTestImages(): typeof testImages {
   return testImages;
 }
 
+/** For the bench: `bash` with zstd, and what makes a large tree of one stream. */
+export function makeCacheImage(): string {
+  const image = 'autogit-test-cache:1';
+  const usual = ['bash', 'git', 'tar', 'gzip', 'grep', 'sed', 'ps', 'setsid', 'find', ...coreutils];
+  make(image, (root) => fill(root, [...usual, 'zstd', 'split', 'base64'], 'bash'));
+  return image;
+}
+
 /** Containers (`name|status`) and networks that the engine has of a run, its services' among them. */
 export const leftOf = (run: string): string[] =>
   ['ps -a --format {{.Names}}|{{.Status}}', 'network ls --format {{.Name}}', 'volume ls -q'].flatMap((what) => {

@@ -10,6 +10,7 @@ export interface BenchJob {
   created_at: string;
   started_at: string;
   finished_at: string;
+  pipeline: { id: number };
 }
 
 /**
@@ -48,12 +49,12 @@ export class JobsStage {
   }
 
   /** A project with that file, its first pipeline ended: class, runner, image, mirror and webhook are there. */
-  async project(name: string, yaml: string): Promise<number> {
+  async project(name: string, yaml: string, timeoutMs = 300_000): Promise<number> {
     const known = this.#projects.get(name);
     if (known !== undefined) return known;
     const project = await this.gitlab.push(name, { '.gitlab-ci.yml': yaml });
     this.#projects.set(name, project);
-    await pipelineEnd(this.#rig, project, 300_000);
+    await pipelineEnd(this.#rig, project, timeoutMs);
     await until('webhooks come', () => this.cli('webhook', 'test'), 20_000);
     return project;
   }
@@ -64,11 +65,16 @@ export class JobsStage {
       method: 'POST',
       body: JSON.stringify({ ref: 'main' }),
     });
+    const newest = await this.ended(project, timeoutMs);
+    return { pendingAt: Date.parse(newest[0]?.created_at ?? ''), jobs: newest };
+  }
+
+  /** The jobs of its newest pipeline, which has to end well. */
+  async ended(project: number, timeoutMs: number): Promise<BenchJob[]> {
     const { status } = await pipelineEnd(this.#rig, project, timeoutMs);
     const jobs = await this.gitlab.api<BenchJob[]>(`/projects/${project}/jobs?per_page=100`);
     if (status !== 'success') throw new Error(`the pipeline ended as ${status}: ${await this.#words(project, jobs)}`);
-    const newest = jobs.filter((job) => job.created_at === jobs[0]?.created_at);
-    return { pendingAt: Date.parse(newest[0]?.created_at ?? ''), jobs: newest };
+    return jobs.filter((job) => job.created_at === jobs[0]?.created_at);
   }
 
   async #words(project: number, jobs: readonly BenchJob[]): Promise<string> {

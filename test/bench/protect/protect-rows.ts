@@ -34,7 +34,8 @@ export const protectKeys: readonly string[] = protectParts.flatMap(({ key, piece
 
 /** `npm run bench -- protect`: what issue 9 wants to be shown of GitLab's copies, on the product's own code and the real parts. */
 export async function protectRows(options: BenchOptions, say: (line: string) => void): Promise<Row[]> {
-  const { only, trials, sizeBytes } = options;
+  const { only, trials } = options;
+  const sizeBytes = options.sizeBytes ?? 2 * 2 ** 30;
   const rows: Row[] = [];
   for (const { key, pieces = [], measure } of protectParts) {
     const wants = (part: string): boolean => only.length === 0 || only.includes(part);

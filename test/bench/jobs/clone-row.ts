@@ -1,0 +1,66 @@
+import { execFile } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { type Row, ratioAtMost, row } from '../figures.ts';
+import type { JobsStage } from './jobs-stage.ts';
+import { sectionSeconds } from './section-time.ts';
+
+const run = promisify(execFile);
+const fileBytes = 1 << 20;
+
+/** A repository of so many bytes, a commit more before each job; the second job and all after it against git's own fetch into a kept tree. */
+export async function cloneRow(stage: JobsStage, trials: number, bytes: number): Promise<Row[]> {
+  const files = Math.max(1, Math.round(bytes / fileBytes));
+  const project = await stage.project(
+    'clone',
+    `job: { image: '${stage.images.bash}', tags: [docker], script: ['true'] }\n`,
+  );
+  const { http_url_to_repo: remote } = await stage.gitlab.api<{ http_url_to_repo: string }>(`/projects/${project}`);
+  const folder = mkdtempSync(join(tmpdir(), 'autogit-bench-clone-'));
+  const auth = `Authorization: Basic ${Buffer.from(`root:${stage.gitlab.token}`).toString('base64')}`;
+  const git = async (tree: string, ...args: string[]): Promise<void> => {
+    const known = ['-c', 'user.name=bench', '-c', 'user.email=bench@localhost', '-c', `http.extraHeader=${auth}`];
+    await run('git', ['-C', join(folder, tree), ...known, ...args], { maxBuffer: 64 << 20 });
+  };
+  const ours: number[] = [];
+  const others: number[] = [];
+  try {
+    await git('', 'clone', '-q', remote, 'work');
+    await run('bash', [
+      '-ec',
+      `cd '${folder}/work'; mkdir -p big; for i in $(seq ${files}); do head -c ${fileBytes} /dev/urandom >big/$i; done`,
+    ]);
+    const next = async (trial: number): Promise<void> => {
+      await run('bash', ['-ec', `echo ${trial} >'${folder}/work/changed'`]);
+      await git('work', 'add', '-A');
+      await git('work', 'commit', '-q', '-m', `${trial}`);
+      await git('work', 'push', '-q', 'origin', 'HEAD:main');
+    };
+    await next(0);
+    // The first job and the kept tree have it all once.
+    await stage.ended(project, 900_000);
+    await git('', 'clone', '-q', remote, 'kept');
+    for (let trial = 1; trial <= trials; trial++) {
+      await next(trial);
+      const began = performance.now();
+      await git('kept', 'fetch', '-q', '--depth', '20', 'origin', '+refs/heads/main:refs/remotes/origin/main');
+      await git('kept', 'checkout', '-q', '-f', '--detach', 'origin/main');
+      await git('kept', 'clean', '-ffdxq');
+      others.push((performance.now() - began) / 1000);
+      const [job] = await stage.ended(project, 900_000);
+      ours.push(sectionSeconds(await stage.gitlab.trace(project, job!.id), 'get_sources'));
+    }
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+  const note = `${files} MiB of random bytes, one small commit more each; ours by the trace’s section, whole seconds; the practice GitLab answers at its real pace`;
+  return [
+    row({
+      ...{ measure: 'sources of a second job, docker', unit: 's', ours, note },
+      against: { name: 'git fetch into a kept tree, checkout, clean', values: others },
+      targets: [ratioAtMost(1.1)],
+    }),
+  ];
+}
