@@ -2,11 +2,13 @@ import { authenticate, projectOf } from './access.ts';
 import { type Call, idOf, ok, type Route, route } from './api-call.ts';
 import { type CiVariable, expand, expandAll, variable } from './ci/ci-variables.ts';
 import { environmentSlug } from './ci/environment.ts';
+import { dependenciesOf } from './job-dependencies.ts';
 import { page } from './paging.ts';
 import { iso } from './practice-clock.ts';
 import type { PracticeContext } from './practice-context.ts';
 import type { State } from './practice-state.ts';
 import { pipelineVariables } from './predefined-variables.ts';
+import { projectVariables } from './project-variables.ts';
 import type { Environment, Job } from './records.ts';
 import { notFound } from './refusal.ts';
 
@@ -25,6 +27,7 @@ export const environmentVariables = (job: Job): CiVariable[] => {
   ];
 };
 
+/** Its `environment:url`, with what the job itself, those before it, the project and the pipeline have as variables. */
 const urlOf = (state: State, job: Job, base: string): string | null => {
   const url = job.spec.environment?.url ?? null;
   const pipeline = state.pipeline(job.pipelineId);
@@ -35,7 +38,10 @@ const urlOf = (state: State, job: Job, base: string): string | null => {
     ...environmentVariables(job),
     ...pipeline.fileVariables,
     ...job.spec.variables,
+    ...dependenciesOf(job, state.latestOf(pipeline.id)).flatMap((other) => other.dotenv ?? []),
     ...(job.dotenv ?? []),
+    ...projectVariables(project, pipeline, job.spec.environment?.name ?? null),
+    ...pipeline.variables,
   ];
   return expand(url, expandAll(known));
 };

@@ -2,6 +2,7 @@ import { type CiVariable, expandAll } from './ci/ci-variables.ts';
 import type { PlannedArtifacts, PlannedCache, PlannedImage } from './ci/pipeline-plan.ts';
 import { reportKinds } from './ci/reports.ts';
 import { environmentVariables } from './environments.ts';
+import { dependenciesOf } from './job-dependencies.ts';
 import { isProtected } from './job-queue.ts';
 import type { State } from './practice-state.ts';
 import { jobVariables, maskedKeys, pipelineVariables } from './predefined-variables.ts';
@@ -136,16 +137,6 @@ const artifacts = (job: Job): object[] | null => {
     });
   }
   return list;
-};
-
-/** The jobs whose artifacts this job downloads: its needs (or all earlier stages), narrowed by `dependencies`. */
-export const dependenciesOf = (job: Job, latest: readonly Job[]): Job[] => {
-  const { needs, dependencies } = job.spec;
-  const before =
-    needs === null
-      ? latest.filter((other) => other.stageIdx < job.stageIdx)
-      : latest.filter((other) => needs.some((need) => need.job === other.name && need.artifacts));
-  return dependencies === null ? before : before.filter((other) => dependencies.includes(other.name));
 };
 
 const steps = (job: Job, timeout: number): object[] => [

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { type Answer, type Call, empty, type Route, read, route } from './api-call.ts';
-import { dependenciesOf, jobPayload, reportsOf } from './job-payload.ts';
+import { dependenciesOf } from './job-dependencies.ts';
+import { jobPayload, reportsOf } from './job-payload.ts';
 import { queueFor } from './job-queue.ts';
 import type { PracticeContext } from './practice-context.ts';
 import type { Job, Runner } from './records.ts';

@@ -124,10 +124,12 @@ stages: [build, test, deploy]
 a: {stage: build, script: x, coverage: '/Total: (\\d+\\.\\d+)%/', artifacts: {reports: {dotenv: a.env, sast: s.json, coverage_report: {coverage_format: cobertura, path: c.xml}}}}
 b: {stage: test, script: x, dependencies: [a]}
 c: {stage: test, script: x, dependencies: []}
-up: {stage: deploy, script: x, environment: {name: review/x, url: "https://$CI_ENVIRONMENT_SLUG.lab/$BUILD", on_stop: down}}
+up: {stage: deploy, script: x, environment: {name: review/x, url: "https://$CI_ENVIRONMENT_SLUG.$DOMAIN/$BUILD", on_stop: down}}
 down: {stage: deploy, script: x, when: manual, environment: {name: review/x, action: stop}}
 `,
   );
+  const scoped = { key: 'DOMAIN', value: 'lab', environment_scope: 'review/*' };
+  await api(gitlab, 'POST', `/projects/${id}/variables`, scoped);
   const taker: TestRunner = await runner(gitlab);
   const a = await taker.take();
   expect(a.artifacts.map((one: { artifact_type: string }) => one.artifact_type)).toEqual([
@@ -157,7 +159,8 @@ down: {stage: deploy, script: x, when: manual, environment: {name: review/x, act
   expect(sent(up, 'CI_ENVIRONMENT_URL')?.value).toBe(`https://${slug}.lab/7`);
   await put(gitlab, up, 'success');
   const environments = async () => (await api(gitlab, 'GET', `/projects/${id}/environments`)).json;
-  expect(await environments()).toMatchObject([{ name: 'review/x', slug, state: 'available', tier: 'development' }]);
+  const made = { name: 'review/x', slug, state: 'available', tier: 'development' };
+  expect(await environments()).toMatchObject([{ ...made, external_url: `https://${slug}.lab/7` }]);
   const down = gitlab.jobsOf(1).find(({ name }) => name === 'down');
   await api(gitlab, 'POST', `/projects/${id}/jobs/${down?.id}/play`);
   await put(gitlab, await taker.take(), 'success');

@@ -190,7 +190,15 @@ describe('what is wrong or lacking fails by name', () => {
     ['a: {script: {b: c}}', 'jobs:a:script should be a string or a nested array'],
     [
       'a: {script: x, parallel: {matrix: [{A: ["1","2","3","4","5","6","7","8","9","10","11","12","13","14","15"], B: ["1","2","3","4","5","6","7","8","9","10","11","12","13","14"]}]}}',
-      'too many jobs',
+      'jobs:a:parallel:matrix config generates too many jobs (maximum is 200)',
+    ],
+    [
+      `a: {script: x}\nb: {script: x, needs: [{job: a, parallel: {matrix: [{A: [${Array(201).fill('x')}]}]}}]}`,
+      'jobs:b:needs:need:parallel:matrix config generates too many jobs (maximum is 200)',
+    ],
+    [
+      Array.from({ length: 2_000 }, (_, i) => `j${i}: {script: x, parallel: 200}`).join('\n'),
+      'The pipeline has 400000 jobs (maximum is 500)',
     ],
   ])('%s', (text, words) => {
     expect(errors(text)).toContain(words);

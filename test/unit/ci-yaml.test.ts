@@ -130,7 +130,7 @@ describe('what GitLab refuses, by its place and with what it should be', () => {
     ['a: {script: x, cache: {key: k, paths: 5}}', 'jobs:a:cache:paths'],
     ['a: {script: x, cache: {kee: k}}', 'jobs:a:cache config contains unknown keys: kee'],
     ['a: {script: x, cache: 5}', 'jobs:a:cache should be a hash or an array'],
-    ['a: {script: x, needs: [{jobb: b}]}', 'jobs:a:needs:0:job'],
+    ['a: {script: x, needs: [{jobb: b}]}', 'jobs:a:needs:need:job'],
     ['a: {script: x, image: {nam: b}}', 'jobs:a:image:name'],
     ['a: {script: x, image: [b]}', 'jobs:a:image should be a string or a hash'],
     ['a: {script: x, variables: x}', 'jobs:a:variables should be a hash of key value pairs'],

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { durationSeconds } from './duration.ts';
 import { environment } from './environment.ts';
-import { matrixName, matrixRows } from './matrix.ts';
+import { matrixName, matrixRows, maxRows, rowCount } from './matrix.ts';
 import { policy } from './policy.ts';
 import { writtenPattern } from './re2.ts';
 import { reportKinds } from './reports.ts';
@@ -199,7 +199,10 @@ export const retry = z.union([
 
 const allowFailure = z.union([z.boolean(), z.strictObject({ exit_codes: exitCodes })]);
 const matrixValue = z.union([scalar.transform((one) => [one]), z.array(scalar).min(1)]);
-const matrix = z.array(z.record(z.string(), matrixValue)).min(1).max(200);
+const matrix = z
+  .array(z.record(z.string(), matrixValue))
+  .min(1)
+  .refine((rows) => rowCount(rows) <= maxRows, `config generates too many jobs (maximum is ${maxRows})`);
 const need = z.union([
   name.transform((job) => ({ job, artifacts: true, optional: false, parallel: undefined })),
   z.strictObject({
@@ -332,7 +335,8 @@ export const wording = (where: string, error: z.ZodError): string[] =>
     .flatMap(specific)
     .slice(0, 5)
     .map((issue) => {
-      const path = [where, ...issue.path.map(String)].join(':');
+      // Each of `needs` is a `need` to GitLab, whichever it is.
+      const path = [where, ...issue.path.map(String)].join(':').replace(/:needs:\d+(?=:|$)/, ':needs:need');
       if (issue.code === 'unrecognized_keys') return `${path} config contains unknown keys: ${issue.keys.join(', ')}`;
       return `${path} ${/^(?:Invalid|Too )/.test(issue.message) ? `config is not valid: ${issue.message}` : issue.message}`;
     });

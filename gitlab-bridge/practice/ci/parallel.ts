@@ -1,14 +1,14 @@
 import { type CiVariable, variable } from './ci-variables.ts';
 import type { JobConfig } from './job-schema.ts';
-import { matrixName, matrixRows } from './matrix.ts';
+import { matrixName, matrixRows, rowCount } from './matrix.ts';
 
 interface Part {
   name: string;
   extra: CiVariable[];
 }
 
-/** The jobs that `parallel` makes of one: `name 1/3`, or `name: [a, b]` for a matrix. Null when they are over 200. */
-export const partsOf = (name: string, parallel: JobConfig['parallel']): Part[] | null => {
+/** The jobs that `parallel` makes of one: `name 1/3`, or `name: [a, b]` for a matrix. */
+export const partsOf = (name: string, parallel: JobConfig['parallel']): Part[] => {
   if (parallel === undefined) return [{ name, extra: [] }];
   const numbered = (index: number, total: number): CiVariable[] => [
     variable('CI_NODE_INDEX', String(index + 1)),
@@ -20,9 +20,12 @@ export const partsOf = (name: string, parallel: JobConfig['parallel']): Part[] |
       extra: numbered(index, parallel),
     }));
   const rows = matrixRows(parallel.matrix);
-  if (rows.length > 200) return null;
   return rows.map((row, index) => ({
     name: matrixName(name, row),
     extra: [...numbered(index, rows.length), ...Object.entries(row).map(([key, value]) => variable(key, value))],
   }));
 };
+
+/** How many they are, without making them. */
+export const partCount = (parallel: JobConfig['parallel']): number =>
+  parallel === undefined ? 1 : typeof parallel === 'number' ? parallel : rowCount(parallel.matrix);

@@ -20,7 +20,7 @@ import {
 import { defaultKeywords, defaultStages, lackingTopKeywords, topKeywords } from './keywords.ts';
 import { namedLacks } from './lacks.ts';
 import { checkReferences, checkStops, type Drafted, linkNeeds } from './needs.ts';
-import { partsOf } from './parallel.ts';
+import { partCount, partsOf } from './parallel.ts';
 import type { PlanResult } from './pipeline-plan.ts';
 import { resolveReferences } from './reference.ts';
 import { RepositoryView, Wanted } from './repository-view.ts';
@@ -137,6 +137,18 @@ const wholeConfig = (text: string, known: readonly CiVariable[], view: Repositor
   return errors.length > 0 ? { errors } : { config: withoutNulls(referred.config), jobs };
 };
 
+/** By its own name, or by that of a part which its `parallel` makes. Only of those that are asked for parts are made. */
+const jobNamed = (jobs: ReadonlyMap<string, JobConfig>, name: string): JobConfig | null => {
+  const whole = jobs.get(name);
+  if (whole !== undefined) return whole;
+  for (const { index } of name.matchAll(/: \[| \d+\/\d+$/g)) {
+    const group = name.slice(0, index);
+    const job = jobs.get(group);
+    if (job !== undefined && partsOf(group, job.parallel).some((part) => part.name === name)) return job;
+  }
+  return null;
+};
+
 /** Reads and checks the file, rules aside (what GitLab's linter does). */
 const checkConfig = (
   text: string,
@@ -151,11 +163,10 @@ const checkConfig = (
   const stages = ['.pre', ...named.filter((stage) => stage !== '.pre' && stage !== '.post'), '.post'];
   const checked = checkJobs(whole.jobs, common.data, stages);
   if ('errors' in checked) return checked;
-  const stageByName = new Map<string, number>();
-  for (const [name, job] of checked.jobs)
-    for (const known of [name, ...(partsOf(name, job.parallel) ?? []).map((part) => part.name)])
-      stageByName.set(known, stages.indexOf(job.stage ?? 'test'));
-  const stageOf = (name: string): number | null => stageByName.get(name) ?? null;
+  const stageOf = (name: string): number | null => {
+    const job = jobNamed(checked.jobs, name);
+    return job === null ? null : stages.indexOf(job.stage ?? 'test');
+  };
   const wrong = [...checkReferences(checked.jobs, stageOf), ...checkStops(checked.jobs)];
   return wrong.length > 0 ? { errors: wrong } : checked;
 };
@@ -193,21 +204,23 @@ const planned = (text: string, known: readonly CiVariable[], view: RepositoryVie
   }
   const drafts: Drafted[] = [];
   const errors: string[] = [];
+  let count = 0;
   for (const [group, config] of checked.jobs) {
     const values = expandAll([...inherited(config, fileVariables), ...known]);
     const result = applyRules(config, values, view);
     if (result.kind === 'wrong')
       errors.push(`jobs:${group}:${config.rules === undefined ? 'only' : 'rules'} ${result.because}`);
     if (result.kind !== 'in') continue;
-    const parts = partsOf(group, config.parallel);
-    if (parts === null) errors.push(`jobs:${group}:parallel generates too many jobs (maximum is 200)`);
+    count += partCount(config.parallel);
+    // Only counted from there on: a few lines may ask for a million.
+    if (count > maxJobs) continue;
     const stage = config.stage ?? 'test';
     const place = { group, stage, stageIdx: checked.stages.indexOf(stage) };
-    for (const part of parts ?? [])
+    for (const part of partsOf(group, config.parallel))
       drafts.push({ config, job: plannedJob(config, { ...place, ...part }, result.outcome, values) });
   }
-  errors.push(...linkNeeds(drafts));
-  if (drafts.length > maxJobs) errors.push(`The pipeline has ${drafts.length} jobs (maximum is ${maxJobs})`);
+  if (count > maxJobs) errors.push(`The pipeline has ${count} jobs (maximum is ${maxJobs})`);
+  else errors.push(...linkNeeds(drafts));
   if (errors.length > 0) return { kind: 'invalid', errors };
   if (drafts.every(({ job }) => job.stage === '.pre' || job.stage === '.post'))
     return {

@@ -19,8 +19,10 @@ const inFolder = 100;
 /** Makes the tree `deps` of so many bytes: text of random bytes, which packs to three quarters, in folders of 100 files. */
 function making(bytes: number): string {
   const folders = Math.max(1, Math.round(bytes / fileBytes / inFolder));
-  const part = `head -c ${fileBytes * inFolder} | split -a 3 -b ${fileBytes} - deps/$d/f`;
-  return `for d in $(seq ${folders}); do mkdir -p deps/$d; head -c ${fileBytes * inFolder} /dev/urandom | base64 | ${part}; done`;
+  // Four letters of three bytes.
+  const random = (fileBytes * inFolder * 3) / 4;
+  const part = `split -a 3 -b ${fileBytes} - deps/$d/f`;
+  return `for d in $(seq ${folders}); do mkdir -p deps/$d; head -c ${random} /dev/urandom | base64 -w 0 | ${part}; done`;
 }
 const shown = (bytes: number): string =>
   `${Math.round(bytes / 2 ** 20)} MiB in ${Math.max(1, Math.round(bytes / fileBytes / inFolder)) * inFolder} files`;
