@@ -97,7 +97,11 @@ const taken = async (from: CacheSharing): Promise<string> => {
   const file = await here.spool(found.sizeBytes);
   try {
     await found.fetch(file, never);
-    await here.adopt(owner, 'k', file, never);
+    const adopted = await here.adopt(owner, 'k', file, never);
+    // What is unpacked then is what lies there.
+    const lies = await here.open(owner, 'k');
+    expect(adopted.tail).toEqual(lies?.tail);
+    await Promise.all([adopted.close(), lies?.close()]);
     return `from ${found.node}`;
   } catch (error) {
     return (error as Error).message;

@@ -140,18 +140,23 @@ export class CacheStore {
     return join(this.#incoming, `${process.pid}-${++this.#count}`);
   }
 
-  /** Takes what came from another machine, when all of it is what a packing thread of ours would have made. Throws CacheDamaged. */
-  async adopt(owner: CacheOwner, key: string, file: string, signal: AbortSignal): Promise<void> {
+  /**
+   * Takes what came from another machine, when all of it is what a packing thread of ours would have made. It is open, so that its
+   * bytes need not be proven once more by whoever unpacks them now: close it. Throws CacheDamaged.
+   */
+  async adopt(owner: CacheOwner, key: string, file: string, signal: AbortSignal): Promise<OpenCache> {
     const found = await OpenCache.at(file);
     if (found === null) throw new CacheDamaged('nothing came');
     try {
       if (found.head.key !== key) throw new CacheDamaged('it was kept under another key');
       await found.check(signal);
       await found.prove(signal);
-    } finally {
+      await this.keep(owner, key, file);
+      return found;
+    } catch (error) {
       await found.close();
+      throw error;
     }
-    await this.keep(owner, key, file);
   }
 
   /** Takes a packed file; what was there before stays until the new one is on disk. */

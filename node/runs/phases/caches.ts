@@ -96,8 +96,7 @@ async function restoreOne(run: RunContext, workspace: Workspace, cache: PlannedC
   for (const key of [cache.key, ...cache.fallbacks]) {
     trace.say(good(`Checking cache for ${shownKey(key)}...`));
     try {
-      await bringNewer(run, owner, key);
-      const found = await caches.open(owner, key, ending.signal);
+      const found = (await bringNewer(run, owner, key)) ?? (await caches.open(owner, key, ending.signal));
       if (found === null) trace.say(warning('Cache file does not exist'));
       else {
         await extract(workspace, found);
@@ -113,20 +112,21 @@ async function restoreOne(run: RunContext, workspace: Workspace, cache: PlannedC
   }
 }
 
-/** Where another machine of the mesh keeps a newer one, it is here afterwards. What goes wrong costs only that. */
-async function bringNewer(run: RunContext, owner: CacheOwner, key: string): Promise<void> {
+/** Where another machine of the mesh keeps a newer one, it is here afterwards, and open. What goes wrong costs only that. */
+async function bringNewer(run: RunContext, owner: CacheOwner, key: string): Promise<OpenCache | null> {
   const { trace, ending, caches, payload, options } = run;
   const limitBytes = await caches.limitBytes();
-  if (options.elsewhere === undefined || limitBytes === 0) return;
+  if (options.elsewhere === undefined || limitBytes === 0) return null;
   const signal = AbortSignal.any([ending.signal, AbortSignal.timeout(cacheRequestMs(payload))]);
   const names = cacheNames(owner, key);
   const here = await caches.factsAt(caches.fileOf(owner, key));
   const found = await options.elsewhere.newest(names.owner, names.key, here?.savedAt ?? 0, signal);
-  if (found === null) return;
+  if (found === null) return null;
   const size = showBytes(found.sizeBytes);
   if (found.sizeBytes > limitBytes) {
     const because = `has one of ${size}, more than this node keeps of caches (--cache-limit)`;
-    return trace.say(warning(`${found.node} ${because}`));
+    trace.say(warning(`${found.node} ${because}`));
+    return null;
   }
   const age = showDuration(Math.max(0, options.clock.wallMs() - found.savedAt));
   trace.say(`Fetching it from ${found.node}: ${size}, kept ${age} ago\n`);
@@ -134,12 +134,13 @@ async function bringNewer(run: RunContext, owner: CacheOwner, key: string): Prom
   try {
     file = await caches.spool(found.sizeBytes);
     await found.fetch(file, signal);
-    await caches.adopt(owner, key, file, signal);
+    return await caches.adopt(owner, key, file, signal);
   } catch (error) {
     ending.check();
     const isLate = (error as Error).name === 'TimeoutError';
     const because = isLate ? 'CACHE_REQUEST_TIMEOUT is over' : (error as Error).message;
     trace.say(warning(`It did not come from ${found.node}: ${because}`));
+    return null;
   } finally {
     if (file !== null) await rm(file, { force: true }).catch(() => undefined);
   }

@@ -117,9 +117,10 @@ export async function lanCacheRow(trials: number, bytes: number): Promise<Row[]>
         await sleep(500);
         const { status, jobs } = await pipelineEnd(rig, project, 900_000);
         const job = jobs.find(({ name }) => name === 'brings')!;
-        const trace = await gitlab.trace(project, job.id);
+        const traces = await Promise.all(jobs.map(({ id }) => gitlab.trace(project, id)));
+        const trace = traces[jobs.indexOf(job)]!;
         if (status !== 'success' || !/Fetching it from kang[\s\S]*Successfully extracted cache/.test(trace))
-          throw new Error(`nothing was brought: ${trace.slice(-800)}`);
+          throw new Error(`nothing was brought: ${traces.map((one) => one.slice(-500)).join('; ')}`);
         ours.push(sectionSeconds(trace, 'restore_cache'));
         others.push(await other.once());
       }
