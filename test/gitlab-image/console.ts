@@ -72,7 +72,8 @@ function hasPassword(user: User, password: string): boolean {
 function put(user: User): void {
   rows(`update records set record = ${quoted(JSON.stringify(user))} where name = 'user' and id = ${user.id}`);
   // Puma has its records in memory: it reads them again. GitLab's own console restarts nothing, so it is back before this one ends.
-  spawnSync('gitlab-ctl', ['restart', 'puma'], { stdio: 'ignore' });
+  // Waited for until it is another process: sv gives up after 7 s by itself, and the one that answers then is about to go.
+  spawnSync('sv', ['-w', '120', 'restart', '/opt/gitlab/service/puma'], { stdio: 'ignore' });
   const back =
     'for i in $(seq 300); do curl -s -o /dev/null -m 5 http://127.0.0.1:8080/users/sign_in && exit; sleep 0.1; done';
   spawnSync('sh', ['-c', back], { stdio: 'ignore' });

@@ -7,6 +7,7 @@ import {
   mkdirSync,
   mkdtempSync,
   openSync,
+  readFileSync,
   rmSync,
   statSync,
   writeFileSync,
@@ -105,6 +106,20 @@ const inForce = async (more: object): Promise<void> => {
 /** Agents end and begin: this one goes on until the next has written a lease. */
 const takesOver = async (next: ChildProcess): Promise<void> => {
   await until('a lease of the next', () => rig.seen?.startsWith(`${next.pid}-`) === true, 10_000);
+};
+
+/** The slow answer is being made: what was asked has passed the gate, however long that took. */
+const isAsked = (): boolean =>
+  readFileSync(join(cgroup, 'cgroup.procs'), 'utf8')
+    .split('\n')
+    .filter(Boolean)
+    .some((pid) => commandOf(pid).includes('cgi-bin/late'));
+const commandOf = (pid: string): string => {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8');
+  } catch {
+    return '';
+  }
 };
 
 interface Got {
@@ -220,7 +235,7 @@ describe('the gate', () => {
     await serve({ leaseMs: 2000 });
     await inForce({});
     const { got } = get('/cgi-bin/late?20');
-    await sleep(500);
+    await until('GitLab is asked', isAsked, 10_000);
     agent.kill('SIGSTOP');
     const end = (readLease(rig.folder) as { until: number }).until;
     expect(await got).toMatchObject({ bytes: 0, wasReset: true });
@@ -276,7 +291,7 @@ describe('the gate', () => {
   it('ends what passes when the epoch rises, and opens for no earlier one', async () => {
     await serve({ epoch: 2 });
     const { got } = get('/cgi-bin/late?20');
-    await sleep(300);
+    await until('GitLab is asked', isAsked, 10_000);
     rig.wish({ epoch: 3 });
     expect(await got).toMatchObject({ bytes: 0, wasReset: true });
     await served();
@@ -287,7 +302,7 @@ describe('the gate', () => {
   it('is closed for good when it has read so: what passes is cut, the container frozen, and no later lease of that epoch counts', async () => {
     await serve({ epoch: 4 });
     const { got } = get('/cgi-bin/late?20');
-    await sleep(300);
+    await until('GitLab is asked', isAsked, 10_000);
     rig.wish({ isClosing: true, because: 'GitLab has moved' });
     await until('closed', () => rig.said.includes('closed 4'), 3000);
     expect(rig.seen).toBe(readLease(rig.folder)?.id);
