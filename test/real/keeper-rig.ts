@@ -41,6 +41,8 @@ export class KeeperRig {
   copiesEnded: (() => void) | null = null;
   /** What was booted beside the grace has other folders. */
   isBootedStrange = false;
+  /** Programs that change data. */
+  ran: string[] = [];
   /** Of a move. */
   told: Change[] = [];
   target: TargetSeen = { waits: null, percent: null, fails: null };
@@ -64,6 +66,7 @@ export class KeeperRig {
     [this.behind, this.seen, this.order, this.isOtherFolder, this.closing] = [null, [], [], false, Promise.resolve()];
     this.isRecovered = false;
     this.isBootedStrange = false;
+    this.ran = [];
     [this.told, this.target] = [[], { waits: null, percent: null, fails: null }];
     [this.isHeard, this.mayMake, this.ended, this.stepsLeft, this.skewMs] = [true, [], [], null, 0];
     const hosted = hostedGitlab({ data: 'data-three', preset: 'minimal' });
@@ -211,8 +214,9 @@ export class KeeperRig {
 
   /** As on btrfs, in plain folders. Each call by itself: an agent may die between any two. */
   readonly #tools: SystemTools = {
-    run: (_file, args) =>
+    run: (file, args) =>
       this.#step(() => {
+        this.ran.push([file, ...args].join(' '));
         if (args[1] === 'snapshot') cpSync(args.at(-2) as string, args.at(-1) as string, { recursive: true });
         if (args[1] === 'delete') rmSync(args.at(-1) as string, { recursive: true });
         return '';

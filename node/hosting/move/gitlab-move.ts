@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Change } from '../../../protocol/changes.ts';
 import { AutogitError, sentenceOf } from '../../../protocol/errors.ts';
@@ -8,6 +9,7 @@ import { roundText } from '../../../protocol/round-name.ts';
 import { epochFollowing, type Hosting } from '../../../scheduler/hosting/hosted-edits.ts';
 import { hostingTimings } from '../../../scheduler/hosting/hosting-timings.ts';
 import { nodeName } from '../../../scheduler/snapshot-view.ts';
+import { asAfterPowerCut } from '../after-power-cut.ts';
 import type { KeeperOptions } from '../gitlab-keeper-options.ts';
 import type { HostingMemory, Moving } from '../hosting-memory.ts';
 import type { KeptGitlab } from '../kept-gitlab.ts';
@@ -288,6 +290,8 @@ export class GitlabMove {
       const owner = { mesh: kept.mesh, data, epoch };
       // Of this epoch's number: the ledger may be a step ahead by now. What was marked before a recovery by force is marked anew.
       const next = epochFollowing(epoch, options.ledger()?.recovery);
+      // It was ended at once, and these very data go on.
+      await asAfterPowerCut(join(treeOf(place), 'live', 'data'), options.tools);
       await markNext({ place, owner, next }, options.tools);
       await options.tools.run('sync', ['-f', treeOf(place)]);
     }
