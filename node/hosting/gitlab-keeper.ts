@@ -197,7 +197,7 @@ export class GitlabKeeper {
       this.#kept = this.#keep(mine, ledger.mesh.id);
     }
     const own = found.find((one) => isSame(one, mine) && one.host === mine.host) ?? null;
-    if (own === null) this.#kept.prepare();
+    if (own === null && mine.move?.unplanned?.failed === undefined) this.#kept.prepare();
     if (mine.ending?.drained) await this.#takeDown(this.#kept, mine, own);
     else if (await this.#replacing.turn(this.#kept, own)) return;
     else if (!(await this.move.turn(this.#kept, mine, own))) await this.#lookAfter(this.#kept, own);

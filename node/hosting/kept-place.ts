@@ -28,6 +28,7 @@ export class KeptPlace {
   /** Whoever asks meanwhile gets the same. */
   #opening: Promise<DataPlace> | null = null;
   #making: Promise<void> | null = null;
+  #isPrepared = false;
   /** Copies of it may be made. */
   #isCopied = false;
 
@@ -77,9 +78,14 @@ export class KeptPlace {
     return place;
   }
 
-  /** The ledger has GitLab go on here: its data are made while guard, gate and watchdog are brought to stand. What fails the start says. */
+  /**
+   * The ledger has GitLab go on here: its data are made while guard, gate and watchdog are brought to stand. Once; what fails the start
+   * says, and tries it again at its own times.
+   */
   prepare(): void {
-    if (this.isFirstHere) void this.#madeOfBase().catch(() => undefined);
+    if (this.#isPrepared || !this.isFirstHere) return;
+    this.#isPrepared = true;
+    void this.#madeOfBase().catch(() => undefined);
   }
 
   #madeOfBase(): Promise<void> {

@@ -91,7 +91,7 @@ const curl = (...words: string[]): string => rig.inside(['curl', '-s', '--max-ti
 const here = 'http://127.0.0.1';
 const isServed = (): boolean => curl(`${here}/index.html`) === 'this is GitLab\n';
 const served = (): Promise<boolean> =>
-  until(async () => `GitLab is served: ${curl('-i', `${here}/index.html`)} ${rig.said} ${rig.log()}`, isServed, 8000);
+  until(async () => `GitLab is served: ${curl('-i', `${here}/index.html`)} ${rig.said} ${rig.log()}`, isServed, 20_000);
 const serve = async (more: object = {}): Promise<void> => {
   rig.wish({ leaseMs: 4000, upstream: address, isServing: true, because: 'x', cgroup, isClosing: false, ...more });
   await served();
@@ -105,7 +105,7 @@ const inForce = async (more: object): Promise<void> => {
 };
 /** Agents end and begin: this one goes on until the next has written a lease. */
 const takesOver = async (next: ChildProcess): Promise<void> => {
-  await until('a lease of the next', () => rig.seen?.startsWith(`${next.pid}-`) === true, 10_000);
+  await until('a lease of the next', () => rig.seen?.startsWith(`${next.pid}-`) === true, 30_000);
 };
 
 /** The slow answer is being made: what was asked has passed the gate, however long that took. */
@@ -156,14 +156,21 @@ describe('the gate', () => {
     const other = spawn('nsenter', [netOf(machine.engine.net), 'busybox', 'nc', '-l', '-p', '22'], { stdio: 'ignore' });
     await until('the port is taken', () => rig.inside(['ss', '-ltn']).text.includes(':22 '), 5000);
     agent = rig.agent();
-    await until('the problem', () => rig.said.includes('refused'), 10_000);
-    expect(rig.said).toContain(`process ${stranger.pid} has the number of the gate's user, ${uid}, and would get past`);
-    stranger.kill('SIGKILL');
-    await until('the next problem', () => rig.said.includes('port 22'), 10_000);
-    expect(rig.said).toContain(
-      'port 22 of this machine is taken by another program, and GitLab is to be served there\n-> end',
-    );
-    other.kill('SIGKILL');
+    // None of the two may be left to the tests that follow.
+    try {
+      await until('the problem', () => rig.said.includes('refused'), 30_000);
+      expect(rig.said).toContain(
+        `process ${stranger.pid} has the number of the gate's user, ${uid}, and would get past`,
+      );
+      stranger.kill('SIGKILL');
+      // A gate has 10 s to start.
+      await until('the next problem', () => rig.said.includes('port 22'), 30_000);
+      expect(rig.said).toContain(
+        'port 22 of this machine is taken by another program, and GitLab is to be served there\n-> end',
+      );
+    } finally {
+      for (const one of [stranger, other]) one.kill('SIGKILL');
+    }
     await takesOver(agent);
     expect(rig.said).toContain("GitLab's gate is in order again");
   });
