@@ -44,6 +44,9 @@ export function disksOf(
  * the run that has most of it is ended, and what fails meanwhile has failed for the disk.
  */
 export class WorkDisk extends DiskWatch<WorkDiskOptions> {
+  /** The store lies there, open: it stays where it is as long as this process lives. */
+  #homeDevice: number | null = null;
+
   constructor(options: WorkDiskOptions) {
     super(options, lookEveryMs);
   }
@@ -70,8 +73,9 @@ export class WorkDisk extends DiskWatch<WorkDiskOptions> {
   async #disk(): Promise<{ folder: string; disk: Disk; device: number } | null> {
     const folder = this.options.folder();
     if (folder === null) return null;
-    const [home, { dev: device }] = await Promise.all([stat(this.options.home), stat(folder)]);
-    return device === home.dev ? null : { folder, disk: diskOf(await statfs(folder)), device };
+    this.#homeDevice ??= (await stat(this.options.home)).dev;
+    const { dev: device } = await stat(folder);
+    return device === this.#homeDevice ? null : { folder, disk: diskOf(await statfs(folder)), device };
   }
 
   async #handleFull({ folder, disk, device }: { folder: string; disk: Disk; device: number }): Promise<void> {

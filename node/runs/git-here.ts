@@ -5,8 +5,11 @@ import { findProgram } from '../clean-spawn.ts';
 import { heardGitVersion } from '../git-way.ts';
 import { git } from './git-command.ts';
 
-/** A git that is the same file as before is tried again only so often: what it needs beside itself may be gone. */
-const triedMs = 60_000;
+/**
+ * A git that is the same file as before is tried again only so often: what it needs beside itself may be gone, which a run that
+ * fails by it says sooner (`doubt`). Each try begins two processes, for which the event loop of an idle agent waits.
+ */
+const triedMs = 600_000;
 const limitMs = 5_000;
 
 /** Whether this machine's git works, as of now: it may be removed, upgraded or broken under a running agent. */

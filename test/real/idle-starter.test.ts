@@ -6,7 +6,7 @@ vi.mock('../../node/starter/starter.ts', () => ({
   },
 }));
 
-it("the look at a machine's git, once a minute, does not begin the starter: an idle node has none", async () => {
+it("the look at a machine's git, every ten minutes, does not begin the starter: an idle node has none", async () => {
   const { gitHere } = await import('../../node/runs/git-here.ts');
   expect(await gitHere.check()).toMatch(/^git version \d/);
 });
