@@ -48,6 +48,16 @@ describe('a machine that takes GitLab over', () => {
     expect([[...rig.engine.running.keys()], rig.engine.booted]).toEqual([['beside'], null]);
   });
 
+  it('has its data made of the base while its lease is on the way, and starts nothing without one', async () => {
+    const { copies } = hosted();
+    const bases = { 4: { era: 0, epoch: 3, number: 7 } };
+    rig.ledger.gitlab.hosted = { ...hosted(), copies: { ...copies!, bases } };
+    const keeper = rig.begin();
+    const isMade = () => rig.seen.some((one) => one?.progress?.phase.startsWith('makes its data of round 0-3-7'));
+    await rig.until(keeper, isMade, false);
+    expect(rig.engine.calls).not.toContain('start');
+  });
+
   it('boots anew where that has other folders: it is killed before anything else begins on these data', async () => {
     rig.engine.booted = 'beside';
     rig.isBootedStrange = true;

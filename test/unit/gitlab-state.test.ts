@@ -5,6 +5,7 @@ import {
   type GitlabLook,
   gitlabTimings,
   isFlagged,
+  isUpSoon,
   newLife,
   nextLife,
   pressureOf,
@@ -167,6 +168,20 @@ describe("GitLab's state", () => {
   it('a container that an agent of before began is as old as it is', () => {
     const { look } = life(true);
     expect(look({ ...boots, ageMs: 400_000 }).because).toMatch(/^it has booted for 7 min/);
+  });
+
+  it('a boot should be over from half of the time on that the last one took, and is no more once it takes four times as long', () => {
+    const { look, last } = life(false);
+    const isSoon = (): boolean => isUpSoon(last(), 100_000);
+    look(away);
+    look(boots, 40);
+    expect(isSoon()).toBe(false);
+    look(boots, 20);
+    expect(isSoon()).toBe(true);
+    look(boots, 400);
+    expect(isSoon()).toBe(false);
+    look(well);
+    expect(isUpSoon(last(), 600_000)).toBe(false);
   });
 
   it('one slow answer to the first question of an agent costs no GitLab that has served for days, or whose clock went ahead', () => {
