@@ -9,6 +9,7 @@ import { adminToken } from './gitlab-effects.ts';
 import type { HostedService } from './hosted-machine.ts';
 import { MoveShell } from './move-shell.ts';
 import { RoundShell } from './round-shell.ts';
+import { SidesShell } from './sides-shell.ts';
 import type { World } from './world.ts';
 
 /** Once a second there; here everything is in a hurry. */
@@ -40,6 +41,7 @@ export class HostShell {
   readonly #agent: Agent;
   readonly #move: MoveShell;
   readonly rounds: RoundShell;
+  readonly #sides: SidesShell;
   #kept: Kept | null = null;
   #isTurning = false;
   #isAsking = false;
@@ -49,6 +51,7 @@ export class HostShell {
     this.#world = world;
     this.#agent = agent;
     const ask = (change: Change, againMs: number): void => this.#ask(change, againMs);
+    this.#sides = new SidesShell(world, agent);
     this.rounds = new RoundShell(world, agent, ask);
     this.#move = new MoveShell(world, agent, this.rounds, ask);
   }
@@ -67,7 +70,9 @@ export class HostShell {
 
   /** What the committed ledger wants of this machine is looked at, until there is nothing more to look at. */
   tend(): void {
-    if (!this.#world.hosts || this.#isTurning || !this.#agent.isAlive) return;
+    if (!this.#world.hosts || !this.#agent.isAlive) return;
+    this.#sides.tend();
+    if (this.#isTurning) return;
     this.#turn();
     const { machine, ledger } = this.#agent;
     const { remembered, services } = machine.hosted;
@@ -220,7 +225,7 @@ export class HostShell {
   #isMoved(kept: Kept, mine: Hosting): boolean {
     const { passage } = this.#agent.machine.hosted;
     if (passage.kind === 'open' && passage.epoch === mine.epoch) {
-      this.rounds.pushed(mine);
+      if (!this.#sides.refusesPush()) this.rounds.pushed(mine);
       this.rounds.tend(mine);
     }
     const own = this.#own(kept);

@@ -32,6 +32,8 @@ export class HostedMachine {
   volume: { data: string; epoch: number; writes: number } | null = null;
   readonly held = new Map<string, number>();
   rounds = 0;
+  /** What it served until another one took over beside it, by data and name; `looksAt`: when a person has had it compared. */
+  readonly fenced = new Map<string, { name: string; data: string; epoch: number; writes: number; looksAt: number }>();
   moving: {
     data: string;
     epoch: number;

@@ -39,6 +39,10 @@ export class Landlord {
     if (closed >= epoch! && (this.#top?.era.counter ?? 0) > 0) this.#uninstall(null);
   }
 
+  rests(ms: number): void {
+    this.#restsUntil = this.#world.now + ms;
+  }
+
   /** As often as it is not there; and looked at for as long as an uninstall of before may still take it away. */
   deploy(): void {
     if (this.#isAsking) return;

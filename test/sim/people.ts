@@ -193,6 +193,11 @@ export class People {
     return !Object.keys(top.configuration.voters).some((voter) => linked.includes(voter));
   }
 
+  /** Nobody has wishes about GitLab for so long, ms. */
+  leavesGitlab(ms: number): void {
+    this.#landlord.rests(ms);
+  }
+
   /** Somebody lets that node go on alone, and tells no lie: all whom it would do without are off, not merely silent. */
   recover(machine: string): void {
     const { figures } = this.#world;
@@ -207,6 +212,7 @@ export class People {
     if (ledger && ledger.era.counter > (agent.ledger?.era.counter ?? 0) && !(machine in ledger.nodes))
       return figures.add('recoveries beside a mesh that does not know the machine');
     const id = `recovery-${this.#counter++}`;
+    this.#world.sides.recovered((agent.ledger?.era.counter ?? 0) + 1);
     agent.feed({ kind: 'recovery-asked', id, era: `era-of-${id}`, seenOff: off });
   }
 

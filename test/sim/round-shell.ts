@@ -38,7 +38,7 @@ export class RoundShell {
   /** As one that holds copies. */
   readonly #rules = new StandbyRules();
   /** What this agent told a leader last. */
-  #told: { epoch: number; name: RoundName } | null = null;
+  #told: { era: string; epoch: number; name: RoundName } | null = null;
 
   constructor(world: World, agent: Agent, ask: (change: Change, againMs: number) => void) {
     this.#world = world;
@@ -100,7 +100,9 @@ export class RoundShell {
     const newest = newestOf(rounds)!.name;
     const stay = new Set([newest, ...this.#rules.pins(rounds, copies?.bases[epoch] ?? null, epoch)].map(roundText));
     for (const { name } of rounds) if (!stay.has(roundText(name))) this.#hosted.held.delete(this.#key(data, name));
-    const told = this.#told?.epoch === epoch ? this.#key(data, this.#told.name) : null;
+    // A leader of an era that this machine has left has nobody go on here.
+    const isOwed = this.#told?.epoch === epoch && this.#told.era === this.#agent.ledger?.era.id;
+    const told = isOwed ? this.#key(data, this.#told!.name) : null;
     must(
       told === null || this.#hosted.held.has(told),
       'what-was-told-stays',
@@ -116,7 +118,7 @@ export class RoundShell {
     const rounds = ledger && isMine ? this.#roundsOf(data).filter((name) => mayBegin(ledger, hosting, name)) : [];
     const round = newestOf(rounds.map((name) => ({ name })))?.name ?? null;
     if (round) this.#rules.promise(epoch, round);
-    if (round) this.#told = { epoch, name: round };
+    if (round) this.#told = { era: ledger!.era.id, epoch, name: round };
     const there = {
       place: { kind: 'image' as const, path: `/srv/copies-${machine.id}` },
       hostname: `${machine.id}.lab`,
@@ -184,13 +186,14 @@ export class RoundShell {
   }
 
   /** Whoever waits for what all of them have is told that it is written. */
-  #letGo({ data }: Hosting, members: readonly string[]): void {
+  #letGo({ data, epoch }: Hosting, members: readonly string[]): void {
     const needed = this.#newcomer ? [...members, this.#newcomer.node] : members;
     const done = this.#waiting.filter(({ writes }) => needed.every((node) => (this.#held.get(node) ?? -1) >= writes));
     if (done.length === 0 || !this.#hosted.isOpen) return;
     this.#waiting = this.#waiting.filter((one) => !done.includes(one));
     this.#released = Math.max(this.#released, ...done.map(({ writes }) => writes));
     this.#world.moves.answered(this.#agent, data, this.#released, members.length > 0);
+    this.#world.sides.answered(this.#agent, data, epoch);
   }
 
   #isLate(node: string): boolean {

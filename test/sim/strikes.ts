@@ -190,6 +190,43 @@ export const strikes: Record<string, (world: World, chance: Chance, nemesis: Nem
     }
     for (const ms of [500, 2000, 4000]) world.timeline.after(ms, () => world.people.recover(survivor));
   },
+  /**
+   * GitLab's host is let go on alone, as all others are off; and they come back where it does not hear them, lead their former era and
+   * let another machine serve. Then all meet.
+   */
+  'two sides': (world, chance, nemesis) => {
+    const { configuration, gitlab, settings } = world.history.top?.ledger ?? {};
+    const host = gitlab?.host ?? '';
+    const inSync = gitlab?.hosted?.copies?.set.members.length ?? 0;
+    const all = world.machineIds();
+    const isWell = gitlab?.url != null && !gitlab.hosted?.move && !gitlab.hosted?.ending && inSync > 0;
+    const votes = Object.keys(configuration?.voters ?? {});
+    if (!isWell || world.sides.isAny || votes.length < 3 || !world.agentOf(host)?.isRunning) return;
+    const apartMs = (settings?.graceMs ?? 0) + chance.spread(15_000, 30_000);
+    world.people.leavesGitlab(apartMs + 90_000);
+    for (const id of all.filter((one) => one !== host)) {
+      world.powerOff(id);
+      nemesis.undoAfter(7000, () => {
+        if (world.sides.isAny)
+          for (const [from, to] of [
+            [host, id],
+            [id, host],
+          ] as const)
+            nemesis.cut(from, to, apartMs);
+        world.bringBack(world.machine(id));
+      });
+    }
+    for (const ms of [1000, 3000, 6000]) world.timeline.after(ms, () => world.people.recover(host));
+    // They have met, and nobody has looked yet: whoever served there goes off, and who serves here has only the ledger to go by.
+    world.timeline.after(7000 + apartMs + chance.spread(18_000, 22_000), () => {
+      const there = world.machines().find(({ id, hosted }) => id !== host && hosted.fenced.size > 0);
+      if (there === undefined || world.faults.isHealed) return;
+      world.powerOff(there.id);
+      nemesis.undoAfter(10_000, () => world.bringBack(there));
+      world.killAgent(host);
+      world.timeline.after(500, () => world.startAgent(host));
+    });
+  },
   /** One member is in bad hands for a moment (SAFETY L17). */
   'rogue member': (world, chance) => {
     const agent = world.agentOf(chance.pick(world.machineIds()));

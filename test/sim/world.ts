@@ -20,6 +20,7 @@ import { MoveRule } from './move-rule.ts';
 import { Network } from './network.ts';
 import { People } from './people.ts';
 import { Rare } from './rare.ts';
+import { SidesRule } from './sides-rule.ts';
 import { Timeline } from './timeline.ts';
 import { Transcript } from './transcript.ts';
 
@@ -70,6 +71,7 @@ export class World {
   readonly checks: Checks;
   readonly leases: LeaseRule;
   readonly moves: MoveRule;
+  readonly sides: SidesRule;
   readonly failovers: FailoverRule;
   readonly gates: GateRule;
   readonly network: Network;
@@ -101,6 +103,7 @@ export class World {
     this.checks = new Checks(this);
     this.leases = new LeaseRule(this);
     this.moves = new MoveRule(this);
+    this.sides = new SidesRule(this);
     this.failovers = new FailoverRule(this);
     this.gates = new GateRule(this);
     this.network = new Network(this);

@@ -76,4 +76,28 @@ export const failoverMutants: Mutant[] = [
     '(now.failover?.count ?? 0) >= 1000',
     'roundHosts',
   ),
+  planted(
+    'a side beside a host that went on is none',
+    'H10',
+    'sides',
+    'return withFork(known, Math.max(epoch, now) + 1, epoch + epochsUnheard);',
+    'return known;',
+    'twoSides',
+  ),
+  planted(
+    'two sides that nobody looked at take pushes',
+    'H10',
+    'sides-met',
+    '=> !looked && took',
+    '=> looked === true && took',
+    'twoSides',
+  ),
+  planted(
+    'two sides are forgotten when one is off',
+    'H10',
+    'sides-met',
+    'const known = (ledger.gitlab.hosted?.sides?.open ?? []).filter((one) => !isOver(view, ledger, one));',
+    'const known = (ledger.gitlab.hosted?.sides?.open ?? []).filter((one) => !isOver(view, ledger, one)).slice(9);',
+    'twoSides',
+  ),
 ];

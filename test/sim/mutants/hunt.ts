@@ -36,6 +36,7 @@ const hunts: Record<Exclude<Mutant['hunt'], 'stories'>, string[]> = {
   cutHosts: ['--hosting', '--chaos', '120s', '--kinds', 'busy loop,cut one way,slow line,suspend'],
   leavingHosts: ['--hosting', '--chaos', '120s', '--kinds', 'busy loop,reset streams,leave politely'],
   roundHosts: ['--hosting', '--chaos', '400s', '--kinds', 'busy loop,reset streams'],
+  twoSides: ['--hosting', '--chaos', '150s', '--kinds', 'two sides'],
   calmHosts: ['--hosting', '--chaos', '20s', '--kinds', 'kill agent'],
   hiccups: ['--chaos', '15s', '--kinds', 'reset streams,busy loop'],
 };

@@ -30,6 +30,7 @@ export interface Mutant {
     | 'roundHosts'
     | 'calmHosts'
     | 'movingHosts'
+    | 'twoSides'
     | 'hiccups'
     | 'stories';
   patches: { file: string; find: string; replace: string }[];

@@ -17,6 +17,7 @@ const asItIs = [
   ['common', 130],
   ['long', 30],
   ['recovered', 80],
+  ['twoSides', 8],
 ] as const;
 
 it('every planted bug matches the code as it is', () => {
