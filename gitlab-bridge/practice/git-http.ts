@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import type { ServerResponse } from 'node:http';
 import { createGunzip } from 'node:zlib';
 import { maySee } from './access.ts';
 import type { Answer, Call } from './api-call.ts';
@@ -123,8 +124,7 @@ const backend = async (
     let head: Buffer | null = Buffer.alloc(0);
     for await (const part of child.stdout as AsyncIterable<Buffer>) {
       if (head === null) {
-        if (!call.response.write(part))
-          await new Promise((resolve) => call.response.once('drain', resolve).once('close', resolve));
+        if (!call.response.write(part)) await drained(call.response);
         continue;
       }
       head = Buffer.concat([head, part]);
@@ -141,6 +141,17 @@ const backend = async (
     call.signal.removeEventListener('abort', stop);
   }
 };
+
+/** There is room again, or nobody who reads. Leaves no listener: a large clone waits thousands of times. */
+const drained = (response: ServerResponse): Promise<void> =>
+  new Promise((resolve) => {
+    const done = (): void => {
+      response.off('drain', done).off('close', done);
+      resolve();
+    };
+    if (response.destroyed) resolve();
+    else response.on('drain', done).on('close', done);
+  });
 
 const writeHead = (call: Call, head: string): void => {
   call.response.statusCode = 200;

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { type IncomingMessage, request } from 'node:http';
@@ -53,6 +53,28 @@ describe('git over HTTP', () => {
     const checkedOut = await git(folder, 'checkout', '--quiet', '--detach', job.git_info.sha);
     expect(checkedOut.ok, checkedOut.text).toBe(true);
     expect(readFileSync(join(folder, 'data.txt'), 'utf8')).toBe('first');
+  });
+
+  it('a large clone leaves no listener for each time that its reader was slow', async () => {
+    const gitlab = await practice();
+    await project(gitlab, one, 'large', { big: randomBytes(24 << 20).toString('latin1') });
+    const warned: string[] = [];
+    const hear = (warning: Error): void => void warned.push(warning.message);
+    process.on('warning', hear);
+    try {
+      const cloned = await git(
+        temporary(),
+        'clone',
+        '--quiet',
+        withToken(`${gitlab.url}/root/large.git`, 'root', gitlab.adminToken),
+        '.',
+      );
+      expect(cloned.ok, cloned.text).toBe(true);
+      await new Promise((resolve) => setImmediate(resolve));
+    } finally {
+      process.off('warning', hear);
+    }
+    expect(warned).toEqual([]);
   });
 
   it('says nothing of its answer before it has read the request: nginx sends no more of one that is answered', async () => {
