@@ -38,7 +38,7 @@ export function seenOf(counts = new Counts()): Seen & { mesh: NonNullable<Seen['
     counts,
     calls: callTally,
     mesh: {
-      status: { ...status, gitlab: { ...status.gitlab, ...hosted } },
+      status: { ...status, attention: [...status.attention, problem], gitlab: { ...status.gitlab, ...hosted } },
       jobs,
       oldestQueuedAt: oldestQueuedAt(jobs),
       measured: new Map(reports.map(([node, { report }]) => [node, report.measured])),
@@ -47,6 +47,8 @@ export function seenOf(counts = new Counts()): Seen & { mesh: NonNullable<Seen['
     },
   };
 }
+
+const problem = { code: 'disk-full', severity: 'warn', sentence: 'kang  its disk is full', fix: null } as const;
 
 const hosted: Partial<NonNullable<Seen['mesh']>['status']['gitlab']> = {
   mode: 'hosted',

@@ -38,7 +38,7 @@ const hostMutants: Mutant[] = [
     'GitLab that stands still is taken for dead',
     'H2',
     'hosting/gitlab-state',
-    'return stay({ ...life, because: standsStill, wrongSinceMs: null, wellSinceMs: null });',
+    'return stay({ ...notCounting(life, passedMs), because: standsStill });',
     'return repair(withFault(life, standsStill, look.nowMs), look);',
     'sleepingHosts',
   ),
