@@ -294,7 +294,7 @@ export class Agent {
     });
     const webhook = new OwnWebhook(webhookHere(this.#options.webhook, member, network, store, this.#log));
     this.#webhook = webhook;
-    const notices = openNotices(api, member, this.#clock, this.#log, this.#options.notify);
+    const notices = openNotices(api, member, this.#clock, this.#log, this.#options.notify, network);
     this.#closers.push(webhook.stop.bind(webhook), notices.stop.bind(notices));
     this.#ledgerReaders = [enrolServer, questions, removalWatch, this.#neighbours, webhook, api.history, notices];
     deferred.fill(network);

@@ -7,6 +7,7 @@ import { JobAnswer, JobAsk } from './job-asks.ts';
 import { HostedGitlab, LedgerVault } from './ledger.ts';
 import { limits } from './limits.ts';
 import { LeaderLossSeen, SilentMs } from './loss-seen.ts';
+import { KnownAct } from './notices.ts';
 import { ProtectedGitlab, ProtectedWay } from './protected-gitlab.ts';
 
 /** A GitLab that a person wants; null: as the machine chooses that shall run it. */
@@ -194,6 +195,8 @@ export const Ask = z.discriminatedUnion('kind', [
     data: DataId,
     epoch: LeftFound.shape.epoch,
   }),
+  /** From the leader to a machine: a link that is a button of a notice about it, where others reach its page. */
+  z.object({ kind: z.literal('notice-link'), act: KnownAct }),
   /** To any member: the end of its agent's own log. */
   z.object({ kind: z.literal('log'), lines: z.int().positive().max(1000) }),
   /** To a machine that votes and does not lead: have the one that leads fall silent, and watch. How far it is, is asked by `rehearsal`. */
@@ -293,6 +296,14 @@ export const Answer = z.discriminatedUnion('kind', [
     fails: Sentence.nullable(),
   }),
   z.object({ kind: z.literal('said'), because: Sentence }),
+  /** Null: nobody reaches its page from outside, or it cannot do that. */
+  z.object({
+    kind: z.literal('notice-link'),
+    url: z
+      .url({ protocol: /^https?$/ })
+      .max(2048)
+      .nullable(),
+  }),
   Comparison.extend({ kind: z.literal('compared') }),
   /** `problem`: why the place of the backups could not be asked. */
   z.object({ kind: z.literal('backups'), rows: z.array(BackupRow).max(500), problem: Sentence.nullable() }),

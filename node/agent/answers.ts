@@ -1,6 +1,7 @@
 import type { Answer, Ask } from '../../protocol/asks.ts';
 import { sentenceOf } from '../../protocol/errors.ts';
 import type { NodeId } from '../../protocol/ids.ts';
+import type { KnownAct } from '../../protocol/notices.ts';
 import { findJob } from '../../scheduler/job-wish.ts';
 import { rankedVoters } from '../../scheduler/raft/quorum.ts';
 import { nodeName } from '../../scheduler/snapshot-view.ts';
@@ -31,6 +32,12 @@ interface AnswerSources {
   hosting: Pick<OwnHosting, 'answer' | 'openDoor'>;
   caches: Pick<CacheSharing, 'answer'>;
   rehearsal: LeaderLoss;
+  buttons: NoticeButtons;
+}
+
+/** Links that are buttons of notices about this machine; null while nobody is told anything. */
+export interface NoticeButtons {
+  link: ((act: KnownAct) => Promise<string | null>) | null;
 }
 
 /** Everything that is asked of this node, while its agent lives. */
@@ -107,9 +114,17 @@ export async function answerTo(from: NodeId, ask: Ask, sources: AnswerSources): 
       return mayHost(from, view()) ?? sources.rehearsal.fallSilent(ask.term, ask.forMs);
     case 'rehearsal':
       return sources.rehearsal.seen();
+    case 'notice-link':
+      return noticeLink(from, ask.act, sources);
     case 'log':
       return { kind: 'log', text: await tailOf(logFile(sources.home), ask.lines) };
   }
+}
+
+/** Whoever tells people is the one that leads: nobody else has a use for it. */
+async function noticeLink(from: NodeId, act: KnownAct, { view, buttons }: AnswerSources): Promise<Answer> {
+  if (view().state.raft.leader?.node !== from) return refused('only the machine that leads may ask for this');
+  return { kind: 'notice-link', url: (await buttons.link?.(act)) ?? null };
 }
 
 function queueAndRuns({ brief, canceling }: Ask & { kind: 'jobs' }, now: CoreView): Answer {

@@ -22,7 +22,7 @@ import { RunSupervisor } from '../runs/run-supervisor.ts';
 import { SecretBox } from '../secrets/secret-box.ts';
 import { mintStoreId } from '../store/level-store.ts';
 import { Waiters } from '../waiters.ts';
-import { answersOf } from './answers.ts';
+import { answersOf, type NoticeButtons } from './answers.ts';
 import type { CacheSharing } from './cache-sharing.ts';
 import { Changes } from './change-requests.ts';
 import { CoreLoop } from './core-loop.ts';
@@ -104,6 +104,7 @@ export class Member {
   readonly #caches: CacheSharing;
   /** `from`: who asks; this node itself for its own command line. */
   readonly answer: (from: NodeId, ask: Ask) => Promise<Answer>;
+  readonly buttons: NoticeButtons = { link: null };
   readonly traces = new EndedTraces(() => this.gitlab.admin());
   readonly #trust: GitlabTrust;
   readonly #gitlabReturn = returnOf(() => this.ledger()?.gitlab.url);
@@ -186,7 +187,7 @@ export class Member {
     });
     const { runs, gitlab, traces, hosting } = this;
     this.answer = answersOf({
-      ...{ home, log, network, runs, gitlab, traces, hosting, feed, caches: this.#caches },
+      ...{ home, log, network, runs, gitlab, traces, hosting, feed, caches: this.#caches, buttons: this.buttons },
       view: () => this.view(),
     });
     this.#handlers = {

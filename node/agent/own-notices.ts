@@ -5,6 +5,7 @@ import type { StatusSnapshot } from '../../protocol/status.ts';
 import type { Clock } from '../clock.ts';
 import type { AgentApi } from '../local-api/agent-api.ts';
 import type { Log } from '../log.ts';
+import type { LanNetwork } from '../network/network.ts';
 import type { FileTargets } from '../notices/file-targets.ts';
 import type { NoticeRoom, NoticesHere } from '../notices/notice-room.ts';
 import type { FileTarget } from '../settings/notify-file.ts';
@@ -81,12 +82,17 @@ type OfAgent = Pick<AgentApi, 'change' | 'resume'> & {
 /** Of a member. */
 export function openNotices(
   api: OfAgent & { notices: { own: Pick<OwnNotices, 'room'> | null } },
-  ...of: [member: Member, clock: Clock, log: Log, files: readonly FileTarget[]]
+  ...of: [member: Member, clock: Clock, log: Log, files: readonly FileTarget[], network: Pick<LanNetwork, 'ask'>]
 ): OwnNotices {
   const notices = new OwnNotices(noticesHere(api, ...of));
+  const [member] = of;
+  member.buttons.link = async (act) => (await notices.room())?.ownLink(act)?.url ?? null;
   api.notices.own = notices;
   return notices;
 }
+
+/** ms that another machine gets to make a link. */
+const linkMs = 3_000;
 
 const noticesHere = (
   api: OfAgent,
@@ -94,6 +100,7 @@ const noticesHere = (
   clock: Clock,
   log: Log,
   files: readonly FileTarget[],
+  network: Pick<LanNetwork, 'ask'>,
 ): NoticesHere & FilesHere => {
   const self = member.view().state.identity.node;
   const name = (): string => member.ledger()?.nodes[self]?.name ?? self;
@@ -108,6 +115,13 @@ const noticesHere = (
     page: api.page,
     ...{ self, files },
     sealForVoters: (text) => member.box.sealForVoters(text),
+    linkElsewhere: async (act) => {
+      const { node } = act;
+      const found = Object.entries(member.ledger()?.nodes ?? {}).find(([, { name: its }]) => its === node)?.[0];
+      if (found === undefined || found === self) return null;
+      const answer = await network.ask(found, { kind: 'notice-link', act }, linkMs);
+      return answer.kind === 'notice-link' ? answer.url : null;
+    },
     // Only its own machine takes that word of its owner's.
     can: (act) => act.act === 'approve' || act.node === name(),
     perform: async (act) => {

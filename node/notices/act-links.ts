@@ -23,7 +23,12 @@ interface ActLinkOptions {
   log: { info(sentence: string): void };
 }
 
-const labels = { approve: 'Let it in', 'resume-gpu': 'Give the GPU back' } as const;
+export interface ActLink {
+  label: string;
+  url: string;
+}
+
+export const actLabels = { approve: 'Let it in', 'resume-gpu': 'Give the GPU back' } as const;
 
 /**
  * Links that are a button in a notice: each does one thing, once, within twelve hours, and is signed by a key that this agent alone has
@@ -39,13 +44,13 @@ export class ActLinks {
   }
 
   /** Null also of an act that only a later version knows. */
-  linkOf(asked: NoticeAct): { label: string; url: string } | null {
+  linkOf(asked: NoticeAct): ActLink | null {
     const base = this.#options.base();
     const act = KnownAct.safeParse(asked).data;
     if (base === null || act === undefined || !this.#options.can(act)) return null;
     const said = { act, until: this.#options.wallMs() + goodMs, once: randomBytes(9).toString('base64url') };
     const text = Buffer.from(JSON.stringify(said)).toString('base64url');
-    return { label: labels[act.act], url: `${base}${linkPath}${text}.${this.#signed(text)}` };
+    return { label: actLabels[act.act], url: `${base}${linkPath}${text}.${this.#signed(text)}` };
   }
 
   #signed = (text: string): string => createHmac('sha256', this.#key).update(text).digest('base64url');

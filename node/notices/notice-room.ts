@@ -1,6 +1,6 @@
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
-import type { KnownAct, LedgerNotices, NoticeMemory } from '../../protocol/notices.ts';
+import { KnownAct, type LedgerNotices, type NoticeAct, type NoticeMemory } from '../../protocol/notices.ts';
 import type { StatusSnapshot } from '../../protocol/status.ts';
 import { causesOf } from '../../scheduler/notices/causes.ts';
 import { happenedIn } from '../../scheduler/notices/happened.ts';
@@ -9,7 +9,7 @@ import { noticeTimings } from '../../scheduler/notices/notice-timings.ts';
 import { quietAt } from '../../scheduler/notices/quiet-hours.ts';
 import type { Log } from '../log.ts';
 import type { AddedPath } from '../page/page-types.ts';
-import { ActLinks } from './act-links.ts';
+import { type ActLink, ActLinks, actLabels } from './act-links.ts';
 import { NoticeDelivery } from './notice-delivery.ts';
 import { isBeatAlone } from './notice-target.ts';
 import { senderOf } from './senders.ts';
@@ -28,6 +28,8 @@ export interface NoticesHere {
   /** What a button does here; throws with the fix. */
   perform(act: KnownAct): Promise<string>;
   can(act: KnownAct): boolean;
+  /** A link made by the machine that the act is about, where that is another one; null: it has none. May throw. */
+  linkElsewhere(act: KnownAct & { act: 'resume-gpu' }): Promise<string | null>;
   log: Pick<Log, 'info' | 'warn' | 'event'>;
   wallMs(): number;
   /** How often it looks, where a test has no patience. */
@@ -45,6 +47,7 @@ const newsMs = 500;
 export class NoticeRoom {
   readonly #here: NoticesHere;
   readonly #delivery: NoticeDelivery;
+  readonly #links: ActLinks;
   #timer: NodeJS.Timeout | null = null;
   #soon: NodeJS.Timeout | null = null;
   #looking: Promise<void> | null = null;
@@ -54,20 +57,34 @@ export class NoticeRoom {
 
   constructor(here: NoticesHere) {
     this.#here = here;
-    const links = new ActLinks({ ...here, base: () => here.page.outside() });
-    here.page.add(links.path());
+    this.#links = new ActLinks({ ...here, base: () => here.page.outside() });
+    here.page.add(this.#links.path());
     this.#delivery = new NoticeDelivery({
       unseal: here.unseal,
       senderOf: (kind) => senderOf(kind, here.log),
       context: () => ({
         mesh: here.ledger()?.mesh ?? { id: '', name: '' },
         status: this.#found,
-        linkOf: (act) => links.linkOf(act),
+        linkOf: (act) => this.#linkOf(act),
       }),
       now: () => performance.now(),
       wallMs: here.wallMs,
       onNews: () => this.#lookSoon(),
     });
+  }
+
+  /** A button of this machine's own; null: nobody reaches its page, or it cannot do that. */
+  ownLink(act: KnownAct): ActLink | null {
+    return this.#links.linkOf(act);
+  }
+
+  /** A GPU is given back by its own machine alone: a link to that one is made there. A notice without a button is told all the same. */
+  async #linkOf(asked: NoticeAct): Promise<ActLink | null> {
+    const own = this.#links.linkOf(asked);
+    const act = KnownAct.safeParse(asked).data;
+    if (own !== null || act?.act !== 'resume-gpu') return own;
+    const url = await this.#here.linkElsewhere(act).catch(() => null);
+    return url === null ? null : { label: actLabels[act.act], url };
   }
 
   get delivery(): NoticeDelivery {

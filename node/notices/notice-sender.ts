@@ -22,7 +22,7 @@ export interface SendContext {
   /** What the last look found; null before the first. */
   status: StatusSnapshot | null;
   /** A link with which that is done once, without more questions; null: none leads here from outside. */
-  linkOf(act: NoticeAct): { label: string; url: string } | null;
+  linkOf(act: NoticeAct): Promise<{ label: string; url: string } | null>;
   signal: AbortSignal;
 }
 

@@ -19,7 +19,7 @@ export const sendNtfy: Sender = async (notice, way, { signal, linkOf }) => {
   if (notice === null) return;
   const url = new URL(way.url ?? '');
   const [, before = '', topic = ''] = /^(.*)\/([^/]+)$/.exec(url.pathname) ?? [];
-  const link = notice.act && linkOf(notice.act);
+  const link = notice.act && (await linkOf(notice.act));
   const body = JSON.stringify({
     topic,
     title: notice.title,

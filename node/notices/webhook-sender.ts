@@ -24,7 +24,7 @@ const webhookBody = (
 /** JSON with the headers of Standard Webhooks; signed where a key was given. */
 export const sendWebhook: Sender = async (notice, way, { mesh, signal, linkOf }) => {
   if (notice === null) return;
-  const body = JSON.stringify(webhookBody(notice, mesh, notice.act && linkOf(notice.act)));
+  const body = JSON.stringify(webhookBody(notice, mesh, notice.act && (await linkOf(notice.act))));
   const seconds = String(Math.floor(Date.now() / 1000));
   const headers: Record<string, string> = {
     'content-type': 'application/json',

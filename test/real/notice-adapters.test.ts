@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connectAsync } from 'mqtt';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { noMemory } from '../../scheduler/notices/notice-steps.ts';
 import { noticeTimings } from '../../scheduler/notices/notice-timings.ts';
 import { MailDouble } from './mail-double.ts';
 import { type Heard, NoticesRig, soon, TestServer } from './notices-rig.ts';
@@ -92,6 +93,25 @@ describe('ntfy', () => {
     expect(await press(path)).toMatchObject({ status: 200, body: '{"said":"it is done"}' });
     await expect(press(path)).rejects.toThrow('used already');
     expect(rig.performed).toEqual([{ act: 'approve', node: 'attic', words: 'a-b-c-d' }]);
+  });
+
+  it("has a button that gives another machine's GPU back: a link to that one, and none where it does not answer", async () => {
+    server.answer = (heard, response) => void response.writeHead(ntfy(heard)).end('{}');
+    rig.add('ntfy', { url: `${server.url}/t`, secret: 'tk_secret' });
+    rig.attention = [{ code: 'gpu-paused', severity: 'info', sentence: 'desktop-1  no new GPU work', fix: null }];
+    rig.jobsWaiting = 1;
+    rig.outside = 'http://192.168.1.10:7118';
+    rig.elsewhere = 'http://192.168.1.11:7118';
+    await rig.live(rig.room(), 1_860);
+    await vi.waitFor(() => expect(server.heard).toHaveLength(1), soon);
+    expect(JSON.parse(server.heard[0]!.body)).toMatchObject({
+      actions: [{ label: 'Give the GPU back', url: 'http://192.168.1.11:7118/n/desktop-1', method: 'POST' }],
+    });
+    rig.elsewhere = null;
+    rig.ledger = { ...rig.ledger, notices: { ...rig.ledger.notices!, memory: noMemory } };
+    await rig.live(rig.room(), 1_860);
+    await vi.waitFor(() => expect(server.heard).toHaveLength(2), soon);
+    expect(server.heard[1]?.body).not.toContain('actions');
   });
 
   it('has no button where nobody reaches the page, and none that this machine cannot do; an old link does nothing', async () => {
@@ -213,7 +233,7 @@ describe('mail', () => {
       const { sendMail } = await import('../../node/notices/mail-sender.ts');
       const { testNotice } = await import('../../node/notices/test-notice.ts');
       const context = {
-        ...{ mesh: { id: 'm', name: 'home' }, status: null, linkOf: () => null },
+        ...{ mesh: { id: 'm', name: 'home' }, status: null, linkOf: async () => null },
         signal: new AbortController().signal,
       };
       const way = { url: `smtp://127.0.0.1:${mail.port}/`, to: 'you@home.lan' };

@@ -78,8 +78,11 @@ export class NoticesRig {
   attention: Attention[] = [];
   waiting: { node: string; id: string; address: string; words: string; since: string }[] = [];
   answersChanges = true;
+  jobsWaiting = 0;
   /** Where others reach the page of the machine that leads. */
   outside: string | null = null;
+  /** The same of the other machines; null: none answers. */
+  elsewhere: string | null = null;
   readonly paths: AddedPath[] = [];
   readonly performed: unknown[] = [];
   readonly changes: Change[] = [];
@@ -110,12 +113,21 @@ export class NoticesRig {
       ledger: () => this.ledger,
       leads: () => this.leader === name,
       status: async () =>
-        statusWith(['kang', 'desktop-1'], { attention: this.attention, waiting: this.waiting, mesh: this.ledger.mesh }),
+        statusWith(['kang', 'desktop-1'], {
+          attention: this.attention,
+          waiting: this.waiting,
+          mesh: this.ledger.mesh,
+          queue: { waiting: this.jobsWaiting, running: 0, doneToday: 0, failedToday: 0 },
+        }),
       change: async (change) => this.change(change),
       unseal: (sealed) => Buffer.from(sealed, 'base64').toString(),
       wallMs: () => this.at,
       page: { outside: () => this.outside, add: (path) => void this.paths.push(path) },
       can: (act) => act.act === 'approve' || act.node === 'kang',
+      linkElsewhere: async ({ node }) => {
+        if (this.elsewhere === null) throw new Error('it does not answer');
+        return `${this.elsewhere}/n/${node}`;
+      },
       perform: async (act) => {
         this.performed.push(act);
         return 'it is done';

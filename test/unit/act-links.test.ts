@@ -1,5 +1,7 @@
 import { expect, it } from 'vitest';
+import { answerTo } from '../../node/agent/answers.ts';
 import { ActLinks } from '../../node/notices/act-links.ts';
+import { Ask } from '../../protocol/asks.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 
 function links(perform: () => Promise<string>) {
@@ -27,4 +29,19 @@ it('a button that could do nothing works when it is pressed again', async () => 
   });
   await expect(press()).rejects.toThrow('nobody leads');
   expect(await press()).toMatchObject({ status: 200 });
+});
+
+it('a machine makes a link about itself for the one that leads, and for nobody else', async () => {
+  const buttons = { link: async ({ node }: { node: string }) => (node === 'kang' ? 'http://10.0.0.1:7118/n/x' : null) };
+  const view = () => ({ state: { raft: { leader: { node: 'L' } } } });
+  const ask = (from: string, node: string, of: object = buttons) =>
+    answerTo(from, { kind: 'notice-link', act: { act: 'resume-gpu', node } }, { view, buttons: of } as never);
+  expect(await ask('L', 'kang')).toEqual({ kind: 'notice-link', url: 'http://10.0.0.1:7118/n/x' });
+  expect(await ask('L', 'desktop-1')).toEqual({ kind: 'notice-link', url: null });
+  expect(await ask('L', 'kang', { link: null })).toEqual({ kind: 'notice-link', url: null });
+  expect(await ask('M', 'kang')).toMatchObject({
+    kind: 'refused',
+    because: expect.stringContaining('only the machine that leads'),
+  });
+  expect(Ask.safeParse({ kind: 'notice-link', act: { act: 'reboot', node: 'kang' } }).success).toBe(false);
 });
