@@ -3,6 +3,7 @@ import type { StatusSnapshot } from '../../protocol/status.ts';
 import { shown } from '../foreign-text.ts';
 import type { AgentClient } from '../local-api/socket-client.ts';
 import type { MovePlan } from '../local-api/socket-protocol.ts';
+import { moveQuestion } from '../move-words.ts';
 import { showDuration } from '../settings/quantities.ts';
 import { agentOf, type Context, nodeArgument } from './context.ts';
 import { exit, failedWith, gitlabHint, requireDone } from './failure.ts';
@@ -53,12 +54,8 @@ async function cancel(context: Context): Promise<number> {
   return exit.ok;
 }
 
-async function isWanted(context: Context, { host, to, url, isOtherUrl, awayMs }: MovePlan): Promise<boolean> {
-  const away = awayMs === null ? '' : ` for about ${showDuration(awayMs)}`;
-  const address = isOtherUrl ? ` Its address becomes ${url}.` : '';
-  const question = `Move GitLab from ${host} to ${to}? Nothing is lost; nobody is served${away}, as long as it takes to start; jobs that run go on meanwhile.${address}`;
-  return isAgreed(`GitLab shall move to ${shown(to)}`, question, promptOf(context));
-}
+const isWanted = (context: Context, plan: MovePlan): Promise<boolean> =>
+  isAgreed(`GitLab shall move to ${shown(plan.to)}`, moveQuestion(plan), promptOf(context));
 
 /** ms for this machine to hear what the mesh has committed. */
 const hearsMs = 10_000;

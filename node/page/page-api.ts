@@ -5,6 +5,7 @@ import { actingAs } from '../acting.ts';
 import type { AgentApi } from '../local-api/agent-api.ts';
 import { bodyOf } from '../local-api/http-body.ts';
 import { type ApiAnswer, answerRequest, type Routes, readRoutes, refusal, tagOfText } from '../local-api/routes.ts';
+import { bodies } from '../local-api/socket-protocol.ts';
 import type { Log } from '../log.ts';
 import { version } from '../version.ts';
 import { acts, besideLedger, byOf } from './page-acts.ts';
@@ -75,14 +76,14 @@ export class PageApiPaths {
       return 'text' in said || said.status !== 200 ? ofSocket(said) : jsonOf(200, { rows: said.json });
     }
     const socket = Object.hasOwn(sameAsSocket, path) ? sameAsSocket[path] : undefined;
-    if (socket === undefined || !Object.hasOwn(this.#routes, socket)) return this.#own(path, caller, signal);
+    if (socket === undefined || !Object.hasOwn(this.#routes, socket)) return this.#own(path, query, caller, signal);
     // An agent's own log is for those who may do what its owner may; a job's trace is for all who may look.
     if (path === '/api/logs' && !query.has('job') && !mayAct(caller.role, 'owner')) return tooLittle(caller, 'owner');
     return ofSocket(await ask(socket));
   }
 
   /** What only the page asks. */
-  async #own(path: string, caller: Caller, signal: AbortSignal): Promise<PageAnswer> {
+  async #own(path: string, query: URLSearchParams, caller: Caller, signal: AbortSignal): Promise<PageAnswer> {
     const { api, name, added, wallMs } = this.#here;
     if (path === '/api/me') {
       const mesh = api.phase().phase === 'joined' ? (await api.status()).mesh.name : null;
@@ -93,6 +94,15 @@ export class PageApiPaths {
       return { status: 200, type: 'text/event-stream; charset=utf-8', body: this.#events.watch(signal) };
     // Asked of the machines that have it, and only when somebody wants to see it.
     if (path === '/api/gitlab/history') return withRefusals(async () => jsonOf(200, await api.hosting.gitlabBackups()));
+    // It asks other machines, an engine and a registry: for those alone who may do what it is about.
+    if (path === '/api/gitlab/move-plan') {
+      if (!mayAct(caller.role, 'owner')) return tooLittle(caller, 'owner');
+      return withRefusals(async () => {
+        const wish = Buffer.from(JSON.stringify({ node: query.get('to') }));
+        const { node } = decode(bodies.gitlabMove, wish, limits.socketRequestBytes);
+        return jsonOf(200, await api.hosting.gitlabMovePlan(node));
+      });
+    }
     if (path === '/api/summary') return withRefusals(async () => jsonOf(200, summaryOf(await api.status(), wallMs())));
     if (path === '/api/openapi.json') return jsonOf(200, openApi(version, added));
     return jsonOf(404, refusal(404, 'bad-message', `the agent has nothing at ${path.slice(0, 100)}`).json);

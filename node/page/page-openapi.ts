@@ -3,9 +3,9 @@ import { Timeline, Usage } from '../../protocol/history.ts';
 import { JobRow, WhyAnswer } from '../../protocol/job-rows.ts';
 import { MeshSettings } from '../../protocol/ledger.ts';
 import { StatusSnapshot } from '../../protocol/status.ts';
-import { BackupsAnswer, Failure } from '../local-api/socket-protocol.ts';
+import { BackupsAnswer, Failure, MovePlan } from '../local-api/socket-protocol.ts';
 import { acts } from './page-acts.ts';
-import { type AddedPath, roles } from './page-types.ts';
+import { type AddedPath, type Role, roles } from './page-types.ts';
 
 const schemaOf = (schema: z.ZodType): unknown => {
   const { $schema: _, ...rest } = z.toJSONSchema(schema, { unrepresentable: 'any', io: 'input' }) as Record<
@@ -29,6 +29,8 @@ interface Read {
   type?: string;
   schema?: z.ZodType;
   query?: Readonly<Record<string, string>>;
+  /** Who may ask; absent: whoever is in. */
+  role?: Role;
 }
 
 const job = { job: 'number of a job' };
@@ -59,6 +61,12 @@ const reads: Readonly<Record<string, Read>> = {
     help: 'rounds, backups and what restores have replaced, as `autogit-node gitlab history --json`',
     schema: BackupsAnswer,
   },
+  '/api/gitlab/move-plan': {
+    help: 'what a move of GitLab to a machine would find and cost, as `autogit-node gitlab move` shows it before it asks; changes nothing',
+    schema: MovePlan,
+    query: { to: 'name of a machine' },
+    role: 'owner',
+  },
   '/api/summary': { help: 'a few flat numbers and words, for widgets' },
   '/api/timeline': {
     help: 'what happened, oldest first: the newest 500, or what came after `since`',
@@ -87,11 +95,11 @@ const ok = (type: string, schema?: unknown) => ({
 /** OpenAPI 3.1, made of the schemas that the door checks by. */
 export function openApi(version: string, added: readonly AddedPath[]) {
   const paths: Record<string, unknown> = {};
-  for (const [path, { help, type = 'application/json', schema, query = {} }] of Object.entries(reads))
+  for (const [path, { help, type = 'application/json', schema, query = {}, role = 'viewer' }] of Object.entries(reads))
     paths[path] = {
       get: {
         summary: help,
-        'x-autogit-role': 'viewer',
+        'x-autogit-role': role,
         parameters: Object.entries(query).map(([name, description]) => ({
           ...{ name, in: 'query', description, required: false, schema: { type: 'string' } },
         })),

@@ -2,7 +2,8 @@ import type { Browser, Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { StatusSnapshot } from '../../protocol/status.ts';
 import { until } from '../e2e/rig.ts';
-import { type Look, openBrowser, openPage } from './chromium.ts';
+import { type Look, openBrowser, openPage, violations } from './chromium.ts';
+import { heapUsed, keptBy } from './page-heap.ts';
 import { PlayedAgent } from './played-agent.ts';
 import { house, jobs, timeline } from './sample-house.ts';
 
@@ -68,7 +69,7 @@ describe('news', () => {
     expect(complaints).toEqual([]);
   });
 
-  it('of hours leaves the page as small as it was: the heap after 200 changes and after 800 is the same within a third', async () => {
+  it('of hours leaves the page as small as it was: after 800 changes it keeps what it kept after 200', async () => {
     // As many as a page keeps.
     const [first] = timeline();
     agent.timeline = Array.from({ length: 600 }, (_, id) => ({ ...first!, id: String(1_000 + id).padStart(16, '0') }));
@@ -76,11 +77,17 @@ describe('news', () => {
     looks.push({ page, context, complaints: [], outside: [] });
     await page.locator('.events li').first().waitFor();
     const session = await context.newCDPSession(page);
-    const heap = async (): Promise<number> => {
-      // What was drawn last is let go of with the next frame.
-      await page.evaluate('new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve, 200)))');
-      await session.send('HeapProfiler.collectGarbage');
-      return (await session.send('Runtime.getHeapUsage')).usedSize;
+    // What was drawn last is let go of with the next frame; on a machine that has much else to do garbage waits longer.
+    const kept = async () => {
+      let least = await keptBy(session);
+      for (let looks = 0; looks < 5; looks++) {
+        await page.evaluate('new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve, 300)))');
+        const now = await keptBy(session);
+        const isSame = Math.abs(now.bytes - least.bytes) < 4_000;
+        if (now.bytes < least.bytes) least = now;
+        if (isSame) break;
+      }
+      return { ...least, heap: await heapUsed(session) };
     };
     let said = 0;
     const change = async (times: number): Promise<void> => {
@@ -94,14 +101,15 @@ describe('news', () => {
       }
     };
     await change(200);
-    const before = await heap();
+    const before = await kept();
     await change(600);
-    const after = await heap();
-    console.log(
-      `page: heap of ${Math.round(before / 1024)} KiB, and of ${Math.round(after / 1024)} after 600 changes more`,
-    );
-    // On a machine that has much else to do not all garbage is collected when this is read.
-    expect(after / before).toBeLessThan(1.33);
+    const after = await kept();
+    console.log(`page: ${JSON.stringify(before)}, and after 600 changes more ${JSON.stringify(after)}`);
+    // 30 bytes a change; the code, which browsers compile ever better, is left out.
+    expect(after.bytes - before.bytes).toBeLessThan(18_000);
+    expect(after.listeners).toBeLessThanOrEqual(before.listeners);
+    expect(after.nodes / before.nodes).toBeLessThan(1.1);
+    expect(after.heap / before.heap).toBeLessThan(1.33);
   });
 
   it('of a session that has ended: what to type for another', async () => {
@@ -224,6 +232,30 @@ describe('what people do', () => {
     await dialog.getByRole('button', { name: yes }).click();
     await page.locator('.said').getByText(`${name} is done`).waitFor();
     expect(agent.acts).toEqual([{ name, body }]);
+  });
+
+  it('move shows what the mesh finds before it asks, and what it costs; where something speaks against it, nothing is asked', async () => {
+    const { page } = await open();
+    const dialog = page.getByRole('dialog');
+    const move = () => page.locator('#gitlab').getByRole('button', { name: 'Move…' }).click();
+    await move();
+    await dialog.getByText('desktop-1 is in sync, 2 s behind').waitFor();
+    await dialog.locator('[data-state=warn]', { hasText: 'has to be pulled there first' }).waitFor();
+    await dialog.getByRole('button', { name: 'Go on' }).click();
+    await dialog.getByText('nobody is served for about 95 s').waitFor();
+    await page.keyboard.press('Escape');
+    const [good] = [agent.movePlan];
+    agent.movePlan = (to) => ({
+      ...good(to),
+      lines: [{ state: 'fail', what: 'disk', sentence: 'there is no room', fix: 'make room on desktop-1' }],
+    });
+    await move();
+    await dialog.getByText('there is no room').waitFor();
+    await dialog.getByText('make room on desktop-1').waitFor();
+    expect(await dialog.getByRole('button', { name: /Go on|Yes/ }).count()).toBe(0);
+    expect(await violations(page)).toEqual([]);
+    await dialog.getByRole('button', { name: 'No' }).click();
+    expect(agent.acts).toEqual([]);
   });
 
   it('a viewer sees all of it, and no button that does anything', async () => {

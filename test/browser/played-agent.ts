@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import type { TimelineEvent } from '../../protocol/history.ts';
 import type { JobRow } from '../../protocol/job-rows.ts';
 import type { StatusSnapshot } from '../../protocol/status.ts';
-import { history, house, jobs, timeline, trace, usage, why } from './sample-house.ts';
+import { history, house, jobs, movePlan, timeline, trace, usage, why } from './sample-house.ts';
 
 const files = fileURLToPath(new URL('../../dist/page/', import.meta.url));
 const types: Record<string, string> = {
@@ -29,6 +29,7 @@ export class PlayedAgent {
   timeline: TimelineEvent[] = timeline();
   role: 'viewer' | 'operator' | 'owner' = 'owner';
   trace = trace;
+  movePlan = movePlan;
   /** Nobody knows the session any more. */
   isOver = false;
   /** What was asked to be done, in order. */
@@ -75,6 +76,19 @@ export class PlayedAgent {
     for (const stream of this.#streams) stream.write(`event: ${event}\ndata: ${JSON.stringify(data)}\n\n`);
   }
 
+  /** When nothing that was said waits for a browser any more. */
+  async taken(): Promise<void> {
+    for (const stream of this.#streams)
+      if (stream.writableNeedDrain)
+        await new Promise<void>((resolve) => {
+          const goOn = (): void => {
+            stream.off('drain', goOn).off('close', goOn);
+            resolve();
+          };
+          stream.on('drain', goOn).on('close', goOn);
+        });
+  }
+
   #answer(request: IncomingMessage, response: ServerResponse): void {
     const url = new URL(request.url ?? '/', this.url);
     const path = url.pathname.replace(/^\/p\//, '');
@@ -97,6 +111,7 @@ export class PlayedAgent {
       timeline: () => ({ events: this.timeline }),
       usage: () => usage(),
       'gitlab/history': () => ({ rows: history(), problem: null }),
+      'gitlab/move-plan': () => this.movePlan(url.searchParams.get('to') ?? ''),
       why: () => ({ why: why(job) }),
     };
     const answer = answers[name];

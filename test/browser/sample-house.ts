@@ -1,3 +1,4 @@
+import type { MovePlan } from '../../node/local-api/socket-protocol.ts';
 import type { BackupRow } from '../../protocol/asks.ts';
 import type { TimelineEvent, Usage } from '../../protocol/history.ts';
 import type { JobRow, WhyAnswer } from '../../protocol/job-rows.ts';
@@ -211,6 +212,14 @@ export const timeline = (): TimelineEvent[] => [
   event(7, 1_800, 'owner', "desktop-2's owner plays witcher3.exe", 'no new GPU work goes there'),
   event(8, 70, 'job', 'lint (job 4812) is done on kang', null),
 ];
+
+export const movePlan = (to: string): MovePlan => ({
+  ...{ host: 'kang', to, url: 'http://home.local:8080', isOtherUrl: false, awayMs: 95_000 },
+  lines: [
+    { state: 'ok', what: 'copy', sentence: `${to} is in sync, 2 s behind`, fix: null },
+    { state: 'warn', what: 'image', sentence: 'gitlab-ce 18.5.1 has to be pulled there first', fix: null },
+  ],
+});
 
 const round = (number: number, agoSeconds: number): BackupRow => ({
   ...{ id: `3.${number}`, at: now - 1000 * agoSeconds, version: '18.5.1', epoch: 3, isOwn: true },

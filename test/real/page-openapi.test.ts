@@ -27,14 +27,18 @@ it('the document has each path of the API, as it answers, and no other', async (
   for (const [path, methods] of Object.entries(paths))
     for (const [method, { 'x-autogit-role': role }] of Object.entries(methods)) {
       if (path === '/api/events' || path === '/api/logs') continue;
-      const asked = path === '/api/why' ? `${path}?job=7` : path;
+      const queries: Record<string, string> = { '/api/why': '?job=7', '/api/gitlab/move-plan': '?to=desktop-1' };
+      const asked = `${path}${queries[path] ?? ''}`;
       const said =
         method === 'get'
           ? await rig.get(viewer, asked)
           : await rig.act(viewer, path.slice('/api/acts/'.length), { odd: 1 });
       // Bodies are looked at last: a viewer may not, whatever he sends; an owner may, and sends nonsense.
-      expect(said.status, path).toBe(method === 'get' ? 200 : 403);
-      if (method === 'get') continue;
+      expect(said.status, path).toBe(role === 'viewer' ? 200 : 403);
+      if (method === 'get') {
+        expect((await rig.get(owner, asked)).status, path).toBe(200);
+        continue;
+      }
       expect(role).not.toBe('viewer');
       expect((await rig.act(owner, path.slice('/api/acts/'.length), { odd: 1 })).status, path).toBe(400);
     }
@@ -49,8 +53,11 @@ it('the document has each path of the API, as it answers, and no other', async (
     'usage',
     'summary',
     'events',
+    'gitlab/move-plan',
     'openapi.json',
   ].map((one) => `/api/${one}`);
+  expect((await rig.get(owner, '/api/gitlab/move-plan')).status).toBe(400);
+  expect(JSON.parse((await rig.get(owner, '/api/gitlab/move-plan?to=desktop-1')).text)).toMatchObject({ host: 'kang' });
   const acts = ['approve', 'ignore', 'pause', 'resume', 'drain', 'cancel', 'retry', 'backup', 'move', 'move-cancel'];
   for (const path of [...said, ...acts.map((one) => `/api/acts/${one}`), '/metrics'])
     expect(Object.keys(paths)).toContain(path);

@@ -1,8 +1,9 @@
 import type { ComponentChildren } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
-import type { PageAct } from '../view/person-acts.ts';
-import { doAct } from './ask.ts';
-import { plain } from './words.tsx';
+import type { MovePlan } from '../../local-api/socket-protocol.ts';
+import { type PageAct, speaksAgainst } from '../view/person-acts.ts';
+import { type AgentRefusal, doAct, getJson, refusalIn } from './ask.ts';
+import { Fix, plain } from './words.tsx';
 
 /** What came of the last act: shown until the next, or until it is put away. */
 export interface Said {
@@ -65,8 +66,12 @@ export function ActDialog({ act, onEnd }: { act: PageAct; onEnd(said: Said | nul
   const [asked, setAsked] = useState(0);
   const [isDoing, setDoing] = useState(false);
   const no = useRef<HTMLButtonElement>(null);
-  const question = act.questions[asked] ?? '';
-  const isLast = asked >= act.questions.length - 1;
+  const plan = usePlan(act);
+  const isFound = act.plan === undefined || (plan !== null && 'lines' in plan && !speaksAgainst(plan));
+  const last = act.plan && plan !== null && 'lines' in plan ? [act.plan.ask(plan)] : [];
+  const questions = [...act.questions, ...last];
+  const count = act.questions.length + (act.plan ? 1 : 0);
+  const isLast = asked >= count - 1;
   // Each question begins at no: what has been typed for the first does not answer the second.
   useEffect(() => no.current?.focus(), [asked]);
   const yes = (): void => {
@@ -76,24 +81,71 @@ export function ActDialog({ act, onEnd }: { act: PageAct; onEnd(said: Said | nul
   };
   return (
     <Dialog title={act.verb} onClose={() => onEnd(null)}>
-      <p>{plain(question)}</p>
+      <p>{plain(questions[asked] ?? '')}</p>
+      {act.plan && asked === 0 && <Found plan={plan} />}
       {act.words !== undefined && <p class="words">{plain(act.words)}</p>}
-      {act.questions.length > 1 && (
+      {count > 1 && isFound && (
         <p class="step">
-          question {asked + 1} of {act.questions.length}
+          question {asked + 1} of {count}
         </p>
       )}
       <div class="acts">
         <button type="button" ref={no} onClick={() => onEnd(null)}>
           No
         </button>
-        <button type="button" class="main" disabled={isDoing} onClick={yes}>
-          {isLast ? `Yes: ${plain(act.verb)}` : 'Go on'}
-        </button>
+        {isFound && (
+          <button type="button" class="main" disabled={isDoing} onClick={yes}>
+            {isLast ? `Yes: ${plain(act.verb)}` : 'Go on'}
+          </button>
+        )}
       </div>
     </Dialog>
   );
 }
+
+/** What was found; null: it is being looked for. */
+type Plan = MovePlan | AgentRefusal | null;
+
+function usePlan({ plan }: PageAct): Plan {
+  const [found, setFound] = useState<Plan>(null);
+  const path = plan?.path;
+  useEffect(() => {
+    if (path === undefined) return;
+    const gone = new AbortController();
+    getJson<MovePlan>(path, gone.signal).then(setFound, (error) => {
+      if (!gone.signal.aborted) setFound(refusalIn(error));
+    });
+    return () => gone.abort();
+  }, [path]);
+  return found;
+}
+
+const tones = { ok: 'good', warn: 'warn', fail: 'fail' } as const;
+
+/** Line by line, as the command line says it; a screen reader is told when it is there. */
+const Found = ({ plan }: { plan: Plan }) => (
+  <div role="status">
+    {plan === null && <p>The mesh looks at both machines…</p>}
+    {plan !== null && !('lines' in plan) && (
+      <>
+        <p class="because fail">{plain(plan.message)}</p>
+        <Fix text={plan.hint} />
+      </>
+    )}
+    {plan !== null && 'lines' in plan && (
+      <ul class="checks">
+        {plan.lines.map(({ state, what, sentence, fix }) => (
+          <li key={`${what}${sentence}`} data-state={state}>
+            <p>
+              <span class={`dot ${tones[state]}`} /> <strong>{plain(what)}</strong> {plain(sentence)}
+            </p>
+            <Fix text={fix} />
+          </li>
+        ))}
+      </ul>
+    )}
+  </div>
+);
 
 export async function perform(act: PageAct): Promise<Said> {
   const answer = await doAct(act.name, act.body);

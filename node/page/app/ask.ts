@@ -1,5 +1,5 @@
 /** What is said where something could not be done, and the fix. */
-interface AgentRefusal {
+export interface AgentRefusal {
   message: string;
   hint: string | null;
 }
@@ -36,6 +36,12 @@ export async function refusedBy(answer: Response): Promise<AgentRefused> {
   const refusal = { message: message ?? `the agent answered ${answer.status}`, hint: hint ?? null };
   return new AgentRefused(refusal, isOver(answer));
 }
+
+/** Why something could not be asked. */
+export const refusalIn = (error: unknown): AgentRefusal =>
+  error instanceof AgentRefused
+    ? error.refusal
+    : { message: 'the agent did not answer', hint: 'ask again in a moment' };
 
 /** `POST /api/acts/NAME`; what was said, or why not. */
 export async function doAct(name: string, body: Record<string, unknown>): Promise<{ said: string } | AgentRefusal> {

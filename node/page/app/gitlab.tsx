@@ -112,7 +112,6 @@ const Loss = ({ panel }: { panel: GitlabPanel }) => (
 function GitlabActs({ state, panel, ask }: Props & { panel: GitlabPanel }) {
   const [to, setTo] = useState('');
   const chosen = panel.mayMoveTo.includes(to) ? to : (panel.mayMoveTo[0] ?? '');
-  const runs = state.status?.nodes.flatMap((node) => node.runs) ?? [];
   const canMove = isOwner(state) && panel.mayMoveTo.length > 0 && panel.host !== null;
   const canBackUp = isOperator(state) && panel.hasBackups;
   if (!canMove && !canBackUp) return null;
@@ -132,7 +131,7 @@ function GitlabActs({ state, panel, ask }: Props & { panel: GitlabPanel }) {
               ))}
             </select>
           </label>
-          <ActButton act={moveAct(panel.host as string, chosen, runs)} label="Move…" ask={ask} />
+          <ActButton act={moveAct(panel.host as string, chosen)} label="Move…" ask={ask} />
         </>
       )}
     </div>

@@ -136,12 +136,17 @@ export class Live {
       void this.#askAll(ending.signal);
       const pieces = answer.body.pipeThrough(new TextDecoderStream()).getReader();
       const reader = new EventReader();
-      for (let piece = await pieces.read(); !piece.done; piece = await pieces.read()) {
+      // A function of its own: what waits for the next piece would keep all of the last one.
+      const taken = async (): Promise<boolean> => {
+        const { done, value } = await pieces.read();
+        if (done) return false;
         clearTimeout(silence);
         silence = setTimeout(end, silentMs);
         this.#tell({ kind: 'heard', atMs: Date.now() });
-        for (const { event, data } of reader.read(piece.value)) this.#take(event, JSON.parse(data));
-      }
+        for (const { event, data } of reader.read(value)) this.#take(event, JSON.parse(data));
+        return true;
+      };
+      while (await taken());
     } finally {
       clearTimeout(silence);
       ending.abort();

@@ -1,4 +1,5 @@
-import { listed } from '../../../scheduler/phrases.ts';
+import type { MovePlan } from '../../local-api/socket-protocol.ts';
+import { moveQuestion } from '../../move-words.ts';
 import type { PageState, Viewer } from './page-state.ts';
 
 /** What a person asks for on the page, as the agent takes it: `POST /api/acts/NAME`. */
@@ -11,7 +12,13 @@ export interface PageAct {
   questions: string[];
   /** Words that are compared with another screen. */
   words?: string;
+  /** What is looked at before the first question and shown with it, as the command line does; `ask` is then the last question. */
+  plan?: { path: string; ask(plan: MovePlan): string };
 }
+
+/** What speaks against it, so that it is not asked for. */
+export const speaksAgainst = ({ lines }: Pick<MovePlan, 'lines'>): boolean =>
+  lines.some(({ state }) => state === 'fail');
 
 const ranks: Record<Viewer['role'], number> = { viewer: 0, operator: 1, owner: 2 };
 const may =
@@ -82,14 +89,12 @@ export const retryAct = (job: number): PageAct => ({
 
 export const backupAct: PageAct = { name: 'backup', body: {}, verb: 'Back up now', questions: [] };
 
-export const moveAct = (from: string, to: string, runs: readonly number[]): PageAct => ({
+export const moveAct = (from: string, to: string): PageAct => ({
   name: 'move',
   body: { to },
   verb: `Move GitLab to ${to}`,
-  questions: [
-    `GitLab goes from ${from} to ${to}. Nothing is lost; nobody is served for as long as it takes to start there.`,
-    `Pushes and pages wait meanwhile${runs.length > 0 ? `; job ${listed(runs.slice(0, 5).map(String))} ${runs.length === 1 ? 'goes' : 'go'} on` : ''}. Move GitLab to ${to} now?`,
-  ],
+  questions: [`GitLab goes from ${from} to ${to}, where it finds this:`],
+  plan: { path: `gitlab/move-plan?to=${encodeURIComponent(to)}`, ask: moveQuestion },
 });
 
 export const moveCancelAct: PageAct = {
