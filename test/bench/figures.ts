@@ -57,6 +57,10 @@ export const medianAtLeast = (least: number): Target => ({
   sentence: `median >= ${least}`,
   holds: (ours) => ours.median >= least,
 });
+export const p99Under = (most: number): Target => ({
+  sentence: `p99 <= ${most}`,
+  holds: (ours) => ours.p99 <= most,
+});
 export const maxUnder = (most: number): Target => ({
   sentence: `max <= ${most}`,
   holds: (ours) => ours.max <= most,

@@ -4,6 +4,8 @@ import { addPart, type Row } from './figures.ts';
 import { scrapeRows } from './metrics-rows.ts';
 import type { BenchOptions } from './options.ts';
 import { costRows } from './page-cost-rows.ts';
+import { heapRows } from './page-heap-rows.ts';
+import { newsRows } from './page-news-rows.ts';
 
 /** What the rows of the page are measured on: seven machines, and 200 jobs of which some run and the rest wait. */
 export interface PageStage {
@@ -20,10 +22,16 @@ interface PagePart {
   measure(stage: PageStage): Promise<Row[]>;
 }
 
-export const pageParts: readonly PagePart[] = [
+const pageParts: readonly PagePart[] = [
   { key: 'metrics', measure: scrapeRows },
+  { key: 'news', measure: newsRows },
   { key: 'cost', measure: costRows },
 ];
+
+/** Of a page alone, without a mesh; and how long it is left open, where nobody says. */
+const heapKey = 'heap';
+const leftOpenSeconds = 900;
+export const pageKeys: readonly string[] = [...pageParts.map(({ key }) => key), heapKey];
 
 const names = ['kang', 'desktop-1', 'desktop-2', 'nas', 'laptop', 'pi-1', 'pi-2'];
 const jobs = 200;
@@ -50,10 +58,9 @@ async function fill(gitlab: TestGitlab, machine: TestMachine): Promise<void> {
   );
 }
 
-/** `npm run bench -- page`: what people who look on, and programs, cost and wait for. */
-export async function pageRows({ trials, only }: BenchOptions, say: (line: string) => void): Promise<Row[]> {
+/** Those rows that need a mesh. */
+async function onMesh(parts: readonly PagePart[], rows: Row[], { trials }: BenchOptions, say: PageStage['say']) {
   const rig = new Rig();
-  const rows: Row[] = [];
   try {
     const gitlab = rig.practice();
     await gitlab.start();
@@ -62,11 +69,20 @@ export async function pageRows({ trials, only }: BenchOptions, say: (line: strin
     await fill(gitlab, machines[0] as TestMachine);
     const leads = (await machines[0]?.status())?.leader?.node;
     const leader = machines.find(({ name }) => name === leads) as TestMachine;
-    for (const { key, measure } of pageParts)
-      if (only.length === 0 || only.includes(key))
-        await addPart(rows, key, () => measure({ machines, leader, gitlab, trials, say }), say);
-    return rows;
+    for (const { key, measure } of parts)
+      await addPart(rows, key, () => measure({ machines, leader, gitlab, trials, say }), say);
   } finally {
     await rig.clean();
   }
+}
+
+/** `npm run bench -- page`: what people who look on, and programs, cost and wait for. */
+export async function pageRows(options: BenchOptions, say: (line: string) => void): Promise<Row[]> {
+  const rows: Row[] = [];
+  const isWanted = (key: string): boolean => options.only.length === 0 || options.only.includes(key);
+  const parts = pageParts.filter(({ key }) => isWanted(key));
+  if (parts.length > 0) await onMesh(parts, rows, options, say);
+  if (isWanted(heapKey))
+    await addPart(rows, heapKey, () => heapRows(options.stressSeconds ?? leftOpenSeconds, say), say);
+  return rows;
 }

@@ -19,7 +19,7 @@ await build({
   bundle: true,
   platform: 'node',
   format: 'esm',
-  external: ['classic-level', 'esbuild', '*.node'],
+  external: ['classic-level', 'esbuild', 'playwright-core', '*.node'],
   plugins: [
     leftOut,
     {
