@@ -194,9 +194,18 @@ const ageMs = (path: string): number => {
   }
 };
 
-/** Bytes of its packs: what a job without history or tree of its own would have to get. 0 where there is none. */
-export function packedBytes(mirror: string): number {
-  const folder = join(mirror, 'objects', 'pack');
+/**
+ * Whether its objects, what a job without history or tree of its own would have to get, take so many bytes. Those that are in no
+ * pack count: git unpacks what a fetch of under a hundred objects brought, however large they are.
+ */
+export function isLargeMirror(mirror: string, bytes: number): boolean {
+  const objects = join(mirror, 'objects');
+  let sum = bytesIn(join(objects, 'pack'));
+  for (let at = 0; at < 256 && sum < bytes; at++) sum += bytesIn(join(objects, at.toString(16).padStart(2, '0')));
+  return sum >= bytes;
+}
+
+function bytesIn(folder: string): number {
   try {
     return readdirSync(folder).reduce((sum, name) => sum + statSync(join(folder, name)).size, 0);
   } catch {

@@ -10,10 +10,10 @@ import { gitHere } from './git-here.ts';
 import { thinLfs } from './git-lfs.ts';
 import {
   hasPipeline,
+  isLargeMirror,
   isMaintenanceDue,
   isUnused,
   maintainMirror,
-  packedBytes,
   refreshMirror,
   refreshModule,
   removeLeftovers,
@@ -103,7 +103,7 @@ export class GitSources {
   isLarge(repoUrl: string): boolean {
     if (!URL.canParse(repoUrl)) return false;
     const mirror = this.#mirrorAt(new URL(repoUrl).pathname);
-    return !existsSync(join(mirror, 'HEAD')) || packedBytes(mirror) >= this.#largeBytes;
+    return !existsSync(join(mirror, 'HEAD')) || isLargeMirror(mirror, this.#largeBytes);
   }
 
   /**
@@ -192,7 +192,7 @@ export class GitSources {
   /** Null: a new tree is to be put there, as the place is empty. */
   async #inPlace({ tree, cleanFlags, keepsFiles }: KeptSources, wanted: Wanted): Promise<Laid | null> {
     const { mirror, address, spec, signal } = wanted;
-    if (!keepsFiles && packedBytes(mirror) < this.#largeBytes) {
+    if (!keepsFiles && !isLargeMirror(mirror, this.#largeBytes)) {
       if (tree.isLeft) await tree.empty();
       await tree.forget();
       return null;

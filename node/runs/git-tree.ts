@@ -39,8 +39,10 @@ export async function initTree(folder: string, sha: string, signal: AbortSignal,
 /** Brings into a tree's repository what a mirror has. Throws SourcesFailure. */
 export async function takeFrom(folder: string, from: FromMirror, signal: AbortSignal): Promise<void> {
   const depth = from.depth > 0 ? [`--depth=${from.depth}`] : [];
+  // As one pack: to unpack few large objects and deflate each anew costs many times what it takes to check a pack.
+  const asPack = ['-c', 'fetch.unpackLimit=1'];
   const how = ['--quiet', '--force', ...tagFlags[from.tags], ...depth, '--no-write-fetch-head'];
-  await treeGit(folder, signal)(['fetch', ...how, '--', `file://${from.mirror}`, ...from.wanted]);
+  await treeGit(folder, signal)([...asPack, 'fetch', ...how, '--', `file://${from.mirror}`, ...from.wanted]);
 }
 
 /** The files of a commit, as detached HEAD. Throws SourcesFailure. */

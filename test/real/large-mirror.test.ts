@@ -1,0 +1,26 @@
+import { execFileSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, expect, it } from 'vitest';
+import { isLargeMirror } from '../../node/runs/git-mirror.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'autogit-mirror-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+it('a repository of few large files is large, in packs or not: git unpacks what a fetch of few objects brought', () => {
+  const git = (...args: string[]): string =>
+    execFileSync('git', ['-C', folder, '-c', 'user.name=t', '-c', 'user.email=t@test.invalid', ...args], {
+      encoding: 'utf8',
+      input: randomBytes(100_000),
+    }).trim();
+  git('init', '--quiet', '--bare', '.');
+  expect(isLargeMirror(folder, 1)).toBe(false);
+  const blob = git('hash-object', '-w', '--stdin');
+  expect([isLargeMirror(folder, 100_000), isLargeMirror(folder, 110_000)]).toEqual([true, false]);
+  git('update-index', '--add', '--cacheinfo', `100644,${blob},file`);
+  git('update-ref', 'refs/heads/main', git('commit-tree', git('write-tree'), '-m', 'first'));
+  git('repack', '-a', '-d', '--quiet');
+  expect([isLargeMirror(folder, 100_000), isLargeMirror(folder, 110_000)]).toEqual([true, false]);
+});
