@@ -69,7 +69,7 @@ describe('news', () => {
     expect(complaints).toEqual([]);
   });
 
-  it('of hours leaves the page as small as it was: after 800 changes it keeps what it kept after 200', async () => {
+  it('of hours leaves the page as small as it was: after 1,800 changes it keeps what it kept after 600', async () => {
     // As many as a page keeps.
     const [first] = timeline();
     agent.timeline = Array.from({ length: 600 }, (_, id) => ({ ...first!, id: String(1_000 + id).padStart(16, '0') }));
@@ -100,13 +100,14 @@ describe('news', () => {
         if (said % 100 === 0) await page.locator('.events li').first().getByText(`thing ${said} happened`).waitFor();
       }
     };
-    await change(200);
-    const before = await kept();
+    // All events that it keeps are of these then.
     await change(600);
+    const before = await kept();
+    await change(1_200);
     const after = await kept();
-    console.log(`page: ${JSON.stringify(before)}, and after 600 changes more ${JSON.stringify(after)}`);
-    // 30 bytes a change; the code, which browsers compile ever better, is left out.
-    expect(after.bytes - before.bytes).toBeLessThan(18_000);
+    console.log(`page: ${JSON.stringify(before)}, and after 1,200 changes more ${JSON.stringify(after)}`);
+    // 50 bytes a change, as part of one piece may still be there; the code, which browsers compile ever better, is left out.
+    expect(after.bytes - before.bytes).toBeLessThan(60_000);
     expect(after.listeners).toBeLessThanOrEqual(before.listeners);
     expect(after.nodes / before.nodes).toBeLessThan(1.1);
     expect(after.heap / before.heap).toBeLessThan(1.33);
