@@ -108,12 +108,18 @@ const takesOver = async (next: ChildProcess): Promise<void> => {
   await until('a lease of the next', () => rig.seen?.startsWith(`${next.pid}-`) === true, 30_000);
 };
 
-/** The slow answer is being made: what was asked has passed the gate, however long that took. */
-const isAsked = (): boolean =>
+/** Those that make a slow answer: of a request that was cut they sleep on. */
+const slow = (): string[] =>
   readFileSync(join(cgroup, 'cgroup.procs'), 'utf8')
     .split('\n')
-    .filter(Boolean)
-    .some((pid) => /(^|[\0/])(late|sleep)\0/.test(commandOf(pid)));
+    .filter((pid) => pid !== '' && /(^|[\0/])(late|sleep)\0/.test(commandOf(pid)));
+/** Asks for what takes so many seconds; answered once GitLab makes it, so that it has passed the gate, however long that took. */
+const asksSlow = async (seconds: number): Promise<{ got: Promise<Got> }> => {
+  const before = new Set(slow());
+  const { got } = get(`/cgi-bin/late?${seconds}`);
+  await until('GitLab is asked', () => slow().some((pid) => !before.has(pid)), 10_000);
+  return { got };
+};
 const commandOf = (pid: string): string => {
   try {
     return readFileSync(`/proc/${pid}/cmdline`, 'utf8');
@@ -241,8 +247,7 @@ describe('the gate', () => {
   it('shuts when the lease of a stopped agent is out; the watchdog freezes the container; renewed, both go on', async () => {
     await serve({ leaseMs: 2000 });
     await inForce({});
-    const { got } = get('/cgi-bin/late?20');
-    await until('GitLab is asked', isAsked, 10_000);
+    const { got } = await asksSlow(20);
     agent.kill('SIGSTOP');
     const end = (readLease(rig.folder) as { until: number }).until;
     expect(await got).toMatchObject({ bytes: 0, wasReset: true });
@@ -283,8 +288,7 @@ describe('the gate', () => {
 
   it('gives no answer that came while it was stopped itself and the lease ran out', async () => {
     await serve({ leaseMs: 1500, cgroup });
-    const { got } = get('/cgi-bin/late?3');
-    await until('GitLab is asked', isAsked, 10_000);
+    const { got } = await asksSlow(3);
     const { gate } = rig;
     process.kill(gate, 'SIGSTOP');
     agent.kill('SIGSTOP');
@@ -297,8 +301,7 @@ describe('the gate', () => {
 
   it('ends what passes when the epoch rises, and opens for no earlier one', async () => {
     await serve({ epoch: 2 });
-    const { got } = get('/cgi-bin/late?20');
-    await until('GitLab is asked', isAsked, 10_000);
+    const { got } = await asksSlow(20);
     rig.wish({ epoch: 3 });
     expect(await got).toMatchObject({ bytes: 0, wasReset: true });
     await served();
@@ -308,8 +311,7 @@ describe('the gate', () => {
 
   it('is closed for good when it has read so: what passes is cut, the container frozen, and no later lease of that epoch counts', async () => {
     await serve({ epoch: 4 });
-    const { got } = get('/cgi-bin/late?20');
-    await until('GitLab is asked', isAsked, 10_000);
+    const { got } = await asksSlow(20);
     rig.wish({ isClosing: true, because: 'GitLab has moved' });
     await until('closed', () => rig.said.includes('closed 4'), 3000);
     expect(rig.seen).toBe(readLease(rig.folder)?.id);
