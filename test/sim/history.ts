@@ -211,6 +211,7 @@ export class History {
     const set = ledger.gitlab.hosted?.copies?.set;
     if (set && (set.members.length > 0 || set.last !== null)) fail('somebody is in sync in it');
     if (content(ledger) !== content(base.ledger)) fail('it is another ledger');
+    if (!keepsSides(ledger.gitlab, base.ledger.gitlab)) fail('it forgets what two sides may have written');
     this.#figures.add('eras');
     return this.#make(ledger, base);
   }
@@ -394,7 +395,16 @@ export class History {
   }
 }
 
+/** A recovery adds to them: the era that ends may go on elsewhere. */
+function keepsSides({ hosted }: Ledger['gitlab'], { hosted: before }: Ledger['gitlab']): boolean {
+  const [now, then] = [hosted?.sides, before?.sides].map((sides) => ({
+    open: (sides?.open ?? []).map(canonical),
+    forks: (sides?.forks ?? []).map(canonical),
+  }));
+  return then!.open.every((one) => now!.open.includes(one)) && then!.forks.every((one) => now!.forks.includes(one));
+}
+
 function withoutSet({ hosted, ...gitlab }: Ledger['gitlab']): unknown {
-  const { copies, ...rest } = hosted ?? {};
+  const { copies, sides: _added, ...rest } = hosted ?? {};
   return { ...gitlab, hosted: { ...rest, copies: copies && { ...copies, set: null } } };
 }
