@@ -207,7 +207,12 @@ export class TestGitlab {
     await git('init', '-q', '-b', 'main');
     await git('add', '-A');
     await git('commit', '-q', '-m', 'first');
-    await git('push', '-q', remote, 'main');
+    // Git shows only the status of nginx's page (see #fetch).
+    for (const end = Date.now() + bootMs; ; await sleep(200)) {
+      const error = await git('push', '-q', remote, 'main').catch((error: Error) => error);
+      if (!error) break;
+      if (!/returned error: 502/.test(error.message) || Date.now() >= end) throw error;
+    }
     rmSync(tree, { recursive: true, force: true });
     return id;
   }
