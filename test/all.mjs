@@ -1,4 +1,5 @@
-// npm test: every part in turn, and the minutes that each took beside what it may take. Ends at the first part that is red.
+// npm test: every part in turn, or those that are named (npm test -- root e2e), and the minutes that each took beside what it
+// may take. Ends at the first part that is red.
 // In CI, where one red test of thousands throws away the work of a session, the files that a clock, a disk, a program or a
 // socket made red are tried once more, alone on the machine; what passed only then is told at the end, and is a fault to mend.
 import { spawn } from 'node:child_process';
@@ -25,6 +26,12 @@ const parts = [
   ['root', 12, vitest('root'), vitest('root-jobs'), vitest('root-beside')],
   ['e2e', 10, vitest('e2e'), vitest('e2e-beside')],
 ];
+const named = process.argv.slice(2);
+const unknown = named.find((name) => !parts.some(([part]) => part === name));
+if (unknown !== undefined) {
+  console.error(`npm test: no part is called ${unknown}; there are: ${parts.map(([part]) => part).join(', ')}`);
+  process.exit(2);
+}
 /** Nothing but the seed decides these, so the first red is red. */
 const decidedBySeed = ['sim'];
 /** More red files than this are no accident. */
@@ -76,6 +83,7 @@ const lines = [];
 const passedLater = [];
 let ended = { code: 0, red: [] };
 for (const [name, limit, ...commands] of parts) {
+  if (named.length > 0 && !named.includes(name)) continue;
   const began = performance.now();
   ended = await runAll(commands);
   if (ended.code !== 0 && process.env.CI && !decidedBySeed.includes(name)) {
