@@ -3,6 +3,7 @@ import { compareStamps, type Stamp } from '../../protocol/stamp.ts';
 import type { Write } from '../../scheduler/effects.ts';
 import type { Disk } from './disk.ts';
 import type { Figures } from './figures.ts';
+import { keepsSides } from './kept-sides.ts';
 import type { Rare } from './rare.ts';
 import { Violation } from './violation.ts';
 
@@ -393,15 +394,6 @@ export class History {
       throw new Violation('one-vote-a-term', `${disk} voted for ${before} and ${votedFor} in term ${term}`);
     this.promises.set(key, votedFor);
   }
-}
-
-/** A recovery adds to them: the era that ends may go on elsewhere. */
-function keepsSides({ hosted }: Ledger['gitlab'], { hosted: before }: Ledger['gitlab']): boolean {
-  const [now, then] = [hosted?.sides, before?.sides].map((sides) => ({
-    open: (sides?.open ?? []).map(canonical),
-    forks: (sides?.forks ?? []).map(canonical),
-  }));
-  return then!.open.every((one) => now!.open.includes(one)) && then!.forks.every((one) => now!.forks.includes(one));
 }
 
 function withoutSet({ hosted, ...gitlab }: Ledger['gitlab']): unknown {
