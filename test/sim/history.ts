@@ -2,8 +2,8 @@ import type { Configuration, Era, Ledger, Voters } from '../../protocol/ledger.t
 import { compareStamps, type Stamp } from '../../protocol/stamp.ts';
 import type { Write } from '../../scheduler/effects.ts';
 import type { Disk } from './disk.ts';
+import { keepsSides, withoutWhatIsNew } from './era-begun.ts';
 import type { Figures } from './figures.ts';
-import { keepsSides } from './kept-sides.ts';
 import type { Rare } from './rare.ts';
 import { Violation } from './violation.ts';
 
@@ -206,7 +206,7 @@ export class History {
       canonical({
         ...one,
         ...{ era: null, stamp: null, configuration: null, recovery: null, requests: null },
-        gitlab: withoutSet(one.gitlab),
+        gitlab: withoutWhatIsNew(one.gitlab),
       });
     // Who holds rounds of the era before has none of this one's (SAFETY H10).
     const set = ledger.gitlab.hosted?.copies?.set;
@@ -394,9 +394,4 @@ export class History {
       throw new Violation('one-vote-a-term', `${disk} voted for ${before} and ${votedFor} in term ${term}`);
     this.promises.set(key, votedFor);
   }
-}
-
-function withoutSet({ hosted, ...gitlab }: Ledger['gitlab']): unknown {
-  const { copies, sides: _added, ...rest } = hosted ?? {};
-  return { ...gitlab, hosted: { ...rest, copies: copies && { ...copies, set: null } } };
 }
