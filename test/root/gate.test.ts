@@ -92,16 +92,24 @@ const here = 'http://127.0.0.1';
 const isServed = (): boolean => curl(`${here}/index.html`) === 'this is GitLab\n';
 const served = (): Promise<boolean> =>
   until(async () => `GitLab is served: ${curl('-i', `${here}/index.html`)} ${rig.said} ${rig.log()}`, isServed, 20_000);
-const serve = async (more: object = {}): Promise<void> => {
-  rig.wish({ leaseMs: 4000, upstream: address, isServing: true, because: 'x', cgroup, isClosing: false, ...more });
-  await served();
-};
 let marks = 0;
 /** What the mesh decided has come to the gate, and to the watchdog. */
 const inForce = async (more: object): Promise<void> => {
   const mark = `mark ${++marks}`;
   rig.wish({ because: mark, ...more });
-  await until('the wish is in force', () => readLease(rig.folder)?.because === mark, 5000);
+  await until(
+    'the wish is in force',
+    () => {
+      const lease = readLease(rig.folder);
+      return lease?.because === mark && rig.seen === lease.id;
+    },
+    20_000,
+  );
+};
+/** By what is wished for now, and not by what was in force before. */
+const serve = async (more: object = {}): Promise<void> => {
+  await inForce({ leaseMs: 4000, upstream: address, isServing: true, cgroup, isClosing: false, ...more });
+  await served();
 };
 /** Agents end and begin: this one goes on until the next has written a lease. */
 const takesOver = async (next: ChildProcess): Promise<void> => {
@@ -302,7 +310,7 @@ describe('the gate', () => {
   it('ends what passes when the epoch rises, and opens for no earlier one', async () => {
     await serve({ epoch: 2 });
     const { got } = await asksSlow(20);
-    rig.wish({ epoch: 3 });
+    await inForce({ epoch: 3 });
     expect(await got).toMatchObject({ bytes: 0, wasReset: true });
     await served();
     rig.wish({ epoch: 2 });

@@ -1,6 +1,6 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { build } from 'esbuild';
@@ -91,7 +91,10 @@ describe('a backup of GitLab', () => {
     );
     // A byte of it turned is found.
     const pack = sh(`find ${join(rig.folder, 'repository/data')} -type f -size +1M | head -1`).trim();
-    sh(`chmod u+w ${pack}; printf X | dd of=${pack} bs=1 seek=5000 conv=notrunc 2>/dev/null`);
+    chmodSync(pack, 0o600);
+    const bytes = readFileSync(pack);
+    bytes[5000]! ^= 1;
+    writeFileSync(pack, bytes);
     await expect(restic.check(1, 1, signal)).rejects.toThrow(/restic check failed/);
   });
 });
