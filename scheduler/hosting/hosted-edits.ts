@@ -22,18 +22,18 @@ export interface Hosting extends HostedGitlab {
   epoch: number;
 }
 
-/** A ledger never changes, and each step asks several times. */
-const hostings = new WeakMap<Ledger['gitlab'], Hosting>();
+/** What a ledger holds never changes, and each step asks several times. */
+const hostings = new WeakMap<HostedGitlab, Hosting>();
 
 /** The GitLab that the mesh hosts, or shall host; null where there is none. One ledger's is one object. */
 export function hostingOf(ledger: Ledger | null): Readonly<Hosting> | null {
   if (ledger === null) return null;
   const { mode, host, epoch, hosted } = ledger.gitlab;
   if (mode !== 'hosted' || host === null || hosted === undefined) return null;
-  const known = hostings.get(ledger.gitlab);
-  if (known !== undefined) return known;
+  const known = hostings.get(hosted);
+  if (known?.host === host && known.epoch === epoch) return known;
   const made = { ...hosted, host, epoch };
-  hostings.set(ledger.gitlab, made);
+  hostings.set(hosted, made);
   return made;
 }
 
