@@ -10,14 +10,15 @@ const folder = mkdtempSync(join(tmpdir(), 'autogit-mirror-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 it('a repository of few large files is large, in packs or not: git unpacks what a fetch of few objects brought', () => {
-  const git = (...args: string[]): string =>
+  const gitWith = (input: Buffer | string, ...args: string[]): string =>
     execFileSync('git', ['-C', folder, '-c', 'user.name=t', '-c', 'user.email=t@test.invalid', ...args], {
       encoding: 'utf8',
-      input: randomBytes(100_000),
+      input,
     }).trim();
+  const git = (...args: string[]): string => gitWith('', ...args);
   git('init', '--quiet', '--bare', '.');
   expect(isLargeMirror(folder, 1)).toBe(false);
-  const blob = git('hash-object', '-w', '--stdin');
+  const blob = gitWith(randomBytes(100_000), 'hash-object', '-w', '--stdin');
   expect([isLargeMirror(folder, 100_000), isLargeMirror(folder, 110_000)]).toEqual([true, false]);
   git('update-index', '--add', '--cacheinfo', `100644,${blob},file`);
   git('update-ref', 'refs/heads/main', git('commit-tree', git('write-tree'), '-m', 'first'));
