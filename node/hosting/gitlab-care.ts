@@ -39,6 +39,7 @@ export class GitlabCare {
   #hookPid: number | null = null;
   #hookMs = 0;
   #hookWork: Promise<void> | null = null;
+  #isQueueOnDisk = false;
 
   constructor(options: CareOptions, memory: HostingMemory) {
     this.#options = options;
@@ -71,13 +72,15 @@ export class GitlabCare {
     if (pid !== null) this.#lookAtHook(pid);
   }
 
-  /** Whatever Redis has said yes to is in its log: an end at once loses nothing of the queue. */
+  /** Whatever Redis says yes to from now on is in its log before: an end at once loses nothing of the queue. */
   get isQueueOnDisk(): boolean {
-    return this.#redis.now?.each === 'second';
+    return this.#isQueueOnDisk;
   }
 
-  settleQueue(id: string): Promise<void> {
-    return this.#queue.settle(id);
+  /** GitLab is about to be ended: its queue comes to rest, and what is in it to the disk. */
+  async settleQueue(id: string): Promise<void> {
+    await this.#queue.settle(id);
+    this.#isQueueOnDisk = await this.#redis.writesFirst(id);
   }
 
   /** What the mesh is told of it; nothing before it was looked at. */
@@ -109,9 +112,13 @@ export class GitlabCare {
     const isDue = pid !== this.#hookPid || clock.bootMs() >= this.#hookMs;
     if (this.#hookWork !== null || !isDue) return;
     this.#hookPid = pid;
+    // Another time by its end: somebody wants a new look, which this one may have been too early for.
+    const due = clock.bootMs() + hookTimings.illMs;
+    this.#hookMs = due;
     this.#hookWork = whyUnheld(pid, home)
       .then((unheld) => {
-        this.#hookMs = clock.bootMs() + (unheld === null ? hookTimings.wellMs : hookTimings.illMs);
+        const againMs = unheld === null ? hookTimings.wellMs : hookTimings.illMs;
+        if (this.#hookMs === due) this.#hookMs = clock.bootMs() + againMs;
         if (unheld !== this.#unheld)
           log[unheld === null ? 'info' : 'warn'](unheld ?? 'each push waits for its copy again');
         this.#unheld = unheld;

@@ -18,6 +18,7 @@ beforeEach(() => {
 afterEach(() => rig.ends());
 
 const data = 'data-three';
+const wholeLog = 'aof_enabled:1\r\naof_rewrite_in_progress:0\r\naof_last_bgrewrite_status:ok\r\n';
 const at = (path: string) => ({ place: { kind: 'folder' as const, path }, hostname: 'home.local' });
 const move: HostedMove = {
   ...{ from: 'kang', to: 'desktop-1', there: at('/b'), back: at('/a'), since: 1, because: 'asked' },
@@ -97,8 +98,7 @@ describe('from here', () => {
   });
 
   it('its queue comes to rest while people are served, and with a log of each write in Redis it is ended at once behind the gate', async () => {
-    const whole = 'aof_enabled:1\r\naof_rewrite_in_progress:0\r\naof_last_bgrewrite_status:ok\r\n';
-    rig.engine.redis = whole;
+    rig.engine.redis = wholeLog;
     const keeper = await waiting();
     await rig.until(keeper, () => rig.seen.at(-1)?.queued?.each === 'second');
     let wasLetIn: boolean | null = null;
@@ -113,8 +113,14 @@ describe('from here', () => {
     expect(rig.order).not.toContain('stop');
   });
 
-  it('where Redis has no log of each write it ends gently, as its queue is in memory yet', async () => {
+  it.each([
+    ['has no log of each write', '', 'OK'],
+    ['answers before it has written', wholeLog, 'ERR unknown option'],
+  ])('where Redis %s it ends gently, as its queue is in memory yet', async (_, log, said) => {
+    rig.engine.redis = log;
+    rig.engine.writesFirst = said;
     const keeper = await waiting();
+    await rig.until(keeper, () => log === '' || rig.seen.at(-1)?.queued?.each === 'second');
     rig.engine.onCall = (call) => void (/^(kill|stop)/.test(call) && rig.order.push(call));
     rig.target = { waits: null, percent: null, fails: null };
     await rig.until(keeper, () => rig.ledger.gitlab.epoch === 4);

@@ -26,6 +26,8 @@ export class PlayedEngine implements ServiceHost {
   booted: string | null = null;
   /** What its Redis says of its persistence. */
   redis = '';
+  /** What Redis says when it shall write before it answers. */
+  writesFirst = 'OK\n';
   onCall: (call: string) => void = () => undefined;
   #image = '';
 
@@ -79,7 +81,8 @@ export class PlayedEngine implements ServiceHost {
     if (argv[0] === 'cat') return { code: 0, out: `Password: ${this.password}\n` };
     const asked = /^puts '([^']+)' if .*valid_password\?\('([^']+)'\)$/m.exec(input);
     if (asked !== null) return { code: 0, out: asked[2] === this.rootHas ? `${asked[1]}\n` : '' };
-    if (argv[0] === 'gitlab-redis-cli') return { code: 0, out: this.redis };
+    if (argv[0] === 'gitlab-redis-cli')
+      return { code: 0, out: argv.includes('appendfsync') ? this.writesFirst : this.redis };
     if (argv[0] !== 'curl') return { code: 0, out: '' };
     const { version = '19.3.0', never = false } = this.images.get(this.#image) ?? {};
     if (!this.works || never) return { code: 7, out: '\n000' };
