@@ -169,7 +169,7 @@ describe('who asks', () => {
     const unknown = await kang.cli('runbook', 'nothing-of-ours');
     expect([unknown.code, unknown.stderr]).toEqual([
       2,
-      expect.stringMatching(/no entry "nothing-of-ours"\nfix: .*no-leader/),
+      expect.stringMatching(/no entry "nothing-of-ours"\nfix: .*autogit-node runbook list/),
     ]);
     const { attention } = await kang.status();
     const { stdout } = await kang.cli('runbook');
