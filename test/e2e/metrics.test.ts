@@ -169,7 +169,7 @@ describe('who asks', () => {
     const unknown = await kang.cli('runbook', 'nothing-of-ours');
     expect([unknown.code, unknown.stderr]).toEqual([
       2,
-      expect.stringMatching(/no entry "nothing-of-ours"\nfix: .*autogit-node runbook list/),
+      expect.stringMatching(/no entry "nothing-of-ours"\nfix: .*autogit-node .*runbook list\n/),
     ]);
     const { attention } = await kang.status();
     const { stdout } = await kang.cli('runbook');
