@@ -1,5 +1,5 @@
 import type { ComponentChildren } from 'preact';
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import type { MovePlan } from '../../local-api/socket-protocol.ts';
 import { type PageAct, speaksAgainst } from '../view/person-acts.ts';
 import { type AgentRefusal, doAct, getJson, refusalIn } from './ask.ts';
@@ -25,7 +25,7 @@ export function Dialog({
   children: ComponentChildren;
 }) {
   const ref = useRef<HTMLDialogElement>(null);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const dialog = ref.current;
     const before = document.activeElement;
     if (dialog && !dialog.open) dialog.showModal();
@@ -72,8 +72,8 @@ export function ActDialog({ act, onEnd }: { act: PageAct; onEnd(said: Said | nul
   const questions = [...act.questions, ...last];
   const count = act.questions.length + (act.plan ? 1 : 0);
   const isLast = asked >= count - 1;
-  // Each question begins at no: what has been typed for the first does not answer the second.
-  useEffect(() => no.current?.focus(), [asked]);
+  // Each question begins at no, before anything is typed: what answered the first does not answer the second.
+  useLayoutEffect(() => no.current?.focus(), [asked]);
   const yes = (): void => {
     if (!isLast) return setAsked(asked + 1);
     setDoing(true);
