@@ -22,18 +22,18 @@ export interface Hosting extends HostedGitlab {
   epoch: number;
 }
 
-/** What a ledger holds never changes, and each step asks several times. */
-const hostings = new WeakMap<HostedGitlab, Hosting>();
+/** A ledger never changes, and each step asks several times: what was made of which parts of it. */
+const hostings = new WeakMap<Ledger['gitlab'], { of: HostedGitlab; made: Hosting }>();
 
 /** The GitLab that the mesh hosts, or shall host; null where there is none. One ledger's is one object. */
 export function hostingOf(ledger: Ledger | null): Readonly<Hosting> | null {
   if (ledger === null) return null;
   const { mode, host, epoch, hosted } = ledger.gitlab;
   if (mode !== 'hosted' || host === null || hosted === undefined) return null;
-  const known = hostings.get(hosted);
-  if (known?.host === host && known.epoch === epoch) return known;
+  const known = hostings.get(ledger.gitlab);
+  if (known?.of === hosted && known.made.host === host && known.made.epoch === epoch) return known.made;
   const made = { ...hosted, host, epoch };
-  hostings.set(hosted, made);
+  hostings.set(ledger.gitlab, { of: hosted, made });
   return made;
 }
 
