@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { AutogitError } from '../../protocol/errors.ts';
+import { isMailAddress } from '../mail-address.ts';
 
 /** What is needed to tell somebody; in the ledger it is sealed for the voters. */
 export const TargetWay = z.strictObject({
@@ -100,8 +101,6 @@ interface GivenTarget {
   from?: string | null | undefined;
 }
 
-const isAddress = (text: string): boolean => /^[^\s@<>",;:]{1,64}@[\w.-]{1,189}$/.test(text);
-
 /** `isArgument`: the address stood in the command line. Throws `bad-flag` with the fix; no message has the address itself in it. */
 export function checkTarget(
   kind: string,
@@ -151,7 +150,7 @@ function checkPeople(
   if (!hasPeople && (to ?? from) !== null)
     throw new AutogitError('bad-flag', `--to and --from are of mail alone`, { hint: `${again} ${example}`.trim() });
   for (const one of [to, from])
-    if (one !== null && !isAddress(one))
+    if (one !== null && !isMailAddress(one))
       throw new AutogitError('bad-flag', `"${one.slice(0, 80)}" is no address of mail`, {
         hint: `${again} ${example}`,
       });

@@ -1,4 +1,5 @@
 import { AutogitError } from '../../protocol/errors.ts';
+import { isMailAddress } from '../mail-address.ts';
 import type { Flag } from './settings-flag.ts';
 import type { Fate, Topic } from './settings-note.ts';
 import { parseText } from './settings-value.ts';
@@ -81,7 +82,7 @@ const own: Record<OwnKind, { holds: (text: string) => boolean; sentence: string 
       'is no address of somebody to tell; write https://home.lan/notices, smtps://user@mail.lan or mqtt://broker.lan',
   },
   mail: {
-    holds: (text) => /^[^\s@<>",;:]{1,64}@[\w.-]{1,189}$/.test(text),
+    holds: isMailAddress,
     sentence: 'is no address of mail; write me@home.lan',
   },
   cores: { holds: (text) => /^\d{1,4}(\.\d{1,3})?$/.test(text), sentence: 'is no number of cores; write 6 or 1.5' },
