@@ -112,13 +112,11 @@ export class GitlabCare {
     const isDue = pid !== this.#hookPid || clock.bootMs() >= this.#hookMs;
     if (this.#hookWork !== null || !isDue) return;
     this.#hookPid = pid;
-    // Another time by its end: somebody wants a new look, which this one may have been too early for.
-    const due = clock.bootMs() + hookTimings.illMs;
-    this.#hookMs = due;
+    // Before it: whoever wants one while it goes on (`soon`) gets another one, as this may have been too early.
+    this.#hookMs = clock.bootMs() + hookTimings.wellMs;
     this.#hookWork = whyUnheld(pid, home)
       .then((unheld) => {
-        const againMs = unheld === null ? hookTimings.wellMs : hookTimings.illMs;
-        if (this.#hookMs === due) this.#hookMs = clock.bootMs() + againMs;
+        if (unheld !== null) this.#hookMs = Math.min(this.#hookMs, clock.bootMs() + hookTimings.illMs);
         if (unheld !== this.#unheld)
           log[unheld === null ? 'info' : 'warn'](unheld ?? 'each push waits for its copy again');
         this.#unheld = unheld;

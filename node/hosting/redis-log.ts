@@ -125,17 +125,15 @@ export class RedisLog {
     }
     const { clock } = this.#options;
     if (this.#work !== null || clock.bootMs() < this.#nextMs) return;
-    // Another time by its end: somebody wants a new look, which this one may have been too early for.
-    const due = clock.bootMs() + timings.soonMs;
-    this.#nextMs = due;
+    // Before it: whoever wants one while it goes on (`soon`) gets another one, as this may have been too early.
+    this.#nextMs = clock.bootMs() + timings.lookMs;
     this.#work = this.#look(id)
       .then(
         (now) => this.#become(now),
         (error: unknown) => this.#become({ each: 'minute', because: `Redis could not be asked: ${sentenceOf(error)}` }),
       )
       .finally(() => {
-        const againMs = this.#now?.isComing === true ? timings.soonMs : timings.lookMs;
-        if (this.#nextMs === due) this.#nextMs = clock.bootMs() + againMs;
+        if (this.#now?.isComing === true) this.#nextMs = Math.min(this.#nextMs, clock.bootMs() + timings.soonMs);
         this.#work = null;
       });
   }
