@@ -41,12 +41,12 @@ export class SidesRule {
   /** Also while nobody's push is answered. */
   #watch(): void {
     this.#world.timeline.after(1000, () => {
-      for (const side of this.#beside.values()) {
-        const host = this.#world.history.top?.ledger.gitlab.host ?? '';
-        const serving = this.#world.agents().find((one) => one.machine.id === host && one.isRunning);
-        const era = serving?.ledger?.era.counter ?? 0;
-        if (serving !== undefined && host !== side.machine && era > side.era) this.#meets(side, serving, era);
-      }
+      const host = this.#world.history.top?.ledger.gitlab.host ?? '';
+      const serving = this.#world.agents().find((one) => one.machine.id === host && one.isRunning);
+      const era = serving?.ledger?.era.counter ?? 0;
+      if (serving !== undefined)
+        for (const side of this.#beside.values())
+          if (host !== side.machine && era > side.era) this.#meets(side, serving, era);
       this.#watch();
     });
   }
@@ -67,9 +67,8 @@ export class SidesRule {
     }
     for (const side of this.#beside.values()) {
       if (side.data !== data || side.era >= era || side.machine === machine) continue;
-      if (!side.hasMet || this.#isOver(side, agent)) continue;
       must(
-        false,
+        !side.hasMet || this.#isOver(side, agent),
         'no-push-before-somebody-has-looked',
         () =>
           `${agent.life} acknowledges a push to ${data} in era ${era}, and ${side.machine} did in epoch ${side.epoch} of era ${side.era}: nobody has looked`,
