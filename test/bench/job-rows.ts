@@ -1,4 +1,4 @@
-import { formMesh, pipelineEnd } from '../e2e/mesh.ts';
+import { connectGitlab, formMesh, pipelineEnd } from '../e2e/mesh.ts';
 import { Rig, type TestMachine } from '../e2e/rig.ts';
 import startEngine from '../root/engine.ts';
 import { makeTestImages } from '../root/test-image.ts';
@@ -7,7 +7,7 @@ import { type Row, row } from './figures.ts';
 /** ms from GitLab's answer to "make a pipeline" until the first command of its script ran, by the script's own clock. */
 async function firstByte(rig: Rig, project: number): Promise<number> {
   const gitlab = rig.gitlab!;
-  await gitlab.api(`/projects/${project}/pipeline?ref=main`, { method: 'POST', body: JSON.stringify({ ref: 'main' }) });
+  await gitlab.runPipeline(project);
   const pending = Date.now();
   const { jobs } = await pipelineEnd(rig, project);
   const began = Number(/^began (\d+)/m.exec(await gitlab.trace(project, jobs[0]!.id))?.[1]) / 1e6;
@@ -24,18 +24,11 @@ async function measure(rig: Rig, image: string | null, trials: number): Promise<
   return values;
 }
 
-async function connect(rig: Rig, machine: TestMachine): Promise<void> {
-  const gitlab = rig.gitlab!;
-  machine.env.PRACTICE_TOKEN = gitlab.token;
-  const { code, stderr } = await machine.cli('gitlab', 'connect', gitlab.url, '--token-env', 'PRACTICE_TOKEN');
-  if (code !== 0) throw new Error(`gitlab connect: ${stderr}`);
-}
-
 const measureName = (executor: string): string => `job pending -> first script byte, ${executor}`;
 
 /** On a mesh that stands already, without isolation. */
 export async function processJobRow(rig: Rig, machine: TestMachine, trials: number): Promise<Row> {
-  await connect(rig, machine);
+  await connectGitlab(machine, rig.gitlab!);
   return row({ measure: measureName('process'), unit: 'ms', ours: await measure(rig, null, trials) });
 }
 
@@ -49,7 +42,7 @@ export async function dockerJobRow(trials: number): Promise<Row> {
     const image = makeTestImages().bash;
     await rig.practice().start();
     const [machine] = await formMesh(rig, ['kang'], { args: { kang: ['--executor', 'docker'] } });
-    await connect(rig, machine as TestMachine);
+    await connectGitlab(machine as TestMachine, rig.gitlab!);
     return row({ measure: name, unit: 'ms', ours: await measure(rig, image, trials) });
   } catch (error) {
     const because = error instanceof Error ? error.message : String(error);

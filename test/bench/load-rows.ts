@@ -1,7 +1,7 @@
 import type { ChildProcess } from 'node:child_process';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
-import { formMesh, runningJobs } from '../e2e/mesh.ts';
+import { connectGitlab, formMesh, runningJobs } from '../e2e/mesh.ts';
 import { Lan } from '../e2e/namespaces.ts';
 import { type LogLine, Rig, sleep, until } from '../e2e/rig.ts';
 import { type Agent, asAgent } from './agents.ts';
@@ -84,9 +84,7 @@ class Stage {
     this.agents = machines.map((machine, index) => asAgent(machine, index + 1));
     const [kang] = machines;
     if (!kang) throw new Error('no machine');
-    kang.env.PRACTICE_TOKEN = gitlab.token;
-    const said = await kang.cli('gitlab', 'connect', gitlab.url, '--token-env', 'PRACTICE_TOKEN');
-    if (said.code !== 0) throw new Error(`gitlab connect: ${said.stderr}`);
+    await connectGitlab(kang, gitlab);
     await sleep(3000);
   }
 

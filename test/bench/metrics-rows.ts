@@ -1,7 +1,7 @@
 import { Agent, request } from 'node:http';
 import { sleep, type TestMachine } from '../e2e/rig.ts';
 import { medianUnder, type Row, row } from './figures.ts';
-import type { PageStage } from './page-rows.ts';
+import { leaderAndOther, type PageStage } from './page-stage.ts';
 
 /** Between two scrapes: they shall not come in one moment of the agent's own rounds. */
 const restMs = 150;
@@ -47,14 +47,10 @@ async function scrapesOf(machine: TestMachine, times: number): Promise<{ ms: num
 }
 
 /** A scrape at the machine that leads, which knows all, and at one that asks it for the jobs. */
-export async function scrapeRows({ leader, machines, trials }: PageStage): Promise<Row[]> {
-  const other = machines.find((machine) => machine !== leader) as TestMachine;
+export async function scrapeRows(stage: PageStage): Promise<Row[]> {
   const rows: Row[] = [];
-  for (const [who, machine] of [
-    ['the leader', leader],
-    ['another machine', other],
-  ] as const) {
-    const { ms, bytes } = await scrapesOf(machine, Math.max(10, trials) * 3);
+  for (const [who, machine] of leaderAndOther(stage)) {
+    const { ms, bytes } = await scrapesOf(machine, Math.max(10, stage.trials) * 3);
     rows.push(
       row({
         measure: `/metrics of ${who}, 7 machines, 200 jobs`,

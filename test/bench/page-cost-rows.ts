@@ -1,6 +1,6 @@
 import { sleep, type TestMachine } from '../e2e/rig.ts';
-import { type Row, ratioAtMost, row } from './figures.ts';
-import type { PageStage } from './page-rows.ts';
+import { figures, type Row, ratioAtMost, row } from './figures.ts';
+import { leaderAndOther, type PageStage } from './page-stage.ts';
 import { PageViewers } from './page-viewers.ts';
 import { costOf } from './process-cost.ts';
 
@@ -36,18 +36,11 @@ async function costAt(
   return { cpu, bytesPerSecond };
 }
 
-const middle = (values: readonly number[] = []): number =>
-  [...values].sort((a, b) => a - b)[values.length >> 1] ?? Number.NaN;
-
 /** What pages that are open cost the agent that serves them: at the machine that leads, and at one that asks it for the jobs. */
-export async function costRows({ leader, machines, trials }: PageStage): Promise<Row[]> {
-  const other = machines.find((machine) => machine !== leader) as TestMachine;
+export async function costRows(stage: PageStage): Promise<Row[]> {
   const rows: Row[] = [];
-  for (const [who, machine] of [
-    ['the leader', leader],
-    ['another machine', other],
-  ] as const) {
-    const { cpu, bytesPerSecond } = await costAt(machine, Math.min(10, trials));
+  for (const [who, machine] of leaderAndOther(stage)) {
+    const { cpu, bytesPerSecond } = await costAt(machine, Math.min(10, stage.trials));
     for (const [count, most] of [
       [1, 1.3],
       [20, 2],
@@ -59,7 +52,7 @@ export async function costRows({ leader, machines, trials }: PageStage): Promise
           ours: cpu[count] ?? [],
           against: { name: 'with none', values: cpu[0] ?? [] },
           targets: [ratioAtMost(most)],
-          note: `${(middle(bytesPerSecond[count]) / 1024).toFixed(1)} KiB/s are told`,
+          note: `${((figures(bytesPerSecond[count] ?? []).median ?? Number.NaN) / 1024).toFixed(1)} KiB/s are told`,
         }),
       );
   }

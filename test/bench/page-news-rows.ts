@@ -3,7 +3,7 @@ import { createClient } from '../../node/local-api/socket-client.ts';
 import { openBrowser, openPage } from '../browser/chromium.ts';
 import { sleep, type TestMachine, until } from '../e2e/rig.ts';
 import { p99Under, type Row, row } from './figures.ts';
-import type { PageStage } from './page-rows.ts';
+import type { PageStage } from './page-stage.ts';
 
 /** Between two changes, so that they come at any moment of the agents' own rounds. */
 const restMs = () => 200 + 500 * Math.random();

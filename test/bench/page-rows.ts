@@ -1,4 +1,4 @@
-import { formMesh } from '../e2e/mesh.ts';
+import { connectGitlab, formMesh } from '../e2e/mesh.ts';
 import { asRoot, Rig, type TestGitlab, type TestMachine, until } from '../e2e/rig.ts';
 import { addPart, type Row } from './figures.ts';
 import { scrapeRows } from './metrics-rows.ts';
@@ -6,15 +6,7 @@ import type { BenchOptions } from './options.ts';
 import { costRows } from './page-cost-rows.ts';
 import { heapRows } from './page-heap-rows.ts';
 import { newsRows } from './page-news-rows.ts';
-
-/** What the rows of the page are measured on: seven machines, and 200 jobs of which some run and the rest wait. */
-export interface PageStage {
-  machines: TestMachine[];
-  leader: TestMachine;
-  gitlab: TestGitlab;
-  trials: number;
-  say(line: string): void;
-}
+import type { PageStage } from './page-stage.ts';
 
 /** One part of the table: `--only KEY` runs it alone. */
 interface PagePart {
@@ -39,9 +31,7 @@ const jobs = 200;
 const mostAtOnce = 100;
 
 async function fill(gitlab: TestGitlab, machine: TestMachine): Promise<void> {
-  machine.env.TOKEN = gitlab.token;
-  const connected = await machine.cli('gitlab', 'connect', gitlab.url, '--token-env', 'TOKEN', '--yes');
-  if (connected.code !== 0) throw new Error(connected.stderr);
+  await connectGitlab(machine, gitlab);
   const parts = Array.from(
     { length: jobs / mostAtOnce },
     (_, part) => `part-${part}:\n  parallel: ${mostAtOnce}\n  script: [sleep 3600]\n`,

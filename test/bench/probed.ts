@@ -1,6 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { formMesh } from '../e2e/mesh.ts';
+import { connectGitlab, formMesh } from '../e2e/mesh.ts';
 import { Rig, type TestGitlab, type TestMachine, until } from '../e2e/rig.ts';
 
 export interface Turn {
@@ -30,9 +30,7 @@ export class Probed {
     if (!hasGitlab) return;
     this.gitlab = this.rig.practice();
     await this.gitlab.start();
-    this.machine.env.PRACTICE_TOKEN = this.gitlab.token;
-    const said = await this.machine.cli('gitlab', 'connect', this.gitlab.url, '--token-env', 'PRACTICE_TOKEN');
-    if (said.code !== 0) throw new Error(`gitlab connect: ${said.stderr}`);
+    await connectGitlab(this.machine, this.gitlab);
   }
 
   /** The worst since it was asked last. */
@@ -51,5 +49,5 @@ export class Probed {
 
 /** The project's pipeline once more. */
 export const again = async ({ gitlab }: Probed, project: number): Promise<void> => {
-  await gitlab.api(`/projects/${project}/pipeline?ref=main`, { method: 'POST', body: JSON.stringify({ ref: 'main' }) });
+  await gitlab.runPipeline(project);
 };

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { freezerOfProcess, isCgroupFrozen } from '../../node/executors/run-cgroup.ts';
 import { makeTestImages } from '../root/test-image.ts';
-import { counting, formMesh, pipelineEnd, ticks, upTo } from './mesh.ts';
+import { connectGitlab, counting, formMesh, pipelineEnd, ticks, upTo } from './mesh.ts';
 import { Rig, type TestMachine, until } from './rig.ts';
 
 /** Its page is at every address of the machine, and so at the one that containers reach it by. */
@@ -26,8 +26,7 @@ describe('jobs in containers', () => {
     [machine] = (await formMesh(rig, ['kang'], {
       args: { kang: ['--executor', 'docker', '--dashboard', '0.0.0.0:7118'] },
     })) as [TestMachine];
-    machine.env.PRACTICE_TOKEN = gitlab.token;
-    await machine.cli('gitlab', 'connect', gitlab.url, '--token-env', 'PRACTICE_TOKEN');
+    await connectGitlab(machine, gitlab);
   }, 120_000);
 
   afterAll(() => rig.clean());

@@ -1,7 +1,7 @@
 import { cpSync, existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { counting, formMesh, pipelineEnd, runningJobs, ticks, upTo } from './mesh.ts';
+import { connectGitlab, counting, formMesh, pipelineEnd, runningJobs, ticks, upTo } from './mesh.ts';
 import { Rig, sleep, type TestMachine, until } from './rig.ts';
 
 describe('GitLab goes away', () => {
@@ -12,8 +12,7 @@ describe('GitLab goes away', () => {
     const gitlab = rig.practice();
     await gitlab.start();
     machines = await formMesh(rig, ['kang', 'desktop-1']);
-    machines[0]!.env.PRACTICE_TOKEN = gitlab.token;
-    await machines[0]!.cli('gitlab', 'connect', gitlab.url, '--token-env', 'PRACTICE_TOKEN');
+    await connectGitlab(machines[0]!, gitlab);
   }, 120_000);
 
   afterAll(() => rig.clean());

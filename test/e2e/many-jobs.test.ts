@@ -2,7 +2,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { formMesh, pipelineEnd } from './mesh.ts';
+import { connectGitlab, formMesh, pipelineEnd } from './mesh.ts';
 import { Rig, sleep, type TestMachine, until } from './rig.ts';
 
 const rig = new Rig();
@@ -16,8 +16,7 @@ beforeAll(async () => {
   const code = fileURLToPath(new URL('./timers-probe.cjs', import.meta.url));
   const env = { kang: { NODE_OPTIONS: `--require ${code}`, TIMERS_PROBE: probe } };
   [machine] = (await formMesh(rig, ['kang'], { env })) as [TestMachine];
-  machine.env.PRACTICE_TOKEN = gitlab.token;
-  await machine.cli('gitlab', 'connect', gitlab.url, '--token-env', 'PRACTICE_TOKEN');
+  await connectGitlab(machine, gitlab);
 }, 180_000);
 afterAll(() => rig.clean());
 

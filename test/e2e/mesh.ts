@@ -1,5 +1,5 @@
 import type { Lan } from './namespaces.ts';
-import { asRoot, type Rig, type TestMachine, until } from './rig.ts';
+import { asRoot, type Rig, type TestGitlab, type TestMachine, until } from './rig.ts';
 
 export interface MeshOptions {
   lan?: Lan;
@@ -97,3 +97,10 @@ export const ticks = (trace: string): number[] =>
 export const counting = (n: number, seconds = 0.2): string =>
   `i=1; while [ $i -le ${n} ]; do echo "tick $i"; i=$((i+1)); sleep ${seconds}; done`;
 export const upTo = (n: number): number[] => Array.from({ length: n }, (_, index) => index + 1);
+
+/** By the machine's own command line; throws what that says where it is refused. */
+export async function connectGitlab(machine: TestMachine, { url, token }: TestGitlab): Promise<void> {
+  machine.env.PRACTICE_TOKEN = token;
+  const { code, stderr } = await machine.cli('gitlab', 'connect', url, '--token-env', 'PRACTICE_TOKEN');
+  if (code !== 0) throw new Error(`gitlab connect: ${stderr}`);
+}

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { counting, formMesh, pipelineEnd, runningJobs, settled, ticks, upTo } from './mesh.ts';
+import { connectGitlab, counting, formMesh, pipelineEnd, runningJobs, settled, ticks, upTo } from './mesh.ts';
 import { asRoot, Rig, sleep, type TestMachine, until } from './rig.ts';
 
 const rig = new Rig();
@@ -8,8 +8,7 @@ beforeAll(async () => {
   const gitlab = rig.practice();
   await gitlab.start();
   machines = await formMesh(rig, ['kang', 'desktop-1', 'desktop-2']);
-  machines[0]!.env.PRACTICE_TOKEN = gitlab.token;
-  await machines[0]!.cli('gitlab', 'connect', gitlab.url, '--token-env', 'PRACTICE_TOKEN');
+  await connectGitlab(machines[0]!, gitlab);
 }, 180_000);
 afterAll(() => rig.clean());
 

@@ -217,6 +217,14 @@ export class TestGitlab {
     return id;
   }
 
+  /** One more pipeline of `main`. */
+  async runPipeline(project: number): Promise<{ created_at: string }> {
+    return this.api(`/projects/${project}/pipeline?ref=main`, {
+      method: 'POST',
+      body: JSON.stringify({ ref: 'main' }),
+    });
+  }
+
   async kill(): Promise<void> {
     const child = this.process;
     if (!child || child.exitCode !== null || child.signalCode !== null) return;

@@ -2,7 +2,7 @@ import { execFile, spawn } from 'node:child_process';
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { formMesh, pipelineEnd } from '../../e2e/mesh.ts';
+import { connectGitlab, formMesh, pipelineEnd } from '../../e2e/mesh.ts';
 import { Lan } from '../../e2e/namespaces.ts';
 import { asRoot, Rig, sleep, type TestMachine } from '../../e2e/rig.ts';
 import { makeCacheImage } from '../../root/test-image.ts';
@@ -97,9 +97,7 @@ export async function lanCacheRow(trials: number, bytes: number): Promise<Row[]>
       args: { 'desktop-1': ['--executor', 'process', ...asRoot] },
     });
     const [kang] = machines as [TestMachine];
-    kang.env.PRACTICE_TOKEN = gitlab.token;
-    const said = await kang.cli('gitlab', 'connect', gitlab.url, '--token-env', 'PRACTICE_TOKEN');
-    if (said.code !== 0) throw new Error(`gitlab connect: ${said.stderr}`);
+    await connectGitlab(kang, gitlab);
     narrow(lan, 2, 1000);
     const cache = 'cache: { key: tree, paths: [deps/]';
     const project = await gitlab.push('lan', {
@@ -112,8 +110,7 @@ export async function lanCacheRow(trials: number, bytes: number): Promise<Row[]>
     const other = await PlainTcp.start(rig.dir, lan, making(bytes));
     try {
       for (let trial = 0; trial < trials; trial++) {
-        if (trial > 0)
-          await gitlab.api(`/projects/${project}/pipeline?ref=main`, { method: 'POST', body: '{"ref":"main"}' });
+        if (trial > 0) await gitlab.runPipeline(project);
         await sleep(500);
         const { status, jobs } = await pipelineEnd(rig, project, 900_000);
         const job = jobs.find(({ name }) => name === 'brings')!;

@@ -24,13 +24,7 @@ export async function firstByteRow(stage: JobsStage, trials: number): Promise<Ro
     '.gitlab-ci.yml': `job: { tags: [official], rules: [{ if: '$CI_PIPELINE_SOURCE == "api"' }], script: ['true'] }\n`,
   });
   const pending = async (): Promise<number> => {
-    const { created_at: at } = await stage.gitlab.api<{ created_at: string }>(
-      `/projects/${official}/pipeline?ref=main`,
-      {
-        method: 'POST',
-        body: JSON.stringify({ ref: 'main' }),
-      },
-    );
+    const { created_at: at } = await stage.gitlab.runPipeline(official);
     return Date.parse(at);
   };
   const ours: number[] = [];

@@ -1,4 +1,4 @@
-import { formMesh, pipelineEnd } from '../../e2e/mesh.ts';
+import { connectGitlab, formMesh, pipelineEnd } from '../../e2e/mesh.ts';
 import { asRoot, Rig, type TestGitlab, type TestMachine, until } from '../../e2e/rig.ts';
 import startEngine from '../../root/engine.ts';
 import { makeTestImages } from '../../root/test-image.ts';
@@ -38,8 +38,7 @@ export class JobsStage {
     const args = ['--executor', 'docker,process', ...asRoot, '--webhook', '127.0.0.1:7218'];
     const [machine] = await formMesh(this.#rig, ['kang'], { args: { kang: args } });
     this.machine = machine as TestMachine;
-    this.machine.env.PRACTICE_TOKEN = this.gitlab.token;
-    await this.cli('gitlab', 'connect', this.gitlab.url, '--token-env', 'PRACTICE_TOKEN');
+    await connectGitlab(this.machine, this.gitlab);
   }
 
   async cli(...args: string[]): Promise<string> {
@@ -61,10 +60,7 @@ export class JobsStage {
 
   /** One more pipeline to its end. `pendingAt`: ms of the wall clock when GitLab had made it. */
   async again(project: number, timeoutMs = 120_000): Promise<{ pendingAt: number; jobs: BenchJob[] }> {
-    await this.gitlab.api(`/projects/${project}/pipeline?ref=main`, {
-      method: 'POST',
-      body: JSON.stringify({ ref: 'main' }),
-    });
+    await this.gitlab.runPipeline(project);
     const newest = await this.ended(project, timeoutMs);
     return { pendingAt: Date.parse(newest[0]?.created_at ?? ''), jobs: newest };
   }

@@ -1,4 +1,4 @@
-import { formMesh, settled } from '../../e2e/mesh.ts';
+import { connectGitlab, formMesh, settled } from '../../e2e/mesh.ts';
 import { Lan } from '../../e2e/namespaces.ts';
 import { asRoot, Rig, sleep, type TestMachine, until } from '../../e2e/rig.ts';
 import { medianUnder, type Row, row } from '../figures.ts';
@@ -26,9 +26,7 @@ export class LostStage {
     const args = { 'desktop-1': [...joins, '--label', 'movable'], 'desktop-2': [...joins, '--label', 'movable'] };
     this.machines = await formMesh(this.rig, [...names], { lan: this.lan, args });
     const [kang] = this.machines as [TestMachine];
-    kang.env.PRACTICE_TOKEN = gitlab.token;
-    const said = await kang.cli('gitlab', 'connect', gitlab.url, '--token-env', 'PRACTICE_TOKEN');
-    if (said.code !== 0) throw new Error(`gitlab connect: ${said.stderr}`);
+    await connectGitlab(kang, gitlab);
   }
 
   async jobs(project: number): Promise<BenchJob[]> {
@@ -52,7 +50,7 @@ async function once(stage: LostStage, project: number): Promise<{ fault: number;
   const { rig, lan, machines } = stage;
   const gitlab = rig.gitlab!;
   await settled(machines);
-  await gitlab.api(`/projects/${project}/pipeline?ref=main`, { method: 'POST', body: JSON.stringify({ ref: 'main' }) });
+  await gitlab.runPipeline(project);
   const first = await until('the job runs', async () => {
     const running = (await stage.jobs(project)).find(({ status }) => status === 'running');
     return running && (await stage.beganAt(project, running.id)) !== null ? running : null;

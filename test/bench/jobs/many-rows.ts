@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { formMesh, settled } from '../../e2e/mesh.ts';
+import { connectGitlab, formMesh, settled } from '../../e2e/mesh.ts';
 import { Lan } from '../../e2e/namespaces.ts';
 import { asRoot, Rig, sleep, type TestGitlab, type TestMachine, until } from '../../e2e/rig.ts';
 import { maxUnder, type Row, ratioAtMost, row } from '../figures.ts';
@@ -43,12 +43,6 @@ function countOf(witness: string, jobs: readonly BenchJob[]): { twice: number; l
   return { twice: [...begun.values()].filter((times) => times > 1).length, lost: wanted.size - done.size };
 }
 
-const connect = async (machine: TestMachine, gitlab: TestGitlab): Promise<void> => {
-  machine.env.PRACTICE_TOKEN = gitlab.token;
-  const said = await machine.cli('gitlab', 'connect', gitlab.url, '--token-env', 'PRACTICE_TOKEN');
-  if (said.code !== 0) throw new Error(`gitlab connect: ${said.stderr}`);
-};
-
 const finished = (jobs: readonly BenchJob[]): boolean =>
   jobs.length > 0 && jobs.every(({ status }) => ['success', 'failed', 'canceled', 'skipped'].includes(status));
 
@@ -69,7 +63,7 @@ export async function floodRows(count: number): Promise<Row[]> {
     await gitlab.start(lan.address(1));
     const args = Object.fromEntries(names.map((name) => [name, ['--executor', 'process', ...asRoot]]));
     const machines = await formMesh(rig, names, { lan, args });
-    await connect(machines[0]!, gitlab);
+    await connectGitlab(machines[0]!, gitlab);
     const witness = `${rig.dir}/witness`;
     const began = performance.now();
     const project = await gitlab.push('flood', { '.gitlab-ci.yml': pipeline(Math.min(count, inPipeline), witness, 1) });
@@ -112,7 +106,7 @@ export async function rowOfJobs(count: number): Promise<Row[]> {
     const gitlab = rig.practice();
     await gitlab.start();
     const [machine] = (await formMesh(rig, ['kang'])) as [TestMachine];
-    await connect(machine, gitlab);
+    await connectGitlab(machine, gitlab);
     const witness = `${rig.dir}/witness`;
     // A tenth of them, 500 of 5,000: then the agent has made and freed whatever a job needs.
     const early = Math.max(1, Math.round(count / 10));
@@ -122,8 +116,7 @@ export async function rowOfJobs(count: number): Promise<Row[]> {
     const memory: number[] = [];
     let jobs: BenchJob[] = [];
     for (let done = 0; done < count; done += size) {
-      if (done > 0)
-        await gitlab.api(`/projects/${project}/pipeline?ref=main`, { method: 'POST', body: '{"ref":"main"}' });
+      if (done > 0) await gitlab.runPipeline(project);
       const wanted = done + size;
       jobs = await until(
         `${wanted} jobs are done`,
