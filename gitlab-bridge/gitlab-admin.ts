@@ -1,16 +1,9 @@
 import { z } from 'zod';
 import { AutogitError } from '../protocol/errors.ts';
-import { limits } from '../protocol/limits.ts';
-import type { QueuedJob } from '../protocol/queued-job.ts';
-import { apiOf, refusalOf } from './gitlab-runner.ts';
-import { type CallReply, call, headerOf, isHtml, isMissing, jsonOf, mayWorkLater, reasonOf } from './http-call.ts';
+import { AdminDoor, type AdminDoorOptions, mostPages, pageSize } from './admin-door.ts';
+import { type Queue, type QueueKnown, readQueue } from './gitlab-queue.ts';
+import { isHtml, isMissing } from './http-call.ts';
 
-interface Queue {
-  jobs: QueuedJob[];
-  complete: boolean;
-  /** Jobs, of any runner, that somebody is canceling now. */
-  canceling: number[];
-}
 interface RunnerJob {
   job: number;
   projectId: number;
@@ -71,57 +64,15 @@ export interface GitlabAdmin {
   trace(projectId: number, job: number, fromByte: number): Promise<Buffer>;
 }
 
-interface GitlabAdminOptions {
-  url: string;
-  token: string;
-  timeoutMs: number;
+interface GitlabAdminOptions extends AdminDoorOptions {
   /** ms after which an empty queue makes it look again whether the token is of an admin. */
   adminAgainMs?: number;
 }
 
 /** An admin may lose the rights, or GitLab begin to ask for admin mode: noticed within a minute. */
 const adminAgainMs = 40_000;
-export const pageSize = 100;
-const mostPages = 50;
 const traceBytes = 128 << 20;
 
-const gid = z
-  .string()
-  .regex(/\/\d+$/)
-  .transform((value) => Number(value.slice(value.lastIndexOf('/') + 1)));
-const QueuePage = z.object({
-  data: z.object({
-    canceling: z.object({ nodes: z.array(z.object({ id: gid }).nullable()).nullable() }).nullish(),
-    jobs: z
-      .object({
-        pageInfo: z.object({ hasPreviousPage: z.boolean(), startCursor: z.string().nullable() }),
-        nodes: z
-          .array(
-            z
-              .object({
-                id: gid,
-                name: z.string().nullable(),
-                refName: z.string().nullable(),
-                tags: z.array(z.string()).nullable(),
-                queuedAt: z.string().nullable(),
-                createdAt: z.string().nullable(),
-                project: z.object({ id: gid, fullPath: z.string() }).nullable(),
-              })
-              .nullable(),
-          )
-          .nullable(),
-      })
-      .nullable(),
-  }),
-});
-/** With the jobs that are being canceled where this GitLab knows that state: one call tells both. */
-const queueQuery = (withCanceling: boolean) => `query autogitQueue($last: Int!, $before: String) {
-  ${withCanceling ? 'canceling: jobs(statuses: [CANCELING], first: 100) { nodes { id } }' : ''}
-  jobs(statuses: [PENDING], last: $last, before: $before) {
-    pageInfo { hasPreviousPage startCursor }
-    nodes { id name refName tags queuedAt createdAt project { id fullPath } }
-  }
-}`;
 const RunnerJobs = z.array(
   z.object({
     id: z.int().positive(),
@@ -141,86 +92,9 @@ const RestJob = z.object({
 
 const WithId = z.object({ id: z.int().positive() });
 
-/** The door to GitLab: one request, its status and its JSON checked. */
-/** GitLab's API with an admin token. */
-export class AdminDoor {
-  readonly #options: GitlabAdminOptions;
-  constructor(options: GitlabAdminOptions) {
-    this.#options = options;
-  }
-
-  /** `as`: the user in whose name, where it is not the token's own. */
-  async raw(method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, body?: unknown, limitBytes?: number, as?: number) {
-    const { url, token, timeoutMs } = this.#options;
-    const base = path.startsWith('/api/') ? `${url.replace(/\/+$/, '')}${path}` : `${apiOf(url)}${path}`;
-    try {
-      return await call({
-        method,
-        url: base,
-        headers: {
-          'PRIVATE-TOKEN': token,
-          Accept: 'application/json',
-          'User-Agent': 'autogit-node',
-          ...(as === undefined ? {} : { Sudo: `${as}` }),
-          ...(body === undefined ? {} : { 'Content-Type': 'application/json' }),
-        },
-        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-        timeoutMs,
-        ...(limitBytes === undefined ? { limitBytes: 16 << 20 } : { limitBytes }),
-        fresh: method === 'POST',
-      });
-    } catch (cause) {
-      throw new AutogitError('gitlab-unreachable', `GitLab at ${url} gave no whole answer: ${reasonOf(cause)}`, {
-        cause,
-      });
-    }
-  }
-
-  async json<S extends z.ZodType>(
-    schema: S,
-    method: 'GET' | 'POST' | 'PUT' | 'DELETE',
-    path: string,
-    body?: unknown,
-  ): Promise<z.output<S>> {
-    return this.parse(schema, path, await this.raw(method, path, body));
-  }
-
-  parse<S extends z.ZodType>(schema: S, what: string, reply: CallReply): z.output<S> {
-    this.requireSuccess(what, reply);
-    let json: unknown;
-    try {
-      json = JSON.parse(reply.body.toString('utf8'));
-    } catch (cause) {
-      throw new AutogitError('gitlab-answer', `GitLab answered ${what} with something that is no JSON`, { cause });
-    }
-    const parsed = schema.safeParse(json);
-    if (parsed.success) return parsed.data;
-    const first = parsed.error.issues[0];
-    const where = first ? `${first.path.join('.')}: ${first.message}` : 'unknown';
-    throw new AutogitError('gitlab-answer', `GitLab answered ${what} in another form (${where})`);
-  }
-
-  requireSuccess(what: string, reply: CallReply): void {
-    const { status, headers } = reply;
-    if (status >= 200 && status < 300 && !isHtml(headers)) return;
-    if (status === 401 || (status === 403 && !isHtml(headers)))
-      throw new AutogitError(
-        'gitlab-refused',
-        status === 401
-          ? `GitLab does not know this token (${what})`
-          : `${refusalOf(what, reply)} (the token needs scope api, and admin_mode where GitLab uses that)`,
-      );
-    if (status >= 300 && status < 400)
-      throw new AutogitError('gitlab-answer', `GitLab sends ${what} elsewhere (HTTP ${status})`, {
-        hint: `connect with the address that it names: ${headerOf(headers, 'location') ?? 'unknown'}`,
-      });
-    throw new AutogitError(mayWorkLater(reply) ? 'gitlab-unreachable' : 'gitlab-answer', refusalOf(what, reply));
-  }
-}
-
 export function createGitlabAdmin(options: GitlabAdminOptions): GitlabAdmin {
   const door = new AdminDoor(options);
-  const knows = { canceling: true };
+  const knows: QueueKnown = { canceling: true, pipeline: true };
   let knownAdminUntil = Number.NEGATIVE_INFINITY;
 
   /** A GitLab shows an empty queue, or none, to those who are no admin: tell that from a queue that is empty. */
@@ -295,49 +169,6 @@ async function readSudo(door: AdminDoor): Promise<boolean | null> {
   const Self = z.object({ scopes: z.array(z.string().max(64)).max(64) });
   const self = await door.json(Self, 'GET', '/personal_access_tokens/self').catch(() => null);
   return self === null ? null : self.scopes.includes('sudo');
-}
-
-/** GitLab lists newest first: the last page holds the oldest jobs, and its end the very oldest. */
-async function readQueue(door: AdminDoor, limit: number, knows: { canceling: boolean }): Promise<Queue> {
-  const jobs = new Map<number, QueuedJob>();
-  let canceling: number[] = [];
-  let before: string | null = null;
-  for (let page = 0; page < mostPages; page++) {
-    const reply = await door.raw('POST', '/api/graphql', {
-      query: queueQuery(knows.canceling && before === null),
-      variables: { last: pageSize, before },
-    });
-    const Errors = z.object({ errors: z.array(z.object({ message: z.string() })).min(1) });
-    door.requireSuccess('the queue', reply);
-    const failed = Errors.safeParse(jsonOf(reply.body));
-    if (failed.success && knows.canceling && /canceling/i.test(failed.data.errors[0]?.message ?? '')) {
-      knows.canceling = false;
-      return readQueue(door, limit, knows);
-    }
-    if (failed.success)
-      throw new AutogitError('gitlab-answer', `GitLab's GraphQL says: ${failed.data.errors[0]?.message.slice(0, 300)}`);
-    const { jobs: found, canceling: ending } = door.parse(QueuePage, 'the queue', reply).data;
-    if (before === null) canceling = (ending?.nodes ?? []).flatMap((node) => (node ? [node.id] : []));
-    for (const node of (found?.nodes ?? []).toReversed()) {
-      if (!node?.project) continue;
-      const queuedAt = Date.parse(node.queuedAt ?? node.createdAt ?? '');
-      jobs.set(node.id, {
-        job: node.id,
-        projectId: node.project.id,
-        project: node.project.fullPath.slice(0, 512),
-        name: (node.name ?? '').slice(0, 255),
-        ref: (node.refName ?? '').slice(0, 255),
-        tags: (node.tags ?? []).slice(0, limits.tagsPerJob).map((tag) => tag.slice(0, limits.tagChars)),
-        queuedAt: Number.isFinite(queuedAt) ? queuedAt : 0,
-      });
-      if (jobs.size >= limit) return { jobs: [...jobs.values()], complete: false, canceling };
-    }
-    const info = found?.pageInfo;
-    if (!info?.hasPreviousPage || !info.startCursor || info.startCursor === before)
-      return { jobs: [...jobs.values()], complete: true, canceling };
-    before = info.startCursor;
-  }
-  return { jobs: [...jobs.values()], complete: false, canceling };
 }
 
 async function listOurRunners(door: AdminDoor, prefix: string): Promise<OurRunner[]> {

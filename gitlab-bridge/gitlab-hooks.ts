@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { AutogitError } from '../protocol/errors.ts';
-import { AdminDoor } from './gitlab-admin.ts';
+import { AdminDoor } from './admin-door.ts';
 import { isHtml, isMissing } from './http-call.ts';
 
 const Listed = z.array(z.object({ id: z.int().positive(), url: z.string() }));

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { AdminDoor } from './gitlab-admin.ts';
+import { AdminDoor } from './admin-door.ts';
 import { isMissing } from './http-call.ts';
 
 const Basic = z.object({ id: z.int().positive(), path_with_namespace: z.string().max(1024) });

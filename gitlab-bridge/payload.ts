@@ -104,6 +104,8 @@ const jobPayload = () =>
       name: z.string().max(255).nullish(),
       stage: z.string().max(255).nullish(),
       project_id: z.int().nonnegative(),
+      /** Only shown: no reason to refuse a job. */
+      pipeline_id: z.int().positive().nullish().catch(null),
       project_name: z.string().max(512).nullish(),
       project_full_path: z.string().max(512).nullish(),
       instance_uuid: z.string().max(128).nullish(),

@@ -6,6 +6,8 @@ export const JobRow = z.object({
   project: z.string(),
   name: z.string(),
   ref: z.string(),
+  /** GitLab's number of its pipeline. Absent: GitLab did not tell, or the leader or the job's node is of an earlier version. */
+  pipeline: z.number().optional(),
   tags: z.array(z.string()),
   state: z.enum(['waiting', 'granted', 'running', 'canceling', 'done', 'failed', 'canceled', 'lost']),
   node: z.string().nullable(),

@@ -151,6 +151,8 @@ export const Run = z.looseObject({
   project: z.string().max(512),
   name: z.string().max(255),
   ref: z.string().max(255),
+  /** GitLab's number of the pipeline that the job is of; absent where GitLab did not tell, and from earlier versions. */
+  pipeline: z.int().positive().optional(),
   tags: z.array(Tag).max(limits.tagsPerJob),
   class: ClassKey,
   grant: ShortId,

@@ -8,4 +8,6 @@ export interface QueuedJob {
   tags: string[];
   /** ms since the Unix epoch, by GitLab's clock. */
   queuedAt: number;
+  /** GitLab's number of the pipeline that it is of; absent where GitLab does not tell. */
+  pipeline?: number;
 }

@@ -58,6 +58,9 @@ interface Queue {
   runs: readonly Run[];
 }
 
+const pipelineOf = ({ pipeline }: { pipeline?: number | undefined }): { pipeline?: number } =>
+  pipeline === undefined ? {} : { pipeline };
+
 function waitingRow({ view, ledger, machines, reasons, runs }: Queue, job: WaitingJob): JobRow {
   const grant = grantOf(view, job);
   const key = job.class;
@@ -71,6 +74,7 @@ function waitingRow({ view, ledger, machines, reasons, runs }: Queue, job: Waiti
     project: job.project,
     name: job.name,
     ref: job.ref,
+    ...pipelineOf(job),
     tags: job.tags,
     state: grant ? 'granted' : 'waiting',
     node: grant ? nodeName(ledger, grant.node) : null,
@@ -144,6 +148,7 @@ function runRow(view: ViewInput, ledger: Ledger, run: Run, runs: readonly Run[])
     project: run.project,
     name: run.name,
     ref: run.ref,
+    ...pipelineOf(run),
     tags: run.tags,
     state: rowState(run),
     node: nodeName(ledger, run.node),

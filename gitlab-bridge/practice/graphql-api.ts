@@ -10,6 +10,7 @@ import {
 import { z } from 'zod';
 import { callerOf, isAdmin, maySee } from './access.ts';
 import { type Answer, type Call, ok, type Route, read, route } from './api-call.ts';
+import { complexityOf, mostComplex } from './graphql-complexity.ts';
 import { connection, type JobFilter, jobObject, jobRows, projectObject, userObject } from './graphql-objects.ts';
 import { schema } from './graphql-schema.ts';
 import { fits } from './job-queue.ts';
@@ -61,7 +62,14 @@ const allJobs = (context: PracticeContext, call: Call, args: RootJobs): unknown 
   return connection(rows, args, (job) => jobObject(context, job, call.base));
 };
 
-const roots = (context: PracticeContext, call: Call): object => ({
+/** A query's count, and how much whoever asks may ask. */
+interface Complexity {
+  score: number;
+  limit: number;
+}
+
+const roots = (context: PracticeContext, call: Call, queryComplexity: Complexity): object => ({
+  queryComplexity,
   currentUser: () => {
     const caller = callerOf(context.state, call);
     return caller === null ? null : userObject(caller.user);
@@ -114,10 +122,15 @@ const answer = async (context: PracticeContext, call: Call): Promise<Answer> => 
   if (wrong.length > 0) return failed(wrong);
   if (document.definitions.some((node) => node.kind === 'OperationDefinition' && node.operation !== 'query'))
     return failed([new GraphQLError('the practice GitLab has queries only')]);
+  const caller = callerOf(context.state, call);
+  const limit = mostComplex[caller === null ? 'nobody' : caller.user.admin ? 'admin' : 'somebody'];
+  const score = complexityOf(schema, document, body.operationName ?? null, body.variables ?? {});
+  if (score > limit)
+    return failed([new GraphQLError(`Query has complexity of ${score}, which exceeds max complexity of ${limit}`)]);
   const result = await execute({
     schema,
     document,
-    rootValue: roots(context, call),
+    rootValue: roots(context, call, { score, limit }),
     variableValues: body.variables ?? {},
     operationName: body.operationName ?? null,
   });

@@ -15,6 +15,7 @@ export const schema = buildSchema(/* GraphQL */ `
   type PageInfo { endCursor: String hasNextPage: Boolean! hasPreviousPage: Boolean! startCursor: String }
   type UserCore { id: ID! username: String! name: String! webPath: String! }
   type CurrentUser { id: ID! username: String! name: String! webPath: String! admin: Boolean }
+  type QueryComplexity { score: Int limit: Int }
   type Metadata { version: String! revision: String! enterprise: Boolean! }
   type CiStage { id: ID name: String }
   type CiRunner { id: CiRunnerID! description: String runnerType: CiRunnerType! tagList: [String!] paused: Boolean! runUntagged: Boolean! locked: Boolean status: CiRunnerStatus! contactedAt: Time createdAt: Time shortSha: String }
@@ -37,6 +38,7 @@ export const schema = buildSchema(/* GraphQL */ `
   type Query {
     currentUser: CurrentUser
     metadata: Metadata
+    queryComplexity: QueryComplexity
     echo(text: String!): String!
     project(fullPath: ID!): Project
     jobs(statuses: [CiJobStatus!], runnerTypes: [CiRunnerType!], compatibleRunnerId: CiRunnerID, name: String, first: Int, after: String, last: Int, before: String): CiJobConnection

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { createGitlabAdmin, type GitlabAdmin, pageSize } from '../../gitlab-bridge/gitlab-admin.ts';
+import { pageSize } from '../../gitlab-bridge/admin-door.ts';
+import { createGitlabAdmin, type GitlabAdmin } from '../../gitlab-bridge/gitlab-admin.ts';
 import { failRun, verifyRunner } from '../../gitlab-bridge/gitlab-runner.ts';
 import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import { asSentence } from '../../protocol/ids.ts';

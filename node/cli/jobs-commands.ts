@@ -27,7 +27,7 @@ export async function jobs(context: Context): Promise<number> {
     const cleaned = out.isTerminal ? shownLines : (text: string): string => text;
     const form = { isTerminal: out.isTerminal, columns: out.columns, now: Date.now() };
     if (settings.isOn('json')) out.json(chosen);
-    else if (wanted !== null) out.data(cleaned(jobView(chosen[0] as (typeof rows)[number], form)));
+    else if (wanted !== null) out.data(cleaned(jobView(chosen[0] as (typeof rows)[number], rows, form)));
     else if (chosen.length > 0 || out.isTerminal) out.data(jobsView(chosen, form));
     if (everyMs === null) return exit.ok;
     await pause(everyMs, signal);

@@ -1,4 +1,5 @@
 import type { JobRow, WhyAnswer } from '../../protocol/job-rows.ts';
+import { pipelineName, pipelineRows } from '../pipeline-rows.ts';
 import { showDuration } from '../settings/quantities.ts';
 import { wrapped } from '../text-wrap.ts';
 import { attentionLine, printTable } from './table.ts';
@@ -21,19 +22,22 @@ function timeOf(row: JobRow, now: number): string {
 export function jobsView(rows: readonly JobRow[], form: Form): string {
   if (!form.isTerminal) return printTable({ head: [], rows: rows.map(cellsForPipe) }, form);
   if (rows.length === 0) return 'no jobs   (finished ones too: autogit-node jobs --all)';
+  // Of no use where GitLab, or the leader, tells of none.
+  const hasPipelines = rows.some(({ pipeline }) => pipeline !== undefined);
   const table = printTable(
     {
-      head: ['JOB', 'STATE', 'NODE', 'NAME', 'PROJECT', 'TIME', 'WHY'],
+      head: ['JOB', 'STATE', 'NODE', 'NAME', 'PROJECT', ...(hasPipelines ? ['PIPELINE'] : []), 'TIME', 'WHY'],
       rows: rows.map((row) => [
         String(row.job),
         row.state,
         row.node ?? '-',
         row.name,
         `${row.project}@${row.ref}`,
+        ...(hasPipelines ? [numberOf(row)] : []),
         timeOf(row, form.now),
         row.because,
       ]),
-      spare: ['PROJECT', 'TIME'],
+      spare: ['PIPELINE', 'PROJECT', 'TIME'],
     },
     { isTerminal: true, columns: form.columns },
   );
@@ -43,6 +47,8 @@ export function jobsView(rows: readonly JobRow[], form: Form): string {
     : null;
   return hint === null ? table : `${table}\n\n${hint}`;
 }
+
+const numberOf = ({ pipeline }: JobRow): string => (pipeline === undefined ? '-' : pipelineName(pipeline));
 
 const cellsForPipe = (row: JobRow): string[] => [
   String(row.job),
@@ -57,13 +63,21 @@ const cellsForPipe = (row: JobRow): string[] => [
   row.finishedAt ?? '-',
   row.exitCode === null ? '-' : String(row.exitCode),
   row.because,
+  row.pipeline === undefined ? '-' : String(row.pipeline),
 ];
 
-/** Everything about one job. */
-export function jobView(row: JobRow, form: Form): string {
+/** `#1271: 1 running, 2 waiting`: its pipeline, with what the mesh knows of that. */
+function pipelineWords(row: JobRow, rows: readonly JobRow[]): string {
+  const own = pipelineRows(rows).find(({ pipeline, project }) => pipeline === row.pipeline && project === row.project);
+  return own ? `${pipelineName(own.pipeline)}: ${own.sentence}` : '-';
+}
+
+/** Everything about one job of `rows`, which are all that the mesh knows. */
+export function jobView(row: JobRow, rows: readonly JobRow[], form: Form): string {
   const lines: [string, string][] = [
     ['job', `${row.job} ${row.name}`],
     ['project', `${row.project}@${row.ref}`],
+    ['pipeline', pipelineWords(row, rows)],
     ['tags', row.tags.join(', ') || 'none'],
     ['state', row.exitCode === null ? row.state : `${row.state}, exit code ${row.exitCode}`],
     ['node', row.node ?? '-'],

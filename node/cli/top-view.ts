@@ -4,6 +4,7 @@ import type { NodeRow, StatusSnapshot } from '../../protocol/status.ts';
 import { plural } from '../../scheduler/phrases.ts';
 import { shown } from '../foreign-text.ts';
 import { usedOf } from '../mesh-words.ts';
+import { pipelineName } from '../pipeline-rows.ts';
 import { showDuration, showShare } from '../settings/quantities.ts';
 import { wrapped } from '../text-wrap.ts';
 import { cut } from './table.ts';
@@ -180,7 +181,7 @@ function paneLines(
   const { filter } = state;
   if (state.pane === 'jobs') {
     const rows = jobs.filter((row) =>
-      has(filter, String(row.job), row.name, row.project, row.ref, row.node, row.state),
+      has(filter, String(row.job), row.name, row.project, row.ref, row.node, row.state, pipelineOf(row)),
     );
     const texts = rows.map((row) => jobText(row, screen.now));
     const { lines, chosen } = scrolled(texts, state.chosen, room - 1);
@@ -204,10 +205,13 @@ function paneLines(
   return { lines: [line(head, 'head'), ...(texts.length === 0 ? [line('nothing', 'dim')] : lines)], job: null };
 }
 
+const pipelineOf = ({ pipeline }: JobRow): string | null => (pipeline === undefined ? null : pipelineName(pipeline));
+
 function jobText(row: JobRow, now: number): string {
   const from = row.startedAt ?? row.queuedAt;
   const time = from === null ? '-' : showDuration(Math.max(0, now - Date.parse(from)));
-  return `${String(row.job).padEnd(9)} ${row.state.padEnd(9)} ${(row.node ?? '-').padEnd(14)} ${time.padEnd(7)} ${row.name}  ${row.project}@${row.ref}  ${row.because}`;
+  const of = [`${row.project}@${row.ref}`, pipelineOf(row)].filter((one) => one !== null).join(' ');
+  return `${String(row.job).padEnd(9)} ${row.state.padEnd(9)} ${(row.node ?? '-').padEnd(14)} ${time.padEnd(7)} ${row.name}  ${of}  ${row.because}`;
 }
 
 const eventText = ({ at, severity, sentence, because }: TimelineEvent): string =>

@@ -255,6 +255,7 @@ export class RunSupervisor {
       project: (project ?? payload.job_info.project_name ?? '').slice(0, 512),
       name: (payload.job_info.name ?? '').slice(0, 255),
       ref: (payload.git_info?.ref ?? '').slice(0, 255),
+      ...(payload.job_info.pipeline_id ? { pipeline: payload.job_info.pipeline_id } : {}),
       tags: effect.tags,
       class: effect.class || classKey(effect.tags),
       grant: effect.grant,

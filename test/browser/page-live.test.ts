@@ -55,6 +55,27 @@ describe('news', () => {
     expect(agent.asked.filter((path) => path === 'api/jobs' || path === 'api/status')).toEqual([]);
   });
 
+  it('of a pipeline that ends leaves it open for who reads it; jobs of none that is known stand in lists', async () => {
+    const { page } = await open();
+    const site = page.locator('[data-pipeline="1272"]');
+    await site.getByText('1 running, 1 waiting').waitFor();
+    const over = { state: 'failed' as const, finishedAt: new Date().toISOString(), exitCode: 1 };
+    agent.say('jobs', { rows: jobs().map((row) => (row.pipeline === 1272 ? { ...row, ...over } : row)) });
+    await site.getByText('2 failed').waitFor();
+    await site.getByRole('link', { name: 'docs' }).waitFor();
+    // A GitLab, or a leader, that tells of no pipelines: no word of that, and all of the jobs.
+    agent.say('jobs', { rows: jobs().map(({ pipeline: _, ...row }) => row) });
+    await site.waitFor({ state: 'detached' });
+    for (const name of ['running', 'waiting', 'ended'])
+      await page.locator('#jobs').getByRole('heading', { name, exact: true }).waitFor();
+    expect(await page.locator('#jobs [data-job]').count()).toBe(10);
+    const [first, ...rest] = jobs();
+    const { pipeline: _, ...alone } = first!;
+    agent.say('jobs', { rows: [alone, ...rest] });
+    await page.locator('#jobs').getByRole('heading', { name: 'running, of no known pipeline' }).waitFor();
+    expect(await violations(page)).toEqual([]);
+  });
+
   it('stops: the page says since when, keeps what it has, and is back by itself', async () => {
     const { page, complaints } = await open();
     await agent.stop();
@@ -190,7 +211,7 @@ describe("strangers' words", () => {
     agent.timeline = timeline().map((event) => ({ ...event, because: markup }));
     agent.trace = `${markup}\u001b]0;title\u0007\n`;
     const { page, complaints, outside } = await open();
-    await page.locator('.jobs a').first().click();
+    await page.locator('[data-state=running] a').first().click();
     await page.getByRole('dialog').locator('.trace', { hasText: 'onerror' }).waitFor();
     expect(await page.locator('img, #page script, [onerror], a[href^="javascript"]').count()).toBe(0);
     expect(await page.title()).not.toBe('ran');

@@ -63,6 +63,36 @@ describe('the page', () => {
     await context.close();
   });
 
+  it('folds pipelines: what is under way is open, all of it by the keyboard, each with the way to its page in GitLab', async () => {
+    const { page, context } = await open();
+    const group = (pipeline: number) => page.locator(`[data-pipeline="${pipeline}"]`);
+    const fold = (pipeline: number, name: string) => group(pipeline).getByRole('button', { name });
+    expect(await page.locator('[data-pipeline]').evaluateAll((all) => all.map((one) => one.dataset.pipeline))).toEqual([
+      '1270',
+      '1271',
+      '1272',
+      '1269',
+      '1268',
+      '1266',
+    ]);
+    await group(1271).getByRole('link', { name: 'train', exact: true }).waitFor();
+    expect(await group(1269).locator('.jobs').count()).toBe(0);
+    const ended = fold(1269, 'lab/vision #1269 main 2 done');
+    expect(await ended.getAttribute('aria-expanded')).toBe('false');
+    await ended.focus();
+    await page.keyboard.press('Enter');
+    await group(1269).getByRole('link', { name: 'unit', exact: true }).waitFor();
+    expect(await ended.getAttribute('aria-expanded')).toBe('true');
+    expect(await violations(page)).toEqual([]);
+    const running = fold(1271, 'lab/vision #1271 main 2 running, 1 done');
+    await running.focus();
+    await page.keyboard.press('Space');
+    await group(1271).locator('.jobs').waitFor({ state: 'detached' });
+    const there = group(1271).getByRole('link', { name: 'pipeline 1271 of lab/vision in GitLab' });
+    expect(await there.getAttribute('href')).toBe('http://home.local/lab/vision/-/pipelines/1271');
+    await context.close();
+  });
+
   it('shows what GitLab can be made of again, when somebody wants to see it', async () => {
     const { page, context } = await open();
     expect(agent.asked).not.toContain('api/gitlab/history');

@@ -123,7 +123,7 @@ export const house = (): StatusSnapshot =>
   });
 
 const job = (over: Partial<JobRow> & Pick<JobRow, 'job' | 'name'>): JobRow => ({
-  ...{ project: 'lab/vision', ref: 'main', tags: [], state: 'done', node: 'kang', attempt: 1 },
+  ...{ project: 'lab/vision', ref: 'main', pipeline: 1271, tags: [], state: 'done', node: 'kang', attempt: 1 },
   ...{ queuedAt: ago(400), startedAt: ago(390), finishedAt: null, exitCode: null, because: '' },
   ...over,
 });
@@ -146,25 +146,52 @@ export const jobs = (): JobRow[] => [
     because: 'desktop-1: the tightest GPU that fits',
   }),
   job({ job: 4816, name: 'unit', state: 'running', startedAt: ago(31), because: 'kang: the most room left' }),
-  job({ job: 4817, name: 'docs', state: 'running', project: 'lab/site', startedAt: ago(4), because: 'kang: idle' }),
   job({
-    ...{ job: 4815, name: 'eval', state: 'waiting', node: null, ref: 'gpu-fix', tags: ['gpu', 'vram-20g'] },
+    ...{ job: 4817, name: 'docs', state: 'running', project: 'lab/site', pipeline: 1272, startedAt: ago(4) },
+    because: 'kang: idle',
+  }),
+  job({
+    ...{
+      job: 4815,
+      name: 'eval',
+      state: 'waiting',
+      node: null,
+      ref: 'gpu-fix',
+      pipeline: 1270,
+      tags: ['gpu', 'vram-20g'],
+    },
     ...{ queuedAt: ago(20), startedAt: null },
     because: 'waits for a GPU of 20 GiB: desktop-1 has one, and run 4813 has it',
   }),
   job({
-    ...{ job: 4818, name: 'deploy', state: 'waiting', node: null, project: 'lab/site', tags: ['node-attic'] },
+    ...{ job: 4818, name: 'deploy', state: 'waiting', node: null, project: 'lab/site', pipeline: 1272 },
+    tags: ['node-attic'],
     ...{ queuedAt: ago(9), startedAt: null },
     because: 'no machine is called attic: did you mean the label attic?',
   }),
   ran(4812, 'lint', 70, 12),
-  ran(4811, 'unit', 95, 48),
-  ran(4810, 'train', 900, 610, { node: 'desktop-1' }),
-  ran(4809, 'unit', 1_000, 44, { state: 'failed', exitCode: 1, because: 'its script ended with exit code 1' }),
-  ran(4806, 'unit', 2_000, 46),
+  ran(4811, 'unit', 95, 48, { pipeline: 1269 }),
+  ran(4810, 'train', 900, 610, { node: 'desktop-1', pipeline: 1269 }),
+  ran(4809, 'unit', 1_000, 44, {
+    ...{ state: 'failed', exitCode: 1, because: 'its script ended with exit code 1', pipeline: 1268 },
+  }),
+  ran(4806, 'unit', 2_000, 46, { pipeline: 1266 }),
 ];
 
-export const why = (number: number): WhyAnswer => ({
+export const why = (number: number): WhyAnswer => (number === 4813 ? whyTrain : whyEval(number));
+
+const whyTrain: WhyAnswer = {
+  ...{ job: 4813, project: 'lab/vision', name: 'train', ref: 'main', state: 'running', waitedMs: 0 },
+  needs: 'gpu, vram-20g',
+  machines: [
+    { node: 'desktop-1', fits: true, because: 'has it: the tightest GPU that fits' },
+    { node: 'desktop-2', fits: false, because: 'its largest GPU has 16 GiB' },
+    { node: 'kang', fits: false, because: 'has no GPU' },
+  ],
+  because: 'desktop-1: the tightest GPU that fits',
+};
+
+const whyEval = (number: number): WhyAnswer => ({
   ...{ job: number, project: 'lab/vision', name: 'eval', ref: 'gpu-fix', state: 'waiting', waitedMs: 20_000 },
   needs: 'gpu, vram-20g',
   machines: [

@@ -130,6 +130,29 @@ describe('POST /api/graphql', () => {
     });
   });
 
+  it('counts a query as GitLab does, and refuses what is above the limit of who asks', async () => {
+    const gitlab = await practice();
+    const anna = gitlab.createUser('anna');
+    const count = async (query: string, token: string | null = gitlab.adminToken) => {
+      const { data, errors } = await graphql(gitlab, `{ queryComplexity { score limit } ${query} }`, token);
+      return errors?.[0].message ?? data.queryComplexity;
+    };
+    expect(await count('')).toEqual({ score: 3, limit: 300 });
+    expect(await count('', anna.token)).toEqual({ score: 3, limit: 250 });
+    expect(await count('', null)).toEqual({ score: 3, limit: 200 });
+    expect((await count('metadata { version }')).score).toBe(3 + 2);
+    // 1 + nodes + id, and 1 % more a row of the page: 100 where nobody says how many, and never more.
+    expect((await count('jobs { nodes { id } }')).score).toBe(3 + 6);
+    expect((await count('jobs(first: 5000) { nodes { id } }')).score).toBe(3 + 6);
+    expect((await count('jobs(last: 34) { nodes { id } }')).score).toBe(3 + 4);
+    // Asked twice by one name, or by a fragment, it is one field; by another name it is another.
+    expect((await count('jobs { nodes { id } } jobs { nodes { id ... on CiJob { id } } }')).score).toBe(3 + 6);
+    expect((await count('jobs { nodes { id } } more: jobs { nodes { id } }')).score).toBe(3 + 12);
+    const wide = Array.from({ length: 124 }, (_, index) => `n${index}: metadata { version } `).join('');
+    expect(await count(wide, anna.token)).toBe('Query has complexity of 251, which exceeds max complexity of 250');
+    expect(await count(wide)).toEqual({ score: 251, limit: 300 });
+  });
+
   it('says what is wrong with a query, and limits it', async () => {
     const gitlab = await practice();
     expect((await graphql(gitlab, '{ jobs { nodes { unknownField } } }')).errors[0].message).toContain('unknownField');

@@ -18,6 +18,7 @@ describe('admin client', () => {
     expect(queue[4]).toMatchObject({ name: 'job4', project: 'root/sample', projectId: lab.projectId, ref: 'main' });
     expect([...(queue[4]?.tags ?? [])].sort()).toEqual(['linux', 't1']);
     expect(queue[4]?.queuedAt).toBeGreaterThan(Date.now() - 60_000);
+    expect(new Set(queue.map(({ pipeline }) => pipeline))).toEqual(new Set([1]));
     const some = await lab.admin.readQueue(7);
     expect(some.complete).toBe(false);
     expect(some.jobs.map(({ job }) => job)).toEqual([1, 2, 3, 4, 5, 6, 7]);
@@ -57,6 +58,7 @@ describe('admin client', () => {
 
     await lab.agent();
     const run = await lab.begin();
+    expect(run.pipeline).toBe(1);
     expect(await lab.admin.runningJobs(lab.runnerId)).toEqual([
       { job: run.job, projectId: lab.projectId, systemId: null, startedAt: expect.any(Number) },
     ]);

@@ -371,30 +371,3 @@ describe('an admin token', () => {
     await expect(admin.readQueue(10)).rejects.toMatchObject({ code: 'gitlab-refused' });
   });
 });
-
-describe('the queue', () => {
-  it('tells the jobs that are being canceled, and does without where this GitLab does not know that state', async () => {
-    const queries: string[] = [];
-    let isOld = false;
-    await serve((request, response, body) => {
-      if (request.url?.endsWith('/user')) return json(response, 200, { username: 'root', is_admin: true });
-      const { query } = JSON.parse(body) as { query: string };
-      queries.push(query);
-      if (isOld && query.includes('CANCELING')) {
-        const message = "Argument 'statuses' on Field 'jobs' has an invalid value ([CANCELING])";
-        return json(response, 200, { errors: [{ message }] });
-      }
-      const jobs = { pageInfo: { hasPreviousPage: false, startCursor: null }, nodes: [] };
-      json(response, 200, {
-        data: { jobs, ...(isOld ? {} : { canceling: { nodes: [{ id: 'gid://gitlab/Ci::Build/7' }, null] } }) },
-      });
-    });
-    const admin = () => createGitlabAdmin({ url, token: 't', timeoutMs: 1000 });
-    expect(await admin().readQueue(10)).toEqual({ jobs: [], complete: true, canceling: [7] });
-    isOld = true;
-    const old = admin();
-    for (let count = 0; count < 2; count += 1)
-      expect(await old.readQueue(10)).toEqual({ jobs: [], complete: true, canceling: [] });
-    expect(queries.slice(1).map((query) => query.includes('CANCELING'))).toEqual([true, false, false]);
-  });
-});

@@ -61,6 +61,26 @@ describe('jobs and why', () => {
     expect(jobsView([], { ...people, now })).toContain('no jobs');
   });
 
+  it('names the pipelines where anybody tells of one, and where there is room', () => {
+    const rows = [job({ pipeline: 1271 }), job({ job: 4816, because: 'its turn' })];
+    const lines = (columns: number) => jobsView(rows, { ...people, columns, now }).split('\n');
+    expect(lines(100).slice(0, 3)).toEqual([
+      'JOB   STATE    NODE  NAME  PROJECT             PIPELINE  TIME  WHY',
+      '4815  waiting  -     eval  lab/vision@gpu-fix  #1271     20 s  desktop-1 has 2 of 24 GiB free',
+      '4816  waiting  -     eval  lab/vision@gpu-fix  -         20 s  its turn',
+    ]);
+    expect(lines(70)[0]).toBe('JOB   STATE    NODE  NAME  PROJECT             TIME  WHY');
+    // In a pipe what was there keeps its place.
+    expect(
+      jobsView(rows, { ...pipe, now })
+        .split('\n')
+        .map((line) => line.split('\t').slice(11)),
+    ).toEqual([
+      ['desktop-1 has 2 of 24 GiB free', '1271'],
+      ['its turn', '-'],
+    ]);
+  });
+
   it('cuts for people only', () => {
     const long = job({ because: 'w'.repeat(300) });
     const lines = jobsView([long], { ...people, now }).split('\n');
@@ -70,10 +90,9 @@ describe('jobs and why', () => {
   });
 
   it('a job alone', () => {
-    expect(jobView(job({ state: 'failed', exitCode: 3 }), { ...people, now })).toContain(
-      'state     failed, exit code 3',
-    );
-    expect(jobView(job({}), { ...pipe, now }).split('\n')[0]).toBe('job\t4815 eval');
+    const failed = job({ state: 'failed', exitCode: 3 });
+    expect(jobView(failed, [failed], { ...people, now })).toContain('state     failed, exit code 3');
+    expect(jobView(job({}), [job({})], { ...pipe, now }).split('\n')[0]).toBe('job\t4815 eval');
   });
 
   it('why is the example of INTERFACE.md', () => {

@@ -172,7 +172,9 @@ describe('GitLab', () => {
       state: 'healthy',
       host: 'kang',
       url: 'http://home.local',
-      loss: { tone: 'good', words: 'no push, 2 s of all else' },
+      loss: { tone: 'good', when: 'if kang died now', words: 'no push, 2 s of all else' },
+      // What its loss and its copies say is not said again.
+      forecast: 'desktop-1 goes on by itself after 20 s',
       mayMoveTo: ['desktop-1', 'desktop-2'],
       hasBackups: true,
     });
@@ -181,6 +183,20 @@ describe('GitLab', () => {
       ['desktop-2', 'catching up 62 %', '64 s old'],
     ]);
     expect(panel.rows.map(([name]) => name)).toEqual(['version', 'backup', 'backups', 'proven']);
+  });
+
+  it('foretells all of it where nobody is asked to hold copies, and by the words of a host that is away', () => {
+    const { gitlab, ...status } = house();
+    const panelOf = (over: Partial<typeof gitlab>) => gitlabPanel({ ...status, gitlab: { ...gitlab, ...over } });
+    const forecast = (sentence: string) => ({ sentence, to: null, rtoSeconds: null, rpoSeconds: null });
+    const whole = 'if kang died now: desktop-2 in ~6 min, losing at most 22 min';
+    expect(panelOf({ loss: null, forecast: forecast(whole) })).toMatchObject({ loss: null, forecast: whole });
+    const away = panelOf({
+      forecast: forecast('if kang stays away: no push lost, 2 s of all else; no machine holds a copy'),
+    });
+    expect(away).toMatchObject({ loss: { when: 'if kang stays away' }, forecast: 'no machine holds a copy' });
+    expect(panelOf({ forecast: forecast('if kang died now: no push lost, 2 s of all else') }).forecast).toBeNull();
+    expect(panelOf({ forecast: null })).toMatchObject({ loss: { when: 'if kang died now' }, forecast: null });
   });
 
   it('an address that is none of a page is no link', () => {
@@ -195,13 +211,13 @@ describe('GitLab', () => {
     const status = house();
     const lossOf = (loss: { pushes: boolean; seconds: number | null }) =>
       gitlabPanel({ ...status, gitlab: { ...status.gitlab, loss } }).loss;
-    expect(lossOf({ pushes: true, seconds: null })).toEqual({ tone: 'fail', percent: 100, words: 'all of it' });
-    expect(lossOf({ pushes: true, seconds: 4 })).toEqual({
+    expect(lossOf({ pushes: true, seconds: null })).toMatchObject({ tone: 'fail', percent: 100, words: 'all of it' });
+    expect(lossOf({ pushes: true, seconds: 4 })).toMatchObject({
       tone: 'fail',
       percent: 50,
       words: 'the last 4 s, pushes too',
     });
-    expect(lossOf({ pushes: false, seconds: 0 })).toEqual({ tone: 'good', percent: 0, words: 'nothing' });
+    expect(lossOf({ pushes: false, seconds: 0 })).toMatchObject({ tone: 'good', percent: 0, words: 'nothing' });
   });
 });
 

@@ -85,8 +85,7 @@ const Loss = ({ panel }: { panel: GitlabPanel }) => (
     {panel.loss && (
       <div class="loss">
         <p>
-          if {plain(panel.host ?? 'its machine')} died now, lost:{' '}
-          <strong class={panel.loss.tone}>{panel.loss.words}</strong>
+          {plain(panel.loss.when)}, lost: <strong class={panel.loss.tone}>{panel.loss.words}</strong>
         </p>
         <Bar percent={panel.loss.percent} tone={panel.loss.tone} label={`what would be lost: ${panel.loss.words}`} />
       </div>

@@ -1,5 +1,6 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
 import type { WhyAnswer } from '../../../protocol/job-rows.ts';
+import { pipelineName } from '../../pipeline-rows.ts';
 import { jobActs, jobLists } from '../view/job-lists.ts';
 import type { PageState } from '../view/page-state.ts';
 import { cancelAct, isOperator, type PageAct, retryAct } from '../view/person-acts.ts';
@@ -34,6 +35,7 @@ export function JobDialog({
           {plain(
             [
               `${row.project}@${row.ref}`,
+              row.pipeline === undefined ? '' : `pipeline ${pipelineName(row.pipeline)}`,
               row.state,
               row.node ?? '',
               row.tags.length > 0 ? `tags ${row.tags.join(', ')}` : '',

@@ -1,5 +1,6 @@
-import { useState } from 'preact/hooks';
-import { type JobLine, jobLists } from '../view/job-lists.ts';
+import { useId, useRef, useState } from 'preact/hooks';
+import { pipelineName } from '../../pipeline-rows.ts';
+import { type JobLine, jobGroups, type PipelineGroup } from '../view/job-lists.ts';
 import type { Tone } from '../view/machine-cards.ts';
 import type { PageState } from '../view/page-state.ts';
 import { Bar, clock, plain } from './words.tsx';
@@ -15,14 +16,14 @@ const tones: Record<JobLine['row']['state'], Tone> = {
   lost: 'warn',
 };
 
-/** Of each list; the others are a button away. */
-const atFirst = { running: 12, waiting: 12, ended: 8 } as const;
+/** Of each list, of pipelines, and of the jobs of each; the others are a button away. */
+const atFirst = { running: 12, waiting: 12, ended: 8, pipelines: 10, jobs: 12 } as const;
 
-/** What runs, what waits and why, what ended. */
+/** Pipelines with what runs, what waits and why, what ended; then the jobs of which nobody told the pipeline. */
 export function Jobs({ state, nowMs }: { state: PageState; nowMs: number }) {
   const { status, jobs } = state;
   if (status === null) return null;
-  const { running, waiting, ended } = jobLists(jobs, nowMs + state.skewMs);
+  const { pipelines, others } = jobGroups(jobs, nowMs + state.skewMs, status.gitlab.url);
   const { doneToday, failedToday } = status.queue;
   return (
     <section id="jobs" aria-labelledby="jobs-title">
@@ -34,21 +35,102 @@ export function Jobs({ state, nowMs }: { state: PageState; nowMs: number }) {
       </h2>
       <div class="card">
         {jobs.length === 0 && <p class="empty">No job waits or runs. The next push shows up here by itself.</p>}
-        <List title="running" lines={running} />
-        <List title="waiting" lines={waiting} />
-        <List title="ended" lines={ended} />
+        <Pipelines groups={pipelines} />
+        {(['running', 'waiting', 'ended'] as const).map((title) => (
+          <List key={title} title={title} lines={others[title]} isBeside={pipelines.length > 0} />
+        ))}
       </div>
     </section>
   );
 }
 
-function List({ title, lines }: { title: keyof typeof atFirst; lines: JobLine[] }) {
+function Pipelines({ groups }: { groups: PipelineGroup[] }) {
   const [isAll, setAll] = useState(false);
-  if (lines.length === 0) return null;
-  const more = lines.length - atFirst[title];
+  if (groups.length === 0) return null;
   return (
     <>
-      <h3 class="list">{title}</h3>
+      <ul class="pipelines">
+        {(isAll ? groups : groups.slice(0, atFirst.pipelines)).map((group) => (
+          <Pipeline key={group.key} group={group} />
+        ))}
+      </ul>
+      <More count={groups.length - atFirst.pipelines} what="pipelines" isAll={isAll} setAll={setAll} />
+    </>
+  );
+}
+
+/** Open while it is under way, and from then on, for who reads it is not to be interrupted; else as one likes. */
+function Pipeline({ group }: { group: PipelineGroup }) {
+  const [chosen, choose] = useState<boolean | null>(null);
+  const [isAll, setAll] = useState(false);
+  const id = useId();
+  const wasUnderWay = useRef(false);
+  wasUnderWay.current ||= group.isUnderWay;
+  const isOpen = chosen ?? wasUnderWay.current;
+  const { project, pipeline, ref, sentence, tone, url, lines } = group;
+  return (
+    <li data-pipeline={pipeline}>
+      <div class="pipeline">
+        <h3>
+          <button
+            type="button"
+            class="fold"
+            aria-expanded={isOpen}
+            aria-controls={isOpen ? id : undefined}
+            onClick={() => choose(!isOpen)}
+          >
+            <span class={`dot ${tone}`} />
+            <span class="what">
+              {plain(project)} {pipelineName(pipeline)} <span class="of">{plain(ref)}</span>
+            </span>{' '}
+            <span class="of">{sentence}</span>
+          </button>
+        </h3>
+        {url !== null && (
+          <a
+            href={url}
+            rel="noreferrer noopener"
+            target="_blank"
+            aria-label={`pipeline ${pipeline} of ${plain(project)} in GitLab`}
+          >
+            in GitLab
+          </a>
+        )}
+      </div>
+      {isOpen && (
+        <>
+          <ul class="jobs" id={id}>
+            {(isAll ? lines : lines.slice(0, atFirst.jobs)).map((line) => (
+              <li key={line.row.job} data-job={line.row.job} data-state={line.row.state}>
+                <Line line={line} isOfGroup />
+              </li>
+            ))}
+          </ul>
+          <More
+            count={lines.length - atFirst.jobs}
+            what={`jobs of ${pipelineName(pipeline)}`}
+            isAll={isAll}
+            setAll={setAll}
+          />
+        </>
+      )}
+    </li>
+  );
+}
+
+interface ListProps {
+  title: 'running' | 'waiting' | 'ended';
+  lines: JobLine[];
+  /** Pipelines stand above it. */
+  isBeside: boolean;
+}
+
+function List({ title, lines, isBeside }: ListProps) {
+  const [isAll, setAll] = useState(false);
+  if (lines.length === 0) return null;
+  return (
+    <>
+      <h3 class="list">{isBeside ? `${title}, of no known pipeline` : title}</h3>
       <ul class="jobs">
         {(isAll ? lines : lines.slice(0, atFirst[title])).map((line) => (
           <li key={line.row.job} data-job={line.row.job} data-state={line.row.state}>
@@ -56,23 +138,30 @@ function List({ title, lines }: { title: keyof typeof atFirst; lines: JobLine[] 
           </li>
         ))}
       </ul>
-      {more > 0 && (
-        <button type="button" class="quiet" onClick={() => setAll(!isAll)}>
-          {isAll ? `fewer ${title}` : `${more} more ${title}`}
-        </button>
-      )}
+      <More count={lines.length - atFirst[title]} what={title} isAll={isAll} setAll={setAll} />
     </>
   );
 }
 
-function Line({ line: { row, of, time, progress } }: { line: JobLine }) {
+function More(props: { count: number; what: string; isAll: boolean; setAll(isAll: boolean): void }) {
+  const { count, what, isAll, setAll } = props;
+  if (count <= 0) return null;
+  return (
+    <button type="button" class="quiet" onClick={() => setAll(!isAll)}>
+      {isAll ? `fewer ${what}` : `${count} more ${what}`}
+    </button>
+  );
+}
+
+/** `isOfGroup`: what it is of stands above it. */
+function Line({ line: { row, of, time, progress }, isOfGroup = false }: { line: JobLine; isOfGroup?: boolean }) {
   const ended = row.finishedAt === null ? null : clock(Date.parse(row.finishedAt));
   return (
     <>
-      <p class="job">
+      <p class={`job ${isOfGroup ? 'grouped' : ''}`}>
         <span class={`dot ${tones[row.state]}`} />
         <a href={`#job-${row.job}`}>{plain(row.name)}</a>
-        <span class="of">{plain(of)}</span>
+        {!isOfGroup && <span class="of">{plain(of)}</span>}
         <span class="where">
           {row.state}
           {row.node !== null && ` on ${plain(row.node)}`}

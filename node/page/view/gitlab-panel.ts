@@ -3,6 +3,7 @@ import { standbyState } from '../../../scheduler/phrases.ts';
 import { gitlabReasons, gitlabRows } from '../../gitlab-rows.ts';
 import { showDuration } from '../../settings/quantities.ts';
 import type { Tone } from './machine-cards.ts';
+import { webAddress } from './web-address.ts';
 
 type GitlabView = StatusSnapshot['gitlab'];
 type Standby = NonNullable<GitlabView['standbys']>[number];
@@ -29,10 +30,11 @@ export interface GitlabPanel {
   because: string | null;
   url: string | null;
   host: string | null;
+  /** What is foretold, without what the loss and the copies say anyway. */
   forecast: string | null;
   flag: string | null;
   /** What the death of its machine would cost now; null where nobody was asked to hold copies. */
-  loss: { tone: Tone; words: string /** 0: nothing, 100: a minute and more. */; percent: number } | null;
+  loss: { tone: Tone; when: string; words: string /** 0: nothing, 100: a minute and more. */; percent: number } | null;
   copies: CopyLine[];
   doing: Doing[];
   /** Why it is not well, each with its fix. */
@@ -68,7 +70,7 @@ export function gitlabPanel(status: StatusSnapshot): GitlabPanel {
     because: gitlab.mode === 'none' ? null : (hosted?.because ?? null),
     url: webAddress(gitlab.url),
     host: gitlab.host,
-    forecast: gitlab.forecast?.sentence ?? null,
+    forecast: forecastOf(gitlab),
     flag: gitlab.flag,
     loss: lossOf(gitlab),
     copies: (gitlab.standbys ?? []).map(copyLine),
@@ -115,11 +117,21 @@ const copyLine = (copy: Standby): CopyLine => ({
   because: copy.because,
 });
 
-function lossOf({ loss }: GitlabView): GitlabPanel['loss'] {
+const whenLost = /^(if .+ (?:died now|stays away)): /;
+
+function forecastOf({ forecast, loss }: GitlabView): string | null {
+  if (!forecast || !loss) return forecast?.sentence ?? null;
+  const rest = forecast.sentence.split('; ').filter((part) => !whenLost.test(part) && !part.startsWith('copies on '));
+  return rest.length === 0 ? null : rest.join('; ');
+}
+
+function lossOf({ loss, forecast, host }: GitlabView): GitlabPanel['loss'] {
   if (loss === undefined || loss === null) return null;
   const { pushes, seconds } = loss;
+  const when = whenLost.exec(forecast?.sentence ?? '')?.[1] ?? `if ${host ?? 'its machine'} died now`;
   if (seconds === null)
     return {
+      when,
       tone: pushes ? 'fail' : 'warn',
       percent: 100,
       words: pushes ? 'all of it' : 'no push, but not all else is copied yet',
@@ -127,18 +139,15 @@ function lossOf({ loss }: GitlabView): GitlabPanel['loss'] {
   const percent = Math.min(100, Math.round((100 * seconds) / 60));
   if (pushes)
     return {
+      when,
       tone: 'fail',
       percent: Math.max(percent, 50),
       words: `the last ${showDuration(seconds * 1000)}, pushes too`,
     };
   return {
+    when,
     tone: seconds > 60 ? 'warn' : 'good',
     percent,
     words: seconds === 0 ? 'nothing' : `no push, ${showDuration(seconds * 1000)} of all else`,
   };
-}
-
-/** GitLab's own address as a link; anything else is no address of a page. */
-function webAddress(url: string | null): string | null {
-  return url !== null && /^https?:\/\/[^\s"'<>]+$/.test(url) ? url : null;
 }

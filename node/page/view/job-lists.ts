@@ -1,5 +1,8 @@
 import type { JobRow } from '../../../protocol/job-rows.ts';
+import { type PipelineRow, pipelineRows } from '../../pipeline-rows.ts';
 import { showDuration } from '../../settings/quantities.ts';
+import type { Tone } from './machine-cards.ts';
+import { pipelineAddress } from './web-address.ts';
 
 interface Progress {
   /** 0 to 100; null while nobody knows how long it takes. */
@@ -21,6 +24,21 @@ interface JobLists {
   ended: JobLine[];
 }
 
+export interface PipelineGroup extends PipelineRow {
+  key: string;
+  tone: Tone;
+  /** Its page in GitLab. */
+  url: string | null;
+  /** What runs, what waits, what ended, the last first. */
+  lines: JobLine[];
+}
+
+interface JobGroups {
+  pipelines: PipelineGroup[];
+  /** Jobs of no known pipeline: GitLab, or a machine of an earlier version, does not tell. */
+  others: JobLists;
+}
+
 const runs = new Set<JobRow['state']>(['granted', 'running', 'canceling']);
 /** Of jobs that are over so many are shown. */
 const endedShown = 30;
@@ -29,15 +47,41 @@ const learnedOf = 9;
 
 /** What runs with how far it is, what waits (the first first), and what ended last. `nowMs`: by the agent's clock. */
 export function jobLists(rows: readonly JobRow[], nowMs: number): JobLists {
+  const { running, waiting, ended } = listsOf(rows, nowMs, usualTimes(rows));
+  return { running, waiting, ended: ended.slice(0, endedShown) };
+}
+
+/** The same by the pipelines that the jobs are of. `gitlab`: its address. */
+export function jobGroups(rows: readonly JobRow[], nowMs: number, gitlab: string | null): JobGroups {
   const usual = usualTimes(rows);
+  const others = listsOf(
+    rows.filter(({ pipeline }) => pipeline === undefined),
+    nowMs,
+    usual,
+  );
+  return {
+    pipelines: pipelineRows(rows).map((row) => {
+      const { running, waiting, ended } = listsOf(row.rows, nowMs, usual);
+      return {
+        ...row,
+        key: `${row.pipeline} ${row.project}`,
+        tone: row.isFailed ? 'fail' : running.length > 0 ? 'busy' : row.isUnderWay ? 'rest' : 'good',
+        url: pipelineAddress(gitlab, row.project, row.pipeline),
+        lines: [...running, ...waiting, ...ended],
+      };
+    }),
+    others: { ...others, ended: others.ended.slice(0, endedShown) },
+  };
+}
+
+function listsOf(rows: readonly JobRow[], nowMs: number, usual: ReadonlyMap<string, number>): JobLists {
   const lines = rows.map((row) => lineOf(row, nowMs, usual));
   return {
     running: lines.filter(({ row }) => runs.has(row.state)),
     waiting: lines.filter(({ row }) => row.state === 'waiting'),
     ended: lines
       .filter(({ row }) => row.state !== 'waiting' && !runs.has(row.state))
-      .sort((a, b) => ((a.row.finishedAt ?? '') < (b.row.finishedAt ?? '') ? 1 : -1))
-      .slice(0, endedShown),
+      .sort((a, b) => ((a.row.finishedAt ?? '') < (b.row.finishedAt ?? '') ? 1 : -1)),
   };
 }
 
