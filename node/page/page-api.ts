@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
 import { decode } from '../../protocol/codec.ts';
 import { limits } from '../../protocol/limits.ts';
@@ -51,7 +52,14 @@ export class PageApiPaths {
       decided: async (withinMs) => {
         const over = new AbortController();
         const timer = setTimeout(() => over.abort(), withinMs);
-        await here.api.nextCommit(withinMs, over.signal).finally(() => clearTimeout(timer));
+        try {
+          await here.api.nextCommit(withinMs, over.signal);
+        } catch {
+          // Where a machine still waits to be let in nothing is decided: then the time alone counts.
+          if (!over.signal.aborted) await once(over.signal, 'abort');
+        } finally {
+          clearTimeout(timer);
+        }
       },
       warn: (sentence) => here.log.warn(sentence),
     });

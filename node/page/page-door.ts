@@ -81,12 +81,15 @@ export class PageDoor {
   }
 
   async answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    // He may have gone while the door was loaded: nothing tells that afterwards.
+    if (request.socket.destroyed) return;
+    const isInTurn = response.socket !== null;
     const gone = new AbortController();
     response.once('close', () => gone.abort());
     response.on('error', () => {});
     for (const [name, value] of Object.entries(alwaysHeaders)) response.setHeader(name, value);
     try {
-      const said = await this.#said(request, gone);
+      const said = isInTurn ? await this.#said(request, gone) : this.#notInTurn(request);
       if (said === null) return void request.socket.destroy();
       await send(request, response, said, gone.signal);
     } catch (error) {
@@ -116,10 +119,21 @@ export class PageDoor {
         : null;
     const parts = partsOf(url.pathname);
     const caller = this.#callerOf(request, parts.session);
-    const said = await this.#route({ request, url, path: parts.path, caller, gone });
+    // At once: what waits for news would be a stranger's connection until it has an answer, and give way to other strangers'.
     if (caller !== null) this.#here.connections.known(request.socket, caller.name);
+    const said = await this.#route({ request, url, path: parts.path, caller, gone });
     const isRefused = caller === null && [401, 403, 404].includes(said.status);
     return isRefused && !this.#mayRefuse(from) ? null : said;
+  }
+
+  /**
+   * Asked before the answer to the last question came (pipelining, as no browser does): one connection could have any number of answers
+   * under way, and nothing would tell those behind the first that it is gone.
+   */
+  #notInTurn({ socket }: IncomingMessage): PageAnswer | null {
+    const sentence = 'one question at a time is answered on a connection';
+    const said = refusal(429, 'unsupported', sentence, 'ask the next one when the answer is there, or on another');
+    return this.#mayRefuse(socket.remoteAddress ?? '') ? jsonOf(429, said.json) : null;
   }
 
   #mayRefuse(from: string): boolean {
@@ -169,8 +183,12 @@ export class PageDoor {
     run: () => Promise<PageAnswer>,
   ): Promise<PageAnswer> {
     const open = this.#underWay.get(name) ?? { streams: 0, all: new Set() };
-    if (isStream && open.streams >= pageLimits.streams) {
-      const sentence = `${name} has ${open.streams} streams open, and more are not begun`;
+    const waits = open.all.size - open.streams;
+    const [count, most, what] = isStream
+      ? [open.streams, pageLimits.streams, 'streams open']
+      : [waits, pageLimits.waits, 'questions that wait for news'];
+    if (count >= most) {
+      const sentence = `${name} has ${count} ${what}, and more are not begun`;
       return jsonOf(429, refusal(429, 'unsupported', sentence, 'close some of its windows').json);
     }
     this.#underWay.set(name, open);

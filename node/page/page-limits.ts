@@ -6,6 +6,8 @@ export const pageLimits = {
   ofOne: 24,
   /** Of one session or key. */
   streams: 8,
+  /** And questions that wait for news, each of which is a look every 100 ms. */
+  waits: 8,
   /** Header, whole request, and how long a connection may rest. */
   headMs: 5_000,
   requestMs: 15_000,

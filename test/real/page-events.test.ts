@@ -1,4 +1,7 @@
+import { once } from 'node:events';
 import { type ClientRequest, type IncomingMessage, request } from 'node:http';
+import { connect } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { TimelineEvent } from '../../protocol/history.ts';
 import { type In, PageRig } from './page-rig.ts';
@@ -119,7 +122,7 @@ describe('the page’s events', () => {
     await vi.waitFor(() => expect(jobs).toHaveBeenCalled(), patient);
     for (const old of open.splice(0)) old.destroy();
     // Longer than it takes to see that nobody watches any more.
-    await new Promise((resolve) => setTimeout(resolve, 1_500));
+    await sleep(1_500);
     const again = await watch(one);
     rig.api.queue = 9;
     await vi.waitFor(() => expect(waitingIn(again)).toBe(9), { ...patient, timeout: 10_000 });
@@ -132,7 +135,7 @@ describe('the page’s events', () => {
     for (const one of open.splice(0)) one.destroy();
     await vi.waitFor(async () => {
       const looks = rig.api.looks;
-      await new Promise((resolve) => setTimeout(resolve, 1_500));
+      await sleep(1_500);
       expect(rig.api.looks).toBe(looks);
     }, patient);
   });
@@ -188,6 +191,67 @@ describe('the page’s events', () => {
     expect(said.map(({ status }) => status)).toEqual([401, 401, 401]);
     expect(said.map(({ text }) => text).join()).not.toContain('mesh');
     expect(performance.now() - began).toBeLessThan(10_000);
+  });
+
+  it('are there while the machine waits to be let in, and go on when it is', async () => {
+    rig.api.isWaiting = true;
+    const stream = await watch(await rig.enter('viewer'));
+    // Longer than a few looks: that nothing is decided here is no end of them, nor of the agent.
+    await sleep(500);
+    rig.api.isWaiting = false;
+    rig.api.queue = 3;
+    await vi.waitFor(() => expect(waitingIn(stream)).toBe(3), patient);
+  });
+
+  /** The same question again and again, without waiting for an answer. */
+  async function askedInOneGo({ place, cookie }: In, path: string, times: number) {
+    const socket = connect(rig.port, '127.0.0.1');
+    socket.on('error', () => {});
+    await once(socket, 'connect');
+    const head = `GET ${place}${path} HTTP/1.1\r\nhost: 127.0.0.1:${rig.port}\r\ncookie: ${cookie}\r\n\r\n`;
+    socket.write(head.repeat(times));
+    return socket;
+  }
+
+  it('asked for again and again on one connection are one stream, of which nothing is left', async () => {
+    const one = await rig.enter('viewer');
+    const socket = await askedInOneGo(one, '/api/events', 30);
+    await once(socket, 'data');
+    await sleep(300);
+    socket.destroy();
+    await once(socket, 'close');
+    await sleep(300);
+    const streams = await Promise.all(Array.from({ length: 8 }, () => watch(one)));
+    expect(streams.map(({ status }) => status)).toEqual(Array(8).fill(200));
+  });
+
+  it('what waits for news is one question a connection, and few of one session', async () => {
+    const one = await rig.enter('viewer');
+    const tag = String((await rig.get(one, '/api/status')).headers.etag).replaceAll('"', '');
+    const waiting = `/api/status?wait=1000&tag=${tag}`;
+    const socket = await askedInOneGo(one, waiting, 30);
+    let said = '';
+    socket.on('data', (part) => {
+      said += part;
+    });
+    await once(socket, 'close');
+    expect(said.match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 200', 'HTTP/1.1 429']);
+    const statuses = (await Promise.all(Array.from({ length: 12 }, () => rig.get(one, waiting)))).map(
+      ({ status }) => status,
+    );
+    expect([200, 429].map((wanted) => statuses.filter((status) => status === wanted).length)).toEqual([8, 4]);
+    expect((await rig.get(one, '/api/status')).status).toBe(200);
+  });
+
+  it('what waits for news does not give way to strangers', async () => {
+    const one = await rig.enter('viewer');
+    const tag = String((await rig.get(one, '/api/status')).headers.etag).replaceAll('"', '');
+    const looks = rig.api.looks;
+    const said = rig.get(one, `/api/status?wait=3000&tag=${tag}`);
+    await vi.waitFor(() => expect(rig.api.looks).toBeGreaterThan(looks), patient);
+    const strangers = Array.from({ length: 80 }, () => connect(rig.port, '127.0.0.1').on('error', () => {}));
+    expect((await said).status).toBe(200);
+    for (const stranger of strangers) stranger.destroy();
   });
 
   it('a trace is streamed as it grows, and given up with the browser', async () => {

@@ -13,6 +13,7 @@ import type {
   RestoreRequest,
   UpgradePlan,
 } from '../../node/local-api/socket-protocol.ts';
+import { notApproved } from '../../node/not-approved.ts';
 import type { Way } from '../../node/settings/give-way.ts';
 import type { BackupRow } from '../../protocol/asks.ts';
 import type { AuditEntry } from '../../protocol/audit.ts';
@@ -387,6 +388,8 @@ export class SmallAgent implements AgentApi {
     return [this.queue];
   }
   async nextCommit(_withinMs: number, signal: AbortSignal) {
+    const phase = this.phase();
+    if (phase.phase !== 'joined') throw notApproved(phase);
     await once(this.commits, 'commit', { signal }).catch(() => {});
   }
 }
