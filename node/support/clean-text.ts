@@ -7,14 +7,15 @@ const gone = '[redacted]';
 const forms: readonly RegExp[] = [
   // Keys, whole or cut short, also in JSON, where their lines end in \n.
   /-----BEGIN [A-Z0-9 ]*PRIVATE KEY( BLOCK)?-----[\s\S]*?(?:-----END [A-Z0-9 ]*-----|$)/g,
-  // JSON Web Tokens.
-  /\beyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?/g,
+  // JSON Web Tokens, signed (three parts) or sealed (five), and what is left of one that was cut short.
+  /\beyJ[\w-]{8,}(?:\.[\w-]*){0,4}/g,
   // Tokens of others by their prefixes: GitHub, Docker Hub, Hugging Face, OpenAI and the like, Slack, npm, PyPI, AWS, Google.
-  /\b(?:gh[pousr]_|github_pat_|dckr_pat_|hf_|sk-|xox[a-z]-|xapp-|npm_|pypi-|AIza|ntfy_|tk_|agk_)[\w-]{8,}/g,
-  /\b(?:AKIA|ASIA)[0-9A-Z]{12,}/g,
+  /\b(?:gh[pousr]_|github_pat_|dckr_pat_|hf_|sk-|xox[a-z]-|xapp-|npm_|pypi-|AIza|ntfy_|tk_|agk_)(?:[\w-]{8,}|[\w-]+$)/g,
+  /\b(?:AKIA|ASIA)(?:[0-9A-Z]{12,}|[0-9A-Z]+$)/g,
   /\bAGE-SECRET-KEY-1[0-9A-Z]+/g,
   // One-time invites, with their dashes or without, and the words that two people compare.
   /\b[0-9A-HJKMNP-TV-Z]{5}(?:[- ]?[0-9A-HJKMNP-TV-Z]{5}){5}\b/gi,
+  /\b[0-9A-HJKMNP-TV-Z]{5}(?:-[0-9A-HJKMNP-TV-Z]{5}){2,4}(?:-[0-9A-HJKMNP-TV-Z]{0,5})?$/gi,
   /(?<=\bwords[" :=]{1,8})[a-z]{3,9}(?:[- ][a-z]{3,9}){3}\b/g,
   // Addresses that are secrets themselves.
   /(?<=\bhttps:\/\/(?:hooks\.slack\.com\/services|discord(?:app)?\.com\/api\/webhooks|hc-ping\.com|outlook\.office\.com\/webhook)\/)[^\s"'<>]+/g,
@@ -27,19 +28,23 @@ const forms: readonly RegExp[] = [
   /(?<=\s--?[\w-]{0,40}(?:password|passwd|passphrase|secret|token|api-?key) )(?!-)[^\s"'-][^\s"']*/gi,
 ];
 
+/*
+ * Each of these reads a long line in one go: no two parts that may be long stand beside each other where the same letters fit both, and
+ * whatever has begun has an end where the text ends. A token, a quote or a list that was cut off there is as secret as a whole one.
+ */
 /** `Authorization: Bearer …`, whatever it is in. */
-const schemes = /\b(bearer|basic|private-token|job-token)(["']?\s*[:=]?\s+|["']?\s*[:=]\s*["']?)[^\s"',;]{4,}/gi;
+const schemes = /\b(bearer|basic|private-token|job-token)(["']?\s*[:=]\s*["']?|["']?\s+)[^\s"',;]{4,}/gi;
 /** What follows a name that says it is secret; names of variables that hold one are no secrets, but nobody misses them. */
 const named =
-  /((?:^|[^A-Za-z0-9])[\w.-]{0,64}(?:password|passwd|passphrase|secret|token|api[_-]?key|private[_-]?key|access[_-]?key|credential|cookie|auth)[\w.-]{0,64}\\?["']?\s*[:=]\s*)(\\?"(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|\[[^\]\n]*\]|[^\s,;}\]]+)/gi;
+  /((?:^|[^A-Za-z0-9])[\w.-]{0,64}(?:password|passwd|passphrase|secret|token|api[_-]?key|private[_-]?key|access[_-]?key|credential|cookie|auth)[\w.-]{0,64}\\?["']?\s*[:=]\s*)(\\"(?:[^"\\]|\\(?!"))*(?:\\"|(?="|$))|"(?:[^"\\]|\\[\s\S])*\\?(?:"|$)|'(?:[^']|'')*(?:'|$)|\[[^\]\n]*\]?|[^\s,;}\]]+)/gi;
 /** The short names, which are also parts of harmless words. */
 const short =
-  /((?:^|[^A-Za-z0-9])(?:[\w.-]{0,64}[_.-])?(?:pass|pwd|pw)\\?["']?\s*[:=]\s*)(\\?"(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|\[[^\]\n]*\]|[^\s,;}\]]+)/gi;
+  /((?:^|[^A-Za-z0-9])(?:[\w.-]{0,64}[_.-])?(?:pass|pwd|pw)\\?["']?\s*[:=]\s*)(\\"(?:[^"\\]|\\(?!"))*(?:\\"|(?="|$))|"(?:[^"\\]|\\[\s\S])*\\?(?:"|$)|'(?:[^']|'')*(?:'|$)|\[[^\]\n]*\]?|[^\s,;}\]]+)/gi;
 /** `passphrase: four words and more`, as a settings file has it: to the line's end; and with what is indented below it. */
 const secretLine =
   /^([ \t]*(?:# *|- +)*[\w.-]{0,64}(?:password|passwd|passphrase|secret|token|api[_-]?key|private[_-]?key|access[_-]?key|credential|authorization)[\w.-]{0,64}: +)(?!["'[{|>]|(?:null|true|false|\d+)[ \t]*$)\S.*$/gim;
 const secretBlock =
-  /^(([ \t]*)(?:- +)?[\w.-]{0,64}(?:password|passwd|passphrase|secret|token|api[_-]?key|private[_-]?key|access[_-]?key|credential)[\w.-]{0,64}:[ \t]*(?:[|>][+-]?)?[ \t]*\n)(?:\2[ \t]+\S.*(?:\n|$))+/gim;
+  /^(([ \t]*)(?:- +)?[\w.-]{0,64}(?:password|passwd|passphrase|secret|token|api[_-]?key|private[_-]?key|access[_-]?key|credential)[\w.-]{0,64}:[ \t]*(?:[|>][+-]?[ \t]*)?\n)(?:\2[ \t]+\S.*(?:\n|$))+/gim;
 /** What sentences about a secret go on with that is none: "the token is not valid", "the password was changed by alice". */
 const harmless =
   'not|no|none|null|wrong|right|invalid|valid|missing|empty|unset|unknown|known|needed|required|refused|rejected|accepted|expired|' +
@@ -86,7 +91,7 @@ function isDrawn(run: string): boolean {
 export function cleaned(text: string, secrets: readonly string[] = []): string {
   let clean = text;
   for (const secret of [...secrets].filter((one) => one.length >= leastChars).sort((a, b) => b.length - a.length))
-    clean = clean.replaceAll(secret, gone);
+    clean = withoutItsEnd(clean.replaceAll(secret, gone), secret);
   clean = redact(clean);
   for (const form of forms) clean = clean.replace(form, gone);
   return clean
@@ -105,6 +110,13 @@ export function cleaned(text: string, secrets: readonly string[] = []): string {
 
 /** Shorter ones would be found everywhere. */
 const leastChars = 6;
+
+/** Where the text was cut off in the midst of a secret, what it has of it goes too. */
+function withoutItsEnd(text: string, secret: string): string {
+  for (let length = Math.min(secret.length, text.length); length >= leastChars; length--)
+    if (text.endsWith(secret.slice(0, length))) return text.slice(0, -length) + gone;
+  return text;
+}
 
 /** What is no text stays: `null`, a number, `true`. */
 function inItsQuotes(value: string): string {

@@ -192,6 +192,19 @@ describe('what is taken out of a text', () => {
     ['our pin is 4711; token is: swordfish!', 'our pin is [redacted]; token is: [redacted]'],
     ['the passphrase is correct horse battery, as ever', 'the passphrase is [redacted], as ever'],
     ['the password is wrong-horse', 'the password is [redacted]'],
+    ['{"msg":"password=\\"hunter2 x\\" of bob","a":"b"}', '{"msg":"password=\\"[redacted]\\" of bob","a":"b"}'],
+    ['sent eyJhbGciOiJkaXIifQ..aXY.Y2lwaGVy.dGFn, then', 'sent [redacted], then'],
+    // Cut off by the end of the text, or of what holds it.
+    ['{"password":"hunter2 hunter2', '{"password":"[redacted]"'],
+    ['{"msg":"password=\\"hunter2 hunter2","a":"b"}', '{"msg":"password=\\"[redacted]\\"","a":"b"}'],
+    ["password: 'hunter2 hunter2", "password: '[redacted]'"],
+    ['{"tokens":["hunter2","hunt', '{"tokens":[redacted]'],
+    ['sent eyJhbGciOiJIUzI1NiJ9', 'sent [redacted]'],
+    ['sent eyJhbGciOiJIUzI1NiJ9.eyJz', 'sent [redacted]'],
+    ['cloned by ghp_16C7', 'cloned by [redacted]'],
+    ['typed 7K3QZ-9XW2M-4TRVB-8H', 'typed [redacted]'],
+    ['-----BEGIN PRIVATE KEY-----\nMIIEvQIB', '[redacted]'],
+    ['Authorization: Bearer hunt', 'Authorization: [redacted]'],
   ])('%s', (text, clean) => {
     expect(cleaned(text)).toBe(clean);
     expect(cleaned(clean)).toBe(clean);
@@ -199,13 +212,61 @@ describe('what is taken out of a text', () => {
 
   it('what is known by heart, also within a word; a short one is not', () => {
     expect(cleaned('xswordfishx ab', ['swordfish', 'ab'])).toBe('x[redacted]x ab');
+    expect(cleaned('they said swordfi', ['swordfish'])).toBe('they said [redacted]');
+    expect(cleaned('they said sword', ['swordfish'])).toBe('they said sword');
   });
 
-  it.each([' ', 'a', '_', '# ', '--token ', 'a-', 'token: ', '[', '-u x', 'password is ', 'token of a '])(
-    'a long line of %j is read in one go',
-    (part) => {
-      // Whatever looked back over all of it at each place would take hours.
-      expect(cleaned(`${part.repeat(1 << 17)}\n`).length).toBeGreaterThan(0);
+  const parts = [
+    ...[
+      '# ',
+      '--token ',
+      'a-',
+      'token: ',
+      '[',
+      '-u x',
+      'password is ',
+      'token of a ',
+      '- ',
+      '\\"',
+      'eyJ',
+      '-eyJabcdefgh',
+    ],
+    ...[
+      'token=[',
+      'token="',
+      'token=\\"',
+      "token='",
+      'pw=',
+      'bearer ',
+      'bearer',
+      'basic:',
+      'authorization: a',
+      '?token',
+      '&sig=',
+    ],
+    ...[
+      'sk-',
+      'glpat-',
+      'AKIA',
+      '-----BEGIN ',
+      '-----END ',
+      'ABCDE-',
+      '/hooks/',
+      'http://a/',
+      '://a:',
+      'words ',
+      'token:\n',
+    ],
+  ];
+  const befores = ['', 'token', 'token:', 'token="', 'bearer', 'authorization', 'the password is', '-----BEGIN '];
+  const runs = [' ', '\t', '\n', 'a', '_', '-', '.', '\\', "'", ' "'];
+  it.each([...parts.map((part) => ['', part]), ...runs.flatMap((run) => befores.map((before) => [before, run]))])(
+    'a long line of %j and then %j alone is read in one go',
+    (before, part) => {
+      // Whatever looked back over all of it at each place would take minutes.
+      const text = `${before}${part.repeat((1 << 17) / part.length)}`;
+      expect(cleaned(text).length).toBeGreaterThan(0);
+      expect(cleaned(`${text}\n`).length).toBeGreaterThan(0);
     },
   );
 
@@ -220,6 +281,10 @@ describe('what is taken out of a text', () => {
       'the token is not valid: a new one was made; its password was changed by alice, and the secret is kept',
       'who is told: the password is wrong. GitLab says that the token was revoked',
       'this-is-a-long-name-of-a-branch-about-issue-1234-and-more',
+      'the token is not valid',
+      'the token is missing; its password was',
+      'asked by sk-1 and npm_x on seven-sated-machines',
+      '{"tokenCount":12,"secretIsKept":true,"password":null}',
     ])
       expect(cleaned(text)).toBe(text);
   });
