@@ -177,7 +177,7 @@ const shells: Record<string, () => string> = { bash, zsh, fish };
 
 /** Prints the completion script of a shell: `source <(autogit-node completion bash)`. */
 export async function completion({ args, out }: Context): Promise<number> {
-  const make = shells[args[0] as string];
+  const make = Object.hasOwn(shells, args[0] as string) ? shells[args[0] as string] : undefined;
   if (!make) throw new AutogitError('bad-flag', `no completion for "${args[0]}"`, { hint: 'bash, zsh or fish' });
   out.data(make());
   return exit.ok;

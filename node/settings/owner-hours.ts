@@ -29,7 +29,7 @@ const bad = (text: string): AutogitError =>
 
 function daysIn(text: string): number[] {
   const all = text.split('+').flatMap((part) => {
-    const group = groups[part];
+    const group = Object.hasOwn(groups, part) ? groups[part] : undefined;
     if (group) return [...group];
     const [first = '', last = first, ...more] = part.split('-');
     const [from, to] = [names.indexOf(first), names.indexOf(last)];

@@ -17,18 +17,24 @@ const words: Record<string, boolean> = {
   0: false,
 };
 
+/** Of what somebody typed: `constructor` is no word of ours. */
+function wordIn(text: string): boolean | undefined {
+  const word = text.trim().toLowerCase();
+  return Object.hasOwn(words, word) ? words[word] : undefined;
+}
+
 const wrong = (text: string, sentence: string): AutogitError => new AutogitError('bad-flag', `"${text}" ${sentence}`);
 
 /** One text of any source as the flag's value. Throws `bad-flag` with a sentence that does not name the source. */
 export function parseOne(flag: Kind, text: string): Value {
   switch (flag.kind) {
     case 'switch': {
-      const word = words[text.trim().toLowerCase()];
+      const word = wordIn(text);
       if (word === undefined) throw wrong(text, 'is neither on nor off');
       return word;
     }
     case 'optional':
-      return text === '' ? true : (words[text.trim().toLowerCase()] ?? text);
+      return text === '' ? true : (wordIn(text) ?? text);
     case 'duration':
       return parseDuration(text);
     case 'size':

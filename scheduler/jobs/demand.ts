@@ -31,17 +31,18 @@ export interface Demand {
 const defaultCpuMillis = 1000;
 const defaultMemoryBytes = GiB;
 
-const archs: Record<string, string> = {
-  amd64: 'amd64',
-  x64: 'amd64',
-  x86_64: 'amd64',
-  arm64: 'arm64',
-  aarch64: 'arm64',
-  riscv64: 'riscv64',
-};
+/** By what others chose: a tag may be called `constructor`, and is none of an object's own words here. */
+const archs: ReadonlyMap<string, string> = new Map([
+  ['amd64', 'amd64'],
+  ['x64', 'amd64'],
+  ['x86_64', 'amd64'],
+  ['arm64', 'arm64'],
+  ['aarch64', 'arm64'],
+  ['riscv64', 'riscv64'],
+]);
 
 /** One spelling for an architecture; unknown ones stay as they are. */
-export const archName = (arch: string): string => archs[arch.toLowerCase()] ?? arch.toLowerCase();
+export const archName = (arch: string): string => archs.get(arch.toLowerCase()) ?? arch.toLowerCase();
 
 /** Each with its unit, as the regular expression found it: none is 1. */
 const units: Record<string, number> = { m: 2 ** 20, g: GiB, t: 1024 * GiB };
@@ -81,15 +82,17 @@ export function meantTag(tag: string, labels: readonly string[]): string | null 
     if (meant !== tag && sizes.some(([pattern]) => pattern.test(meant))) return meant;
   }
   const vm = /^(?:firecracker|kata)[-_ ]?(\d+)[-_ ]?cpus?[-_ ]?(\d+)[-_ ]?(?:gi?b?)$/i.exec(tag);
-  if (vm) return `firecracker-${Number(vm[1])}cpu-${Number(vm[2])}gb`;
+  const meantVm = vm && `firecracker-${Number(vm[1])}cpu-${Number(vm[2])}gb`;
+  if (meantVm) return meantVm !== tag && microVm.test(meantVm) ? meantVm : null;
   return nearWord(tag, [...known, ...labels]);
 }
-const vendors: Record<string, 'nvidia' | 'amd' | 'intel'> = {
-  nvidia: 'nvidia',
-  cuda: 'nvidia',
-  amd: 'amd',
-  intel: 'intel',
-};
+const vendors: ReadonlyMap<string, 'nvidia' | 'amd' | 'intel'> = new Map([
+  ['nvidia', 'nvidia'],
+  ['cuda', 'nvidia'],
+  ['amd', 'amd'],
+  ['intel', 'intel'],
+]);
+const microVm = /^firecracker-([1-9]\d{0,3})cpu-([1-9]\d{0,4})gb$/;
 
 /** The demand of a tag set. Never throws: what it does not understand is a name that some machine must carry. */
 export function demandOf(tags: readonly string[], defaultArch: string): Demand {
@@ -121,7 +124,7 @@ export function demandOf(tags: readonly string[], defaultArch: string): Demand {
 
 function add(demand: Demand, tag: string): Demand {
   if (tag === 'gpu') return { ...demand, gpus: Math.max(demand.gpus, 1) };
-  const vendor = vendors[tag];
+  const vendor = vendors.get(tag);
   if (vendor !== undefined) {
     const wanted = { ...demand, gpus: Math.max(demand.gpus, 1), vendor };
     return demand.vendor === null || demand.vendor === vendor
@@ -132,7 +135,7 @@ function add(demand: Demand, tag: string): Demand {
     const match = pattern.exec(tag);
     if (match) return { ...demand, ...change(demand, Number(match[1]) * (units[match[2] ?? ''] ?? 1)) };
   }
-  const vm = /^firecracker-([1-9]\d{0,3})cpu-([1-9]\d{0,4})gb$/.exec(tag);
+  const vm = microVm.exec(tag);
   if (vm)
     return isolated(
       {

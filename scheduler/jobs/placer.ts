@@ -114,8 +114,9 @@ export class Placer {
   #compare({ ranks }: Choice, a: number, b: number): number {
     const [ofA, ofB] = [a * rankLength, b * rankLength];
     for (let at = 0; at < rankLength; at++) {
-      const difference = ranks[ofA + at]! - ranks[ofB + at]!;
-      if (difference !== 0) return difference;
+      // Not their difference: of two figures beyond all measure, which a machine may tell, that is no number.
+      const [one, other] = [ranks[ofA + at]!, ranks[ofB + at]!];
+      if (one !== other) return one < other ? -1 : 1;
     }
     return this.#byName[a]! - this.#byName[b]!;
   }

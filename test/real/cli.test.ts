@@ -50,6 +50,7 @@ describe('exit codes without an agent', () => {
     [['jobs', '1', '2'], 2, /too many arguments/, /jobs --help/],
     [['pause', '--for', 'ever'], 2, /--for: "ever" is no duration/, /--help/],
     [['completion', 'tcsh'], 2, /no completion for "tcsh"/, /bash, zsh or fish/],
+    [['completion', 'toString'], 2, /no completion for "toString"/, /bash, zsh or fish/],
     [['settings', 'volume'], 2, /no setting "volume"/, /retryLost/],
     [['--config', '/nowhere.yml', 'version'], 2, /\/nowhere.yml cannot be read/, /./],
     [['status'], 3, /no agent is running here/, /autogit-node join/],

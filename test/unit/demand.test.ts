@@ -78,12 +78,25 @@ describe('tags that were typed wrong', () => {
     ['isolation-microvm', 'isolation-micro-vm'],
     ['isolation_micro_vm', 'isolation-micro-vm'],
     ['firecracker-2-cpu-4g', 'firecracker-2cpu-4gb'],
+    // No other spelling of these would mean anything either.
+    ['firecracker-0cpu-0gb', null],
+    ['firecracker-99999cpu-1gb', null],
+    ['vram-0g', null],
+    ['vram-999999999999g', null],
     ['fats', null],
     ['fastr', 'faster'],
     ['deploy', null],
   ])('%s -> %s', (tag, meant) => {
     expect(meantTag(tag, ['faster', 'docker'])).toBe(meant);
   });
+
+  it.each(['constructor', 'toString', 'valueOf', '__proto__', 'hasOwnProperty'])(
+    '%s is a label as any other',
+    (tag) => {
+      expect(demandOf([tag], tag)).toEqual({ ...demandOf([], tag), tags: [tag], names: [tag] });
+      expect(demandOf([], tag).arch).toBe(tag.toLowerCase());
+    },
+  );
 
   it('sizes in m and t mean what they mean elsewhere', () => {
     expect(demandOf(['mem-3000m'], 'amd64')).toMatchObject({ memoryBytes: 3000 * 2 ** 20, names: [] });

@@ -38,6 +38,7 @@ describe("the owner's hours", () => {
     'mon-tue-wed 1:00-2:00',
     '24:00-02:00',
     '10:60-11:00',
+    'constructor 10:00-11:00',
     '',
   ])('refuses "%s"', (text) => expect(() => readOwnerHours([text])).toThrow(/is no hours; write weekdays 18:00-23:00/));
 

@@ -19,15 +19,19 @@ function chance(seed: number): () => number {
 }
 const oneOf = <T>(random: () => number, list: readonly T[]): T => list[Math.floor(random() * list.length)] as T;
 
-function anyMachine(random: () => number, i: number): MachineView {
+/** What a machine may tell of itself without being refused for it. */
+const absurd = { cores: [0, 4, 1e300], gpuBytes: [24 * GiB, 1e308, 1e308] };
+const usual = { cores: [2, 4, 16], gpuBytes: [16 * GiB, 24 * GiB] };
+
+function anyMachine(random: () => number, i: number, figures = usual): MachineView {
   const gpus: Gpu[] = Array.from({ length: oneOf(random, [0, 0, 1, 2, 3]) }, (_, n) => ({
     uuid: `GPU-${i}-${n}`,
     vendor: 'nvidia',
     model: oneOf(random, ['RTX 3090 Ti', 'RTX 5080']),
-    memoryBytes: oneOf(random, [16, 24]) * GiB,
+    memoryBytes: oneOf(random, figures.gpuBytes),
   }));
   const words: Measured = {
-    ...measured({ cores: oneOf(random, [2, 4, 16]), gpus_: gpus }),
+    ...measured({ cores: oneOf(random, figures.cores), gpus_: gpus }),
     owner: oneOf(random, ['away', 'away', 'present', 'playing'] as const),
     maxRuns: oneOf(random, [null, null, 2]),
     ...(random() < 0.4 && { sharesGpus: true }),
@@ -42,11 +46,14 @@ function anyMachine(random: () => number, i: number): MachineView {
 const classes = [[], ['gpu'], ['vram-8g'], ['vram-20g'], ['gpu-2'], ['cpu-3'], ['rtx-5080'], ['mem-1t']];
 
 describe('a pass over the queue', () => {
-  it('places each job where it would be placed by itself, in the same words', () => {
+  it.each([
+    ['', usual],
+    [', whatever figures machines tell', absurd],
+  ])('places each job where it would be placed by itself, in the same words%s', (_, figures) => {
     let placed = 0;
     for (let seed = 1; seed <= 120; seed++) {
       const random = chance(seed);
-      let machines = Array.from({ length: 1 + Math.floor(random() * 12) }, (_, i) => anyMachine(random, i));
+      let machines = Array.from({ length: 1 + Math.floor(random() * 12) }, (_, i) => anyMachine(random, i, figures));
       const kept = new Map(
         classes.map((_, key) => [String(key), random() < 0.3 ? new Map([['n0', 'failed']]) : undefined]),
       );

@@ -163,6 +163,7 @@ describe('bad settings are refused by name', () => {
   it.each([
     [{ given: { maxRuns: 'many' } }, 'bad-flag', '--max-runs: "many" is no whole number; write 4'],
     [{ env: { AUTOGIT_MDNS: 'perhaps' } }, 'bad-config', 'AUTOGIT_MDNS: "perhaps" is neither on nor off'],
+    [{ env: { AUTOGIT_MDNS: 'constructor' } }, 'bad-config', 'AUTOGIT_MDNS: "constructor" is neither on nor off'],
     [
       { file: new Map([['pair', 'soon']]) },
       'bad-config',
