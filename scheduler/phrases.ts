@@ -33,9 +33,9 @@ export function listed(words: readonly string[], joiner = 'and'): string {
   return `${words.slice(0, -1).join(', ')} ${joiner} ${words[words.length - 1]}`;
 }
 
-/** Cuts a sentence to what the wire takes. */
+/** Cuts a sentence to what the wire takes; never a letter in two. */
 export const cut = (sentence: string, chars = 900): string =>
-  sentence.length <= chars ? sentence : `${sentence.slice(0, chars - 3)}...`;
+  sentence.length <= chars ? sentence : `${sentence.slice(0, chars - 3).replace(/[\ud800-\udbff]$/, '')}...`;
 
 /** What a machine that holds copies of GitLab is at: `in sync`, `catching up 40 %`. */
 export const standbyState = ({ state, percent }: { state: string; percent: number | null }): string =>

@@ -1,7 +1,12 @@
 import { request, type Sender } from './notice-sender.ts';
 
-/** Slack's three control characters; what is left of other markup does no harm. */
-const escaped = (text: string): string => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
+/** Slack's three control characters, and words that call everybody in Mattermost; what is left of other markup does no harm. */
+const escaped = (text: string): string =>
+  text
+    .replaceAll('&', '&amp;')
+    .replaceAll('<', '&lt;')
+    .replaceAll('>', '&gt;')
+    .replace(/@(?=(?:all|channel|everyone|here)\b)/gi, '@\u200b');
 
 const marks: Readonly<Record<string, string>> = {
   broken: ':rotating_light:',

@@ -26,20 +26,21 @@ function stateWords(due: Due, wallMs: number): string {
   return due.open !== null && due.open.fixedAt !== null ? 'broken again' : 'broken';
 }
 
-/** Cuts at a word's end where that is near. */
-const short = (sentence: string, chars: number): string => cut(sentence.replace(/\s+/g, ' '), chars);
+/** One line, of what others chose (tags, what GitLab answers) too: nothing that moves a cursor or turns the direction of writing. */
+const short = (sentence: string, chars: number): string =>
+  cut(sentence.replace(/[\s\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+/gu, ' '), chars);
 
 type Words = Pick<Notice, 'title' | 'text' | 'fix' | 'act' | 'severity'>;
 
 export function wordsOfOne(due: Due, mesh: string, wallMs: number): Words {
   const state = stateWords(due, wallMs);
-  const so = due.cause?.so ?? [];
+  const { so = [], fix = null } = due.cause ?? {};
   const more = so.slice(0, 3).map((sentence) => `so: ${short(sentence, 120)}`);
   if (so.length > more.length) more.push(`and ${plural(so.length - more.length, 'more line')}: autogit-node status`);
   return {
     title: short(`${mesh}${state === '' ? '' : `, ${state}`}: ${sentenceOf(due)}`, 200),
     text: [short(sentenceOf(due), 400), ...more].join('\n'),
-    fix: due.cause === null ? null : (due.cause.fix?.slice(0, 300) ?? null),
+    fix: fix === null ? null : short(fix, 300),
     act: due.cause?.act ?? null,
     severity: severityOf(due),
   };

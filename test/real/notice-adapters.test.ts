@@ -148,6 +148,16 @@ describe('slack', () => {
     expect(rig.ledger.notices?.targets.slack?.shown).toBe(`${server.url}/…`);
   });
 
+  it('what others chose calls nobody, in Mattermost neither', async () => {
+    server.answer = (_heard, response) => void response.end('ok');
+    rig.add('slack', { url: `${server.url}/hooks/s3cret` });
+    rig.attention = [{ ...disk, sentence: 'desktop-1  "<!channel> @all @Here" fits nowhere; @allen' }];
+    await toldAll();
+    const { text } = JSON.parse(server.heard[0]!.body) as { text: string };
+    expect(text).toContain('; @allen');
+    expect(text).not.toMatch(/<|@(?:all|channel|here)\b/i);
+  });
+
   it('a webhook that was removed is said in its own word, without the address', async () => {
     rig.triesAgain(20, 40);
     server.answer = (_heard, response) => void response.writeHead(404).end('no_service');

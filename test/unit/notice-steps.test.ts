@@ -54,6 +54,16 @@ class Lab {
 }
 
 describe('what is told, and when', () => {
+  it('what others chose is one line, turns no writing round, and no letter of it is cut in two', () => {
+    const lab = new Lab();
+    const sentence = 'tag "\u202egpj\u0000\u001b[2J\r\nBcc: x\u2028" fits nowhere';
+    lab.live(2 * minute, [
+      cause('tags', 'warn', { sentence, fix: 'mend\u2066\n it', so: [`a\u202e${'\u{1f600}'.repeat(300)}`] }),
+    ]);
+    expect(lab.said[0]).toMatchObject({ title: 'home, broken: tag " gpj [2J Bcc: x " fits nowhere', fix: 'mend it' });
+    expect(lab.said[0]?.text).toMatch(/^tag " gpj \[2J Bcc: x " fits nowhere\nso: a (?:\u{1f600})+\.\.\.$/u);
+  });
+
   it('broken once it was seen twice, still so ever more seldom, fixed when it is surely over', () => {
     const lab = new Lab();
     lab.look([cause('disk')]);

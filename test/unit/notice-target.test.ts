@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { noticesView } from '../../node/cli/notify-commands.ts';
+import { isMailAddress } from '../../node/mail-address.ts';
 import { checkTarget, targetKinds } from '../../node/notices/notice-target.ts';
 import { minuteIn } from '../../node/notices/zone-clock.ts';
 import type { AutogitError } from '../../protocol/errors.ts';
@@ -95,3 +96,20 @@ describe('notify list', () => {
     expect(minuteIn('No/Where', 0)).toBeLessThan(1440);
   });
 });
+
+it.each(['me@home.lan', "o'neil+mesh@sub.home.lan", 'ü@home.lan'])('%s is an address of mail', (text) =>
+  expect(isMailAddress(text)).toBe(true),
+);
+it.each([
+  ...['me', 'me@', '@home.lan', 'a@b@c', 'a b@c', 'a,b@c', 'Me <me@home.lan>', 'a;b@c', '"a"@c', 'group:a@c'],
+  // To a mailer a remark, which is left out of the address; and what no screen shows.
+  ...[
+    'me(you)@home.lan',
+    'me\\@home.lan',
+    '[me]@home.lan',
+    'me\u0000@home.lan',
+    'me\u001b[2J@home.lan',
+    '\u202eem@home.lan',
+  ],
+  ...['me\r\nBcc: you@home.lan', `${'m'.repeat(65)}@home.lan`, 'me@home.lan\n'],
+])('%j is none', (text) => expect(isMailAddress(text)).toBe(false));
