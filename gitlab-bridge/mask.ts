@@ -52,6 +52,8 @@ export class Mask {
   readonly #secrets: Buffer[];
   readonly #prefixes: Buffer[];
   readonly #longest: number;
+  /** 1 for each byte that begins a secret or a prefix. */
+  readonly #firsts = new Uint8Array(256);
   #held: Buffer = Buffer.alloc(0);
   #covered: number;
   #swallowing: boolean;
@@ -63,6 +65,7 @@ export class Mask {
       .map((prefix) => Buffer.from(prefix))
       .filter((prefix) => prefix.length >= 3);
     this.#longest = Math.max(0, ...this.#secrets.map((s) => s.length), ...this.#prefixes.map((p) => p.length + 1));
+    for (const [first] of [...this.#secrets, ...this.#prefixes]) this.#firsts[first as number] = 1;
     this.#covered = state.covered;
     this.#swallowing = state.swallowing;
   }
@@ -93,6 +96,7 @@ export class Mask {
   /** First byte from which data's end may be the beginning of a secret. */
   #holdFrom(data: Buffer): number {
     for (let at = Math.max(0, data.length - this.#longest); at < data.length; at++) {
+      if (this.#firsts[data[at] as number] === 0) continue;
       const rest = data.length - at;
       const begins = (whole: Buffer, isWholeTooHeld: boolean): boolean =>
         whole[0] === data[at] &&
@@ -110,9 +114,11 @@ export class Mask {
       for (let at = data.indexOf(secret); at !== -1; at = data.indexOf(secret, at + 1))
         spans.push({ from: at, to: at + secret.length, isOpen: false });
     for (const prefix of this.#prefixes)
-      for (let at = data.indexOf(prefix); at !== -1; at = data.indexOf(prefix, at + 1)) {
+      for (let at = data.indexOf(prefix); at !== -1; ) {
         const to = tokenEnd(data, at + prefix.length);
         if (to > at + prefix.length) spans.push({ from: at, to, isOpen: to === data.length });
+        // One that lies within the token ends where it does: to walk to that end from each takes its length squared.
+        at = data.indexOf(prefix, Math.max(at, to - prefix.length) + 1);
       }
     return spans.sort((a, b) => a.from - b.from);
   }

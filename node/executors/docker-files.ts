@@ -175,7 +175,7 @@ export class DockerFiles {
   }
 }
 
-/** The two outputs of a command, frame by frame; a frame is handed on in the pieces in which it comes. */
+/** The two outputs of a command, as they come: what one chunk has of an output is one piece. */
 export async function* framesOf(
   stream: AsyncIterable<Uint8Array>,
 ): AsyncGenerator<{ isError: boolean; payload: Buffer }> {
@@ -185,12 +185,14 @@ export async function* framesOf(
   for await (const chunk of stream) {
     let rest: Buffer =
       held.length === 0 ? Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length) : Buffer.concat([held, chunk]);
+    const errors: Buffer[] = [];
+    const output: Buffer[] = [];
     for (;;) {
       if (left > 0 && rest.length > 0) {
         const payload = rest.subarray(0, left);
         left -= payload.length;
         rest = rest.subarray(payload.length);
-        yield { isError, payload };
+        (isError ? errors : output).push(payload);
       }
       if (left > 0 || rest.length < 8) break;
       isError = rest[0] === 2;
@@ -198,5 +200,7 @@ export async function* framesOf(
       rest = rest.subarray(8);
     }
     held = Buffer.from(rest);
+    if (errors.length > 0) yield { isError: true, payload: Buffer.concat(errors) };
+    if (output.length > 0) yield { isError: false, payload: Buffer.concat(output) };
   }
 }

@@ -36,8 +36,13 @@ export type LogPiece =
 
 /** Where a mark may begin that the end of a chunk cuts off; the chunk's length where none does. */
 export function startOfMark(bytes: Buffer, mark: Buffer): number {
-  for (let at = Math.max(0, bytes.length - mark.length + 1); at < bytes.length; at++)
-    if (mark.subarray(0, bytes.length - at).equals(bytes.subarray(at))) return at;
+  const first = mark[0] as number;
+  for (
+    let at = bytes.indexOf(first, Math.max(0, bytes.length - mark.length + 1));
+    at >= 0;
+    at = bytes.indexOf(first, at + 1)
+  )
+    if (mark.compare(bytes, at, bytes.length, 0, bytes.length - at) === 0) return at;
   return bytes.length;
 }
 
@@ -123,17 +128,32 @@ export class FrameReader {
     this.#streams = streams;
   }
 
-  /** Payloads, whole frames or parts of them as they come. */
+  /** Payloads of whole frames, each by itself, in order. */
   push(chunk: Uint8Array): Buffer[] {
     const payloads: Buffer[] = [];
-    let rest = this.#held.length === 0 ? Buffer.from(chunk) : Buffer.concat([this.#held, chunk]);
-    while (rest.length >= 8) {
-      const length = rest.readUInt32BE(4);
-      if (rest.length < 8 + length) break;
-      if (this.#streams.includes(rest[0] as number) && length > 0) payloads.push(rest.subarray(8, 8 + length));
-      rest = rest.subarray(8 + length);
-    }
-    this.#held = Buffer.from(rest);
+    this.#walk(chunk, (bytes, from, to) => payloads.push(bytes.subarray(from, to)));
     return payloads;
+  }
+
+  /** The same in one piece. What a program writes is a frame each time: a job that prints short lines makes thousands of one chunk, and each would be looked through, kept and masked by itself. */
+  joined(chunk: Uint8Array): Buffer {
+    const out = Buffer.allocUnsafe(this.#held.length + chunk.length);
+    let size = 0;
+    this.#walk(chunk, (bytes, from, to) => {
+      size += bytes.copy(out, size, from, to);
+    });
+    return out.subarray(0, size);
+  }
+
+  #walk(chunk: Uint8Array, take: (bytes: Buffer, from: number, to: number) => void): void {
+    const bytes = this.#held.length === 0 ? Buffer.from(chunk) : Buffer.concat([this.#held, chunk]);
+    let at = 0;
+    while (bytes.length - at >= 8) {
+      const end = at + 8 + bytes.readUInt32BE(at + 4);
+      if (end > bytes.length) break;
+      if (end > at + 8 && this.#streams.includes(bytes[at] as number)) take(bytes, at + 8, end);
+      at = end;
+    }
+    this.#held = Buffer.from(bytes.subarray(at));
   }
 }

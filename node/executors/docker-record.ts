@@ -122,31 +122,30 @@ async function* growingFile(
   }, slowestMs);
   const ask = (): void => void stream.write(`${at + 1}\n`);
   try {
-    for await (const chunk of stream)
-      for (const payload of frames.push(chunk as Buffer)) {
-        let rest = held.length === 0 ? payload : Buffer.concat([held, payload]);
+    for await (const chunk of stream) {
+      let rest = Buffer.concat([held, frames.joined(chunk as Buffer)]);
+      for (;;) {
         const end = rest.indexOf(mark);
         const ready = rest.subarray(0, end < 0 ? startOfMark(rest, mark) : end);
         rest = rest.subarray(end < 0 ? ready.length : end + mark.length);
-        held = Buffer.from(rest);
         if (ready.length > 0 && isReader) {
           at += ready.length;
           isNews = true;
           yield ready;
         }
-        if (end < 0) continue;
-        if (!isReader) {
-          isReader = true;
-          ask();
-          continue;
+        if (end < 0) break;
+        if (isReader) {
+          // The answer is complete: ask again, at once while there is news, slower while there is none.
+          waitMs = isNews ? 20 : Math.min(waitMs * 1.5, slowestMs);
+          if (!isNews && isOver()) return;
+          if (!isNews) await sleep(waitMs, undefined, { signal });
+          isNews = false;
         }
-        // The answer is complete: ask again, at once while there is news, slower while there is none.
-        waitMs = isNews ? 20 : Math.min(waitMs * 1.5, slowestMs);
-        if (!isNews && isOver()) return;
-        if (!isNews) await sleep(waitMs, undefined, { signal });
-        isNews = false;
+        isReader = true;
         ask();
       }
+      held = Buffer.from(rest);
+    }
   } catch (cause) {
     // Aborted, or the connection broke: the caller looks again.
     if (!signal.aborted && !stream.destroyed && !isEngineAway(cause))

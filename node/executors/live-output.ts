@@ -2,13 +2,21 @@ import type { LogPiece } from './docker-log.ts';
 
 /** How much of a step's newest output is kept for readers that keep up; slower ones read the record. */
 const windowBytes = 1 << 20;
+/** Of a step's first block, and of the later ones. */
+const blockBytes = { least: 4 << 10, most: 64 << 10 };
+
+/** What came in small pieces lies together: a reader takes it in few large ones, and a window is never thousands of them. */
+interface Block {
+  bytes: Buffer;
+  used: number;
+}
 
 interface StepWindow {
   /** Offset of the first byte that is still held. */
   base: number;
   /** Offset behind the last byte that came. */
   total: number;
-  chunks: Buffer[];
+  blocks: Block[];
   exitCode: number | null;
 }
 
@@ -28,7 +36,7 @@ export class LiveOutput {
     if (this.#steps.has(index)) return;
     // One step at a time: what came of the one before is in the record.
     if (this.#newest !== null) this.#drop(this.#newest);
-    this.#newest = { base: 0, total: 0, chunks: [], exitCode: null };
+    this.#newest = { base: 0, total: 0, blocks: [], exitCode: null };
     this.#steps.set(index, this.#newest);
   }
 
@@ -60,12 +68,10 @@ export class LiveOutput {
     const step = this.#steps.get(index);
     if (!step || offset < step.base) return null;
     const chunks: Buffer[] = [];
-    // From the newest back: readers that keep up need only the last few.
-    let at = step.total;
-    for (let last = step.chunks.length - 1; last >= 0 && at > offset; last--) {
-      const chunk = step.chunks[last] as Buffer;
-      at -= chunk.length;
-      chunks.unshift(offset > at ? chunk.subarray(offset - at) : chunk);
+    let at = step.base;
+    for (const { bytes, used } of step.blocks) {
+      if (at + used > offset) chunks.push(bytes.subarray(Math.max(0, offset - at), used));
+      at += used;
     }
     return { chunks, isEnd: step.exitCode !== null };
   }
@@ -103,17 +109,30 @@ export class LiveOutput {
     });
   }
 
+  /** A copy: the piece may be a view of a much larger buffer. What is used of a block is never written again, so readers may keep it. */
   #append(step: StepWindow, bytes: Buffer): void {
-    // A copy: the piece may be a view of a much larger buffer.
-    step.chunks.push(Buffer.from(bytes));
+    for (let at = 0; at < bytes.length; ) {
+      const last = step.blocks.at(-1);
+      const block = last !== undefined && last.used < last.bytes.length ? last : this.#open(step);
+      const taken = bytes.copy(block.bytes, block.used, at);
+      block.used += taken;
+      at += taken;
+    }
     step.total += bytes.length;
-    while (step.total - step.base > windowBytes && step.chunks.length > 1)
-      step.base += (step.chunks.shift() as Buffer).length;
+    while (step.total - step.base > windowBytes && step.blocks.length > 1)
+      step.base += (step.blocks.shift() as Block).used;
+  }
+
+  #open(step: StepWindow): Block {
+    const size = Math.min(blockBytes.most, Math.max(blockBytes.least, step.total));
+    const block = { bytes: Buffer.allocUnsafeSlow(size), used: 0 };
+    step.blocks.push(block);
+    return block;
   }
 
   #drop(step: StepWindow): void {
     step.base = step.total;
-    step.chunks = [];
+    step.blocks = [];
   }
 
   #wake(): void {

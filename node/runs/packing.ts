@@ -48,10 +48,7 @@ export async function packAside(source: FileSource, request: PackRequest, signal
         else if (message.kind === 'open') {
           const { what, names, roots } = message;
           const read = what === 'list' ? source.list(roots) : source.read(names ?? new Uint8Array(0), roots);
-          feeds.set(
-            message.id,
-            new Feed(message.id, read, (answer) => worker.postMessage(answer, ownBuffer(answer.chunk))),
-          );
+          feeds.set(message.id, new Feed(message.id, read, (answer) => send(worker, answer)));
         } else if (message.kind === 'pull') feeds.get(message.id)?.pull();
         else feeds.get(message.id)?.close();
       });
@@ -63,11 +60,12 @@ export async function packAside(source: FileSource, request: PackRequest, signal
   }
 }
 
-/** Goes over whole where nothing else lies in it; else what was sent is copied, and stays here until it is collected. */
-const ownBuffer = (chunk: Uint8Array | null): ArrayBuffer[] =>
-  chunk !== null && chunk.buffer instanceof ArrayBuffer && chunk.length === chunk.buffer.byteLength
-    ? [chunk.buffer]
-    : [];
+/** A chunk goes over whole. Of one that is part of a buffer only that part, which is copied: else all of the buffer would be, for each part. */
+function send(worker: Worker, { chunk, ...answer }: ToThread): void {
+  const isWhole = chunk !== null && chunk.buffer instanceof ArrayBuffer && chunk.length === chunk.buffer.byteLength;
+  const own = chunk === null || isWhole ? chunk : new Uint8Array(chunk);
+  worker.postMessage({ ...answer, chunk: own } satisfies ToThread, own === null ? [] : [own.buffer as ArrayBuffer]);
+}
 
 /** One stream on its way into the thread, a chunk a pull. */
 class Feed {

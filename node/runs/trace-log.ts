@@ -82,9 +82,16 @@ export class TraceLog {
       this.#at = { ...this.#at, step, offset: 0, mask: freshMask };
     }
     const heldBefore = this.#mask.heldBytes;
+    if (this.#at.isCut) return this.#leaveOut(heldBefore + bytes.byteLength);
     const certain = this.#mask.push(bytes);
     const consumed = this.#at.offset + heldBefore + bytes.byteLength - this.#mask.heldBytes;
     this.#append(certain, { offset: consumed, mask: this.#mask.state });
+  }
+
+  /** Counted as read; nobody sees it, so nothing in it is looked for. */
+  #leaveOut(bytes: number): void {
+    this.#mask = new Mask(this.#secrets, this.#prefixes, freshMask);
+    this.#append(Buffer.alloc(0), { offset: this.#at.offset + bytes, mask: freshMask });
   }
 
   /** The step's output has ended: what the mask held back is no secret. What is said next begins on a line of its own. */

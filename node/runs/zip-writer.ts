@@ -1,6 +1,7 @@
 import { isUtf8 } from 'node:buffer';
 import { once } from 'node:events';
-import { crc32, createDeflateRaw, deflateRawSync, type ZlibOptions } from 'node:zlib';
+import { promisify } from 'node:util';
+import { constants, crc32, createDeflateRaw, deflateRawSync, type ZlibOptions } from 'node:zlib';
 import { type ByteName, bytesOf } from '../executors/byte-names.ts';
 import type { Range, SpoolFile } from './spool-file.ts';
 
@@ -23,6 +24,10 @@ const most32 = 0xffffffff;
 /** In one piece up to here, without a stream of its own. */
 const smallBytes = 256 << 10;
 const largeChunkBytes = 64 << 10;
+/** Of a large file so much is packed, or only stored, before it is looked again which is worth its time. */
+const lookEvery = 1 << 20;
+/** What a look packs; one at the end of a piece that is shorter than `least` says nothing. */
+const lookBytes = { least: 4 << 10, most: 64 << 10 };
 /** Up to here a header is more than anything that packing could save, and packing takes longer than all the rest. */
 const tinyBytes = 64;
 const nothing = new Uint8Array(0);
@@ -119,10 +124,19 @@ export class ZipWriter {
     this.#local(facts, { crc: 0, size: 0, method: 8, range: { offset: 0, length: 0 } }, isHuge);
     const offset = this.#out.size;
     const deflate = createDeflateRaw({ chunkSize: largeChunkBytes });
+    const setLevel = promisify(deflate.params.bind(deflate));
+    let level: number = constants.Z_DEFAULT_COMPRESSION;
     let crc = 0;
     let size = 0;
+    let lookAt = 0;
     const feed = async (): Promise<void> => {
       for await (const chunk of body) {
+        if (size >= lookAt && chunk.length >= lookBytes.least) {
+          lookAt = size + lookEvery;
+          const next = isPackable(chunk) ? constants.Z_DEFAULT_COMPRESSION : constants.Z_NO_COMPRESSION;
+          if (next !== level) await setLevel(next, constants.Z_DEFAULT_STRATEGY);
+          level = next;
+        }
         crc = crc32(chunk, crc);
         size += chunk.length;
         if (!deflate.write(chunk)) await once(deflate, 'drain');
@@ -154,6 +168,12 @@ export class ZipWriter {
     this.#centralAt = centralRecord(records, this.#centralAt, facts, kind, at, written);
     this.#entries++;
   }
+}
+
+/** Whether packing takes more than a fiftieth off it: films, archives and images do not get smaller, and took nearly all of an artifact's time. */
+function isPackable(chunk: Uint8Array): boolean {
+  const some = chunk.subarray(0, lookBytes.most);
+  return deflateRawSync(some, { level: constants.Z_BEST_SPEED }).length < some.length * 0.98;
 }
 
 /** Version needed, flags, method and time, which both headers have in a row. */

@@ -1,7 +1,9 @@
 import { execFileSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { deflateRawSync } from 'node:zlib';
 import { afterAll, describe, expect, it } from 'vitest';
 import { openPromise } from 'yauzl';
 import { madeEntry, readTar, writeTar } from '../../node/executors/tar-format.ts';
@@ -225,5 +227,37 @@ describe('fuzz', () => {
     expect(listed).toMatch(
       /drwxr-x---.*d\/\n-rw-r--r--.* 4000000 .*23-Nov-14 22:13 d\/large\n-rw------- .*back\\slash\n/,
     );
+  });
+
+  it('what does not get smaller is not packed for long, and what does is packed wherever it stands', async () => {
+    const file = join(folder, 'mixed.zip');
+    const random = randomBytes(16 << 20);
+    const text = Buffer.alloc(8 << 20, 'a line that is there again and again\n');
+    const chunksOf = async function* (bytes: Buffer): AsyncGenerator<Uint8Array> {
+      for (let at = 0; at < bytes.length; at += 65_000) yield bytes.subarray(at, at + 65_000);
+    };
+    const cpuMs = async (work: () => unknown): Promise<number> => {
+      const before = process.cpuUsage();
+      await work();
+      const { user, system } = process.cpuUsage(before);
+      return (user + system) / 1000;
+    };
+    const facts = (name: string) => ({ name, mode: 0o644, mtime: 1_700_000_000 });
+    const mixed = Buffer.concat([text, random, text]);
+    const out = new SpoolFile(file);
+    const zip = new ZipWriter(out);
+    const packedMs = await cpuMs(() => deflateRawSync(random));
+    const tookMs = await cpuMs(() => zip.file(facts('random'), random.length, chunksOf(random)));
+    const before = out.size;
+    await zip.file(facts('mixed'), mixed.length, chunksOf(mixed));
+    const mixedBytes = out.size - before;
+    zip.end();
+    out.close();
+    expect(tookMs).toBeLessThan(packedMs / 2);
+    // Of the text two looks at most are stored.
+    expect(mixedBytes).toBeLessThan(random.length + (2 << 20) + (1 << 18));
+    expect(execFileSync('unzip', ['-t', file], { encoding: 'utf8' })).toContain('No errors detected');
+    for (const [name, bytes] of Object.entries({ random, mixed }))
+      expect(execFileSync('unzip', ['-p', file, name], { maxBuffer: 1 << 26 }).equals(bytes), name).toBe(true);
   });
 });

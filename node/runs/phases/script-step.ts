@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { killGraceMs, type StepEnd, type Workspace } from '../../ports.ts';
 import { heading, type PlannedStep, sectionEnd, sectionStart, stepLines, warning } from '../job-script.ts';
 import { placeOf, type RunContext } from '../run-context.ts';
@@ -17,6 +18,8 @@ interface StepRun {
 
 /** What both executors say of a step that they ended for its limit. */
 const overLimit = /ran longer than its limit/;
+/** Output that is there already is taken in turns of this, plus one piece: timers and other jobs go on between them. */
+const turnMs = 1;
 const scriptTookLong = 'the script ran longer than RUNNER_SCRIPT_TIMEOUT';
 
 /** Runs one step, or follows one that runs already, to its end; answers the job's verdict after it. */
@@ -85,12 +88,16 @@ export async function follow(run: RunContext, { inTrace, inPlace, from, graceMs 
   const stopKilling = killOnEnd(run, workspace, graceMs);
   try {
     let isFirst = true;
+    let turnAt = performance.now();
     for await (const bytes of workspace.output(inPlace, from, halted)) {
       if (halted.aborted) break;
       trace.output(inTrace, bytes);
       if (isFirst) line.hurry();
       isFirst = false;
       if (trace.failure !== null) throw new RunFailed('system', trace.failure);
+      if (performance.now() - turnAt < turnMs) continue;
+      await nextTurn();
+      turnAt = performance.now();
     }
     return await raceHalt(workspace.ended(inPlace), halted);
   } catch (error) {
