@@ -1,5 +1,5 @@
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
-import { mkdir, rm, utimes, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { git, SourcesFailure } from './git-command.ts';
 import type { SourcesSpec } from './sources-spec.ts';
@@ -198,20 +198,23 @@ const ageMs = (path: string): number => {
  * Whether its objects, what a job without history or tree of its own would have to get, take so many bytes. Those that are in no
  * pack count: git unpacks what a fetch of under a hundred objects brought, however large they are.
  */
-export function isLargeMirror(mirror: string, bytes: number): boolean {
-  const objects = join(mirror, 'objects');
-  let sum = bytesIn(join(objects, 'pack'));
-  for (let at = 0; at < 256 && sum < bytes; at++) sum += bytesIn(join(objects, at.toString(16).padStart(2, '0')));
-  return sum >= bytes;
+export async function isLargeMirror(mirror: string, bytes: number): Promise<boolean> {
+  const objects = `${mirror}/objects`;
+  const folders = (await namesIn(objects)).filter((name) => name === 'pack' || name.length === 2);
+  // Thousands of files, where none is packed: one by one, so that the event loop waits for none.
+  let sum = 0;
+  for (const folder of folders.sort().reverse())
+    for (const name of await namesIn(`${objects}/${folder}`)) {
+      sum += await stat(`${objects}/${folder}/${name}`).then(
+        ({ size }) => size,
+        () => 0,
+      );
+      if (sum >= bytes) return true;
+    }
+  return false;
 }
 
-function bytesIn(folder: string): number {
-  try {
-    return readdirSync(folder).reduce((sum, name) => sum + statSync(join(folder, name)).size, 0);
-  } catch {
-    return 0;
-  }
-}
+const namesIn = (folder: string): Promise<string[]> => readdir(folder).catch(() => []);
 
 /** Remembers that a job needed it now. */
 export async function touchMirror(mirror: string): Promise<void> {

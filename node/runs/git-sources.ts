@@ -100,10 +100,10 @@ export class GitSources {
   }
 
   /** Whether a tree of the repository is worth keeping; where that is not known yet, it may be. */
-  isLarge(repoUrl: string): boolean {
+  async isLarge(repoUrl: string): Promise<boolean> {
     if (!URL.canParse(repoUrl)) return false;
     const mirror = this.#mirrorAt(new URL(repoUrl).pathname);
-    return !existsSync(join(mirror, 'HEAD')) || isLargeMirror(mirror, this.#largeBytes);
+    return !existsSync(join(mirror, 'HEAD')) || (await isLargeMirror(mirror, this.#largeBytes));
   }
 
   /**
@@ -192,7 +192,7 @@ export class GitSources {
   /** Null: a new tree is to be put there, as the place is empty. */
   async #inPlace({ tree, cleanFlags, keepsFiles }: KeptSources, wanted: Wanted): Promise<Laid | null> {
     const { mirror, address, spec, signal } = wanted;
-    if (!keepsFiles && !isLargeMirror(mirror, this.#largeBytes)) {
+    if (!keepsFiles && !(await isLargeMirror(mirror, this.#largeBytes))) {
       if (tree.isLeft) await tree.empty();
       await tree.forget();
       return null;

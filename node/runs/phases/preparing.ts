@@ -104,7 +104,7 @@ async function prepare(run: RunContext, onMade: (workspace: Workspace) => Promis
 }
 
 /** What is left of the tree of a job before, as far as this one can use it. */
-function treeWish(run: RunContext, spec: ExecutorSpec): TreeWish | undefined {
+async function treeWish(run: RunContext, spec: ExecutorSpec): Promise<TreeWish | undefined> {
   const { payload, sources, record } = run;
   const use = treeUse(payload);
   const { project } = spec;
@@ -112,7 +112,8 @@ function treeWish(run: RunContext, spec: ExecutorSpec): TreeWish | undefined {
   const path = jobPaths(spec, '/b').projectDir;
   const isProtected = payload.git_info?.protected === true;
   const key = treeKey({ project, slot: record.progress.slots.project, isProtected, path });
-  const isKept = use.keepsFiles || (use.strategy !== 'empty' && sources.isLarge(payload.git_info?.repo_url ?? ''));
+  const isKept =
+    use.keepsFiles || (use.strategy !== 'empty' && (await sources.isLarge(payload.git_info?.repo_url ?? '')));
   return { key, project, isKept, isFresh: use.strategy === 'clone', isOnlyLeft: use.strategy === 'none' };
 }
 
@@ -131,7 +132,7 @@ async function makePlace(
     options.watched?.(spec.run, ending.signal).catch(() => undefined);
   };
   try {
-    const place = await executor.prepare({ ...spec, tree: treeWish(run, spec) }, ending.signal, tell);
+    const place = await executor.prepare({ ...spec, tree: await treeWish(run, spec) }, ending.signal, tell);
     if (told !== place) await tell(place);
     counts.place(executor.kind, 'made');
     return place;
