@@ -1,7 +1,6 @@
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { AutogitError } from '../../protocol/errors.ts';
-import { spawnClean } from '../clean-spawn.ts';
 import type { TreeRead } from '../ports.ts';
 import type { Child } from '../starter/far-child.ts';
 import { spawnAside } from '../starter/starter.ts';
@@ -56,15 +55,15 @@ export class ProcessFiles {
 
   /** `names`: each ends with a zero byte. */
   async read(names: Uint8Array): Promise<TreeRead> {
-    // Gigabytes: they come straight from their pipe. By the starter's messages they cost the agent 170 MiB, one fork of its own some milliseconds.
-    return readChild(this.#asUser(tarOfNames, [this.#projectDir], spawnClean), names, 'read the files of the job');
+    // Gigabytes: they have a line of their own. By the starter's messages they cost the agent 170 MiB, a fork of its own some milliseconds.
+    return readChild(this.#asUser(tarOfNames, [this.#projectDir], 'line'), names, 'read the files of the job');
   }
 
-  #asUser(script: string, args: string[], spawn: typeof spawnAside | typeof spawnClean = spawnAside): Child {
-    return spawn('bash', ['--norc', '--noprofile', '-c', script, 'bash', ...args], {
+  #asUser(script: string, args: string[], output: 'pipe' | 'line' = 'pipe'): Child {
+    return spawnAside('bash', ['--norc', '--noprofile', '-c', script, 'bash', ...args], {
       cwd: '/',
       env: { PATH: this.#environment.PATH, LANG: this.#environment.LANG },
-      stdio: ['pipe', 'pipe', 'pipe'],
+      stdio: ['pipe', output, 'pipe'],
       ...dropTo(this.#user),
     });
   }

@@ -1,5 +1,6 @@
 import type { ChildProcess } from 'node:child_process';
 import { closeSync, constants, openSync } from 'node:fs';
+import type { Socket } from 'node:net';
 import { spawnClean } from '../clean-spawn.ts';
 import type { ChildFile, StartOptions } from './starter-messages.ts';
 
@@ -8,8 +9,16 @@ const flagsOf = {
   write: constants.O_WRONLY,
 } as const satisfies Record<ChildFile['how'], number>;
 
-/** As `spawnClean`, with files opened here for the child. Throws where one of them cannot be opened. */
-export function spawnWithFiles(file: string, args: readonly string[], options: StartOptions): ChildProcess {
+/**
+ * As `spawnClean`, with files opened here for the child. Throws where one of them cannot be opened. `line`: what its output goes to
+ * where it has one of its own; else that is a pipe as any other.
+ */
+export function spawnWithFiles(
+  file: string,
+  args: readonly string[],
+  options: StartOptions,
+  line: Socket | 'pipe' = 'pipe',
+): ChildProcess {
   const open = new Map<string, number>();
   const descriptorOf = ({ path, how }: ChildFile): number => {
     const key = `${how} ${path}`;
@@ -18,7 +27,10 @@ export function spawnWithFiles(file: string, args: readonly string[], options: S
     return descriptor;
   };
   try {
-    const stdio = options.stdio.map((one) => (typeof one === 'string' ? one : descriptorOf(one)));
+    const stdio = options.stdio.map((one) => {
+      if (one === 'line' || (typeof one === 'object' && 'line' in one)) return line;
+      return typeof one === 'string' ? one : descriptorOf(one);
+    });
     return spawnClean(file, args, { ...options, stdio });
   } finally {
     // The child has them by now, or never will.

@@ -33,13 +33,14 @@ export class FarChild extends EventEmitter implements Child {
   readonly stdout: Readable | null;
   readonly stderr: Readable | null;
 
+  /** `stdio`: what it is started with; a stream is what its output comes by. */
   constructor(id: number, stdio: readonly unknown[], say: Say, onRef: (isReferenced: boolean) => void) {
     super();
     this.#id = id;
     this.#say = say;
     this.#onRef = onRef;
     this.stdin = stdio[0] === 'pipe' ? this.#input() : null;
-    this.stdout = stdio[1] === 'pipe' ? this.#output(1) : null;
+    this.stdout = stdio[1] instanceof Readable ? stdio[1] : stdio[1] === 'pipe' ? this.#output(1) : null;
     this.stderr = stdio[2] === 'pipe' ? this.#output(2) : null;
   }
 

@@ -8,9 +8,15 @@ export interface ChildFile {
   how: 'append' | 'write';
 }
 
+/** A socket of the agent, on which it waits for one caller. */
+export interface OutputLine {
+  line: string;
+}
+
 /** What a child is started with by the starter: what can go over to it. */
 export interface StartOptions extends Pick<SpawnOptions, 'cwd' | 'env' | 'uid' | 'gid' | 'detached'> {
-  stdio: ('ignore' | 'pipe' | ChildFile)[];
+  /** `line`, of standard output alone: as `pipe`, but its bytes come to the agent by a socket of their own. For gigabytes. */
+  stdio: ('ignore' | 'pipe' | 'line' | ChildFile | OutputLine)[];
 }
 
 /** Which output of a child: its descriptor. */

@@ -1,8 +1,9 @@
 import type { ChildProcess } from 'node:child_process';
+import { connect, type Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import { membersOf } from '../executors/run-members.ts';
 import { spawnWithFiles } from './child-files.ts';
-import { chunksAhead, type FromStarter, type OutputFd, type ToStarter } from './starter-messages.ts';
+import { chunksAhead, type FromStarter, type OutputFd, type OutputLine, type ToStarter } from './starter-messages.ts';
 
 /**
  * The process in which a job's programs are started, and looked for among all that run here. A fork of the agent takes 2 to 5 ms, and
@@ -20,20 +21,43 @@ process.once('disconnect', () => process.exit(0));
 for (const name of ['SIGINT', 'SIGHUP', 'SIGTERM'] as const) process.on(name, () => undefined);
 
 const children = new Map<number, ChildProcess>();
+/** Of a child whose output has to have its line first: what it was sent meanwhile. */
+const coming = new Map<number, ToStarter[]>();
 /** Chunks on their way, of an output that is followed. */
 const ahead = new Map<string, number>();
 
 const streamOf = (id: number, output: OutputFd): Readable | null | undefined =>
   output === 1 ? children.get(id)?.stdout : children.get(id)?.stderr;
 
-function start({ id, file, args, options }: Extract<ToStarter, { kind: 'start' }>): void {
+type Start = Extract<ToStarter, { kind: 'start' }>;
+
+/** A child whose output has a line of its own begins when that stands. */
+function startOnLine(path: string, message: Start): void {
+  const { id } = message;
+  coming.set(id, []);
+  const line = connect(path);
+  const go = (begin: () => void): void => {
+    const held = coming.get(id) ?? [];
+    coming.delete(id);
+    begin();
+    for (const each of held) take(each);
+    // The child has it by now, or there is none.
+    line.destroy();
+  };
+  line.once('connect', () => go(() => start(message, line)));
+  line.on('error', ({ message: because }) => {
+    if (coming.has(id)) go(() => say({ kind: 'failed', id, message: because, code: undefined }));
+  });
+}
+
+function start({ id, file, args, options }: Start, line?: Socket): void {
   let child: ChildProcess;
   const fail = ({ message, code }: NodeJS.ErrnoException): void => {
     children.delete(id);
     say({ kind: 'failed', id, message, code });
   };
   try {
-    child = spawnWithFiles(file, args, options);
+    child = spawnWithFiles(file, args, options, line);
   } catch (error) {
     return fail(error as Error);
   }
@@ -88,10 +112,15 @@ function write(id: number, bytes: Uint8Array | null): void {
   else stdin.write(bytes, answer);
 }
 
-process.on('message', (message: ToStarter) => {
+function take(message: ToStarter): void {
   const { id } = message;
-  if (message.kind === 'start') start(message);
-  else if (message.kind === 'taken') taken(id, message.output, message.count);
+  const held = coming.get(id);
+  if (held) held.push(message);
+  else if (message.kind === 'start') {
+    const line = message.options.stdio.find((one) => typeof one === 'object' && 'line' in one);
+    if (line) startOnLine((line as OutputLine).line, message);
+    else start(message);
+  } else if (message.kind === 'taken') taken(id, message.output, message.count);
   else if (message.kind === 'unwanted') streamOf(id, message.output)?.destroy();
   else if (message.kind === 'write') write(id, message.bytes);
   else if (message.kind === 'kill') children.get(id)?.kill(message.signal);
@@ -102,4 +131,5 @@ process.on('message', (message: ToStarter) => {
       say({ kind: 'found', id, members: [], error: (error as Error).message });
     }
   }
-});
+}
+process.on('message', take);

@@ -4,6 +4,7 @@ import { membersOf } from '../executors/run-members.ts';
 import type { ProcessName, RunMarks } from '../executors/run-processes.ts';
 import { spawnWithFiles } from './child-files.ts';
 import { type Child, FarChild } from './far-child.ts';
+import { openLine } from './output-line.ts';
 import type { FromStarter, StartOptions, ToStarter } from './starter-messages.ts';
 
 declare const __STARTER_PROGRAM__: string | undefined;
@@ -35,16 +36,20 @@ class Starter {
     this.#last += 1;
     const id = this.#last;
     const say = (message: ToStarter): void => tell(starter, message);
-    const child = new FarChild(id, options.stdio, say, (isReferenced) => this.#refer(isReferenced));
+    const line = options.stdio[1] === 'line' ? openLine() : null;
+    const stdio = options.stdio.map((one) => (one !== 'line' ? one : line === null ? 'pipe' : { line: line.path }));
+    const streams = [stdio[0], line?.stream ?? stdio[1], stdio[2]];
+    const child = new FarChild(id, streams, say, (isReferenced) => this.#refer(isReferenced));
     this.#children.set(id, child);
     this.#refer(true);
     const over = (): void => {
+      line?.leave();
       this.#children.delete(id);
       this.#restLater();
     };
     child.once('close', over);
     child.once('error', over);
-    say({ kind: 'start', id, file, args, options: { ...options, env: { ...(options.env ?? process.env) } } });
+    say({ kind: 'start', id, file, args, options: { ...options, stdio, env: { ...(options.env ?? process.env) } } });
     return child;
   }
 

@@ -3,17 +3,17 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, it, vi } from 'vitest';
 import { ProcessFiles } from '../../node/executors/process-files.ts';
+import { spawnAside } from '../../node/starter/starter.ts';
 
-vi.mock('../../node/starter/starter.ts', () => ({
-  spawnAside: () => {
-    throw new Error('by the messages of the starter');
-  },
-}));
+vi.mock('../../node/starter/starter.ts', async (original) => {
+  const starter = await original<typeof import('../../node/starter/starter.ts')>();
+  return { ...starter, spawnAside: vi.fn(starter.spawnAside) };
+});
 
 const folder = mkdtempSync(join(tmpdir(), 'autogit-bulk-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-it('what a job packs comes straight from its pipe: by the messages of the starter 2 GiB cost the agent 170 MiB', async () => {
+it('what a job packs has a line of its own: by the messages of the starter 2 GiB cost the agent 170 MiB', async () => {
   writeFileSync(join(folder, 'big'), Buffer.alloc(3_000_000, 7));
   const files = new ProcessFiles(folder, process.env, null);
   const read = await files.read(Buffer.from('./big\0'));
@@ -21,4 +21,5 @@ it('what a job packs comes straight from its pipe: by the messages of the starte
   for await (const chunk of read.bytes) length += chunk.length;
   expect(length).toBeGreaterThan(3_000_000);
   expect(await read.complaint()).toBe('');
+  expect(vi.mocked(spawnAside).mock.calls[0]?.[2].stdio[1]).toBe('line');
 });

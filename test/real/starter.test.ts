@@ -1,6 +1,15 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -9,7 +18,7 @@ import { buffer } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { buildSync } from 'esbuild';
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it, vi } from 'vitest';
 import { type Child, FarChild } from '../../node/starter/far-child.ts';
 import { membersAside, spawnAside } from '../../node/starter/starter.ts';
 
@@ -60,6 +69,37 @@ describe('a program that is started aside', () => {
     }
     expect(length).toBe(3_640_000);
     expect(await end).toEqual([0, null]);
+  });
+
+  it('has its output by a line of its own where that is asked for: no message brings a byte of it', async () => {
+    const lines = () => readdirSync(tmpdir()).filter((name) => name.startsWith('autogit-line-'));
+    const before = lines();
+    const taken = vi.spyOn(FarChild.prototype, 'take');
+    const child = sh('cat; echo said >&2; exit 7', ['pipe', 'line', 'pipe']);
+    const bytes = Buffer.from(Array.from({ length: 3_000_001 }, (_, index) => (index * 7) % 251));
+    const end = closed(child);
+    const said = buffer(child.stderr as Readable);
+    child.stdin?.end(bytes);
+    await sleep(400);
+    // Nobody takes it yet.
+    expect(child.exitCode).toBeNull();
+    expect((await buffer(child.stdout as Readable)).equals(bytes)).toBe(true);
+    expect([await end, String(await said)]).toEqual([[7, null], 'said\n']);
+    const messages = taken.mock.calls.map(([message]) => message);
+    taken.mockRestore();
+    expect(messages.filter((one) => one.kind === 'output').map((one) => one.output)).toEqual([2, 2]);
+    // One that is not there, one that is ended at once, and one whose output nobody wants.
+    const missing = spawnAside('/nowhere/program', [], { stdio: ['ignore', 'line', 'ignore'], cwd: folder, env });
+    const nothing = buffer(missing.stdout as Readable);
+    await expect(once(missing, 'spawn')).rejects.toMatchObject({ code: 'ENOENT' });
+    expect(await nothing).toHaveLength(0);
+    const killed = sh('exec sleep 100', ['ignore', 'line', 'ignore']);
+    killed.kill('SIGKILL');
+    expect(await closed(killed)).toEqual([null, 'SIGKILL']);
+    const unwanted = sh('exec cat /dev/zero', ['ignore', 'line', 'ignore']);
+    unwanted.stdout?.destroy();
+    expect(await closed(unwanted)).toEqual([null, 'SIGPIPE']);
+    expect(lines()).toEqual(before);
   });
 
   it('is ended by a signal, also by one that comes before it is there; more than its input it does not take', async () => {
