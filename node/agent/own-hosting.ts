@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Answer, Ask } from '../../protocol/asks.ts';
+import { sentenceOf } from '../../protocol/errors.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Attention } from '../../protocol/status.ts';
 import type { HandlersOf } from '../../scheduler/effect-table.ts';
@@ -21,6 +22,10 @@ const traces = [
   'adopted-gitlab.json',
 ];
 
+/** Where an upgrade replaces its files. */
+const loadAgainMs = 5_000;
+const owedMost = 64;
+
 /**
  * The mesh's own GitLab, as every member has it: most run none and hold no copies of one, and have none of its code in memory and
  * no timer. That comes with the first ledger that names this machine, with what lies in its home, or with the first question.
@@ -36,6 +41,8 @@ export class OwnHosting {
   #isRunning = false;
   #hasEnded = false;
   #hasBegun = false;
+  /** What waits for the room. */
+  readonly #owed: ((room: HostingRoom) => void)[] = [];
 
   constructor(here: Here, membership: AddressMembership) {
     this.#here = here;
@@ -128,11 +135,24 @@ export class OwnHosting {
 
   /** In the order in which it was asked for, also of what comes while the code is loaded. */
   #then(use: (room: HostingRoom) => void): void {
-    if (this.#room !== null) use(this.#room);
-    else
-      void this.#load().then((room) => {
-        use(room);
-      });
+    if (this.#room !== null && this.#owed.length === 0) return use(this.#room);
+    this.#owed.push(use);
+    // Leases come twice a second, and the newest says it all; the first is its start.
+    if (this.#owed.length > owedMost) this.#owed.splice(1, 1);
+    if (this.#owed.length === 1) this.#pay();
+  }
+
+  /** What cannot be loaded now is tried again: what this machine hosts is not to stay as it is until its agent is started anew. */
+  #pay(): void {
+    this.#load().then(
+      (room) => {
+        for (const use of this.#owed.splice(0)) use(room);
+      },
+      (error: unknown) => {
+        this.#here.log.warn(`what looks after GitLab cannot be loaded, and is tried again: ${sentenceOf(error)}`);
+        setTimeout(() => (this.#hasEnded ? undefined : this.#pay()), loadAgainMs).unref();
+      },
+    );
   }
 
   #load(): Promise<HostingRoom> {

@@ -27,6 +27,7 @@ vi.mock('../../node/agent/hosting-room.ts', () => ({
 }));
 
 let home = '';
+const warned: string[] = [];
 let ledger: Ledger | null = null;
 beforeEach(() => {
   home = mkdtempSync(join(tmpdir(), 'autogit-own-hosting-'));
@@ -36,7 +37,10 @@ beforeEach(() => {
 afterEach(() => rmSync(home, { recursive: true }));
 
 const hostingOn = (nodeId: string): OwnHosting =>
-  new OwnHosting({ nodeId, home, holdsCopies: true } as never, { ledger: () => ledger, feed: () => {} } as never);
+  new OwnHosting(
+    { nodeId, home, holdsCopies: true, log: { warn: (text: string) => void warned.push(text) } } as never,
+    { ledger: () => ledger, feed: () => {} } as never,
+  );
 const loaded = (): Promise<void> => vi.waitFor(() => expect(told.length).toBeGreaterThan(0));
 
 it('a machine that neither hosts GitLab nor holds copies of it has none of that', async () => {
@@ -111,4 +115,27 @@ it('code that cannot be loaded, as its files were replaced meanwhile, is loaded 
   await expect(asked).rejects.toThrow('no such file');
   await stopped;
   broken.is = false;
+});
+
+it('of a machine that hosts GitLab it is tried again by itself, and then told all that came meanwhile', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout'] });
+  try {
+    ledger = meshWithStandbys(['B']);
+    const hosting = hostingOn('K');
+    broken.is = true;
+    hosting.start();
+    const { 'hold-lease': hold } = hosting.handlers();
+    // For an hour.
+    for (let at = 0; at < 7_200; at++) hold({ kind: 'hold-lease', epoch: 1, data: 'data', until: at });
+    await vi.waitFor(() => expect(warned).toEqual([expect.stringContaining('no such file')]));
+    broken.is = false;
+    await vi.advanceTimersByTimeAsync(5_000);
+    expect(told.slice(0, 3)).toEqual(['made', 'starts', 'lease']);
+    expect(told.length).toBeLessThan(100);
+    await hosting.stop();
+    expect(told.at(-1)).toBe('stops');
+  } finally {
+    vi.useRealTimers();
+    broken.is = false;
+  }
 });
