@@ -31,6 +31,41 @@ it('a button that could do nothing works when it is pressed again', async () => 
   expect(await press()).toMatchObject({ status: 200 });
 });
 
+it('a button that is pressed twice at once does its thing once; it is good for twelve hours, and at the agent alone that made it', async () => {
+  let wallMs = 1_800_000_000_000;
+  let done = 0;
+  const agent = () =>
+    new ActLinks({
+      ...{ base: () => 'http://10.0.0.1:7118', can: () => true, wallMs: () => wallMs, log: { info: () => undefined } },
+      perform: async () => {
+        await new Promise((soon) => setTimeout(soon, 5));
+        done += 1;
+        return 'done';
+      },
+    });
+  const [one, other] = [agent(), agent()];
+  const pathOf = (of: ActLinks): string => new URL(of.linkOf({ act: 'resume-gpu', node: 'n1' })?.url ?? '').pathname;
+  const press = async (at: ActLinks, path: string) => at.path().answer({ path } as never);
+  const [first, late, last] = [pathOf(one), pathOf(one), pathOf(one)];
+  const pressed = await Promise.allSettled([press(one, first), press(one, first)]);
+  expect([pressed.map(({ status }) => status).sort(), done]).toEqual([['fulfilled', 'rejected'], 1]);
+  await expect(press(other, late)).rejects.toThrow('none of this agent');
+  const [said = '', mark = ''] = late.slice('/n/'.length).split('.');
+  const theirs = Buffer.from(said, 'base64url').toString().replace('n1', 'n2');
+  for (const path of [
+    `/n/${Buffer.from(theirs).toString('base64url')}.${mark}`,
+    `/n/${said}`,
+    `/n/${said}.`,
+    '/n/__proto__',
+  ])
+    await expect(press(one, path)).rejects.toThrow('none of this agent');
+  wallMs += 12 * 3_600_000;
+  expect(await press(one, late)).toMatchObject({ status: 200 });
+  wallMs += 1;
+  await expect(press(one, last)).rejects.toThrow('too old');
+  expect(done).toBe(2);
+});
+
 it('a machine makes a link about itself for the one that leads, and for nobody else', async () => {
   const buttons = { link: async ({ node }: { node: string }) => (node === 'kang' ? 'http://10.0.0.1:7118/n/x' : null) };
   const view = () => ({ state: { raft: { leader: { node: 'L' } } } });
