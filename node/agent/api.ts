@@ -196,7 +196,11 @@ export class LocalApi implements AgentApi {
   pulse = (): readonly unknown[] => pulseOf(this.#options.member()?.loop.state);
 
   nextCommit(withinMs: number, signal: AbortSignal): Promise<void> {
-    return this.#member().nextCommit(withinMs, signal);
+    return this.#member().nextCommit.wait(withinMs, signal);
+  }
+
+  nextNews(withinMs: number, signal: AbortSignal): Promise<void> {
+    return this.#member().nextNews.wait(withinMs, signal);
   }
 
   async change(change: Change): Promise<ChangeOutcome> {

@@ -116,7 +116,10 @@ export class Member {
   readonly box: SecretBox;
   readonly #secrets: SecretKeeper;
   readonly #options: MemberOptions;
-  readonly #nextCommit = new Waiters();
+  /** Until the next ledger is committed here. */
+  readonly nextCommit = new Waiters();
+  /** Also until a machine, or this one, has told of itself. */
+  readonly nextNews = new Waiters();
   readonly #departure = new Departure((happened) => this.loop.feed(happened));
   readonly #handlers: EffectHandlers;
   #measuring: NodeJS.Timeout | null = null;
@@ -210,7 +213,8 @@ export class Member {
         onLedger(ledger);
         this.#trust.ledgerChanged(ledger);
         this.hosting.ledgerChanged();
-        this.#nextCommit.wake();
+        this.nextCommit.wake();
+        this.nextNews.wake();
       },
       'mint-store': () => this.loop.feed({ kind: 'store-minted', store: mintStoreId() }),
       departed: ({ because }) => {
@@ -222,10 +226,6 @@ export class Member {
 
   ledger(): Ledger | null {
     return committedLedger(this.loop.state);
-  }
-
-  nextCommit(withinMs: number, signal: AbortSignal): Promise<void> {
-    return this.#nextCommit.wait(withinMs, signal);
   }
 
   /** Why this node can neither lead nor work now: its disk, or the store on it. */
@@ -282,6 +282,7 @@ export class Member {
 
   reported(from: NodeId, report: Report): void {
     this.loop.feed({ kind: 'report-heard', from, report });
+    this.nextNews.wake();
   }
 
   /**
@@ -376,6 +377,7 @@ export class Member {
       const measured = await machine.measure();
       this.#measured = measured;
       this.loop.feed({ kind: 'measured', measured, addresses: network.addresses(), version });
+      this.nextNews.wake();
     } catch (error) {
       log.warn(`measuring ${hostname()} failed: ${(error as Error).message}`);
     }

@@ -89,7 +89,8 @@ export class NoticeRequests implements NoticeApi {
       return secret === (change.target?.secret ?? null);
     };
     const signal = AbortSignal.timeout(knownMs);
-    while (outcome.state === 'done' && !isKnown() && !signal.aborted) await this.#member().nextCommit(knownMs, signal);
+    while (outcome.state === 'done' && !isKnown() && !signal.aborted)
+      await this.#member().nextCommit.wait(knownMs, signal);
     return outcome;
   }
 

@@ -58,6 +58,8 @@ export interface StatusApi {
   pulse(): readonly unknown[];
   /** Resolves when the next ledger is committed here, after `withinMs`, or when the signal aborts. */
   nextCommit(withinMs: number, signal: AbortSignal): Promise<void>;
+  /** The same, and also when a machine has told of itself: its `pulse` may be another one then. */
+  nextNews(withinMs: number, signal: AbortSignal): Promise<void>;
 }
 
 export interface LogsApi {

@@ -49,11 +49,11 @@ export class PageApiPaths {
       happened: (since) => here.api.history.timeline(since, 1_000),
       tagOfText,
       pulse: () => here.api.pulse(),
-      decided: async (withinMs) => {
+      happening: async (withinMs) => {
         const over = new AbortController();
         const timer = setTimeout(() => over.abort(), withinMs);
         try {
-          await here.api.nextCommit(withinMs, over.signal);
+          await here.api.nextNews(withinMs, over.signal);
         } catch {
           // Where a machine still waits to be let in nothing is decided: then the time alone counts.
           if (!over.signal.aborted) await once(over.signal, 'abort');

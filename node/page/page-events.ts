@@ -12,13 +12,13 @@ interface EventSources {
   /** Of what is told, as JSON: changes when something did that is not merely its age. */
   tagOfText(text: string): string;
   pulse(): readonly unknown[];
-  /** Until the mesh decides something, at most so long. */
-  decided(withinMs: number): Promise<void>;
+  /** Until the mesh decides something, or a machine tells of itself, at most so long. */
+  happening(withinMs: number): Promise<void>;
   warn(sentence: string): void;
 }
 
 /**
- * ms, while somebody watches: how soon it is seen that nobody leads any more, or what a machine tells of its owner (a decision is seen at once, several within the least together); how often figures are looked at, that are no decisions; jobs
+ * ms, while somebody watches: how soon it is seen that nobody leads any more (a decision, and what a machine tells of its owner, is seen at once, several within the least together); how often figures are looked at, that are no decisions; jobs
  * where something was told, and where nothing was (why a job waits may change all the same, and a follower asks the leader for all of
  * them); what happens at once is told together; and what shows that the line lives.
  */
@@ -128,7 +128,7 @@ export class PageEvents {
           asking = null;
         });
       }
-      await this.#sources.decided(eventTimes.pulseMs);
+      await this.#sources.happening(eventTimes.pulseMs);
       // Of many decisions in a row the last is told.
       const leftMs = eventTimes.leastMs - (performance.now() - looked.statusAt);
       if (leftMs > 0) await new Promise((resolve) => setTimeout(resolve, leftMs));

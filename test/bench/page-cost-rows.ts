@@ -1,5 +1,5 @@
 import { sleep, type TestMachine } from '../e2e/rig.ts';
-import { figures, type Row, ratioAtMost, row } from './figures.ts';
+import { type Row, ratioAtMost, row } from './figures.ts';
 import { leaderAndOther, type PageStage } from './page-stage.ts';
 import { PageViewers } from './page-viewers.ts';
 import { costOf } from './process-cost.ts';
@@ -9,13 +9,10 @@ const sampleMs = 6_000;
 const calmMs = 1_500;
 
 /** The agent that serves them, with no page open, with one and with twenty, one after the other in each round. */
-async function costAt(
-  machine: TestMachine,
-  rounds: number,
-): Promise<{ cpu: Record<number, number[]>; bytesPerSecond: Record<number, number[]> }> {
+async function costAt(machine: TestMachine, rounds: number): Promise<{ cpu: Record<number, number[]>; told: string }> {
   const viewers = new PageViewers(machine);
   const cpu: Record<number, number[]> = { 0: [], 1: [], 20: [] };
-  const bytesPerSecond: Record<number, number[]> = { 0: [], 1: [], 20: [] };
+  const told = new Map<string, { events: number; bytes: number }>();
   try {
     // The first one loads what pages need.
     await viewers.open(1);
@@ -24,23 +21,36 @@ async function costAt(
       for (const count of [0, 1, 20]) {
         if (count > 0) await viewers.open(count);
         await sleep(calmMs);
-        viewers.bytes = 0;
+        viewers.told.clear();
         const [cost] = await costOf([machine.process?.pid as number], sampleMs);
         cpu[count]?.push(cost?.cpu ?? Number.NaN);
-        bytesPerSecond[count]?.push((viewers.bytes / sampleMs) * 1000);
+        if (count === 1)
+          for (const [event, { events, bytes }] of viewers.told) {
+            const so = told.get(event) ?? { events: 0, bytes: 0 };
+            told.set(event, { events: so.events + events, bytes: so.bytes + bytes });
+          }
         await viewers.close();
       }
   } finally {
     await viewers.close();
   }
-  return { cpu, bytesPerSecond };
+  return { cpu, told: toldWords(told, (rounds * sampleMs) / 1000) };
 }
+
+/** `status 6.1 KiB 1.2 times a second, jobs …`: what one page is told, how large and how often. */
+const toldWords = (told: ReadonlyMap<string, { events: number; bytes: number }>, seconds: number): string =>
+  [...told]
+    .map(([event, { events, bytes }]) => {
+      const [size, often] = [bytes / events / 1024, events / seconds];
+      return `${event} ${size.toFixed(1)} KiB ${often.toFixed(2)} times a second`;
+    })
+    .join(', ');
 
 /** What pages that are open cost the agent that serves them: at the machine that leads, and at one that asks it for the jobs. */
 export async function costRows(stage: PageStage): Promise<Row[]> {
   const rows: Row[] = [];
   for (const [who, machine] of leaderAndOther(stage)) {
-    const { cpu, bytesPerSecond } = await costAt(machine, Math.min(10, stage.trials));
+    const { cpu, told } = await costAt(machine, Math.min(10, stage.trials));
     for (const [count, most] of [
       [1, 1.3],
       [20, 2],
@@ -52,7 +62,7 @@ export async function costRows(stage: PageStage): Promise<Row[]> {
           ours: cpu[count] ?? [],
           against: { name: 'with none', values: cpu[0] ?? [] },
           targets: [ratioAtMost(most)],
-          note: `${((figures(bytesPerSecond[count] ?? []).median ?? Number.NaN) / 1024).toFixed(1)} KiB/s are told`,
+          note: `one page is told: ${told}`,
         }),
       );
   }

@@ -16,8 +16,8 @@ export class PageViewers {
   readonly #keys: string[] = [];
   readonly #open: ClientRequest[] = [];
   #url = '';
-  /** Of all of them, since it was set to 0 last. */
-  bytes = 0;
+  /** What all of them were told since it was cleared last, by kind. */
+  readonly told = new Map<string, { events: number; bytes: number }>();
 
   constructor(machine: TestMachine) {
     this.#machine = machine;
@@ -50,12 +50,13 @@ export class PageViewers {
       let text = '';
       answer.setEncoding('utf8');
       answer.on('data', (piece: string) => {
-        this.bytes += Buffer.byteLength(piece);
         const blocks = (text + piece).split('\n\n');
         text = blocks.pop() ?? '';
         for (const block of blocks) {
           const [, event, data] = /^event: ([\w-]+)\ndata: (.*)$/s.exec(block) ?? [];
           if (event === undefined || data === undefined) continue;
+          const so = this.told.get(event) ?? { events: 0, bytes: 0 };
+          this.told.set(event, { events: so.events + 1, bytes: so.bytes + Buffer.byteLength(block) + 2 });
           begun();
           heard({ event, data: JSON.parse(data) });
         }

@@ -392,4 +392,7 @@ export class SmallAgent implements AgentApi {
     if (phase.phase !== 'joined') throw notApproved(phase);
     await once(this.commits, 'commit', { signal }).catch(() => {});
   }
+  nextNews(withinMs: number, signal: AbortSignal) {
+    return this.nextCommit(withinMs, signal);
+  }
 }

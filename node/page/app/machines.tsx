@@ -82,9 +82,11 @@ const Gpu = ({ gpu }: { gpu: GpuLine }) => (
 function CardActs({ card, ask }: { card: MachineCard; ask: Props['ask'] }) {
   const { node, self, paused, drained } = card;
   if (card.state === 'waiting') return null;
+  const own = !self ? [] : paused === null ? ['pause'] : paused === 'all' ? ['resume'] : ['resume', 'pause'];
+  const words = [...own, drained ? 'end the drain' : 'drain'].join(', ');
   return (
     <details class="more">
-      <summary aria-label={`acts for ${plain(node)}`}>acts</summary>
+      <summary aria-label={`${words}: ${plain(node)}`}>{words}</summary>
       <div class="acts">
         {self && paused !== null && <ActButton act={resumeAct(node, paused)} label="Resume" ask={ask} />}
         {self && paused !== 'all' && (

@@ -97,7 +97,7 @@ function cardOf(status: StatusSnapshot, node: NodeRow, names: ReadonlyMap<number
       node.os,
       node.capacity && `${Math.round(node.capacity.cpuMillis / 1000)} CPU`,
       node.capacity && `${showBytes(node.capacity.diskBytes)} disk`,
-      node.version && `version ${node.version}`,
+      node.version && `v${node.version}`,
       node.labels.length > 0 ? `labels ${node.labels.join(', ')}` : null,
     ]
       .filter((one) => one !== null && one !== '')
