@@ -255,8 +255,9 @@ export interface Workspace {
   /**
    * Puts a tar stream's files under a path of the job's tree; relative paths count from projectDir. Folders on the way
    * are made; everything comes to belong to the job's user, whatever the tar says. Throws executor-failed.
+   * `isPlain`: each folder stands in it before what is in it, and all is 0:0's, so there may be nothing to change.
    */
-  putTar(path: string, tar: NodeJS.ReadableStream): Promise<void>;
+  putTar(path: string, tar: NodeJS.ReadableStream, isPlain?: boolean): Promise<void>;
   /**
    * Names of everything at and below some paths of the tree, as bytes, relative to projectDir (`./` may stand before
    * them), a NUL after each; nothing for a path that does not exist. Links are not followed.

@@ -1,17 +1,22 @@
 import { isUtf8 } from 'node:buffer';
+import type { IncomingMessage } from 'node:http';
 import { posix } from 'node:path';
 import { Readable } from 'node:stream';
 import type Docker from 'dockerode';
 import { extract } from 'tar-stream';
+import { z } from 'zod';
 import { AutogitError } from '../../protocol/errors.ts';
 import type { TreeRead } from '../ports.ts';
 import { type ByteName, byteName, bytesOf, plainName, textOf } from './byte-names.ts';
 import { withLimit } from './docker-engine.ts';
 import { quote } from './job-shell.ts';
 import { readTar, type TarEntry, writeTar } from './tar-format.ts';
-import { packFiles, renameTar } from './tar-names.ts';
+import { packFiles, renameTar, type TarOwner } from './tar-names.ts';
 import { complaintOf, tarOfNames, usualCodes } from './tree-read.ts';
 
+/** What the engine says of a path; `mode` as Go has it, a folder by its highest bit. */
+const PathStat = z.object({ mode: z.int().nonnegative() });
+const goFolder = 2 ** 31;
 const mostTalk = 2000;
 /** For a small file, from its first byte to its last. */
 const textMs = 10_000;
@@ -28,8 +33,8 @@ export class DockerFiles {
     this.#run = run;
   }
 
-  /** Entries count from `/`. */
-  async put(tar: Readable, target: string): Promise<void> {
+  /** Entries count from `from`, a folder that is there. */
+  async put(tar: NodeJS.ReadableStream, target: string, from = '/'): Promise<void> {
     // The client waits for ever for a body whose source broke.
     const stop = new AbortController();
     let broken: Error | null = null;
@@ -38,11 +43,36 @@ export class DockerFiles {
       stop.abort();
     });
     try {
-      await this.#container.putArchive(tar, { path: '/', abortSignal: stop.signal });
+      await this.#container.putArchive(tar, { path: from, abortSignal: stop.signal });
     } catch (error) {
       const cause = broken ?? error;
       const because = `cannot put files into ${target} of run ${this.#run}: ${(cause as Error).message}`;
       throw new AutogitError('executor-failed', because, { cause });
+    }
+  }
+
+  /** A tree's files below a path, all of them the owner's; `isPlain` as `Workspace.putTar` has it. */
+  async putTree(tar: NodeJS.ReadableStream, target: string, owner: TarOwner, isPlain: boolean): Promise<void> {
+    // As it is: to take each entry apart and make it anew costs more than unpacking it.
+    const isAsItIs = isPlain && owner.uid === 0 && owner.gid === 0 && (await this.#hasFolder(target));
+    if (isAsItIs) return this.put(tar, target, target);
+    await this.put(
+      renameTar(tar, (name) => plainName(`${byteName(target)}/${name}`), owner),
+      target,
+    );
+  }
+
+  /** Whether it is a folder, and no link to one. */
+  async #hasFolder(path: string): Promise<boolean> {
+    const answer = (await this.#container.infoArchive({ path }).catch(() => null)) as IncomingMessage | null;
+    answer?.resume();
+    const said = answer?.headers['x-docker-container-path-stat'];
+    if (typeof said !== 'string') return false;
+    try {
+      const { mode } = PathStat.parse(JSON.parse(Buffer.from(said, 'base64').toString('utf8')));
+      return mode >= goFolder;
+    } catch {
+      return false;
     }
   }
 

@@ -2,7 +2,6 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type Docker from 'dockerode';
 import { AutogitError } from '../../protocol/errors.ts';
 import type { Freezer, Step, StepEnd, TreeRead, Workspace } from '../ports.ts';
-import { byteName } from './byte-names.ts';
 import { endOfStopped, endPolitely, killContainer, killGroup, removeContainer } from './docker-ending.ts';
 import { isEngineAway, statusOf, whileAway, withLimit } from './docker-engine.ts';
 import { DockerFiles } from './docker-files.ts';
@@ -18,7 +17,7 @@ import type { LiveOutput } from './live-output.ts';
 import { killedForMemory, outOfMemory } from './out-of-memory.ts';
 import { groupOfContainer, isCgroupFrozen } from './run-cgroup.ts';
 import { StepLimits } from './step-limits.ts';
-import { packFiles, plainName, renameTar } from './tar-names.ts';
+import { packFiles, plainName } from './tar-names.ts';
 
 /** A step that was ended by the container's own sh says so at once; one that does not is ended from outside. */
 const endSaidMs = 2000;
@@ -109,11 +108,9 @@ export class DockerWorkspace implements Workspace {
     this.#stream.release();
   }
 
-  async putTar(path: string, tar: NodeJS.ReadableStream): Promise<void> {
-    const target = pathInside(this.projectDir, path);
+  putTar(path: string, tar: NodeJS.ReadableStream, isPlain = false): Promise<void> {
     const owner = { ...this.#of.user, owned: plainName(this.buildsDir) };
-    const renamed = renameTar(tar, (name) => plainName(`${byteName(target)}/${name}`), owner);
-    await this.#files.put(renamed, target);
+    return this.#files.putTree(tar, pathInside(this.projectDir, path), owner, isPlain);
   }
 
   async listFiles(paths: string[]): Promise<TreeRead> {

@@ -5,7 +5,7 @@ import { madeEntry, noBody, readTar, type TarEntry, writeTar } from './tar-forma
 
 export { plainName };
 
-interface TarOwner {
+export interface TarOwner {
   uid: number;
   gid: number;
   /** Below this path (no slash at its ends) folders that entries need are made for the owner too. */
@@ -21,7 +21,31 @@ export function renameTar(
   rename: (name: ByteName) => ByteName | null,
   owner: TarOwner | null = null,
 ): Readable {
-  return Readable.from(writeTar(renamed(input as AsyncIterable<Uint8Array>, rename, owner)), { objectMode: false });
+  const tar = writeTar(renamed(input as AsyncIterable<Uint8Array>, rename, owner));
+  if (owner === null) return Readable.from(tar, { objectMode: false });
+  // It is all taken: the next pieces are made while the engine unpacks those before them.
+  return Readable.from(inPieces(tar), { objectMode: false, highWaterMark: 4 * pieceBytes });
+}
+
+const pieceBytes = 256 << 10;
+
+/** A write to the engine costs the same whatever is in it. */
+async function* inPieces(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  let piece = Buffer.allocUnsafe(pieceBytes);
+  let held = 0;
+  for await (const chunk of chunks) {
+    if (held > 0 && held + chunk.length > pieceBytes) {
+      yield piece.subarray(0, held);
+      piece = Buffer.allocUnsafe(pieceBytes);
+      held = 0;
+    }
+    if (chunk.length > pieceBytes) yield chunk;
+    else {
+      piece.set(chunk, held);
+      held += chunk.length;
+    }
+  }
+  if (held > 0) yield piece.subarray(0, held);
 }
 
 async function* renamed(

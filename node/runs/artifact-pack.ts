@@ -3,6 +3,7 @@ import { readTar, type TarEntry } from '../executors/tar-format.ts';
 import type { TreeRead } from '../ports.ts';
 import type { CacheHead, CacheTail } from './cache/cache-file.ts';
 import { CacheWriter } from './cache/cache-writer.ts';
+import type { Effort } from './cache/deflate-block.ts';
 import { mostIndexBytes, trackedNames } from './git-index.ts';
 import { pathPattern } from './path-pattern.ts';
 import { ReportWriter } from './report-writer.ts';
@@ -16,7 +17,7 @@ export interface PackRequest {
   isUntracked?: boolean;
   format: 'zip' | 'gzip' | 'raw' | 'cache';
   /** Of a cache. */
-  cache?: { head: CacheHead; level: number };
+  cache?: { head: CacheHead; level: Effort };
   projectDir: string;
   /** Where the packed file is written. */
   file: string;

@@ -10,6 +10,7 @@ import { madeEntry, type TarEntry, writeTar } from '../../node/executors/tar-for
 import { throughDoor } from '../../node/hosting/wire/door-call.ts';
 import { type CacheHead, OpenCache } from '../../node/runs/cache/cache-file.ts';
 import { cacheMagic } from '../../node/runs/cache/cache-layout.ts';
+import { lookAsItComes } from '../../node/runs/cache/cache-look.ts';
 import { type CacheOwner, CacheStore, cacheNames } from '../../node/runs/cache/cache-store.ts';
 import { Answer, Ask } from '../../protocol/asks.ts';
 import { RunLab } from './run-lab.ts';
@@ -61,7 +62,7 @@ const names = cacheNames(owner, 'k');
 const never = new AbortController().signal;
 
 /** A cache made by hand, of whatever entries. */
-async function made(entries: TarEntry[], more: Partial<CacheHead> = {}): Promise<Buffer> {
+async function made(entries: TarEntry[], more: Partial<CacheHead> = {}, isPlain?: boolean): Promise<Buffer> {
   const chunks: Uint8Array[] = [];
   for await (const chunk of writeTar(entries)) chunks.push(chunk);
   const tar = Buffer.concat(chunks);
@@ -73,7 +74,7 @@ async function made(entries: TarEntry[], more: Partial<CacheHead> = {}): Promise
   const head = { key: 'k', project: 'lab/one', savedAt: clock.wallMs(), job: 1, ref: 'main', node: 'kang', ...more };
   const headJson = Buffer.from(JSON.stringify({ method: 'stored', ...head }));
   const content = createHash('sha256').update(tar).digest('hex');
-  const tailJson = Buffer.from(JSON.stringify({ content, files: entries.length, plainBytes: tar.length }));
+  const tailJson = Buffer.from(JSON.stringify({ content, files: entries.length, plainBytes: tar.length, isPlain }));
   const blocks: Buffer[] = [];
   for (let at = 0; at < tar.length; at += 1 << 20) {
     const part = tar.subarray(at, at + (1 << 20));
@@ -96,8 +97,11 @@ const taken = async (from: CacheSharing): Promise<string> => {
   if (found === null) return 'none';
   const file = await here.spool(found.sizeBytes);
   try {
-    await found.fetch(file, never);
-    const adopted = await here.adopt(owner, 'k', file, never);
+    const stop = new AbortController();
+    const looking = lookAsItComes(file, found.sizeBytes, stop.signal);
+    looking.catch(() => undefined);
+    await found.fetch(file, never).finally(() => setTimeout(() => stop.abort(), 10_000).unref());
+    const adopted = await here.adopt(owner, 'k', file, await looking);
     // What is unpacked then is what lies there.
     const lies = await here.open(owner, 'k');
     expect(adopted.tail).toEqual(lies?.tail);
@@ -190,6 +194,19 @@ describe('a cache of another machine', () => {
     );
     expect(await here.list()).toEqual([]);
     expect(readdirSync(join(there.fileOf(owner, 'k'), '..'))).toHaveLength(1);
+  });
+
+  it.each<[string, TarEntry[], RegExp]>([
+    ['a folder is missing', [entry('d/a', '1')], /not as it says/],
+    ['a folder comes too late', [entry('d/a', '1'), madeEntry('d', { mode: 0o755 })], /not as it says/],
+    ["a file is somebody's", [{ ...entry('a', '1'), uid: 1000 }], /not as it says/],
+    ['it is', [madeEntry('d', { mode: 0o755 }), entry('d/a', '1'), link('l', 'd')], /^from kang$/],
+  ])('that says nothing in it needs to be changed is believed only where that is so: %s', async (_, entries, said) => {
+    const through = sharing(here, (ask) => giver.answer(ask as never));
+    await keepThere(await made(entries, {}, true));
+    expect(await taken(through)).toMatch(said);
+    await keepThere(await made(entries, { savedAt: clock.wallMs() + 1000 }));
+    expect(await taken(through)).toBe('from kang');
   });
 
   it('of which more comes than was promised is cut off', async () => {

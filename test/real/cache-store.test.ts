@@ -17,6 +17,7 @@ import { readTar } from '../../node/executors/tar-format.ts';
 import { type CacheHead, OpenCache } from '../../node/runs/cache/cache-file.ts';
 import { type CacheOwner, CacheStore } from '../../node/runs/cache/cache-store.ts';
 import { CacheWriter } from '../../node/runs/cache/cache-writer.ts';
+import type { Effort } from '../../node/runs/cache/deflate-block.ts';
 import { SpoolFile } from '../../node/runs/spool-file.ts';
 
 const top = mkdtempSync(join(tmpdir(), 'autogit-caches-'));
@@ -47,11 +48,11 @@ const facts = (name: string) => ({ name, mode: 0o644, mtime: 1_000_000 });
 async function keep(
   key: string,
   files: Record<string, Buffer | string>,
-  { of = owner, ...more }: { of?: CacheOwner } & Partial<CacheHead> = {},
+  { of = owner, effort = 5, ...more }: { of?: CacheOwner; effort?: Effort } & Partial<CacheHead> = {},
 ): Promise<string> {
   const file = await store.spool();
   const out = new SpoolFile(file);
-  const writer = new CacheWriter(out, head(key, more), 5);
+  const writer = new CacheWriter(out, head(key, more), effort);
   for (const [name, content] of Object.entries(files)) {
     const bytes = Buffer.from(content);
     const body = {
@@ -82,10 +83,15 @@ async function filesOf(found: OpenCache | null): Promise<Record<string, string>>
 describe('caches that are kept', () => {
   const large = Buffer.from(Array.from({ length: 400_000 }, (_, index) => (index * 7919) >> 3).join('.'));
 
-  it.each(['stored', 'deflate'] as const)('come back as they were, over many blocks, %s', async (method) => {
-    const content = await keep('k', { a: 'body', 'd/large': large, [byteName('é\n')]: '' }, { method });
+  it.each([
+    ['stored', 5],
+    ['deflate', 5],
+    ['deflate', 'least'],
+  ] as const)('come back as they were, over many blocks, %s, %s', async (method, effort) => {
+    const content = await keep('k', { a: 'body', 'd/large': large, [byteName('é\n')]: '' }, { method, effort });
     const found = await store.open(owner, 'k');
-    expect(found?.tail).toMatchObject({ files: 3, content });
+    // No folder stands before `d/large`.
+    expect(found?.tail).toMatchObject({ files: 3, content, isPlain: false });
     expect(await filesOf(found)).toEqual({ a: 'file:body', 'd/large': `file:${large}`, [byteName('é\n')]: 'file:' });
     expect(await store.contentOf(owner, 'k')).toBe(content);
     expect(await store.open(owner, 'other')).toBe(null);
@@ -209,6 +215,30 @@ describe('what is packed into one', () => {
     }
     return filesOf(await OpenCache.at(file));
   };
+
+  it('says whether an engine may unpack it as it is', async () => {
+    const isPlain = async (write: (writer: CacheWriter) => void): Promise<boolean | undefined> => {
+      const file = await store.spool();
+      const out = new SpoolFile(file);
+      const writer = new CacheWriter(out, head('k'), 1);
+      write(writer);
+      const { isPlain: said } = writer.end();
+      out.close();
+      return said;
+    };
+    const file = (name: string) => (writer: CacheWriter) => writer.small(facts(name), Buffer.from('1'));
+    const folder = (name: string) => (writer: CacheWriter) => writer.folder(facts(name));
+    const all = (...steps: ((writer: CacheWriter) => void)[]) =>
+      isPlain((writer) => {
+        for (const step of steps) step(writer);
+      });
+    expect(await all(file('a'), folder('d'), folder('d/e'), file('d/e/f'))).toBe(true);
+    expect(await all(file('d/a'))).toBe(false);
+    expect(await all(file('d/a'), folder('d'))).toBe(false);
+    expect(await all(folder('d'), file('d/e/f'))).toBe(false);
+    expect(await all((writer) => writer.symlink(facts('d/l'), 'x'), folder('d'))).toBe(true);
+    expect(await all((writer) => writer.symlink(facts('d/l'), 'x'))).toBe(false);
+  });
 
   it('links come last, and none of them is a folder of another entry', async () => {
     const files = await written((writer) => {

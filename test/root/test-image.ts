@@ -100,9 +100,9 @@ export function makeTestImages(): typeof testImages {
 
 /** For the bench: `bash` with zstd, and what makes a large tree of one stream. */
 export function makeCacheImage(): string {
-  const image = 'autogit-test-cache:1';
+  const image = 'autogit-test-cache:2';
   const usual = ['bash', 'git', 'tar', 'gzip', 'grep', 'sed', 'ps', 'setsid', 'find', ...coreutils];
-  make(image, (root) => fill(root, [...usual, 'zstd', 'split', 'base64'], 'bash'));
+  make(image, (root) => fill(root, [...usual, 'xargs', 'zstd', 'split', 'base64'], 'bash'));
   return image;
 }
 

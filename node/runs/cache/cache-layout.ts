@@ -9,4 +9,9 @@
 export const cacheMagic = Buffer.from('autogit-cache 1\n');
 export const blockBytes = 1 << 20;
 export const blockHeadBytes = 9;
+export const sumBytes = 32;
+/** Of its head, and of its tail. */
+export const mostJsonBytes = 1 << 17;
+/** More room than a block needs: zlib that has filled all of it is asked once more whether that was all. */
+export const spareBytes = 64;
 export const methods = { stored: 0, deflate: 1, zstd: 2 } as const;

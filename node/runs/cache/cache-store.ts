@@ -1,13 +1,16 @@
 import { createHash } from 'node:crypto';
 import { lstat, mkdir, open, readdir, rename, rm, statfs, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { diskOf } from '../../disk-use.ts';
 import { InTurn } from '../../in-turn.ts';
 import type { Log } from '../../log.ts';
 import { showBytes } from '../../settings/quantities.ts';
 import { places } from '../../store/home.ts';
 import { roomIn } from '../spool-file.ts';
-import { CacheDamaged, type CacheHead, OpenCache } from './cache-file.ts';
+import { CacheDamaged } from './cache-blocks.ts';
+import { type CacheHead, OpenCache } from './cache-file.ts';
+import type { CacheLook } from './cache-look.ts';
 import { type CacheFacts, outgrown } from './cache-thinning.ts';
 
 interface CacheStoreOptions {
@@ -29,6 +32,7 @@ const usualBytes = 20 * 2 ** 30;
 const ageMs = 30 * 86_400_000;
 /** Between two looks at what all of them take; each keeping looks too. */
 const lookEveryMs = 600_000;
+const writeOutMs = 500;
 const nameShape = /^[0-9a-f]{40}$/;
 
 const nameOf = (text: string): string => createHash('sha256').update(text).digest('hex').slice(0, 40);
@@ -141,16 +145,26 @@ export class CacheStore {
   }
 
   /**
-   * Takes what came from another machine, when all of it is what a packing thread of ours would have made. It is open, so that its
-   * bytes need not be proven once more by whoever unpacks them now: close it. Throws CacheDamaged.
+   * Has the disk begin with what is in such a file so far, again and again, until `signal` says that it is whole: there is less to
+   * wait for then when it is kept. Never throws.
    */
-  async adopt(owner: CacheOwner, key: string, file: string, signal: AbortSignal): Promise<OpenCache> {
+  async writeOut(file: string, signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      await sleep(writeOutMs, undefined, { signal, ref: false }).catch(() => undefined);
+      if (!signal.aborted) await synced(file).catch(() => undefined);
+    }
+  }
+
+  /**
+   * Takes what came from another machine, when all of it is what a packing thread of ours would have made, by a look at it as it
+   * came. It is open, so that its bytes need not be proven once more by whoever unpacks them now: close it. Throws CacheDamaged.
+   */
+  async adopt(owner: CacheOwner, key: string, file: string, look: CacheLook): Promise<OpenCache> {
     const found = await OpenCache.at(file);
     if (found === null) throw new CacheDamaged('nothing came');
     try {
       if (found.head.key !== key) throw new CacheDamaged('it was kept under another key');
-      await found.check(signal);
-      await found.prove(signal);
+      await found.believe(look);
       await this.keep(owner, key, file);
       return found;
     } catch (error) {

@@ -1,12 +1,13 @@
 import { createHash } from 'node:crypto';
-import { deflateRawSync } from 'node:zlib';
 import type { CachePacking } from '../../../gitlab-bridge/job-cache.ts';
 import { type ByteName, leadsOut, shownName } from '../../executors/byte-names.ts';
 import { tarHead } from '../../executors/tar-format.ts';
 import { PackProblem, type SpoolFile } from '../spool-file.ts';
 import type { FileFacts } from '../zip-writer.ts';
+import { Plainness } from './cache-blocks.ts';
 import type { CacheHead, CacheTail } from './cache-file.ts';
 import { blockBytes, blockHeadBytes, cacheMagic, methods } from './cache-layout.ts';
+import { deflated, type Effort } from './deflate-block.ts';
 import { zstd } from './zstd-here.ts';
 
 type Method = CacheHead['method'];
@@ -16,11 +17,10 @@ const deflateLevels = { fastest: 0, fast: 1, default: 5, slow: 7, slowest: 9 } a
 const zstdLevels = { fastest: 1, fast: 1, default: 3, slow: 7, slowest: 12 } as const;
 
 /** What the job asks for, as far as this Node.js has it. Where the job says nothing: what takes least time. */
-export function methodOf({ method, level }: CachePacking): { method: Method; level: number } {
+export function methodOf({ method, level }: CachePacking): { method: Method; level: Effort } {
   if (method !== 'deflate' && zstd) return { method: 'zstd', level: zstdLevels[level] };
   if (level === 'fastest') return { method: 'stored', level: 0 };
-  // Five costs three times the time of one, and saves a tenth.
-  return { method: 'deflate', level: method === 'any' && level === 'default' ? 1 : deflateLevels[level] };
+  return { method: 'deflate', level: method === 'any' && level === 'default' ? 'least' : deflateLevels[level] };
 }
 
 const tarBlock = 512;
@@ -29,7 +29,7 @@ const mostLinksBytes = 64 << 20;
 /** Writes a cache's file, in the thread that packs. Symbolic links come last, and none is a folder of another entry. */
 export class CacheWriter {
   readonly #out: SpoolFile;
-  readonly #level: number;
+  readonly #level: Effort;
   readonly #method: Method;
   readonly #sum = createHash('sha256');
   readonly #content = createHash('sha256');
@@ -38,12 +38,13 @@ export class CacheWriter {
   readonly #files = new Set<ByteName>();
   readonly #folders = new Set<ByteName>();
   readonly #links = new Map<ByteName, { facts: FileFacts; target: ByteName }>();
+  readonly #plainness = new Plainness();
   #linksBytes = 0;
   #held = 0;
   #count = 0;
   #plainBytes = 0;
 
-  constructor(out: SpoolFile, head: CacheHead, level: number) {
+  constructor(out: SpoolFile, head: CacheHead, level: Effort) {
     this.#out = out;
     this.#method = head.method;
     this.#level = level;
@@ -107,7 +108,8 @@ export class CacheWriter {
     this.#flush();
     this.#blockHead.fill(0);
     this.#append(this.#blockHead);
-    const tail = { content: this.#content.digest('hex'), files: this.#count, plainBytes: this.#plainBytes };
+    const { isPlain } = this.#plainness;
+    const tail = { content: this.#content.digest('hex'), files: this.#count, plainBytes: this.#plainBytes, isPlain };
     const json = Buffer.from(JSON.stringify(tail));
     const length = Buffer.alloc(4);
     length.writeUInt32LE(json.length);
@@ -126,6 +128,7 @@ export class CacheWriter {
 
   #entry(kind: 'file' | 'folder' | 'link' | 'symlink', facts: FileFacts, size: number, linkname: ByteName = ''): void {
     this.#count++;
+    this.#plainness.add(facts.name, kind === 'folder', true);
     this.#plain(tarHead({ ...facts, mode: facts.mode & 0o777, kind, size, linkname, uid: 0, gid: 0 }));
   }
 
@@ -135,7 +138,6 @@ export class CacheWriter {
   }
 
   #plain(bytes: Uint8Array): void {
-    this.#content.update(bytes);
     this.#plainBytes += bytes.length;
     for (let at = 0; at < bytes.length; ) {
       const part = bytes.subarray(at, at + blockBytes - this.#held);
@@ -149,6 +151,7 @@ export class CacheWriter {
   #flush(): void {
     if (this.#held === 0) return;
     const plain = this.#block.subarray(0, this.#held);
+    this.#content.update(plain);
     const packed = this.#packed(plain);
     const isSmaller = packed !== null && packed.length < plain.length;
     const bytes = isSmaller ? packed : plain;
@@ -161,8 +164,8 @@ export class CacheWriter {
   }
 
   #packed(bytes: Uint8Array): Buffer | null {
-    if (this.#method === 'zstd' && zstd) return zstd.pack(bytes, this.#level);
-    return this.#method === 'deflate' ? deflateRawSync(bytes, { level: this.#level }) : null;
+    if (this.#method === 'zstd' && zstd && this.#level !== 'least') return zstd.pack(bytes, this.#level);
+    return this.#method === 'deflate' ? deflated(bytes, this.#level) : null;
   }
 
   #append(bytes: Uint8Array): void {

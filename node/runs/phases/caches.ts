@@ -15,7 +15,8 @@ import { byteName, shownName } from '../../executors/byte-names.ts';
 import type { Workspace } from '../../ports.ts';
 import { showBytes, showDuration } from '../../settings/quantities.ts';
 import type { OpenCache } from '../cache/cache-file.ts';
-import { type CacheOwner, cacheNames } from '../cache/cache-store.ts';
+import { lookAsItComes } from '../cache/cache-look.ts';
+import { type CacheOwner, type CacheStore, cacheNames } from '../cache/cache-store.ts';
 import { methodOf } from '../cache/cache-writer.ts';
 import { good, warning } from '../job-script.ts';
 import { packAside, sourceOf } from '../packing.ts';
@@ -131,24 +132,42 @@ async function bringNewer(run: RunContext, owner: CacheOwner, key: string): Prom
   const age = showDuration(Math.max(0, options.clock.wallMs() - found.savedAt));
   trace.say(`Fetching it from ${found.node}: ${size}, kept ${age} ago\n`);
   let file: string | null = null;
+  const given = new AbortController();
+  const both = AbortSignal.any([signal, given.signal]);
   try {
-    file = await caches.spool(found.sizeBytes);
-    await found.fetch(file, signal);
-    return await caches.adopt(owner, key, file, signal);
+    const path = await caches.spool(found.sizeBytes);
+    file = path;
+    const [look] = await Promise.all([
+      lookAsItComes(path, found.sizeBytes, both),
+      writtenOut(caches, path, () => found.fetch(path, both)),
+    ]);
+    return await caches.adopt(owner, key, path, look);
   } catch (error) {
     ending.check();
-    const isLate = (error as Error).name === 'TimeoutError';
+    const isLate = (signal.aborted ? (signal.reason as Error) : (error as Error)).name === 'TimeoutError';
     const because = isLate ? 'CACHE_REQUEST_TIMEOUT is over' : (error as Error).message;
     trace.say(warning(`It did not come from ${found.node}: ${because}`));
     return null;
   } finally {
+    given.abort();
     if (file !== null) await rm(file, { force: true }).catch(() => undefined);
+  }
+}
+
+/** While it is written, the disk has what is there already. */
+async function writtenOut<T>(caches: CacheStore, file: string, write: () => Promise<T>): Promise<T> {
+  const whole = new AbortController();
+  void caches.writeOut(file, whole.signal);
+  try {
+    return await write();
+  } finally {
+    whole.abort();
   }
 }
 
 async function extract(workspace: Workspace, found: OpenCache): Promise<void> {
   try {
-    await workspace.putTar('.', found.tar());
+    await workspace.putTar('.', found.tar(), found.tail.isPlain);
   } finally {
     await found.close();
   }
@@ -204,7 +223,8 @@ async function pack(
     ref: (git_info?.ref ?? job_info.name ?? '').slice(0, 1024),
   };
   const how = { format: 'cache', cache: { head, level }, projectDir: workspace.projectDir, file, limitBytes } as const;
-  const packed = await packAside(sourceOf(workspace), { paths, exclude: [], isUntracked, ...how }, signal);
+  const request = { paths, exclude: [], isUntracked, ...how };
+  const packed = await writtenOut(caches, file, () => packAside(sourceOf(workspace), request, signal));
   for (const { text, isWarning } of packed.said) trace.say(isWarning ? warning(text) : `${text}\n`);
   if (packed.tail === undefined || packed.count === 0) return trace.say(warning('No files to cache.'));
   if ((await caches.contentOf(owner, key)) === packed.tail.content) {
