@@ -147,6 +147,8 @@ export const Change = z.discriminatedUnion('kind', [
     image: GitlabImageName.optional(),
     /** It marks its data for whatever epoch the ledger makes of it; absent: of an earlier version, which knows of the next number only. */
     marksAnew: z.boolean().optional(),
+    /** Also where the mesh was recovered by force on several sides (scheduler/hosting/epochs.ts). Absent: an earlier version. */
+    countsSides: z.boolean().optional(),
     because: Sentence,
   }),
   /** A person wants a newer GitLab: the last image of the way to it. `from`: the version that runs. `rehearse`: each on a clone first. */
@@ -170,6 +172,8 @@ export const Change = z.discriminatedUnion('kind', [
     image: GitlabImageName,
     /** It marks its data for whatever epoch the ledger makes of it; absent: of an earlier version, which knows of the next number only. */
     marksAnew: z.boolean().optional(),
+    /** Also where the mesh was recovered by force on several sides (scheduler/hosting/epochs.ts). Absent: an earlier version. */
+    countsSides: z.boolean().optional(),
     because: Sentence,
   }),
   /** The host's word on how the upgrade that was wished ended. */
@@ -210,6 +214,8 @@ export const Change = z.discriminatedUnion('kind', [
     data: DataId,
     epoch: z.int().positive().max(limits.counter),
     isClosed: z.boolean(),
+    /** It marks its data as this version counts the epochs of several sides. Absent: an earlier version. */
+    countsSides: z.boolean().optional(),
     because: Sentence,
   }),
   /** A person has looked at why GitLab moved so often: it may move by itself again. */

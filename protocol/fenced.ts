@@ -38,8 +38,15 @@ export const fencedMost = 16;
 const OpenSide = z.looseObject({ node: NodeId, name: FencedName, since: WallMs, because: Sentence });
 export type OpenSide = z.infer<typeof OpenSide>;
 
-/** A recovery by force: epochs from `from` on and below `below`, with which the mesh went on, may be of the former era. */
-const Fork = z.looseObject({ from: z.int().positive(), below: z.int().positive() });
+/**
+ * A recovery by force: epochs from `from` on and below `below` may be of the former era, or of another recovery of it; but for those that
+ * end with `side`, which are this mesh's own. Without `side` the mesh goes on with `below`.
+ */
+const Fork = z.looseObject({
+  from: z.int().positive(),
+  below: z.int().positive(),
+  side: z.int().positive().max(999).optional(),
+});
 export type Fork = z.infer<typeof Fork>;
 
 /** In the ledger, of a hosted GitLab. `forks`: of recoveries that were followed by another one. Absent: never was any. */

@@ -26,6 +26,9 @@ export type Configuration = z.infer<typeof Configuration>;
 export const Era = z.object({ id: ShortId, counter: z.int().nonnegative().max(limits.counter) });
 export type Era = z.infer<typeof Era>;
 
+/** The last three digits of GitLab's epochs, after a recovery by force. */
+export const highestSide = 999;
+
 /** How the era of a ledger began: by force, on one node (SAFETY L15). */
 const Recovery = z.looseObject({
   by: NodeId,
@@ -39,8 +42,13 @@ const Recovery = z.looseObject({
    * (SAFETY J1). Absent: an older version recovered.
    */
   unseen: z.array(NodeId).max(limits.nodes).optional(),
-  /** Of the GitLab that is hosted in that ledger. Absent: there was none, or an older version recovered. */
+  /** Of the last GitLab that was hosted by that ledger. Absent: there was none, or an older version recovered. */
   epoch: z.int().positive().max(limits.counter).optional(),
+  /**
+   * With what GitLab's epochs of this era end, another number on each machine: a person may have recovered on two that did not see each
+   * other. Absent: an older version recovered.
+   */
+  side: z.int().positive().max(highestSide).optional(),
 });
 
 /**

@@ -1,7 +1,8 @@
 import type { Answer, Ask } from '../../protocol/asks.ts';
+import { fencedEpoch } from '../../protocol/fenced.ts';
 import type { StandbySeen } from '../../protocol/report.ts';
 import { hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
-import { forksOf, isBeside, metOn } from '../../scheduler/hosting/sides.ts';
+import { metOn, wasBeside } from '../../scheduler/hosting/sides.ts';
 import type { KeptGitlab } from '../hosting/kept-gitlab.ts';
 import { exclusiveBytes, FencedData } from '../hosting/move/fenced-data.ts';
 import { noteFenced } from '../hosting/replica/copies-note.ts';
@@ -37,10 +38,7 @@ export class FencedRoom {
         if (place === null) return { problem: 'the place of its data is not open yet' };
         return 'problem' in place ? place : { hosting, place, isHost };
       },
-      wasBeside: (name) => {
-        const known = ledger();
-        return known !== null && isBeside(forksOf(known), name);
-      },
+      wasBeside: (name) => wasBeside(ledger(), fencedEpoch(name)),
       met: () => metOn(ledger(), nodeId),
       dropped: (data, left) => {
         if (hostingOf(ledger())?.host !== nodeId) noteFenced(home, data, left);

@@ -1,8 +1,9 @@
 import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import { asSentence } from '../../protocol/ids.ts';
 import type { GitlabSeen, MoveSeen } from '../../protocol/report.ts';
+import { isEpochAfter } from '../../scheduler/hosting/epochs.ts';
 import type { Hosting } from '../../scheduler/hosting/hosted-edits.ts';
-import { hostedUrl, hostingOf, isEpochAfter } from '../../scheduler/hosting/hosted-edits.ts';
+import { hostedUrl, hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
 import { isCgroupFrozen } from '../executors/run-cgroup.ts';
 import { shown } from '../foreign-text.ts';
 import { redact } from '../log.ts';
@@ -99,7 +100,8 @@ export class KeptGitlab {
   /** Other data, or another image: it has yet to come up in this epoch, however long it stood before. */
   get #isReplaced(): boolean {
     const { replacing } = this.#memory.read(this.hosting.data);
-    return replacing != null && isEpochAfter(this.hosting.epoch, replacing.epoch) && replacing.hasServed !== true;
+    if (replacing == null || replacing.hasServed === true) return false;
+    return isEpochAfter(this.hosting.epoch, replacing.epoch, this.#options.ledger());
   }
 
   /** It may go back yet, so nobody is let in, and nothing of it is the mesh's. */

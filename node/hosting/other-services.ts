@@ -1,5 +1,7 @@
 import type { Ledger } from '../../protocol/ledger.ts';
-import { epochAfter, type Hosting, hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
+import { epochAfter } from '../../scheduler/hosting/epochs.ts';
+import { type Hosting, hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
+import { wasBeside } from '../../scheduler/hosting/sides.ts';
 import { freezeCgroup } from '../executors/run-cgroup.ts';
 import type { Log } from '../log.ts';
 import type { FoundService, ServiceHost } from './service-host.ts';
@@ -27,16 +29,16 @@ export const othersAmong = (
 
 /**
  * What is kept here is of a later epoch than the ledger of this machine knows, as one on a disk that failed or was rolled back: it is
- * left until the ledger has come up. After a recovery by force what the former era had beyond its ledger was given up: that is of an
- * epoch before the next one.
+ * left until the ledger has come up. After a recovery by force what another side had was given up: that is of an epoch before the next
+ * one, or of none of this side's.
  */
 export const isAheadOf = (kept: { epoch: number; mesh: string }, ledger: Ledger): boolean =>
-  kept.epoch >= epochAfter(ledger) && kept.mesh === ledger.mesh.id;
+  kept.epoch >= epochAfter(ledger) && kept.mesh === ledger.mesh.id && !wasBeside(ledger, kept.epoch);
 
 /** Why GitLab's data here are left: for the log, with what helps where the mesh means these data and another time of them. */
-export function givenUpWords({ data, epoch, place }: Hosting, ledger: Ledger | null): string {
+export function givenUpWords({ data, epoch, host, place }: Hosting, ledger: Ledger | null): string {
   const known = hostingOf(ledger);
-  if (known?.data !== data || known.epoch >= epoch)
+  if (known?.data !== data || known.epoch >= epoch || known.host !== host)
     return `GitLab is not run on this machine any more; its data stay in ${place.path}`;
   return `GitLab stands still: the mesh was recovered by force with a ledger of before its data were replaced (epoch ${known.epoch}, and these are of ${epoch}) -> autogit-node gitlab uninstall --now, then deploy it again: on its data in ${place.path}`;
 }

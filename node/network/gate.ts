@@ -4,6 +4,7 @@ import type { Ledger } from '../../protocol/ledger.ts';
 import { linkedNodes } from '../../scheduler/views.ts';
 import { hostPortOf } from './addresses.ts';
 import type { NetworkLog } from './network-log.ts';
+import { StrangerPace } from './stranger-pace.ts';
 
 /** How many strangers may be connected, and for how long, before they have said anything on the enrol protocol. */
 const strangerLimits = {
@@ -31,6 +32,9 @@ type PeerKind = 'member' | 'stranger' | 'forgotten';
 export class Gate {
   #members: ReadonlySet<NodeId> = new Set();
   #forgotten: ReadonlySet<NodeId> = new Set();
+  /** At which the ledger has members. */
+  #memberHosts: ReadonlySet<string> = new Set();
+  readonly #pace = new StrangerPace();
   /** Inbound connections of strangers, with the timer that ends them; `null` while the enrol protocol holds them. */
   #strangers = new Map<Connection, NodeJS.Timeout | null>();
   #self: NodeId;
@@ -54,6 +58,8 @@ export class Gate {
     const isIn = all.delete(this.#self);
     this.#members = isIn ? all : new Set();
     this.#forgotten = new Set(isIn ? Object.keys(ledger?.forgotten ?? {}).filter((id) => !this.#members.has(id)) : []);
+    const addresses = [...this.#members].flatMap((node) => ledger?.nodes[node]?.addresses ?? []);
+    this.#memberHosts = new Set(addresses.flatMap((one) => hostPortOf(one)?.host ?? []));
     for (const connection of [...this.#strangers.keys()])
       if (this.kindOf(connection.remotePeer.toString()) === 'member') this.#release(connection);
     return {
@@ -88,7 +94,11 @@ export class Gate {
     return {
       // Default denies private addresses in browsers and the like; here the LAN is all there is.
       denyDialMultiaddr: () => false,
-      denyInboundConnection: () => this.isShut,
+      denyInboundConnection: async (maConn) => {
+        const { host = '' } = hostPortOf(maConn.remoteAddr.toString()) ?? {};
+        if (!this.isShut && !this.#memberHosts.has(host)) await this.#pace.turn(() => maConn.status === 'open');
+        return this.isShut;
+      },
       denyInboundEncryptedConnection: (peer: PeerId, maConn) => {
         const node = peer.toString();
         if (this.isMember(node)) {

@@ -4,8 +4,9 @@ import { compareRounds, type RoundName, roundText } from '../../protocol/round-n
 import { span } from '../phrases.ts';
 import { hasQuorum } from '../raft/quorum.ts';
 import { isHere, nodeName, type ViewInput } from '../snapshot-view.ts';
+import { epochAfter } from './epochs.ts';
 import { failoversMost, fitAmong, graceOf, successorsOf, whyNoFailover } from './failover-rules.ts';
-import { epochAfter, type Hosting, hostedUrl, hostingOf } from './hosted-edits.ts';
+import { type Hosting, hostedUrl, hostingOf } from './hosted-edits.ts';
 import { hostingTimings } from './hosting-timings.ts';
 
 /*

@@ -8,7 +8,7 @@ import { tokenIsNew } from '../membership-secrets.ts';
 import { listed } from '../phrases.ts';
 import { unseenIn } from '../recovered.ts';
 import { firstCopies, whyNoCopies } from './copies-set.ts';
-import { epochsUnheard } from './epochs-unheard.ts';
+import { epochFollowing } from './epochs.ts';
 import { forksOf, leavingSides, sidesOfLeft } from './sides.ts';
 
 /*
@@ -165,21 +165,6 @@ const whoCannotHost = (ledger: Ledger, host: NodeId | null): string | null =>
 export const whyNotAbove = (ledger: Ledger, host: NodeId): string | null =>
   whichVoterIsOlder(ledger, [host], 'adopt-data', 'knows no data of another mesh');
 
-/** The epoch that follows that one, where its host or its data change. */
-export const epochFollowing = (epoch: number, recovery: Ledger['recovery']): number =>
-  epoch + (recovery ? epochsUnheard : 1);
-
-/** It begins where that one ended, whether it was counted before or after a recovery by force. */
-export const isEpochAfter = (epoch: number, former: number): boolean =>
-  epoch === former + 1 || epoch === former + epochsUnheard;
-
-export const epochAfter = ({ gitlab, recovery }: Pick<Ledger, 'gitlab' | 'recovery'>): number =>
-  epochFollowing(gitlab.epoch, recovery);
-
-/** The same, of data that their host has marked already: one of an earlier version would not find again what is counted otherwise. */
-export const epochOfMarked = (ledger: Ledger, { marksAnew = false }: { marksAnew?: boolean | undefined }): number =>
-  marksAnew ? epochAfter(ledger) : ledger.gitlab.epoch + 1;
-
 export function deploy(ledger: Ledger, change: Change & { kind: 'deploy-gitlab' }, wallMs: number): Ledger | Refusal {
   const { host, hosted, agreed = [], above = 0, because } = change;
   const known = hostingOf(ledger);
@@ -200,7 +185,7 @@ export function deploy(ledger: Ledger, change: Change & { kind: 'deploy-gitlab' 
     token: null,
     instance: null,
     host,
-    epoch: epochFollowing(Math.max(before.epoch, above), ledger.recovery),
+    epoch: epochFollowing(Math.max(before.epoch, above), ledger),
     hosted: {
       ...hosted,
       ...(agreed.length > 0 ? { copies: firstCopies(agreed) } : {}),

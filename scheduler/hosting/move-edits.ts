@@ -9,7 +9,8 @@ import type { LedgerEdit, Refusal } from '../ledger-edit.ts';
 import { rankedVoters } from '../raft/quorum.ts';
 import { unseenIn } from '../recovered.ts';
 import { emptied, setWith, withBase } from './copies-set.ts';
-import { epochAfter, hostedUrl, hostingOf, whyNotOf } from './hosted-edits.ts';
+import { epochAfter, epochOfMarked } from './epochs.ts';
+import { hostedUrl, hostingOf, whyNotOf } from './hosted-edits.ts';
 
 /*
  * A planned move of the mesh's GitLab in the ledger: wished (what serves serves on, and both machines get ready) -> moved: said by
@@ -169,7 +170,7 @@ function moveStands(ledger: Ledger, wallMs: number): Ledger | Refusal {
 
 function moveEnds(
   ledger: Ledger,
-  { isClosed, because }: Change & { kind: 'gitlab-move-ends' },
+  { isClosed, because, ...marks }: Change & { kind: 'gitlab-move-ends' },
   wallMs: number,
 ): Ledger | Refusal {
   const { gitlab } = ledger;
@@ -184,7 +185,10 @@ function moveEnds(
   const hosted = given.hosted!;
   // Of its rounds none is surely the last one: who is in sync is found anew, as after a restore.
   const copies = hosted.copies && { copies: emptied(hosted.copies) };
-  return { ...ledger, gitlab: { ...given, epoch: epochAfter(ledger), hosted: { ...hosted, ...copies } } };
+  return {
+    ...ledger,
+    gitlab: { ...given, epoch: epochOfMarked(ledger, { marksAnew: true, ...marks }), hosted: { ...hosted, ...copies } },
+  };
 }
 
 /** Said twice it is so. */

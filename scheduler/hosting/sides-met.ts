@@ -1,4 +1,4 @@
-import { type FencedSeen, fencedMost, type OpenSide } from '../../protocol/fenced.ts';
+import { type FencedSeen, fencedEpoch, fencedMost, type OpenSide } from '../../protocol/fenced.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import { asSentence } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
@@ -23,7 +23,7 @@ type Reports = Parameters<typeof fencedThere>[0];
 function metBeside(view: Reports, ledger: Ledger): FencedThere[] {
   const forks = forksOf(ledger);
   if (forks.length === 0) return [];
-  return fencedThere(view, ledger).filter(({ seen }) => isBeside(forks, seen.name) && isOpen(seen));
+  return fencedThere(view, ledger).filter(({ seen }) => isBeside(forks, fencedEpoch(seen.name)) && isOpen(seen));
 }
 
 const isSame = (a: { node: NodeId; name: string }, b: { node: NodeId; name: string }): boolean =>

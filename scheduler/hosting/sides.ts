@@ -1,15 +1,10 @@
-import {
-  type FencedName,
-  type Fork,
-  fencedEpoch,
-  fencedMost,
-  leftSidesMost,
-  type Sides,
-} from '../../protocol/fenced.ts';
+import { type FencedName, type Fork, fencedMost, leftSidesMost, type Sides } from '../../protocol/fenced.ts';
 import type { DataId, NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
+import { limits } from '../../protocol/limits.ts';
 import type { RoundName } from '../../protocol/round-name.ts';
-import { epochsUnheard } from './epochs-unheard.ts';
+import { unseenIn } from '../recovered.ts';
+import { epochsUnheard, isOfSide } from './epochs.ts';
 
 /*
  * After a recovery by force GitLab may have served on two sides: here as a person said so, and in the former era, whose machines were
@@ -23,6 +18,8 @@ import { epochsUnheard } from './epochs-unheard.ts';
 export function forksOf({ gitlab: { hosted, epoch: now }, recovery, era }: Ledger): Fork[] {
   const known = hosted?.sides?.forks ?? [];
   if (recovery === undefined) return known;
+  // Where this version recovered, and says of no GitLab, there never was one.
+  if (recovery.epoch === undefined && recovery.side !== undefined) return known;
   const bases = Object.entries(hosted?.copies?.bases ?? {})
     .map(([epoch, base]) => ({ begun: Number(epoch), base }))
     .sort((a, b) => a.begun - b.begun);
@@ -31,24 +28,42 @@ export function forksOf({ gitlab: { hosted, epoch: now }, recovery, era }: Ledge
     const begun = bases.findLast(
       (one) => one.base.era < era.counter && one.begun - one.base.epoch >= epochsUnheard,
     )?.begun;
-    return begun === undefined ? known : [...known, { from: Math.max(1, begun - epochsUnheard), below: begun }];
+    return begun === undefined ? known : withFork(known, { from: Math.max(1, begun - epochsUnheard), below: begun });
   }
-  const { epoch } = recovery;
+  const { epoch, side } = recovery;
   const next = bases.find(({ begun }) => begun > epoch);
+  if (side !== undefined) {
+    const isBegunWithIt = next === undefined || next.base.era >= era.counter;
+    return withFork(known, { from: isBegunWithIt ? epoch + 1 : epoch, below: limits.counter, side });
+  }
   // It goes on here as it was: whatever the former era began comes before this one's next.
-  if (next === undefined) return withFork(known, Math.max(epoch, now) + 1, epoch + epochsUnheard);
+  if (next === undefined) return withFork(known, { from: Math.max(epoch, now) + 1, below: epoch + epochsUnheard });
   // It went on in the same epoch here, and that one's data are this mesh's own.
   const from = next.base.era < era.counter ? epoch : epoch + 1;
   // Where bases of between are forgotten, as with a GitLab that was uninstalled: this mesh's own epochs begin there.
-  return withFork(known, from, Math.min(next.begun, epoch + epochsUnheard));
+  return withFork(known, { from, below: Math.min(next.begun, epoch + epochsUnheard) });
 }
 
-const withFork = (known: Fork[], from: number, below: number): Fork[] =>
-  from < below ? [...known, { from, below }] : known;
+/** Not where it has none, nor again what a GitLab that was uninstalled left. */
+const withFork = (known: Fork[], { from, below, side }: Fork): Fork[] =>
+  from >= below || known.some((one) => one.from <= from && one.below >= below && one.side === side)
+    ? known
+    : [...known, { from, below, ...(side !== undefined && { side }) }];
 
-/** It may have been served in a former era, beside. */
-export const isBeside = (forks: readonly Fork[], name: FencedName): boolean =>
-  forks.some(({ from, below }) => fencedEpoch(name) >= from && fencedEpoch(name) < below);
+/** That epoch may have been served in a former era, or in another recovery of it, beside. */
+export const isBeside = (forks: readonly Fork[], epoch: number): boolean =>
+  forks.some(
+    ({ from, below, side }) =>
+      epoch >= from && epoch < below && !(side !== undefined && isOfSide(epoch, side, from - 1)),
+  );
+
+/** The same by a machine's own ledger, where it has one. */
+export const wasBeside = (ledger: Ledger | null, epoch: number): boolean =>
+  ledger !== null && isBeside(forksOf(ledger), epoch);
+
+/** So it was, and GitLab has a host in this era: where that was switched off and is not back, these may be the newest data that there are. */
+export const goesOnWithout = (ledger: Ledger | null, epoch: number): boolean =>
+  wasBeside(ledger, epoch) && !unseenIn(ledger!).includes(ledger!.gitlab.host ?? '');
 
 /** What the ledger calls not looked at, of what that machine keeps. */
 export const metOn = (ledger: Ledger | null, node: NodeId): FencedName[] =>
@@ -88,7 +103,12 @@ export function withSides(gitlab: Ledger['gitlab'], sides: Sides): Ledger['gitla
 /** A ledger that is about to be recovered by force: what the era that ends leaves open stays so, and its forks are known by no base any more. */
 export function keepingSides(ledger: Ledger): Ledger['gitlab'] {
   const { hosted } = ledger.gitlab;
-  const forks = forksOf(ledger).slice(-fencedMost);
+  // What comes after the epoch of now is the next recovery's.
+  const upTo = ledger.gitlab.epoch + 1;
+  const forks = forksOf(ledger)
+    .map((fork) => (fork.side === undefined ? fork : { ...fork, below: Math.min(fork.below, upTo) }))
+    .filter(({ from, below }) => from < below)
+    .slice(-fencedMost);
   if (hosted === undefined || forks.length === 0) return ledger.gitlab;
   return withSides(ledger.gitlab, { open: hosted.sides?.open ?? [], forks });
 }

@@ -5,7 +5,8 @@ import type { HostedGitlab, Ledger } from '../../protocol/ledger.ts';
 import { whichVoterIsOlder } from '../disconnecting.ts';
 import type { Refusal } from '../ledger-edit.ts';
 import { emptied } from './copies-set.ts';
-import { epochOfMarked, isEpochAfter, whyNotOf } from './hosted-edits.ts';
+import { epochOfMarked, isEpochAfter } from './epochs.ts';
+import { whyNotOf } from './hosted-edits.ts';
 
 /*
  * An upgrade of the mesh's GitLab in the ledger: wished (what serves serves on, and its host gets ready) -> for each image on the
@@ -50,17 +51,17 @@ function upgrade(
  */
 function upgraded(
   ledger: Ledger,
-  { data, epoch, image, marksAnew }: Change & { kind: 'gitlab-upgraded' },
+  { data, epoch, image, ...marks }: Change & { kind: 'gitlab-upgraded' },
 ): Ledger | Refusal {
   const { gitlab } = ledger;
   // Said twice: what it says is so.
-  const isSame = gitlab.hosted?.data === data && isEpochAfter(gitlab.epoch, epoch);
+  const isSame = gitlab.hosted?.data === data && isEpochAfter(gitlab.epoch, epoch, ledger);
   if (isSame && gitlab.hosted?.image === image) return ledger;
   const refused = whyNotOf(ledger, { data, epoch });
   if (refused !== null) return { refused };
   const hosted = gitlab.hosted!;
   const copies = hosted.copies && { copies: emptied(hosted.copies) };
-  const next = epochOfMarked(ledger, { marksAnew });
+  const next = epochOfMarked(ledger, marks);
   return { ...ledger, gitlab: { ...gitlab, epoch: next, hosted: { ...hosted, ...copies, image } } };
 }
 

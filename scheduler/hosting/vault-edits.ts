@@ -5,7 +5,8 @@ import { whichVoterIsOlder, whoIsOlder } from '../disconnecting.ts';
 import type { Refusal } from '../ledger-edit.ts';
 import { rankedVoters } from '../raft/quorum.ts';
 import { emptied } from './copies-set.ts';
-import { epochOfMarked, isEpochAfter, whyNotOf } from './hosted-edits.ts';
+import { epochOfMarked, isEpochAfter } from './epochs.ts';
+import { whyNotOf } from './hosted-edits.ts';
 import { withoutMove } from './move-edits.ts';
 import { withoutWish } from './upgrade-edits.ts';
 
@@ -65,14 +66,14 @@ export function whyNoRestore(ledger: Ledger, image?: string): string | null {
  */
 export function restored(
   ledger: Ledger,
-  { data, epoch, image, marksAnew, because }: Change & { kind: 'gitlab-restored' },
+  { data, epoch, image, because, ...marks }: Change & { kind: 'gitlab-restored' },
   wallMs: number,
 ): Ledger | Refusal {
   const { gitlab: before } = ledger;
   const givenUp = `it was given up: ${because}`.slice(0, 900);
   const gitlab = withoutMove(withoutWish(before, false, givenUp, wallMs), false, givenUp, wallMs);
   // Said twice: what it says is so.
-  if (gitlab.hosted?.data === data && isEpochAfter(gitlab.epoch, epoch)) return ledger;
+  if (gitlab.hosted?.data === data && isEpochAfter(gitlab.epoch, epoch, ledger)) return ledger;
   const refused = whyNotOf(ledger, { data, epoch }) ?? whyNotNow(ledger);
   if (refused !== null) return { refused };
   const hosted = gitlab.hosted!;
@@ -83,7 +84,7 @@ export function restored(
     gitlab: {
       ...gitlab,
       ...{ url: null, token: null, instance: null },
-      epoch: epochOfMarked(ledger, { marksAnew }),
+      epoch: epochOfMarked(ledger, marks),
       hosted: { ...hosted, ...copies, ...(image !== undefined && { image }) },
     },
   };

@@ -1,5 +1,5 @@
 import type { NodeId } from '../../protocol/ids.ts';
-import { type Ledger, ledgerSchema } from '../../protocol/ledger.ts';
+import { highestSide, type Ledger, ledgerSchema } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import { emptied, gitlabWithCopies } from '../hosting/copies-set.ts';
 import { withoutWanted } from '../hosting/failover-edits.ts';
@@ -102,10 +102,30 @@ function withNobodyInSync(ledger: Ledger): Ledger['gitlab'] {
   return copies ? gitlabWithCopies(gitlab, emptied(copies)) : gitlab;
 }
 
+/** From 1: a person may recover on two machines that do not see each other, and each has another place among all. */
+const placeOf = ({ nodes }: Ledger, self: NodeId): number => 1 + Object.keys(nodes).sort().indexOf(self);
+
+/** The number of the era that a recovery on that node would begin: another one on each. */
+export const eraCounterAfter = (
+  { accepted, newerEra }: Pick<RaftTurn['raft'], 'accepted' | 'newerEra'>,
+  self: NodeId,
+): number => Math.max(accepted.era.counter, newerEra?.counter ?? 0) + placeOf(accepted, self);
+
+/**
+ * With what GitLab's epochs of that era end: another number on each machine, and another than in the era before, which may go on
+ * elsewhere. After fifteen recoveries they come again.
+ */
+function sideAfter(accepted: Ledger, self: NodeId): number {
+  const { side } = accepted.recovery ?? {};
+  const round = side === undefined ? 0 : Math.floor((side - 1) / limits.nodes) + 1;
+  return (round % Math.floor(highestSide / limits.nodes)) * limits.nodes + placeOf(accepted, self);
+}
+
 function recover(turn: RaftTurn, id: string, eraId: string, off: readonly NodeId[]): void {
   const { raft, self, identity } = turn;
   const base = raft.accepted;
-  const counter = Math.max(base.era.counter, raft.newerEra?.counter ?? 0) + 1;
+  const side = sideAfter(base, self);
+  const counter = eraCounterAfter(raft, self);
   const without = off.length > 0 ? ` without ${listed(off.map((node) => nameIn(base, node)))}` : '';
   const because = `${nameIn(base, self)} goes on alone${without}, in era ${counter}; machines that come back become voters by themselves`;
   const unseen = Object.keys(base.nodes).filter((node) => node !== self);
@@ -121,7 +141,8 @@ function recover(turn: RaftTurn, id: string, eraId: string, off: readonly NodeId
       from: { era: base.era, stamp: base.stamp },
       off: off.slice(0, 2 * limits.voters),
       unseen,
-      ...(base.gitlab.mode === 'hosted' && base.gitlab.epoch > 0 && { epoch: base.gitlab.epoch }),
+      ...(base.gitlab.epoch > 0 && { epoch: base.gitlab.epoch }),
+      side,
     },
   };
   enterEra(turn, ledger, raft.term);

@@ -1,7 +1,7 @@
-import { existsSync, readFileSync } from 'node:fs';
 import { raftTimings } from '../../scheduler/raft/raft-timings.ts';
 import { until } from '../e2e/rig.ts';
 import type { Agent } from './agents.ts';
+import { answeredLines } from './answered-lines.ts';
 import { figures } from './figures.ts';
 
 /** One chunk of bytes that an agent wrote or read, as `beat-probe.cjs` notes it. */
@@ -64,8 +64,7 @@ export function beatsOf(leader: readonly Chunk[], followers: readonly (readonly 
 
 /** What each agent noted since it was asked last. */
 export async function notedBy(agents: readonly Agent[], fileOf: (agent: Agent) => string): Promise<Chunk[][]> {
-  const lines = (agent: Agent): string[] =>
-    existsSync(fileOf(agent)) ? readFileSync(fileOf(agent), 'utf8').trimEnd().split('\n') : [];
+  const lines = (agent: Agent): string[] => answeredLines(fileOf(agent));
   const before = agents.map((agent) => lines(agent).length);
   for (const { machine } of agents) machine.process?.kill('SIGUSR2');
   return Promise.all(

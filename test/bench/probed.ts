@@ -1,7 +1,7 @@
-import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { connectGitlab, formMesh } from '../e2e/mesh.ts';
 import { Rig, type TestGitlab, type TestMachine, until } from '../e2e/rig.ts';
+import { answeredLines } from './answered-lines.ts';
 
 export interface Turn {
   cpuMs: number;
@@ -35,7 +35,7 @@ export class Probed {
 
   /** The worst since it was asked last. */
   async turn(): Promise<Turn> {
-    const lines = () => (existsSync(this.file) ? readFileSync(this.file, 'utf8').trim().split('\n') : []);
+    const lines = () => answeredLines(this.file);
     const before = lines().length;
     this.machine.process?.kill('SIGUSR2');
     const line = await until('the probe answers', () => lines()[before], 120_000);

@@ -12,7 +12,7 @@ import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 import type { HostedGitlab, Ledger } from '../../protocol/ledger.ts';
 import type { GitlabSeen } from '../../protocol/report.ts';
-import { epochAfter } from '../../scheduler/hosting/hosted-edits.ts';
+import { epochAfter } from '../../scheduler/hosting/epochs.ts';
 import { hostedGitlab } from '../fixtures/hosted-gitlab.ts';
 import { PlayedEngine } from './played-engine.ts';
 

@@ -6,6 +6,7 @@ import { areOf, fencedNames, giveUpLiving, makeOfBase } from '../../node/hosting
 import { markedEpoch } from '../../node/hosting/place-records.ts';
 import { treeOf } from '../../node/hosting/place-tree.ts';
 import { systemTools } from '../../node/hosting/system-tools.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
 import type { RoundName } from '../../protocol/round-name.ts';
 import { cutAfter, MiB, PlaceRig, refusal, sh } from './data-place-rig.ts';
 import { brought, type Side, sideOf, taken } from './round-sides.ts';
@@ -74,7 +75,10 @@ describe("GitLab's data where its host changes (SAFETY H10)", () => {
       expect(steps).toBeLessThan(30);
       // As it was: a machine with copies and nothing else.
       const again = await standing('copies', 5);
-      await giveUpLiving({ place: again, owner: { ...owner, epoch: 5 }, bases: {}, unserved: 4 }, systemTools);
+      await giveUpLiving(
+        { place: again, owner: { ...owner, epoch: 5 }, ledger: null, bases: {}, unserved: 4 },
+        systemTools,
+      );
       expect(['live', 'bulk'].filter((name) => existsSync(join(tree, name)))).toEqual([]);
       if (existsSync(join(tree, 'fenced-2'))) sh(`btrfs subvolume delete ${tree}/fenced-2/*; rmdir ${tree}/fenced-2`);
       await again.close();
@@ -90,7 +94,7 @@ describe("GitLab's data where its host changes (SAFETY H10)", () => {
     for (const isMore of [true, false])
       for (let steps = 0; ; steps++) {
         if (isMore) writeFileSync(join(a.tree, 'live/data/row'), 'nowhere else');
-        const given = { place: kang, owner: next, bases: { 4: base }, unserved: null };
+        const given = { place: kang, owner: next, ledger: null, bases: { 4: base }, unserved: null };
         const isCut = await giveUpLiving(given, cutAfter(steps)).then(
           () => false,
           () => true,
@@ -149,9 +153,25 @@ describe("GitLab's data where its host changes (SAFETY H10)", () => {
       /holds GitLab's data of epoch 3, which are later than the mesh knows \(2\)/,
       /gitlab deploy --data/,
     );
-    await expect(giveUpLiving({ ...early, bases: {}, unserved: null }, systemTools)).rejects.toMatchObject(said);
+    await expect(
+      giveUpLiving({ ...early, ledger: null, bases: {}, unserved: null }, systemTools),
+    ).rejects.toMatchObject(said);
     await expect(makeOfBase({ ...early, base: { ...base, epoch: 1 } }, systemTools)).rejects.toMatchObject(said);
     await place.check();
+  });
+
+  it('that were served beside, on a side of a recovery by force with which the mesh does not go on, are kept out of the way', async () => {
+    const { place, tree } = await written(rig);
+    const recovery = { epoch: 2, side: 1, unseen: [] };
+    const gitlab = { host: 'K', epoch: 2, hosted: {} };
+    const ledger = { era: { counter: 1 }, nodes: {}, recovery, gitlab } as unknown as Ledger;
+    const given = { place, owner: { ...owner, epoch: 2 }, ledger, bases: {}, unserved: null };
+    await giveUpLiving(given, systemTools);
+    expect([fencedNames(tree), existsSync(join(tree, 'live'))]).toEqual([['fenced-3'], false]);
+    expect(existsSync(join(tree, 'fenced-3/live/data/postgresql'))).toBe(true);
+    // Twice it is so.
+    await giveUpLiving(given, systemTools);
+    expect(fencedNames(tree)).toEqual(['fenced-3']);
   });
 
   it('are not begun on a full disk, and made as soon as there is room', async () => {
@@ -186,7 +206,7 @@ describe("GitLab's data where its host changes (SAFETY H10)", () => {
     const first = await taken(b, { era: 1, epoch: 4, number: 1 });
     const former = await standing('gitlab', 4);
     expect(sh(`findmnt -no OPTIONS ${treeOf(former)}`)).toMatch(/noexec/);
-    await giveUpLiving({ place: former, owner: next, bases: { 4: base }, unserved: null }, systemTools);
+    await giveUpLiving({ place: former, owner: next, ledger: null, bases: { 4: base }, unserved: null }, systemTools);
     expect(text(treeOf(former), 'fenced-3/live/data/row')).toBe('nowhere else');
     const held = await sideOf(former);
     await brought(b, held, first, base);
@@ -203,7 +223,10 @@ describe("GitLab's data where its host changes (SAFETY H10)", () => {
     await back.check();
     expect(text(treeOf(back), 'live/data/row')).toBe('last of epoch 4');
     const given = await standing('copies', 5);
-    await giveUpLiving({ place: given, owner: fifth, bases: { 4: base, 5: last }, unserved: null }, systemTools);
+    await giveUpLiving(
+      { place: given, owner: fifth, ledger: null, bases: { 4: base, 5: last }, unserved: null },
+      systemTools,
+    );
     expect(readdirSync(treeOf(given)).sort()).toEqual(['copies', 'logs']);
     const [host, standby] = [await sideOf(back), await sideOf(given)];
     await brought(host, standby, await taken(host, { era: 1, epoch: 5, number: 1 }), last);

@@ -26,7 +26,7 @@ describe('the swap of a restore', () => {
     for (let steps = 1; steps < 16; steps += 1) {
       const source = join(tree, 'restoring');
       snapshot(join(tree, 'then'), source);
-      const swap = { place, owner: { ...owner, epoch }, next: epoch + 1, source, about };
+      const swap = { place, owner: { ...owner, epoch }, next: epoch + 1, ledger: null, source, about };
       const isCut = await swapData(swap, cutAfter(steps)).then(
         () => false,
         () => true,

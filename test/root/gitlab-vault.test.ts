@@ -308,7 +308,7 @@ describe('the vault of a host', () => {
         /kept as replaced-3; at the end of its config\/gitlab\.rb stands now what its gate needs, against lines 2, 3; its gitlab.rb says https:\/\/git\.example\.org: who browses needs a proxy/,
       );
       const source = join(tree, 'restoring');
-      await swapData({ place, owner: { ...owner, data: 'data-2' }, next: 4, source, about }, systemTools);
+      await swapData({ place, owner: { ...owner, data: 'data-2' }, next: 4, ledger: null, source, about }, systemTools);
       expect(markedEpoch(join(tree, 'live/data'), { ...owner, data: 'data-2' })).toBe(4);
       const ruby = readFileSync(join(tree, 'live/config/gitlab.rb'), 'utf8');
       expect([ruby.startsWith(ownRb), againstGate(ruby, 'http://gitlab.lan:8080')]).toEqual([true, []]);

@@ -133,7 +133,9 @@ export class FailoverRule {
     const short = Math.min(settings.inSyncGraceMs ?? inSyncGraceMs, settings.graceMs);
     const usual = wasHeard ? (isInSync ? short : settings.graceMs) : Math.max(settings.graceMs, 2 * bootMs);
     if (!wasHeard) this.#world.rare.saw('unplanned move after all were switched off');
-    const grace = Math.max(usual, left ? backMs : 0);
+    // A person's word waits for no grace, but for every lease.
+    const isWanted = gitlab.hosted!.failover?.wanted !== undefined;
+    const grace = isWanted ? 0 : Math.max(usual, left ? backMs : 0);
     // What was heard as refused, or as a look that found nothing, counts from a moment before.
     must(
       at - since >= Math.max(grace, waitMs) - 1000,

@@ -184,7 +184,9 @@ const ofElections = [
 
 function drawMood(chance: Chance, isStorm: boolean): Mood {
   // Not every world: those who are left go on alone in it, again and again.
-  const all = Object.keys(strikes).filter((kind) => !['recover by force', 'two sides', 'rogue member'].includes(kind));
+  const all = Object.keys(strikes).filter(
+    (kind) => !['recover by force', 'two sides', 'recovered on both sides', 'rogue member'].includes(kind),
+  );
   const kinds = all.filter(() => chance.maybe(0.6));
   const rough = isStorm || chance.maybe(0.4);
   if (isStorm) kinds.splice(0, kinds.length, ...ofElections.filter(() => chance.maybe(0.7)));

@@ -3,7 +3,8 @@ import { isOnTrial } from '../../node/hosting/move/move-steps.ts';
 import { isAheadOf, othersAmong } from '../../node/hosting/other-services.ts';
 import type { Change } from '../../protocol/changes.ts';
 import type { EffectOf } from '../../scheduler/effects.ts';
-import { epochFollowing, type Hosting, hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
+import { epochFollowing } from '../../scheduler/hosting/epochs.ts';
+import { type Hosting, hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
 import type { Agent } from './agent.ts';
 import { adminToken } from './gitlab-effects.ts';
 import type { HostedService } from './hosted-machine.ts';
@@ -214,8 +215,11 @@ export class HostShell {
       this.#agent.later(() => {
         hosted.generation += 1;
         if (hosted.volume?.data === restoring.data)
-          hosted.volume.epoch = epochFollowing(mine.epoch, this.#agent.ledger?.recovery);
-        this.#ask({ kind: 'gitlab-restored', ...restoring, marksAnew: true, because: 'a person asked' }, sayAgainMs);
+          hosted.volume.epoch = epochFollowing(mine.epoch, this.#agent.ledger);
+        this.#ask(
+          { kind: 'gitlab-restored', ...restoring, marksAnew: true, countsSides: true, because: 'a person asked' },
+          sayAgainMs,
+        );
       });
     });
     return true;

@@ -205,8 +205,11 @@ export class LeaseRule {
     if (!is.hosted?.move?.unplanned)
       this.#world.rare.saw(isBack ? 'planned move gone back' : 'epoch begun by a planned move');
     // A former era may have used the next ones.
+    const { side } = state.raft.accepted.recovery ?? {};
     const isNext =
-      is.epoch === was.epoch + 1 || (state.raft.accepted.recovery !== undefined && is.epoch === was.epoch + 1000);
+      side === undefined
+        ? is.epoch === was.epoch + 1
+        : is.epoch % 1000 === side && is.epoch >= was.epoch + 1000 && is.epoch >= 1_000_000;
     const [before, set] = [was.hosted?.copies?.set.members ?? [], is.hosted?.copies?.set];
     must(
       isNext &&

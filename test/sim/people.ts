@@ -1,5 +1,6 @@
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
+import { eraCounterAfter } from '../../scheduler/raft/recovery.ts';
 import { unseenIn } from '../../scheduler/recovered.ts';
 import { linkedNodes, recoveryOf } from '../../scheduler/views.ts';
 import type { Agent } from './agent.ts';
@@ -198,22 +199,31 @@ export class People {
     this.#landlord.rests(ms);
   }
 
-  /** Somebody lets that node go on alone, and tells no lie: all whom it would do without are off, not merely silent. */
-  recover(machine: string): void {
+  /** Somebody lets that node go on alone, and tells no lie, but by mistake: all whom it would do without are off, not merely silent. */
+  recover(machine: string, { isMistaken = false } = {}): void {
     const { figures } = this.#world;
     const agent = this.#world.agentOf(machine);
     if (!agent?.isRunning || this.#world.faults.isHealed) return;
     const { refused, off } = recoveryOf(agent.state, agent.machine.bootMs());
     if (refused !== null) return figures.add('recoveries refused');
     const isOn = ({ id, name }: Machine): boolean => off.includes(name) && this.#world.machine(id).power !== 'off';
-    if (this.#world.machines().some(isOn)) return figures.add('recoveries that would be a lie');
+    if (!isMistaken && this.#world.machines().some(isOn)) return figures.add('recoveries that would be a lie');
     // A mesh that was recovered without ever knowing this machine lets it in as a newcomer: recovered beside it, each refuses the other.
     const { ledger } = this.#world.history.top ?? {};
     if (ledger && ledger.era.counter > (agent.ledger?.era.counter ?? 0) && !(machine in ledger.nodes))
       return figures.add('recoveries beside a mesh that does not know the machine');
     const id = `recovery-${this.#counter++}`;
-    this.#world.sides.recovered((agent.ledger?.era.counter ?? 0) + 1);
+    this.#world.sides.recovered(eraCounterAfter(agent.state.raft, machine));
     agent.feed({ kind: 'recovery-asked', id, era: `era-of-${id}`, seenOff: off });
+  }
+
+  /** Somebody has GitLab go on there, by the ledger of that machine. */
+  startsGitlabAt(machine: string): void {
+    const agent = this.#world.agentOf(machine);
+    const { gitlab } = agent?.ledger ?? {};
+    if (!agent?.isRunning || gitlab?.hosted === undefined || gitlab.host === machine) return;
+    const { data } = gitlab.hosted;
+    this.#ask(agent, { kind: 'start-gitlab-at', data, epoch: gitlab.epoch, to: machine, because: 'a person asked' });
   }
 
   /** Changes without end, most of them where somebody believes to lead. */

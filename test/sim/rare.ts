@@ -71,6 +71,7 @@ export const rareStates = [
   'container of before started by hand',
   'recovered by force',
   'push acknowledged beside a recovered mesh',
+  'push acknowledged beside a recovered mesh, in a recovery of its own',
   'two sides of a recovery met',
   'push held as two sides met',
   'node of an old era brought over',

@@ -64,6 +64,8 @@ export class SidesRule {
     if (later && !this.#beside.has(key)) {
       this.#beside.set(key, { data, machine, epoch, era, since: null, hasMet: false });
       this.#world.rare.saw('push acknowledged beside a recovered mesh');
+      if (this.#recoveredAt.has(era))
+        this.#world.rare.saw('push acknowledged beside a recovered mesh, in a recovery of its own');
     }
     for (const side of this.#beside.values()) {
       if (side.data !== data || side.era >= era || side.machine === machine) continue;

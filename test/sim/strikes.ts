@@ -29,6 +29,52 @@ function isolate(world: World, nemesis: Nemesis, one: string, ms: number): void 
     }
 }
 
+interface Apart {
+  readonly host: string;
+  readonly others: readonly string[];
+  /** ms for which they do not hear each other. */
+  readonly apartMs: number;
+}
+
+/** All but GitLab's host are off, and somebody lets that go on alone; null where nothing is to be seen of it. */
+function letGoOnAlone(world: World, chance: Chance): Apart | null {
+  const { configuration, gitlab, settings } = world.history.top?.ledger ?? {};
+  const host = gitlab?.host ?? '';
+  const inSync = gitlab?.hosted?.copies?.set.members.length ?? 0;
+  const isWell = gitlab?.url != null && !gitlab.hosted?.move && !gitlab.hosted?.ending && inSync > 0;
+  const votes = Object.keys(configuration?.voters ?? {});
+  if (!isWell || world.sides.isAny || votes.length < 3 || !world.agentOf(host)?.isRunning) return null;
+  const apartMs = (settings?.graceMs ?? 0) + chance.spread(15_000, 30_000);
+  world.people.leavesGitlab(apartMs + 90_000);
+  const others = world.machineIds().filter((one) => one !== host);
+  for (const id of others) world.powerOff(id);
+  for (const ms of [1000, 3000, 6000]) world.timeline.after(ms, () => world.people.recover(host));
+  return { host, others, apartMs };
+}
+
+function comesBackApart(world: World, nemesis: Nemesis, id: string, { host, apartMs }: Apart): void {
+  if (world.sides.isAny)
+    for (const [from, to] of [
+      [host, id],
+      [id, host],
+    ] as const)
+      nemesis.cut(from, to, apartMs);
+  world.bringBack(world.machine(id));
+}
+
+/** They have met, and nobody has looked yet: whoever served there goes off, and who serves here has only the ledger to go by. */
+function forgetsReports(world: World, chance: Chance, nemesis: Nemesis, { host, apartMs }: Apart): void {
+  world.timeline.after(7000 + apartMs + chance.spread(18_000, 22_000), () => {
+    const serves = world.history.top?.ledger.gitlab.host ?? host;
+    const there = world.machines().find(({ id, hosted }) => id !== serves && hosted.fenced.size > 0);
+    if (there === undefined || world.faults.isHealed) return;
+    world.powerOff(there.id);
+    nemesis.undoAfter(10_000, () => world.bringBack(there));
+    world.killAgent(serves);
+    world.timeline.after(500, () => world.startAgent(serves));
+  });
+}
+
 /** What no honest machine says: numbers near the end of all numbers, and a grant of one that does not lead. */
 function lies(term: number, chance: Chance): PeerMessage {
   const far = chance.pick([2 ** 51, 2 ** 52 - 1, term + 2 ** 21]);
@@ -195,37 +241,24 @@ export const strikes: Record<string, (world: World, chance: Chance, nemesis: Nem
    * let another machine serve. Then all meet.
    */
   'two sides': (world, chance, nemesis) => {
-    const { configuration, gitlab, settings } = world.history.top?.ledger ?? {};
-    const host = gitlab?.host ?? '';
-    const inSync = gitlab?.hosted?.copies?.set.members.length ?? 0;
-    const all = world.machineIds();
-    const isWell = gitlab?.url != null && !gitlab.hosted?.move && !gitlab.hosted?.ending && inSync > 0;
-    const votes = Object.keys(configuration?.voters ?? {});
-    if (!isWell || world.sides.isAny || votes.length < 3 || !world.agentOf(host)?.isRunning) return;
-    const apartMs = (settings?.graceMs ?? 0) + chance.spread(15_000, 30_000);
-    world.people.leavesGitlab(apartMs + 90_000);
-    for (const id of all.filter((one) => one !== host)) {
-      world.powerOff(id);
-      nemesis.undoAfter(7000, () => {
-        if (world.sides.isAny)
-          for (const [from, to] of [
-            [host, id],
-            [id, host],
-          ] as const)
-            nemesis.cut(from, to, apartMs);
-        world.bringBack(world.machine(id));
-      });
+    const stage = letGoOnAlone(world, chance);
+    if (stage === null) return;
+    for (const id of stage.others) nemesis.undoAfter(7000, () => comesBackApart(world, nemesis, id, stage));
+    forgetsReports(world, chance, nemesis, stage);
+  },
+  /** The same, but of the others one comes back, hears nobody, and somebody lets that one go on alone too, with GitLab. */
+  'recovered on both sides': (world, chance, nemesis) => {
+    const other = world.history.top?.ledger.gitlab.hosted?.copies?.set.members[0];
+    const stage = letGoOnAlone(world, chance);
+    if (stage === null || other === undefined) return;
+    for (const id of stage.others) {
+      if (id === other) nemesis.undoAfter(7000, () => comesBackApart(world, nemesis, id, stage));
+      else nemesis.undoAfter(7000 + stage.apartMs, () => world.bringBack(world.machine(id)));
     }
-    for (const ms of [1000, 3000, 6000]) world.timeline.after(ms, () => world.people.recover(host));
-    // They have met, and nobody has looked yet: whoever served there goes off, and who serves here has only the ledger to go by.
-    world.timeline.after(7000 + apartMs + chance.spread(18_000, 22_000), () => {
-      const there = world.machines().find(({ id, hosted }) => id !== host && hosted.fenced.size > 0);
-      if (there === undefined || world.faults.isHealed) return;
-      world.powerOff(there.id);
-      nemesis.undoAfter(10_000, () => world.bringBack(there));
-      world.killAgent(host);
-      world.timeline.after(500, () => world.startAgent(host));
-    });
+    const at = 7000 + chance.spread(8000, 12_000);
+    for (const ms of [at, at + 3000]) world.timeline.after(ms, () => world.people.recover(other, { isMistaken: true }));
+    for (const ms of [at + 4000, at + 8000]) world.timeline.after(ms, () => world.people.startsGitlabAt(other));
+    forgetsReports(world, chance, nemesis, stage);
   },
   /** One member is in bad hands for a moment (SAFETY L17). */
   'rogue member': (world, chance) => {

@@ -26,7 +26,7 @@ describe('recover --force', () => {
     const one = alone({ ...base, gitlab }).feed(asked(['a', 'c']));
     const now = one.state.raft.accepted;
     expect([now.era.counter, now.gitlab.hosted?.copies]).toEqual([
-      1,
+      2,
       { ...copies, set: { version: 8, members: [], last: null, boot: null } },
     ]);
   });
@@ -91,7 +91,7 @@ describe('recover --force', () => {
       .hear('C', vote(1), 6000)
       .feed(asked(['a', 'd', 'e']))
       .disk();
-    expect(answers(one).at(-1)).toMatch(/^done: b goes on alone without a, d and e, in era 1/);
+    expect(answers(one).at(-1)).toMatch(/^done: b goes on alone without a, d and e, in era 2/);
   });
 
   it('refuses where somebody leads, and where this node is none that could', () => {
@@ -121,12 +121,12 @@ describe('recover --force', () => {
     const [persist] = one.effects.filter((effect) => effect.kind === 'persist') as EffectOf<'persist'>[];
     const written = Object.fromEntries(persist!.writes.map(({ key, value }) => [key, value]));
     const voters = { B: { store: 'sB', weight: 2 } };
-    const ledger = { era: { id: 'fresh', counter: 1 }, configuration: { voters, next: null } };
+    const ledger = { era: { id: 'fresh', counter: 2 }, configuration: { voters, next: null } };
     expect(written).toMatchObject({ accepted: ledger, committed: ledger, promise: { votedFor: 'B' } });
     one.disk().disk();
     expect(one.state.raft.leading).not.toBeNull();
     expect(answers(one).filter((said) => said.startsWith('done'))).toHaveLength(2);
-    expect(one.last('append')?.ledger?.era).toEqual({ id: 'fresh', counter: 1 });
+    expect(one.last('append')?.ledger?.era).toEqual({ id: 'fresh', counter: 2 });
     // A second time nothing is left to do, and a third one, by the same id, is not even looked at.
     one.feed(asked(['a', 'c'], 'other', 'r2')).feed(asked(['a', 'c'], 'other'));
     expect(answers(one)).toHaveLength(3);
@@ -206,7 +206,7 @@ describe('a node of an old era', () => {
       .feed({ kind: 'ticked' }, 60_000)
       .feed(asked(['a', 'c']))
       .disk();
-    expect(one.state.raft.accepted.era.counter).toBe(2);
+    expect(one.state.raft.accepted.era.counter).toBe(3);
   });
 
   it('that promised something in the new one before has forgotten it (L9)', () => {
@@ -279,10 +279,34 @@ describe('a mesh that lost its quorum for good', () => {
     cluster.cut.clear();
     cluster.connect('A', 'B');
     cluster.until(
-      () => cluster.voters('A').B !== undefined && cluster.committed('A').era.counter === 1,
+      () => cluster.voters('A').B !== undefined && cluster.committed('A').era.counter === 2,
       5000,
       'both vote',
     );
     expect(cluster.leaders()).toEqual(['B']);
+  });
+
+  it('is recovered on several sides, each of which counts eras of its own, whoever wins', () => {
+    const cluster = mesh('A', 'B', 'C');
+    const pairs = ['A>B', 'B>A', 'A>C', 'C>A', 'B>C', 'C>B'];
+    for (const pair of pairs) cluster.cut.add(pair);
+    cluster.until(() => cluster.leaders().length === 0, 20_000, 'nobody leads');
+    cluster.run(6000);
+    for (const node of ['C', 'A', 'B'])
+      recover(
+        cluster,
+        node,
+        ['A', 'B', 'C'].filter((one) => one !== node),
+      );
+    const eras = ['A', 'B', 'C'].map((node) => cluster.committed(node).era.counter);
+    expect(new Set(eras).size).toBe(3);
+    cluster.cut.clear();
+    for (const pair of ['AB', 'AC', 'BC']) cluster.connect(pair[0]!, pair[1]!);
+    const highest = Math.max(...eras);
+    cluster.until(
+      () => ['A', 'B', 'C'].every((node) => cluster.committed(node).era.counter === highest),
+      10_000,
+      'all are in the highest',
+    );
   });
 });

@@ -110,6 +110,14 @@ describe('backups of GitLab in the ledger (a restore: SAFETY H7)', () => {
     const after = apply({ ...mesh(), recovery }, { ...restored, marksAnew: true });
     expect(after.gitlab).toMatchObject({ epoch: 1004, url: null });
     expect(apply(after, { ...restored, marksAnew: true })).toBe(after);
+    // On one of several sides, and by a host of an earlier version there, which has marked them for another number.
+    const side = { ...mesh(), recovery: { ...recovery, epoch: 4, side: 2 } };
+    const counted = { ...restored, marksAnew: true, countsSides: true };
+    const ofSide = apply(side, counted);
+    expect([ofSide.gitlab.epoch, apply(side, { ...restored, marksAnew: true }).gitlab.epoch]).toEqual([
+      1_000_002, 1004,
+    ]);
+    expect(apply(ofSide, counted)).toBe(ofSide);
     // Counted before the recovery, and asked again after it.
     const before = { ...apply(mesh(), { ...restored, marksAnew: true }), recovery };
     expect(before.gitlab.epoch).toBe(5);

@@ -125,6 +125,7 @@ describe('what is kept beside GitLab', () => {
       place: { kind: 'subvolume' as const, path: tree },
       owner: of(),
       next: 5,
+      ledger: null,
       source: join(tree, 'restoring'),
     };
     await expect(swapData({ ...swap, about: of() }, tools)).rejects.toThrow('restoring are not there any more');

@@ -6,7 +6,8 @@ import type { HostedMove } from '../../../protocol/hosted-move.ts';
 import { asSentence, type NodeId } from '../../../protocol/ids.ts';
 import type { MoveSeen } from '../../../protocol/report.ts';
 import { roundText } from '../../../protocol/round-name.ts';
-import { epochFollowing, type Hosting } from '../../../scheduler/hosting/hosted-edits.ts';
+import { epochFollowing } from '../../../scheduler/hosting/epochs.ts';
+import type { Hosting } from '../../../scheduler/hosting/hosted-edits.ts';
 import { hostingTimings } from '../../../scheduler/hosting/hosting-timings.ts';
 import { nodeName } from '../../../scheduler/snapshot-view.ts';
 import { asAfterPowerCut } from '../after-power-cut.ts';
@@ -289,13 +290,21 @@ export class GitlabMove {
       const place = await kept.placeAsItIs();
       const owner = { mesh: kept.mesh, data, epoch };
       // Of this epoch's number: the ledger may be a step ahead by now. What was marked before a recovery by force is marked anew.
-      const next = epochFollowing(epoch, options.ledger()?.recovery);
+      const ledger = options.ledger();
+      const next = epochFollowing(epoch, ledger);
       // It was ended at once, and these very data go on.
       await asAfterPowerCut(join(treeOf(place), 'live', 'data'), options.tools);
-      await markNext({ place, owner, next }, options.tools);
+      await markNext({ place, owner, next, ledger }, options.tools);
       await options.tools.run('sync', ['-f', treeOf(place)]);
     }
-    await this.#tell({ kind: 'gitlab-move-ends', data, epoch, isClosed, because: asSentence(because) });
+    await this.#tell({
+      kind: 'gitlab-move-ends',
+      data,
+      epoch,
+      isClosed,
+      countsSides: true,
+      because: asSentence(because),
+    });
     if (!isClosed) options.log.warn(`GitLab stays where it is: ${because}`);
   }
 

@@ -2,7 +2,9 @@ import { chmodSync, existsSync, lstatSync, mkdirSync, readdirSync, rmSync } from
 import { join } from 'node:path';
 import { sentenceOf } from '../../../protocol/errors.ts';
 import { isFencedName } from '../../../protocol/fenced.ts';
+import type { Ledger } from '../../../protocol/ledger.ts';
 import { compareRounds, type RoundName, roundText } from '../../../protocol/round-name.ts';
+import { goesOnWithout } from '../../../scheduler/hosting/sides.ts';
 import { makeFolder } from '../../store/home.ts';
 import { asAfterPowerCut } from '../after-power-cut.ts';
 import type { PlaceAt } from '../place-choice.ts';
@@ -28,6 +30,9 @@ interface Living {
   /** Whose they are, with the epoch that begins. */
   owner: DataOwner;
 }
+
+/** Of what round. */
+type Making = Living & { base: RoundName };
 
 const basedFolder = (tree: string): string => join(tree, 'based');
 /** Data like these, by their folders' names. */
@@ -60,7 +65,7 @@ export const areOf = (place: PlaceAt, owner: DataOwner): boolean =>
  * that lay there has gone.
  */
 export async function makeOfBase(
-  { place, owner, base, ready = null }: Living & { base: RoundName; ready?: string | null },
+  { place, owner, base, ready = null }: Making & { ready?: string | null },
   tools: SystemTools,
 ): Promise<string[]> {
   const tree = treeOf(place);
@@ -109,7 +114,7 @@ async function dropHalf(place: PlaceAt, tools: SystemTools): Promise<void> {
 
 /** What was booted beside is the new epoch's from here on, by its marker; its own processes write to it meanwhile. */
 async function takeReady(
-  { place, owner, base, ready }: Living & { base: RoundName; ready: string },
+  { place, owner, base, ready }: Making & { ready: string },
   tools: SystemTools,
 ): Promise<string[]> {
   const tree = treeOf(place);
@@ -142,10 +147,7 @@ async function mark(
 }
 
 /** Beside what lies there, whole, as after a power cut, with the marker of the new epoch, and on the disk. */
-async function snapshotBase(
-  { place, owner, base }: Living & { base: RoundName },
-  tools: SystemTools,
-): Promise<string[]> {
+async function snapshotBase({ place, owner, base }: Making, tools: SystemTools): Promise<string[]> {
   const tree = treeOf(place);
   const based = basedFolder(tree);
   const name = roundText(base);
@@ -193,6 +195,8 @@ function refuseStrange(from: string, name: string, owner: DataOwner): void {
 }
 
 interface GivenUp extends Living {
+  /** The ledger of now: what it says was served beside goes out of the way, also where it is of a later epoch. */
+  ledger: Ledger | null;
   /** With which round each epoch began, as the ledger has it. */
   bases: Readonly<Record<string, RoundName>>;
   /** An epoch that was given up here before anybody was let in; null where there was none. */
@@ -204,14 +208,23 @@ interface GivenUp extends Living {
  * began with a round that was taken of it here after GitLab had ended), or where nobody was ever served of it; else it may be more
  * than the mesh has, and is kept out of the way.
  */
-export async function giveUpLiving({ place, owner, bases, unserved }: GivenUp, tools: SystemTools): Promise<void> {
+export async function giveUpLiving(
+  { place, owner, ledger, bases, unserved }: GivenUp,
+  tools: SystemTools,
+): Promise<void> {
   const tree = treeOf(place);
-  refuseLater(place, owner);
+  if (!isBesideNow(place, owner, ledger)) refuseLater(place, owner);
   await dropHalf(place, tools);
   const epoch = markedEpoch(join(tree, 'live', 'data'), owner);
   if (epoch !== null && epoch === unserved) return dropLiving(place, tools);
   const base = Object.entries(bases).find(([began, { epoch: of }]) => of === epoch && Number(began) > of)?.[1];
   await clearAway(place, owner, base ?? null, tools);
+}
+
+/** Of a side of a recovery by force with which the mesh does not go on: it is compared with what serves, as what was served until then is. */
+function isBesideNow(place: PlaceAt, owner: DataOwner, ledger: Ledger | null): boolean {
+  const epoch = markedEpoch(join(treeOf(place), 'live', 'data'), owner);
+  return epoch !== null && goesOnWithout(ledger, epoch);
 }
 
 /** After a recovery by force with an older ledger these are the newest data that there are: a person deploys on them again. */

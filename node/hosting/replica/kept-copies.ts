@@ -261,7 +261,7 @@ export class KeptCopies {
     const { openPlace, log, ledger, home } = this.#options;
     const place = await openPlace(hosting, copiesAt(home, hosting.data));
     for (const notice of place.notices) log.warn(notice);
-    this.#open = await openCopies(hosting, place, { home, log, mesh: ledger()?.mesh.id ?? '' });
+    this.#open = await openCopies(hosting, place, { home, log, ledger: ledger() });
     this.#problem = null;
     const { length } = this.#open.parts.hot.rounds();
     const what = this.#mine() === null ? 'what this machine served of GitLab is' : 'copies of GitLab are';

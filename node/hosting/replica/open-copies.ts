@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import type { Ledger } from '../../../protocol/ledger.ts';
 import type { StandbyRules } from '../../../scheduler/hosting/copies/standby-rules.ts';
 import type { Hosting } from '../../../scheduler/hosting/hosted-edits.ts';
 import type { Log } from '../../log.ts';
@@ -24,15 +25,18 @@ export interface OpenCopies {
 
 interface Here {
   home: string;
-  mesh: string;
+  /** The ledger of now. */
+  ledger: Ledger | null;
   log: Pick<Log, 'warn'>;
 }
+
+const meshOf = (ledger: Ledger | null): string => ledger?.mesh.id ?? '';
 
 /** `place` is open, and let go where this throws. */
 export async function openCopies(hosting: Hosting, place: DataPlace, here: Here): Promise<OpenCopies> {
   const tree = treeOf(place);
   const disk = new RoundDisk(tree, replicaTools);
-  const shared = { owner: { mesh: here.mesh, data: hosting.data }, disk, tools: replicaTools };
+  const shared = { owner: { mesh: meshOf(here.ledger), data: hosting.data }, disk, tools: replicaTools };
   const parts = { hot: new BtrfsReplica('hot', tree, shared), bulk: new BtrfsReplica('bulk', tree, shared) };
   try {
     await noLiving(hosting, place, here);
@@ -46,11 +50,11 @@ export async function openCopies(hosting: Hosting, place: DataPlace, here: Here)
 }
 
 /** This machine may have run it until now: what it served is no round, and is served no more (SAFETY H10). */
-async function noLiving(hosting: Hosting, place: DataPlace, { home, mesh, log }: Here): Promise<void> {
+async function noLiving(hosting: Hosting, place: DataPlace, { home, ledger, log }: Here): Promise<void> {
   const { data, epoch, copies } = hosting;
-  const owner = { mesh, data, epoch };
+  const owner = { mesh: meshOf(ledger), data, epoch };
   const unserved = unservedAt(home, data);
-  await giveUpLiving({ place, owner, bases: copies?.bases ?? {}, unserved }, replicaTools);
+  await giveUpLiving({ place, owner, ledger, bases: copies?.bases ?? {}, unserved }, replicaTools);
   const tree = treeOf(place);
   const known = fencedAt(home, data);
   const names = fencedNames(tree);

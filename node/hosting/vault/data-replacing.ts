@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { AutogitError, sentenceOf } from '../../../protocol/errors.ts';
 import { asSentence } from '../../../protocol/ids.ts';
 import type { VaultSeen } from '../../../protocol/report.ts';
-import { epochFollowing, isEpochAfter } from '../../../scheduler/hosting/hosted-edits.ts';
+import { epochFollowing, isEpochAfter } from '../../../scheduler/hosting/epochs.ts';
 import { isOfVersion } from '../../../scheduler/hosting/upgrade-path.ts';
 import { versionInside } from '../gitlab-inside.ts';
 import type { KeeperOptions } from '../gitlab-keeper-options.ts';
@@ -123,7 +123,7 @@ export class DataReplacing {
     if (known === null) return false;
     if (known.state !== 'trying' && known.epoch === epoch) return this.#swap(kept, known, own);
     // The ledger had taken it when an agent ended.
-    if (!isEpochAfter(epoch, known.epoch)) this.#write(kept, null);
+    if (!isEpochAfter(epoch, known.epoch, this.#hands.options.ledger())) this.#write(kept, null);
     else {
       await this.#markAnew(kept, known);
       if (known.state === 'trying') return this.#watch(kept, known);
@@ -134,9 +134,9 @@ export class DataReplacing {
 
   /** The mesh may have been recovered by force between the swap and its word: then it counted the epoch otherwise than this machine. */
   async #markAnew({ hosting: { data, epoch, place }, mesh }: KeptGitlab, known: Replacing): Promise<void> {
-    const { tools, log } = this.#hands.options;
+    const { tools, log, ledger } = this.#hands.options;
     const owner = { mesh, data, epoch: known.epoch };
-    if (await markFollowing({ place, owner, next: epoch }, tools))
+    if (await markFollowing({ place, owner, next: epoch, ledger: ledger() }, tools))
       log.info(`the data in ${place.path} are those of epoch ${epoch}: the mesh was recovered by force meanwhile`);
   }
 
@@ -168,10 +168,11 @@ export class DataReplacing {
     await kept.endCopies();
     const place = await kept.placeAsItIs();
     const owner = { mesh: options.ledger()?.mesh.id ?? '', data, epoch };
-    const next = epochFollowing(epoch, options.ledger()?.recovery);
+    const ledger = options.ledger();
+    const next = epochFollowing(epoch, ledger);
     let known = begun;
     const { source, about } = known;
-    if (known.how === 'keep') await keepData({ place, owner, next, source }, tools);
+    if (known.how === 'keep') await keepData({ place, owner, next, ledger, source }, tools);
     else
       try {
         if (known.state === 'preparing') {
@@ -180,7 +181,7 @@ export class DataReplacing {
           known = { ...known, state: 'swapping' };
           this.#write(kept, known);
         }
-        await swapData({ place, owner, next, source, about }, tools);
+        await swapData({ place, owner, next, ledger, source, about }, tools);
       } catch (error) {
         // What there was must come back, and what lies there meanwhile is what GitLab could not begin with: tried until it can be.
         if (known.isBack) throw error;
@@ -228,10 +229,11 @@ export class DataReplacing {
   async #tell({ hosting: { data, epoch } }: KeptGitlab, known: Replacing): Promise<void> {
     const { because, upgrade } = known;
     const image = isAsItWas(known) ? known.imageBefore : known.image;
+    const marks = { marksAnew: true, countsSides: true };
     const told = await this.#hands.options.change(
       upgrade && image !== undefined
-        ? { kind: 'gitlab-upgraded', data, epoch, image, marksAnew: true, because }
-        : { kind: 'gitlab-restored', data, epoch, marksAnew: true, because, ...(image !== undefined && { image }) },
+        ? { kind: 'gitlab-upgraded', data, epoch, image, ...marks, because }
+        : { kind: 'gitlab-restored', data, epoch, ...marks, because, ...(image !== undefined && { image }) },
     );
     if (told.state !== 'done')
       throw new AutogitError('no-leader', `the mesh does not take GitLab's new epoch: ${told.because}`);

@@ -80,7 +80,7 @@ export const failoverMutants: Mutant[] = [
     'a side beside a host that went on is none',
     'H10',
     'sides',
-    'return withFork(known, Math.max(epoch, now) + 1, epoch + epochsUnheard);',
+    'return withFork(known, { from: isBegunWithIt ? epoch + 1 : epoch, below: limits.counter, side });',
     'return known;',
     'twoSides',
   ),
@@ -99,5 +99,13 @@ export const failoverMutants: Mutant[] = [
     'const known = (ledger.gitlab.hosted?.sides?.open ?? []).filter((one) => !isOver(view, ledger, one));',
     'const known = (ledger.gitlab.hosted?.sides?.open ?? []).filter((one) => !isOver(view, ledger, one)).slice(9);',
     'twoSides',
+  ),
+  planted(
+    'epochs of another recovery are taken for the own',
+    'H10',
+    'sides',
+    'epoch < below && !(side !== undefined && isOfSide(epoch, side, from - 1)),',
+    'epoch < below && !(side !== undefined && epoch >= 1_000_000),',
+    'bothRecovered',
   ),
 ];

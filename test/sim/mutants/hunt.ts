@@ -37,6 +37,7 @@ const hunts: Record<Exclude<Mutant['hunt'], 'stories'>, string[]> = {
   leavingHosts: ['--hosting', '--chaos', '120s', '--kinds', 'busy loop,reset streams,leave politely'],
   roundHosts: ['--hosting', '--chaos', '400s', '--kinds', 'busy loop,reset streams'],
   twoSides: ['--hosting', '--chaos', '150s', '--kinds', 'two sides'],
+  bothRecovered: ['--hosting', '--chaos', '150s', '--kinds', 'recovered on both sides'],
   calmHosts: ['--hosting', '--chaos', '20s', '--kinds', 'kill agent'],
   hiccups: ['--chaos', '15s', '--kinds', 'reset streams,busy loop'],
 };

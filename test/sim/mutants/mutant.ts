@@ -31,6 +31,7 @@ export interface Mutant {
     | 'calmHosts'
     | 'movingHosts'
     | 'twoSides'
+    | 'bothRecovered'
     | 'hiccups'
     | 'stories';
   patches: { file: string; find: string; replace: string }[];

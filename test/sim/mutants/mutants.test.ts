@@ -18,6 +18,7 @@ const asItIs = [
   ['long', 30],
   ['recovered', 80],
   ['twoSides', 8],
+  ['bothRecovered', 8],
 ] as const;
 
 it('every planted bug matches the code as it is', () => {
