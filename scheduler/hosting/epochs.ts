@@ -14,7 +14,7 @@ import type { Ledger } from '../../protocol/ledger.ts';
 export const epochsUnheard = 1000;
 
 /** What counts epochs in a ledger. */
-export type Counts = Pick<Ledger, 'recovery'>;
+export type EpochCounts = Pick<Ledger, 'recovery'>;
 
 /** The first one of a side that was recovered in that epoch. */
 const firstOf = (epoch: number, side: number): number =>
@@ -25,7 +25,7 @@ export const isOfSide = (epoch: number, side: number, since: number): boolean =>
   epoch % epochsUnheard === side && epoch >= firstOf(since, side);
 
 /** The epoch that follows that one, where its host or its data change. */
-export function epochFollowing(epoch: number, ledger: Counts | null): number {
+export function epochFollowing(epoch: number, ledger: EpochCounts | null): number {
   const recovery = ledger?.recovery;
   if (!recovery) return epoch + 1;
   const { side, epoch: since = 0 } = recovery;
@@ -34,14 +34,14 @@ export function epochFollowing(epoch: number, ledger: Counts | null): number {
 }
 
 /** It begins where that one ended, whether it was counted before or after a recovery by force, by this version or an earlier one. */
-export const isEpochAfter = (epoch: number, former: number, ledger: Counts | null): boolean =>
+export const isEpochAfter = (epoch: number, former: number, ledger: EpochCounts | null): boolean =>
   epoch === former + 1 || epoch === former + epochsUnheard || epoch === epochFollowing(former, ledger);
 
-export const epochAfter = (ledger: Counts & Pick<Ledger, 'gitlab'>): number =>
+export const epochAfter = (ledger: EpochCounts & Pick<Ledger, 'gitlab'>): number =>
   epochFollowing(ledger.gitlab.epoch, ledger);
 
 /** What its host says of how it marks data for the epoch that follows. Neither: an earlier version, which knows of the next number only. */
-export interface MarksNext {
+interface MarksNext {
   /** For whatever epoch the ledger makes of it, of those that versions of before knew. */
   marksAnew?: boolean | undefined;
   /** Also for one of a side. */
@@ -49,7 +49,10 @@ export interface MarksNext {
 }
 
 /** The epoch after that of the ledger, of data that their host has marked already: one of an earlier version would not find again what is counted otherwise. */
-export function epochOfMarked(ledger: Counts & Pick<Ledger, 'gitlab'>, { marksAnew, countsSides }: MarksNext): number {
+export function epochOfMarked(
+  ledger: EpochCounts & Pick<Ledger, 'gitlab'>,
+  { marksAnew, countsSides }: MarksNext,
+): number {
   const { epoch } = ledger.gitlab;
   if (countsSides) return epochAfter(ledger);
   return marksAnew && ledger.recovery ? epoch + epochsUnheard : epoch + 1;

@@ -37,14 +37,14 @@ interface Apart {
 }
 
 /** All but GitLab's host are off, and somebody lets that go on alone; null where nothing is to be seen of it. */
-function letGoOnAlone(world: World, chance: Chance): Apart | null {
+function letGoOnAlone(world: World, chance: Chance, moreMs = 0): Apart | null {
   const { configuration, gitlab, settings } = world.history.top?.ledger ?? {};
   const host = gitlab?.host ?? '';
   const inSync = gitlab?.hosted?.copies?.set.members.length ?? 0;
   const isWell = gitlab?.url != null && !gitlab.hosted?.move && !gitlab.hosted?.ending && inSync > 0;
   const votes = Object.keys(configuration?.voters ?? {});
   if (!isWell || world.sides.isAny || votes.length < 3 || !world.agentOf(host)?.isRunning) return null;
-  const apartMs = (settings?.graceMs ?? 0) + chance.spread(15_000, 30_000);
+  const apartMs = (settings?.graceMs ?? 0) + chance.spread(15_000, 30_000) + moreMs;
   world.people.leavesGitlab(apartMs + 90_000);
   const others = world.machineIds().filter((one) => one !== host);
   for (const id of others) world.powerOff(id);
@@ -246,14 +246,15 @@ export const strikes: Record<string, (world: World, chance: Chance, nemesis: Nem
     for (const id of stage.others) nemesis.undoAfter(7000, () => comesBackApart(world, nemesis, id, stage));
     forgetsReports(world, chance, nemesis, stage);
   },
-  /** The same, but of the others one comes back, hears nobody, and somebody lets that one go on alone too, with GitLab. */
+  /** The same, but of the others one comes back, hears nobody, and somebody lets that one go on alone too, with GitLab; the rest come when both have met. */
   'recovered on both sides': (world, chance, nemesis) => {
-    const other = world.history.top?.ledger.gitlab.hosted?.copies?.set.members[0];
-    const stage = letGoOnAlone(world, chance);
+    // Mostly the side that does not go on in the end: the higher name's does.
+    const [other] = [...(world.history.top?.ledger.gitlab.hosted?.copies?.set.members ?? [])].sort();
+    const stage = letGoOnAlone(world, chance, 25_000);
     if (stage === null || other === undefined) return;
     for (const id of stage.others) {
       if (id === other) nemesis.undoAfter(7000, () => comesBackApart(world, nemesis, id, stage));
-      else nemesis.undoAfter(7000 + stage.apartMs, () => world.bringBack(world.machine(id)));
+      else nemesis.undoAfter(30_000 + stage.apartMs, () => world.bringBack(world.machine(id)));
     }
     const at = 7000 + chance.spread(8000, 12_000);
     for (const ms of [at, at + 3000]) world.timeline.after(ms, () => world.people.recover(other, { isMistaken: true }));

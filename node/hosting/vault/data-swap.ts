@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { AutogitError } from '../../../protocol/errors.ts';
-import { type Counts, isEpochAfter } from '../../../scheduler/hosting/epochs.ts';
+import { type EpochCounts, isEpochAfter } from '../../../scheduler/hosting/epochs.ts';
 import { makeFolder } from '../../store/home.ts';
 import type { PlaceAt } from '../place-choice.ts';
 import { type DataOwner, markedEpoch, writeMarker } from '../place-records.ts';
@@ -16,7 +16,7 @@ interface Swap {
   /** The epoch that follows. */
   next: number;
   /** The ledger of now, which may count otherwise than that of when they were marked. */
-  ledger: Counts | null;
+  ledger: EpochCounts | null;
   /** The folder whose data shall be GitLab's. */
   source: string;
   /** What is said of the data that go out of the way. */
