@@ -284,19 +284,7 @@ export class GitlabMove {
   async #end(kept: KeptGitlab, mine: Hosting, { isClosed, because }: MoveStep & { kind: 'ends' }): Promise<void> {
     const { options } = this.#hands;
     const { data, epoch } = mine;
-    if (isClosed && !isOnTrial(mine)) {
-      // As the next epoch will find them: before that is the ledger's, or nobody knew whose they are.
-      await kept.endCopies();
-      const place = await kept.placeAsItIs();
-      const owner = { mesh: kept.mesh, data, epoch };
-      // Of this epoch's number: the ledger may be a step ahead by now. What was marked before a recovery by force is marked anew.
-      const ledger = options.ledger();
-      const next = epochFollowing(epoch, ledger);
-      // It was ended at once, and these very data go on.
-      await asAfterPowerCut(join(treeOf(place), 'live', 'data'), options.tools);
-      await markNext({ place, owner, next, ledger }, options.tools);
-      await options.tools.run('sync', ['-f', treeOf(place)]);
-    }
+    if (isClosed && !isOnTrial(mine)) await markedForNext(kept, mine, options);
     await this.#tell({
       kind: 'gitlab-move-ends',
       data,
@@ -358,3 +346,21 @@ export class GitlabMove {
 }
 
 const wishOf = ({ to, since }: HostedMove): string => `${to} ${since}`;
+
+/** As the next epoch will find its data: before that is the ledger's, or nobody knew whose they are. */
+async function markedForNext(
+  kept: KeptGitlab,
+  { data, epoch }: Hosting,
+  { ledger, tools }: Pick<KeeperOptions, 'ledger' | 'tools'>,
+): Promise<void> {
+  await kept.endCopies();
+  const place = await kept.placeAsItIs();
+  const owner = { mesh: kept.mesh, data, epoch };
+  const now = ledger();
+  // Of this epoch's number: the ledger may be a step ahead by now. What was marked before a recovery by force is marked anew.
+  const next = epochFollowing(epoch, now);
+  // It was ended at once, and these very data go on.
+  await asAfterPowerCut(join(treeOf(place), 'live', 'data'), tools);
+  await markNext({ place, owner, next, ledger: now }, tools);
+  await tools.run('sync', ['-f', treeOf(place)]);
+}
