@@ -1,8 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import type { LedgerClass } from '../../protocol/ledger.ts';
 import { jobTimings } from '../../scheduler/jobs/job-timings.ts';
+import { why } from '../../scheduler/snapshot.ts';
 import { Lab, wallStart } from './jobs-lab.ts';
 import { measured } from './jobs-lab-machines.ts';
+import { viewOf } from './snapshot-lab.ts';
 
 const one = () => ({ kang: measured() });
 
@@ -28,6 +30,19 @@ describe('the life of a class runner (SAFETY J7)', () => {
     expect(order).toEqual(['create with committed nonce', 'grant when ready']);
     expect(lab.committed.classes['cpu-2']).toMatchObject({ runner: 1, token: 't1', tags: ['cpu-2'], given: false });
   });
+
+  it.each(['constructor', 'toString', '__proto__'])(
+    'a job that asks for %s alone is told why it waits, and holds up no other',
+    (tag) => {
+      const lab = new Lab({ machines: { kang: measured({ labels: [tag] }) } });
+      lab.push(1, [tag]);
+      lab.push(2);
+      lab.run(20_000);
+      expect(lab.effects('create-runner').map((effect) => effect.class)).toEqual(['']);
+      expect(lab.notes('grant-sent').length).toBeGreaterThan(0);
+      expect(why(viewOf(lab, 'kang'), 1)?.because).toContain(`no runner can be made for the tag ${tag} alone`);
+    },
+  );
 
   it('a failed try gets a new nonce after a while, and what came too late is deleted', () => {
     const lab = new Lab({ machines: one(), mute: ['create-runner'] });
