@@ -44,6 +44,31 @@ describe('the page', () => {
     await context.close();
   });
 
+  it('is no wider than the narrowest screen, whatever machines, projects and branches are called', async () => {
+    const long = 'a-name-that-somebody-thought-of-on-a-long-evening-and-never-changed-again';
+    const house = new PlayedAgent();
+    const [one] = house.status.nodes;
+    house.status.nodes.push({ ...one!, node: long, id: 'n-long', self: false, labels: [long], because: long });
+    house.status.mesh.name = long;
+    house.jobs = house.jobs.map((row) => ({ ...row, name: long, project: `${long}/${long}`, ref: long }));
+    await house.start();
+    const { page, context } = await openPage(
+      browser,
+      house.url,
+      { ...phone, viewport: { width: 320, height: 700 } },
+      now,
+    );
+    await page.locator('#use canvas').first().waitFor();
+    await page.locator('#jobs [data-job]').first().waitFor();
+    const wide = `[...document.querySelectorAll('#page *')].filter((one) => one.getBoundingClientRect().right > document.documentElement.clientWidth + 1)
+      .map((one) => one.outerHTML.slice(0, 120))`;
+    expect(await page.evaluate(wide)).toEqual([]);
+    expect(await page.evaluate('document.documentElement.scrollWidth - document.documentElement.clientWidth')).toBe(0);
+    expect(await violations(page)).toEqual([]);
+    await context.close();
+    await house.stop();
+  });
+
   it('shows a job with its trace and why it waits, which axe-core finds nothing wrong with', async () => {
     const { page, context, complaints } = await open(desk);
     await page.locator('#jobs a', { hasText: 'eval' }).click();

@@ -17,7 +17,7 @@ const tones: Record<JobLine['row']['state'], Tone> = {
 };
 
 /** Of each list, of pipelines, and of the jobs of each; the others are a button away. */
-const atFirst = { running: 12, waiting: 12, ended: 8, pipelines: 10, jobs: 12 } as const;
+const atFirst = { running: 12, waiting: 12, ended: 8, pipelines: 10, jobs: 8 } as const;
 
 /** Pipelines with what runs, what waits and why, what ended; then the jobs of which nobody told the pipeline. */
 export function Jobs({ state, nowMs }: { state: PageState; nowMs: number }) {
