@@ -27,7 +27,7 @@ export async function audit(context: Context): Promise<number> {
           out,
         ),
       );
-    else out.talk('nobody has done anything since the mesh writes it down');
+    else if (entries.length === 0) out.talk('nobody has done anything since the mesh writes it down');
   }
   if (!isVoter)
     out.talk(

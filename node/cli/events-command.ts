@@ -19,15 +19,16 @@ export async function events(context: Context): Promise<number> {
   const most =
     settings.number('events.lines') ?? (out.isTerminal && !asJson ? linesOnTerminal : limits.timelineAnswered);
   let agent = await agentOf(context);
-  const first = (await agent.timeline(null)).events.slice(-most);
+  const all = (await agent.timeline(null)).events;
+  // Of 0 none, and with -f the new ones alone: slice(-0) would be all of them.
+  const first = most === 0 ? [] : all.slice(-most);
   if (asJson && !isFollowing) out.json(first);
   else show(out, first, asJson);
   if (!isFollowing) {
-    if (first.length === 0 && out.isTerminal && !asJson)
-      out.talk('nothing has happened since this machine keeps watch');
+    if (all.length === 0 && out.isTerminal && !asJson) out.talk('nothing has happened since this machine keeps watch');
     return exit.ok;
   }
-  for (let last = first.at(-1)?.id ?? '0', isTold = false; !signal.aborted; ) {
+  for (let last = all.at(-1)?.id ?? '0', isTold = false; !signal.aborted; ) {
     try {
       const more = (await agent.timeline(last, waitMs)).events;
       show(out, more, asJson);

@@ -25,7 +25,8 @@ export async function jobs(context: Context): Promise<number> {
     if (wanted !== null && chosen.length === 0) throw new AutogitError('no-job', notRemembered(wanted));
     if (everyMs !== null) out.restart();
     const cleaned = out.isTerminal ? shownLines : (text: string): string => text;
-    const form = { isTerminal: out.isTerminal, columns: out.columns, now: Date.now() };
+    const isAll = settings.isOn('jobs.all');
+    const form = { isTerminal: out.isTerminal, columns: out.columns, now: Date.now(), isAll };
     if (settings.isOn('json')) out.json(chosen);
     else if (wanted !== null) out.data(cleaned(jobView(chosen[0] as (typeof rows)[number], rows, form)));
     else if (chosen.length > 0 || out.isTerminal) out.data(jobsView(chosen, form));

@@ -9,6 +9,8 @@ interface Form {
   columns: number;
   /** ms since the Unix epoch. */
   now: number;
+  /** Finished ones were asked for too: then nobody is sent to look for them there. */
+  isAll?: boolean;
 }
 
 /** How long it waits, ran or runs; what happened last counts. */
@@ -21,7 +23,8 @@ function timeOf(row: JobRow, now: number): string {
 /** Queue and runs, one job a line, with why; `#` lines name the commands that tell more. */
 export function jobsView(rows: readonly JobRow[], form: Form): string {
   if (!form.isTerminal) return printTable({ head: [], rows: rows.map(cellsForPipe) }, form);
-  if (rows.length === 0) return 'no jobs   (finished ones too: autogit-node jobs --all)';
+  if (rows.length === 0)
+    return form.isAll ? 'no jobs, nor any that are over' : 'no jobs   (finished ones too: autogit-node jobs --all)';
   // Of no use where GitLab, or the leader, tells of none.
   const hasPipelines = rows.some(({ pipeline }) => pipeline !== undefined);
   const table = printTable(

@@ -58,7 +58,8 @@ describe('jobs and why', () => {
         '# 4815 desktop-1 has 2 of 24 GiB free   -> autogit-node why 4815',
       ].join('\n'),
     );
-    expect(jobsView([], { ...people, now })).toContain('no jobs');
+    expect(jobsView([], { ...people, now })).toContain('jobs --all');
+    expect(jobsView([], { ...people, now, isAll: true })).not.toContain('--all');
   });
 
   it('names the pipelines where anybody tells of one, and where there is room', () => {
