@@ -65,7 +65,7 @@ export async function* trace(
   while (!signal.aborted) {
     const run = sources.run(job);
     if (!run && !follow)
-      throw new AutogitError('no-job', `job ${job} has not run in this mesh`, { hint: 'autogit-node jobs --all' });
+      throw new AutogitError('no-job', `job ${job} has not run in this mesh`, { hint: `autogit-node why ${job}` });
     const piece = run ? await pieceOf(run, offset, sources) : null;
     if (run && !piece && !follow && performance.now() - answeredAt > patienceMs)
       throw new AutogitError('timed-out', `the machine that has the trace of job ${job} does not answer`, {
