@@ -108,9 +108,9 @@ export class DockerWorkspace implements Workspace {
     this.#stream.release();
   }
 
-  putTar(path: string, tar: NodeJS.ReadableStream, isPlain = false): Promise<void> {
+  async putTar(path: string, tar: NodeJS.ReadableStream, isPlain = false): Promise<void> {
     const owner = { ...this.#of.user, owned: plainName(this.buildsDir) };
-    return this.#files.putTree(tar, pathInside(this.projectDir, path), owner, isPlain);
+    await this.#files.putTree(tar, pathInside(this.projectDir, path), owner, isPlain);
   }
 
   async listFiles(paths: string[]): Promise<TreeRead> {
