@@ -117,7 +117,8 @@ function formerEraLines(ledger: Ledger): Attention[] {
   const names = unseen.map((node) => nodeName(ledger, node));
   const are = names.length > 1 ? 'are' : 'is';
   const sentence = `${listed(names)} ${are} not known to follow the recovery: until then jobs go on only while GitLab answers`;
-  const fix = `only if it never comes back: autogit-node forget ${names[0]}`;
+  const which = names.length > 1 ? 'one of them' : 'it';
+  const fix = `only if ${which} never comes back: autogit-node forget ${names[0]}`;
   return [
     { code: 'former-era', severity: 'info', sentence, fix },
     ...unseen.flatMap((node) => waitedForLines(ledger, node)),

@@ -22,6 +22,12 @@ export const promptOf = ({ settings, signal }: Context): PromptOptions => ({
   signal,
 });
 
+/** What helps where the mesh refuses. */
+const hints: Partial<Record<Change['kind'], string>> = {
+  set: 'autogit-node settings --help',
+  approve: 'who waits, and with which words: autogit-node status',
+};
+
 /** Asks the mesh for a change and says how it ended: exit 0 only when it is committed. */
 async function change(context: Context, agent: AgentClient, asked: Change): Promise<number> {
   const outcome = await agent.change(asked);
@@ -30,7 +36,7 @@ async function change(context: Context, agent: AgentClient, asked: Change): Prom
   if (outcome.state === 'done') return exit.ok;
   if (outcome.state === 'refused')
     throw new AutogitError('unsupported', outcome.because, {
-      hint: asked.kind === 'set' ? 'autogit-node settings --help' : 'the mesh is shown by: autogit-node status',
+      hint: hints[asked.kind] ?? 'the mesh is shown by: autogit-node status',
     });
   throw new AutogitError('no-leader', `it is not known whether this was done: ${outcome.because}`, {
     hint: 'ask again after a look at: autogit-node status',

@@ -50,7 +50,7 @@ const warning = (off: readonly string[]): string[] =>
         `This machine goes on alone, without ${off.join(', ')}.`,
         'A machine that is merely unplugged goes on by itself: then there are two meshes, and what one',
         'of the two has decided since is lost when they meet; one that sleeps wakes with its jobs.',
-        'So go and look: is it switched off?',
+        `So go and look: ${off.length > 1 ? 'are they' : 'is it'} switched off?`,
       ];
 
 /** The names that a person vouches for. */

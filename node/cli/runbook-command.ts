@@ -1,8 +1,9 @@
 import { AutogitError } from '../../protocol/errors.ts';
 import { listed } from '../../scheduler/phrases.ts';
-import { entryIn, namesIn, nearIn, readRunbook } from '../metrics/runbook.ts';
+import { entryIn, linksSpelt, namesIn, nearIn, readRunbook } from '../metrics/runbook.ts';
 import { agentOf, type Context } from './context.ts';
 import { exit } from './failure.ts';
+import { sentence } from './output.ts';
 
 /** `runbook [name]`: what an alert or a code of attention means, costs and asks for; without a name of what `status` shows now; `list` has the names. */
 export async function runbook(context: Context): Promise<number> {
@@ -16,7 +17,7 @@ export async function runbook(context: Context): Promise<number> {
   const entries = [...new Set(names.map((one) => entryIn(text, one)))].filter((entry) => entry !== null);
   if (name !== undefined && entries.length === 0) throw unknownEntry(text, name);
   if (entries.length === 0) context.out.talk('autogit-node status has nothing that needs attention');
-  else context.out.data(entries.join('\n\n'));
+  else for (const entry of entries) sentence(context.out, linksSpelt(entry));
   return exit.ok;
 }
 

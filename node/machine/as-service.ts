@@ -13,4 +13,4 @@ export const asRootService = (isSystemd = hasSystemd()): string =>
 export const asService = (isSystemd = hasSystemd()): string =>
   isSystemd
     ? 'To keep it running: autogit-node service install'
-    : 'To keep it running, without systemd, let this machine start at boot: autogit-node join --service';
+    : 'To keep it running, without systemd, have what this machine starts at boot say: autogit-node join --service';

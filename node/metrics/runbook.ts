@@ -49,3 +49,12 @@ export function entryIn(runbook: string, name: string): string | null {
   const end = rest.search(/^#{1,3} /m);
   return `### ${end < 0 ? rest : rest.slice(0, end)}`.trimEnd();
 }
+
+/**
+ * For whoever has no page to click on: `[more](trouble.md#x)` is `more (docs/trouble.md)`, which is in the project's repository, and another
+ * entry the command that prints it.
+ */
+export const linksSpelt = (entry: string): string =>
+  entry
+    .replace(/\[([^\]\n]{1,200})\]\(([\w-]+\.md)(?:#[\w-]*)?\)/g, '$1 (docs/$2)')
+    .replace(/\[([^\]\n]{1,200})\]\(#([\w-]+)\)/g, '$1 (autogit-node runbook $2)');

@@ -7,7 +7,7 @@ import { parse } from 'yaml';
 import { runbook as command } from '../../node/cli/runbook-command.ts';
 import { doctorEntries } from '../../node/doctor/doctor-command.ts';
 import { familiesOf } from '../../node/metrics/exposition.ts';
-import { entryIn, namesIn, nearIn, readRunbook } from '../../node/metrics/runbook.ts';
+import { entryIn, linksSpelt, namesIn, nearIn, readRunbook } from '../../node/metrics/runbook.ts';
 import { seenOf } from './metrics-lab.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -112,6 +112,12 @@ describe('the runbook', () => {
     await expect(command(context('zzzzzz'))).rejects.toMatchObject({ hint: 'all names: autogit-node runbook list' });
     expect(await command(context('list'))).toBe(0);
     expect(said).toEqual([namesIn(runbook).join('\n')]);
+    // No link that only a page can follow, in none of them.
+    const spelt = namesIn(runbook).map((name) => linksSpelt(entryIn(runbook, name)!));
+    expect(spelt.filter((entry) => /\]\(/.test(entry))).toEqual([]);
+    expect(linksSpelt('Start it. [More](trouble.md#why-a-job), or [recover](recover.md).')).toBe(
+      'Start it. More (docs/trouble.md), or recover (docs/recover.md).',
+    );
   });
 
   it('has what doctor names', () => {
