@@ -168,8 +168,8 @@ describe('what of others is in the bundle', () => {
     const seldom =
       /protocol\/(asks|status)\.ts$|socket-(protocol|client)\.ts$|service-commands|metrics\/exposition|node_modules\/(prom-client|yaml|graphql|dockerode|systeminformation)\/|practice\/|node\/doctor\//;
     expect([...loaded].filter((file) => seldom.test(file))).toEqual([]);
-    // 1.96 MB: the page's door, history, notices and figures are in each idle agent by their door only; it was 2.05 of 3.51.
-    expect([...loaded].reduce((bytes, file) => bytes + (texts[file]?.bytesInOutput ?? 0), 0)).toBeLessThan(1_970_000);
+    // 1.98 MB: the page's door, history, notices and figures are in each idle agent by their door only; it was 2.05 of 3.51.
+    expect([...loaded].reduce((bytes, file) => bytes + (texts[file]?.bytesInOutput ?? 0), 0)).toBeLessThan(1_985_000);
   });
 
   it('no package of it wants a newer Node than we promise', () => {

@@ -125,8 +125,8 @@ describe('a member with an old ledger', () => {
     expect(restored.leads).toBe(false);
     await until(() => graceAt(all).every((value) => value === 3333), 'nothing was lost');
     // And is taken in again, as the new store that it is.
-    const voters = (await settled(all)).ledger.configuration.voters;
-    expect(voters[restored.id]?.store).not.toBe(forgetful);
+    const storeNow = async () => (await settled(all)).ledger.configuration.voters[restored.id]?.store;
+    await until(async () => (await storeNow()) !== forgetful, 'its new store votes');
     expectOneHistory(all);
   });
 });

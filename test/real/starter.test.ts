@@ -97,6 +97,8 @@ describe('a program that is started aside', () => {
     killed.kill('SIGKILL');
     expect(await closed(killed)).toEqual([null, 'SIGKILL']);
     const unwanted = sh('exec cat /dev/zero', ['ignore', 'line', 'ignore']);
+    // Before its line stands it would not begin at all.
+    await once(unwanted, 'spawn');
     unwanted.stdout?.destroy();
     expect(await closed(unwanted)).toEqual([null, 'SIGPIPE']);
     expect(lines()).toEqual(before);
