@@ -187,13 +187,7 @@ export const hostingMutants: Mutant[] = [
     'return found.epoch > Math.max(hosting.closed, hosting.closing?.epoch ?? 0) ? found : null;',
     'return found;',
   ),
-  planted(
-    'restore goes on in its epoch',
-    'H7',
-    'vault-edits',
-    '      epoch: epochOfMarked(ledger, { marksAnew }),\n',
-    '',
-  ),
+  planted('restore goes on in its epoch', 'H7', 'vault-edits', '      epoch: epochOfMarked(ledger, marks),\n', ''),
   planted(
     'restore keeps who was in sync',
     'H10',
