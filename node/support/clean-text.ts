@@ -34,12 +34,21 @@ const forms: readonly RegExp[] = [
  */
 /** `Authorization: Bearer …`, whatever it is in. */
 const schemes = /\b(bearer|basic|private-token|job-token)(["']?\s*[:=]\s*["']?|["']?\s+)[^\s"',;]{4,}/gi;
+/** What is set: in quotes, also those of a text within JSON, as a list, or up to the next blank. */
+const setTo =
+  /(\\"(?:[^"\\]|\\(?!"))*(?:\\"|(?="|$))|"(?:[^"\\]|\\[\s\S])*\\?(?:"|$)|'(?:[^']|'')*(?:'|$)|\[[^\]\n]*\]?|[^\s,;}\]]+)/
+    .source;
 /** What follows a name that says it is secret; names of variables that hold one are no secrets, but nobody misses them. */
-const named =
-  /((?:^|[^A-Za-z0-9])[\w.-]{0,64}(?:password|passwd|passphrase|secret|token|api[_-]?key|private[_-]?key|access[_-]?key|credential|cookie|auth)[\w.-]{0,64}\\?["']?\s*[:=]\s*)(\\"(?:[^"\\]|\\(?!"))*(?:\\"|(?="|$))|"(?:[^"\\]|\\[\s\S])*\\?(?:"|$)|'(?:[^']|'')*(?:'|$)|\[[^\]\n]*\]?|[^\s,;}\]]+)/gi;
+const named = new RegExp(
+  /((?:^|[^A-Za-z0-9])[\w.-]{0,64}(?:password|passwd|passphrase|secret|token|api[_-]?key|private[_-]?key|access[_-]?key|credential|cookie|auth)[\w.-]{0,64}\\?["']?\s*[:=]\s*)/
+    .source + setTo,
+  'gi',
+);
 /** The short names, which are also parts of harmless words. */
-const short =
-  /((?:^|[^A-Za-z0-9])(?:[\w.-]{0,64}[_.-])?(?:pass|pwd|pw)\\?["']?\s*[:=]\s*)(\\"(?:[^"\\]|\\(?!"))*(?:\\"|(?="|$))|"(?:[^"\\]|\\[\s\S])*\\?(?:"|$)|'(?:[^']|'')*(?:'|$)|\[[^\]\n]*\]?|[^\s,;}\]]+)/gi;
+const short = new RegExp(
+  /((?:^|[^A-Za-z0-9])(?:[\w.-]{0,64}[_.-])?(?:pass|pwd|pw)\\?["']?\s*[:=]\s*)/.source + setTo,
+  'gi',
+);
 /** `passphrase: four words and more`, as a settings file has it: to the line's end; and with what is indented below it. */
 const secretLine =
   /^([ \t]*(?:# *|- +)*[\w.-]{0,64}(?:password|passwd|passphrase|secret|token|api[_-]?key|private[_-]?key|access[_-]?key|credential|authorization)[\w.-]{0,64}: +)(?!["'[{|>]|(?:null|true|false|\d+)[ \t]*$)\S.*$/gim;

@@ -8,26 +8,17 @@ import { downloadArtifact, uploadArtifact } from '../../gitlab-bridge/artifact-t
 import { createGitlabAdmin } from '../../gitlab-bridge/gitlab-admin.ts';
 import { failRun, patchTrace, requestJob, updateJob } from '../../gitlab-bridge/gitlab-runner.ts';
 import { AutogitError } from '../../protocol/errors.ts';
+import { type Answer, answering, ended } from './answering-server.ts';
 
 /** The client against servers that misbehave: real sockets, every answer that a proxy, a booting or a dying GitLab gives. */
 let server: Server | null = null;
 let url = '';
-type Answer = (request: IncomingMessage, response: ServerResponse, body: string) => void;
 
 async function serve(answer: Answer): Promise<void> {
-  server = createServer((request, response) => {
-    void text(request).then(
-      (body) => answer(request, response, body),
-      () => undefined,
-    );
-  });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  ({ server, url } = await answering(answer));
 }
 afterEach(async () => {
-  server?.closeAllConnections();
-  await new Promise((resolve) => (server ? server.close(resolve) : resolve(null)));
+  await ended(server);
   server = null;
 });
 

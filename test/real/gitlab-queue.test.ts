@@ -1,9 +1,7 @@
-import { once } from 'node:events';
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import { text } from 'node:stream/consumers';
+import type { Server, ServerResponse } from 'node:http';
 import { afterEach, describe, expect, it } from 'vitest';
 import { createGitlabAdmin } from '../../gitlab-bridge/gitlab-admin.ts';
+import { type Answer, answering, ended } from './answering-server.ts';
 import { RunLab } from './run-lab.ts';
 
 /** The leader's look at the queue: by a newer and an older GitLab, and what GitLab counts for it. */
@@ -12,17 +10,11 @@ let lab: RunLab | null = null;
 let url = '';
 
 /** A GitLab of which the answer to each request is given. */
-async function serve(
-  answer: (request: IncomingMessage, response: ServerResponse, body: string) => void,
-): Promise<void> {
-  server = createServer((request, response) => void text(request).then((body) => answer(request, response, body)));
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+async function serve(answer: Answer): Promise<void> {
+  ({ server, url } = await answering(answer));
 }
 afterEach(async () => {
-  server?.closeAllConnections();
-  await new Promise((resolve) => (server ? server.close(resolve) : resolve(null)));
+  await ended(server);
   await lab?.stop();
   [server, lab] = [null, null];
 });

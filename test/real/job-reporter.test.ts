@@ -1,10 +1,7 @@
-import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { text } from 'node:stream/consumers';
 import { afterAll, afterEach, describe, expect, it } from 'vitest';
 import type { TransferAnswer } from '../../gitlab-bridge/artifact-transfer.ts';
 import { answersItself } from '../../gitlab-bridge/gitlab-runner.ts';
@@ -14,6 +11,7 @@ import { type GitlabLineOptions, JobReporter } from '../../node/runs/job-reporte
 import { patiently, type RunContext } from '../../node/runs/run-context.ts';
 import { leaseLimits } from '../../node/runs/run-lease.ts';
 import { TraceLog } from '../../node/runs/trace-log.ts';
+import { answering, ended } from './answering-server.ts';
 import { until } from './run-lab.ts';
 
 /** A run's line to GitLab, with something before GitLab that spoils some calls and not others. */
@@ -27,18 +25,14 @@ let patched = '';
 type Spoil = (request: IncomingMessage, response: ServerResponse) => boolean;
 
 async function gitlab(spoil: Spoil = () => false, port = 0): Promise<void> {
-  server = createServer((request, response) => {
-    void text(request).then((body) => {
-      if (spoil(request, response)) return;
-      if (request.method === 'PUT') updates.push(JSON.parse(body) as Record<string, unknown>);
-      if (request.method === 'PATCH') patched += body;
-      const headers = { 'Content-Type': 'application/json', 'Job-Status': 'running' };
-      const isVersion = request.url?.endsWith('/version');
-      response.writeHead(isVersion ? 401 : request.method === 'PATCH' ? 202 : 200, headers).end('{}');
-    });
-  }).listen(port, '127.0.0.1');
-  await once(server, 'listening');
-  url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  ({ server, url } = await answering((request, response, body) => {
+    if (spoil(request, response)) return;
+    if (request.method === 'PUT') updates.push(JSON.parse(body) as Record<string, unknown>);
+    if (request.method === 'PATCH') patched += body;
+    const headers = { 'Content-Type': 'application/json', 'Job-Status': 'running' };
+    const isVersion = request.url?.endsWith('/version');
+    response.writeHead(isVersion ? 401 : request.method === 'PATCH' ? 202 : 200, headers).end('{}');
+  }, port));
 }
 
 const page = (response: ServerResponse, status: number): true => {
@@ -46,10 +40,7 @@ const page = (response: ServerResponse, status: number): true => {
   return true;
 };
 
-async function closed(): Promise<void> {
-  server?.closeAllConnections();
-  await new Promise((resolve) => (server ? server.close(resolve) : resolve(null)));
-}
+const closed = (): Promise<void> => ended(server);
 
 let runs = 0;
 function line(more: Partial<GitlabLineOptions> = {}): { line: JobReporter; trace: TraceLog } {

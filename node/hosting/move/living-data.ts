@@ -212,19 +212,13 @@ export async function giveUpLiving(
   { place, owner, ledger, bases, unserved }: GivenUp,
   tools: SystemTools,
 ): Promise<void> {
-  const tree = treeOf(place);
-  if (!isBesideNow(place, owner, ledger)) refuseLater(place, owner);
+  const epoch = markedEpoch(join(treeOf(place), 'live', 'data'), owner);
+  // Of a side of a recovery by force with which the mesh does not go on: it is compared with what serves, as what was served until then is.
+  if (epoch === null || !goesOnWithout(ledger, epoch)) refuseLater(place, owner);
   await dropHalf(place, tools);
-  const epoch = markedEpoch(join(tree, 'live', 'data'), owner);
   if (epoch !== null && epoch === unserved) return dropLiving(place, tools);
   const base = Object.entries(bases).find(([began, { epoch: of }]) => of === epoch && Number(began) > of)?.[1];
   await clearAway(place, owner, base ?? null, tools);
-}
-
-/** Of a side of a recovery by force with which the mesh does not go on: it is compared with what serves, as what was served until then is. */
-function isBesideNow(place: PlaceAt, owner: DataOwner, ledger: Ledger | null): boolean {
-  const epoch = markedEpoch(join(treeOf(place), 'live', 'data'), owner);
-  return epoch !== null && goesOnWithout(ledger, epoch);
 }
 
 /** After a recovery by force with an older ledger these are the newest data that there are: a person deploys on them again. */
