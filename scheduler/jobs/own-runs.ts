@@ -8,6 +8,7 @@ import { jobTimings } from './job-timings.ts';
 import { isBusy, isOpen, without } from './jobs-state.ts';
 import { type JobsTurn, setOwn } from './jobs-turn.ts';
 import { trustAfter } from './own-trust.ts';
+import { isReportedAnew } from './report-pace.ts';
 
 export function runChanged(turn: JobsTurn, input: InputOf<'run-changed'>): void {
   const { run } = input;
@@ -117,7 +118,7 @@ function agrees(turn: JobsTurn): boolean {
 }
 
 function announceRuns(turn: JobsTurn): void {
-  const { leader, term, boot } = turn.context;
+  const { leader, term, boot, committed } = turn.context;
   if (leader === null) return;
   const { own } = turn.jobs;
   const isNew = own.announcedTo !== leader || own.announcedTerm !== term;
@@ -132,6 +133,6 @@ function announceRuns(turn: JobsTurn): void {
   const runs = [...open, ...over].slice(0, limits.runsInFlight);
   tell(turn, leader, { kind: 'own-runs', boot, runs });
   if (disagrees) wake(turn, turn.at + jobTimings.announceEveryMs);
-  if (isNew) turn.jobs.gossip = { ...turn.jobs.gossip, toSay: true };
+  if (isNew && isReportedAnew(committed)) turn.jobs.gossip = { ...turn.jobs.gossip, toSay: true };
   setOwn(turn, { hasUnannounced: false, announcedAt: turn.at, announcedTo: leader, announcedTerm: term });
 }

@@ -1,3 +1,4 @@
+import type { Ledger } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import { jobTimings } from './job-timings.ts';
 
@@ -20,3 +21,11 @@ export function reportPace(nodes: number): ReportPace {
 
 /** Who hears a node by its reports alone gives it up after so long, ms: one late report is no silence. */
 export const reportPatienceMs = (nodes: number): number => 1.5 * reportPace(nodes).everyMs;
+
+/**
+ * Whether a node reports at once when somebody begins to lead. Of a crowd the new leader has heard every report lately, as
+ * everybody has; and if all nodes said theirs anew, one change of leader on machines that are short of processor time would
+ * make the work that causes the next one (thirty agents on two cores changed leaders without end).
+ */
+export const isReportedAnew = (ledger: Ledger | null): boolean =>
+  Object.keys(ledger?.nodes ?? {}).length <= limits.smallMesh;

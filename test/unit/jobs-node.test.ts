@@ -38,6 +38,23 @@ describe('a node gossips', () => {
     expect(said(lab, 'm7').at(-1)?.runs).toHaveLength(1);
   });
 
+  it.each([
+    { nodes: 3, reports: 2 },
+    { nodes: 30, reports: 0 },
+  ])('$nodes nodes: two leaders within a second make $reports reports of each', ({ nodes, reports }) => {
+    const lab = new Lab({
+      machines: Object.fromEntries(Array.from({ length: nodes }, (_, i) => [`m${i}`, measured()])),
+    });
+    for (const known = said(lab, 'm2').length; said(lab, 'm2').length === known; ) lab.run(10);
+    const before = { said: said(lab, 'm2').length, told: told(lab, 'm2').length };
+    for (const leader of ['m1', 'm0']) {
+      lab.elect(leader);
+      lab.run(500);
+    }
+    expect(told(lab, 'm2').length - before.told).toBe(2);
+    expect(said(lab, 'm2').length - before.said).toBe(reports);
+  });
+
   it('memory is news when it changed by a part of the machine that matters', () => {
     const lab = new Lab({ machines: two() });
     const use = (gibibytes: number): number => {
