@@ -25,6 +25,8 @@ import { meshViewOf, nodeName, type ViewInput } from './snapshot-view.ts';
 /** Clocks further apart than this make times of `status` and expiries of invitations wrong. */
 const clockLimitMs = 30_000;
 const approvalsShown = 16;
+/** So often within an hour the leader may change before somebody should look: also what the alert AutogitLeaderChanges lets pass. */
+const calmChanges = 4;
 /** How long an act of a person is shown to everybody. */
 const actsShownMs = 3_600_000;
 
@@ -82,6 +84,13 @@ function quorumLines(view: ViewInput, quorum: QuorumView): Attention[] {
       severity: 'warn',
       sentence: 'this machine hears no leader: running jobs go on, new ones wait until it does',
       fix: null,
+    });
+  if (view.leaderChanges > calmChanges)
+    lines.push({
+      code: 'leader-changes',
+      severity: 'warn',
+      sentence: `the leader has changed ${view.leaderChanges} times within the last hour: a machine or the network between them is too slow, or breaks off`,
+      fix: 'autogit-node events',
     });
   const left = Object.values(view.ledger?.nodes ?? {}).find((node) => node.left)?.name;
   if (quorum.canLose === 0 && quorum.voters.length > 1)

@@ -13,6 +13,8 @@ export interface ViewInput {
   ledger: Ledger | null;
   accepted: Ledger | null;
   leader: { node: NodeId; term: number; sinceWallMs: number } | null;
+  /** How often that has changed within the last hour. */
+  leaderChanges: number;
   liveness: PartContext['liveness'];
   /** The store that a node last said it has; null when that is not known. A vote is one of a store (SAFETY L8). */
   storeOf(node: NodeId): StoreId | null;

@@ -59,6 +59,7 @@ export function restoredState(who: NodeIdentity, durable: Durable, at: number): 
     notBefore: at,
     waitingPreVotes: [],
     leading: null,
+    leaderChanges: [],
     lastRound: 0,
     clientRequests: [],
     nextRequest: 1,

@@ -40,6 +40,10 @@ export function recoveryOf(state: CoreState, at: number): { refused: string | nu
   return { refused, off: off.map((node) => nameIn(state.raft.accepted, node)) };
 }
 
+/** How often the leader has changed within the last hour, as this node heard it. */
+export const leaderChangesOf = ({ raft }: CoreState, at: number): number =>
+  raft.leaderChanges.filter((one) => at - one < raftTimings.leaderChangesMs).length;
+
 /** The store that a node last said it has; null when that is not known. */
 export const storeOf = ({ raft, identity }: CoreState, node: NodeId): StoreId | null =>
   node === identity.node ? identity.store : peerOf(raft, node).store;

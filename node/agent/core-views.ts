@@ -4,7 +4,7 @@ import type { StatusSnapshot } from '../../protocol/status.ts';
 import { jobRows, snapshot, type ViewInput, why } from '../../scheduler/snapshot.ts';
 import { misfitsOf } from '../../scheduler/snapshot-attention.ts';
 import type { CoreState } from '../../scheduler/state.ts';
-import { committedLedger, leaderOf, livenessOf, storeOf } from '../../scheduler/views.ts';
+import { committedLedger, leaderChangesOf, leaderOf, livenessOf, storeOf } from '../../scheduler/views.ts';
 
 export interface CoreView {
   state: CoreState;
@@ -23,6 +23,7 @@ export function viewInput({ state, at, wallMs }: CoreView): ViewInput {
     ledger: committedLedger(state),
     accepted: state.raft.accepted,
     leader: leader && { node: leader.node, term: leader.term, sinceWallMs: wallMs - (at - leader.sinceAt) },
+    leaderChanges: leaderChangesOf(state, at),
     liveness: (node) => livenessOf(state, node, at),
     storeOf: (node) => storeOf(state, node),
   };

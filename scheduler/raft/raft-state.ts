@@ -176,6 +176,8 @@ export interface RaftState {
   /** Pre-votes that wait for this node's own probe (SAFETY L11). */
   readonly waitingPreVotes: readonly { readonly node: NodeId; readonly term: number; readonly about: NodeId }[];
   readonly leading: Leading | null;
+  /** `at` of each time in the last hour at which another term's leader was heard of, at most 64; none of the first after a start. */
+  readonly leaderChanges: readonly number[];
   /** Of all its reigns: a follower of an older version answers a round of a former one by its number (SAFETY L12). */
   readonly lastRound: number;
   readonly clientRequests: readonly ClientRequest[];
@@ -280,6 +282,7 @@ export const copyOfRaft = (raft: RaftState): Mutable<RaftState> => ({
   notBefore: raft.notBefore,
   waitingPreVotes: raft.waitingPreVotes,
   leading: raft.leading,
+  leaderChanges: raft.leaderChanges,
   lastRound: raft.lastRound,
   clientRequests: raft.clientRequests,
   nextRequest: raft.nextRequest,

@@ -1,6 +1,7 @@
 import type { NodeId } from '../../protocol/ids.ts';
 import { note } from '../note.ts';
 import { ownContactAt } from './own-contact.ts';
+import { raftTimings } from './raft-timings.ts';
 import { nameOf, type RaftTurn, setPeer } from './raft-turn.ts';
 
 /**
@@ -43,10 +44,18 @@ export function loseLeader(turn: RaftTurn, because: string, why: string): void {
   note(turn, { event: 'leader-lost', level, because, fields: { leader: nameOf(turn, node), node, term, why } });
 }
 
+/** More are remembered of an hour than anybody need count. */
+const maxChanges = 64;
+function rememberChange({ raft, at }: RaftTurn): void {
+  const lately = raft.leaderChanges.filter((one) => at - one < raftTimings.leaderChangesMs);
+  raft.leaderChanges = [...lately, at].slice(-maxChanges);
+}
+
 /** A message that only the leader of its term can send has come, or this node won. */
 export function learnLeader(turn: RaftTurn, node: NodeId): void {
   const { raft } = turn;
   if (raft.leader?.node === node && raft.leader.term === raft.term) return;
+  if (raft.contactAt !== Number.NEGATIVE_INFINITY) rememberChange(turn);
   raft.leader = { node, term: raft.term, sinceAt: turn.at };
   raft.leaderDisk = null;
   raft.campaign = null;

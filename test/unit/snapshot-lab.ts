@@ -10,6 +10,7 @@ export const viewOf = (lab: Lab, name: string, over: Partial<ViewInput> = {}): V
   ledger: lab.committed,
   accepted: lab.accepted,
   leader: lab.leader === null ? null : { node: lab.leader, term: 12, sinceWallMs: lab.wallMs - 10_800_000 },
+  leaderChanges: 0,
   liveness: (node) => lab.nodes.get(node)?.liveness ?? { state: 'silent', since: 0 },
   storeOf: () => null,
   ...over,

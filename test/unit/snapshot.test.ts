@@ -174,6 +174,7 @@ describe('quorum in words', () => {
       accepted: { ...ledger, configuration },
       leader: null,
       liveness: (node) => ({ state: down.includes(node) ? 'silent' : 'alive', since: 0 }),
+      leaderChanges: 0,
       storeOf: (node) => (renewed.includes(node) ? 'another' : null),
     };
   };
