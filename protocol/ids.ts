@@ -1,8 +1,22 @@
 import { z } from 'zod';
 import { limits } from './limits.ts';
 
+/**
+ * `constructor`, `toString` and others: under these a record has what nobody put there, and `__proto__` is no key of JSON at all. Whatever
+ * others choose and a record is asked for is none of them (`NoObjectWord`), or it is asked for by `own`.
+ */
+const objectWords: readonly string[] = Object.getOwnPropertyNames(Object.prototype);
+const notThese = `(?!(?:${objectWords.join('|')})$)`;
+const NoObjectWord = new RegExp(`^${notThese}`);
+
+/** What a record itself has under that key, whatever words it was made of. */
+export const own = <Value>(
+  record: Readonly<Record<string, Value>> | null | undefined,
+  key: string,
+): Value | undefined => (record != null && Object.hasOwn(record, key) ? record[key] : undefined);
+
 /** A node's identity: the libp2p peer id of its Ed25519 key (the simulation uses short names). */
-export const NodeId = z.string().regex(/^[A-Za-z0-9-]{1,64}$/);
+export const NodeId = z.string().regex(new RegExp(`^${notThese}[A-Za-z0-9-]{1,64}$`));
 export type NodeId = z.infer<typeof NodeId>;
 
 /** A node's human name, unique in its mesh; also usable as a tag `node-<name>`. */
@@ -29,7 +43,7 @@ export type StoreId = z.infer<typeof StoreId>;
 export const BootId = z.string().min(1).max(64);
 
 /** Short opaque ids: grants, requests, runs, invites, nonces. */
-export const ShortId = z.string().min(1).max(128);
+export const ShortId = z.string().min(1).max(128).regex(NoObjectWord);
 
 /** The data of one hosted GitLab: stands in its marker, its container's name and labels, and in paths. */
 export const DataId = z.string().regex(/^[a-z0-9][a-z0-9-]{7,47}$/);
@@ -45,6 +59,14 @@ export const asSentence = (text: string): string => text.slice(0, limits.sentenc
 export const WallMs = z.number().nonnegative();
 export const Bytes = z.number().nonnegative();
 
-/** The key of a class: its tags, sorted and joined by a comma; the empty string for untagged jobs. */
+/**
+ * The key of a class: its tags, sorted and joined by a comma; the empty string for untagged jobs. One tag that is a word of every object
+ * has a comma before it: no other class is called so.
+ */
 export const ClassKey = z.string().max(8000);
-export const classKey = (tags: readonly string[]): string => [...new Set(tags)].sort().join(',');
+export function classKey(tags: readonly string[]): string {
+  const key = [...new Set(tags)].sort().join(',');
+  return objectWords.includes(key) ? `,${key}` : key;
+}
+/** The same for people. */
+export const shownClass = (key: string): string => (key === '' ? 'untagged jobs' : key.replace(/^,/, ''));

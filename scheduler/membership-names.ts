@@ -1,4 +1,4 @@
-import type { NodeId } from '../protocol/ids.ts';
+import { type NodeId, own } from '../protocol/ids.ts';
 import type { Ledger, LedgerNode } from '../protocol/ledger.ts';
 import { limits } from '../protocol/limits.ts';
 import { didYouMean } from './jobs/near-word.ts';
@@ -33,7 +33,7 @@ export function freeName(ledger: Ledger, name: string, node: NodeId): string {
 }
 
 export function mapNode(ledger: Ledger, node: NodeId, change: (entry: LedgerNode) => LedgerNode): Ledger | Refusal {
-  const entry = Object.hasOwn(ledger.nodes, node) ? ledger.nodes[node] : undefined;
+  const entry = own(ledger.nodes, node);
   if (!entry) return { refused: 'this node is not in the mesh' };
   const after = change(entry);
   return after === entry ? ledger : { ...ledger, nodes: { ...ledger.nodes, [node]: after } };

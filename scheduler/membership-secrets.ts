@@ -1,5 +1,5 @@
 import type { Change } from '../protocol/changes.ts';
-import type { NodeId } from '../protocol/ids.ts';
+import { type NodeId, own } from '../protocol/ids.ts';
 import type { Ledger, LedgerSecrets } from '../protocol/ledger.ts';
 import { leavingOf, markOf } from './disconnecting.ts';
 import type { LedgerEdit } from './ledger-edit.ts';
@@ -94,7 +94,7 @@ function withRunnerToken(
   ledger: Ledger,
   { class: key, was, now, epoch }: { class: string; was: string; now: string; epoch: number },
 ): Ledger {
-  const entry = Object.hasOwn(ledger.classes, key) ? ledger.classes[key] : undefined;
+  const entry = own(ledger.classes, key);
   if (!entry || entry.token !== was) return ledger;
   return { ...ledger, classes: { ...ledger.classes, [key]: { ...entry, token: now, epoch } } };
 }

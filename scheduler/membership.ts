@@ -233,7 +233,9 @@ function connectGitlab(ledger: Ledger, change: Change & { kind: 'connect-gitlab'
   const classes: Ledger['classes'] = isSame ? { ...ledger.classes } : {};
   for (const { tags, token } of change.runnerTokens) {
     const set = [...new Set(tags)].sort();
-    classes[classKey(set)] = {
+    // Where an earlier version has these tags under another key, they stay there.
+    const known = Object.keys(classes).find((key) => classKey(classes[key]!.tags) === classKey(set));
+    classes[known ?? classKey(set)] = {
       tags: set,
       state: 'ready',
       nonce: 'given',

@@ -1,5 +1,6 @@
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import { AutogitError } from '../../protocol/errors.ts';
+import { own } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import type { LedgerNotices } from '../../protocol/notices.ts';
 import { nodeName } from '../../scheduler/snapshot-view.ts';
@@ -45,8 +46,8 @@ export class NoticeRequests implements NoticeApi {
     const rows = Object.entries(targets).map(([name, { kind, shown, since, because }]) => ({
       ...{ name, kind, shown, since, because },
       waiting: (memory?.out ?? []).filter(({ to }) => to.includes(name)).length,
-      failing: memory?.failing[name] ?? null,
-      heard: memory?.heard?.[name] ?? null,
+      failing: own(memory?.failing, name) ?? null,
+      heard: own(memory?.heard, name) ?? null,
     }));
     return { rows, quiet: quiet ?? null };
   }
@@ -85,7 +86,7 @@ export class NoticeRequests implements NoticeApi {
   async #changed(change: Change & { kind: 'notice-target' }): Promise<ChangeOutcome> {
     const outcome = await this.#member().changes.ask(change);
     const isKnown = (): boolean => {
-      const secret = this.#ledger().notices?.targets[change.name]?.secret ?? null;
+      const secret = own(this.#ledger().notices?.targets, change.name)?.secret ?? null;
       return secret === (change.target?.secret ?? null);
     };
     const signal = AbortSignal.timeout(knownMs);

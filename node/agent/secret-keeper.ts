@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { resetRunnerToken, rotateAdminToken, type TokenHolder } from '../../gitlab-bridge/gitlab-tokens.ts';
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import { AutogitError } from '../../protocol/errors.ts';
-import type { NodeId } from '../../protocol/ids.ts';
+import { type NodeId, shownClass } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { rankedVoters } from '../../scheduler/raft/quorum.ts';
 import { secretsDue, votersCanOpen, withoutKey } from '../../scheduler/secrets-due.ts';
@@ -168,9 +168,7 @@ export class SecretKeeper {
     const old = box.unseal(was);
     const now = await this.#gitlab.reset({ url, token: old, timeoutMs });
     await this.#keepAndAsk({ class: name, old, now, epoch });
-    log.info(
-      `the runner of ${name === '' ? 'untagged jobs' : name} has a new token: the removed machine knew the old one`,
-    );
+    log.info(`the runner of ${shownClass(name)} has a new token: the removed machine knew the old one`);
   }
 
   async #keepAndAsk(pending: Pending): Promise<void> {

@@ -1,9 +1,10 @@
+import { shownClass } from '../../protocol/ids.ts';
 import { leavingOf } from '../disconnecting.ts';
 import type { InputOf } from '../inputs.ts';
 import { note } from '../note.ts';
 import { wake } from '../part-turn.ts';
 import { cut } from '../phrases.ts';
-import { foundClass, lostClass, shown } from './class-edits.ts';
+import { foundClass, lostClass } from './class-edits.ts';
 import { attemptsOf, mayWrite, setAttempts } from './classes.ts';
 import { jobTimings } from './job-timings.ts';
 import type { ClassAttempts } from './jobs-state.ts';
@@ -60,7 +61,7 @@ export function runnerChecked(turn: JobsTurn, input: InputOf<'runner-checked'>):
     return setAttempts(turn, input.class, { checkAt: null });
   }
   const what = entry.given ? 'the runner token for' : `runner ${entry.runner ?? ''} for`;
-  const because = cut(`GitLab does not know ${what} ${shown(input.class)} any more (${input.because})`);
+  const because = cut(`GitLab does not know ${what} ${shownClass(input.class)} any more (${input.because})`);
   const nonce = mint(turn, 'class');
   turn.edits.push(lostClass(input.class, input.token, nonce, because));
   if (entry.lost === undefined)

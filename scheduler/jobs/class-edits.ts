@@ -1,4 +1,4 @@
-import { classKey } from '../../protocol/ids.ts';
+import { classKey, shownClass } from '../../protocol/ids.ts';
 import type { Ledger, LedgerClass } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import type { Sealed } from '../../protocol/sealed.ts';
@@ -9,12 +9,11 @@ const withClass = (ledger: Ledger, key: string, entry: LedgerClass): Ledger => (
   ...ledger,
   classes: { ...ledger.classes, [key]: entry },
 });
-export const shown = (key: string): string => (key === '' ? 'untagged jobs' : key);
 
 /** Intent first: only when this is committed is GitLab asked for a runner. Also renews the nonce of a failed try. */
 export const creatingClass = (tags: readonly string[], nonce: string, wallMs: number): LedgerEdit => ({
   name: 'class-creating',
-  because: `jobs wait that ask for ${shown(classKey(tags))}, and no runner has exactly these tags`,
+  because: `jobs wait that ask for ${shownClass(classKey(tags))}, and no runner has exactly these tags`,
   apply(ledger) {
     const key = classKey(tags);
     const known = ledger.classes[key];
@@ -37,7 +36,7 @@ export const creatingClass = (tags: readonly string[], nonce: string, wallMs: nu
 
 export const readyClass = (key: string, nonce: string, runner: number, token: Sealed, wallMs: number): LedgerEdit => ({
   name: 'class-ready',
-  because: `GitLab made runner ${runner} for ${shown(key)}`,
+  because: `GitLab made runner ${runner} for ${shownClass(key)}`,
   apply(ledger) {
     const known = ledger.classes[key];
     if (known?.state !== 'creating' || known.nonce !== nonce) return ledger;
@@ -48,7 +47,7 @@ export const readyClass = (key: string, nonce: string, runner: number, token: Se
 
 export const usedClass = (key: string, wallMs: number): LedgerEdit => ({
   name: 'class-used',
-  because: `${shown(key)} was used`,
+  because: `${shownClass(key)} was used`,
   apply(ledger) {
     const known = ledger.classes[key];
     return known === undefined || known.lastUsedAt >= wallMs
@@ -68,7 +67,7 @@ export const retiringClass = (key: string, because: string): LedgerEdit => ({
 
 export const goneClass = (key: string): LedgerEdit => ({
   name: 'class-gone',
-  because: `the runner of ${shown(key)} is deleted`,
+  because: `the runner of ${shownClass(key)} is deleted`,
   apply(ledger) {
     if (ledger.classes[key]?.state !== 'retiring') return ledger;
     const { [key]: _gone, ...classes } = ledger.classes;
@@ -95,7 +94,7 @@ export const lostClass = (key: string, token: Sealed, nonce: string, because: st
 
 export const foundClass = (key: string, token: Sealed): LedgerEdit => ({
   name: 'class-found',
-  because: `GitLab knows the runner of ${shown(key)} after all`,
+  because: `GitLab knows the runner of ${shownClass(key)} after all`,
   apply(ledger) {
     const known = ledger.classes[key];
     if (known?.lost === undefined || known.token !== token) return ledger;

@@ -1,3 +1,4 @@
+import { own, shownClass } from '../../protocol/ids.ts';
 import type { Ledger, LedgerClass } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import { leavingOf } from '../disconnecting.ts';
@@ -21,7 +22,7 @@ import { canReadQueue } from './queue.ts';
  * GitLab made for an old one is deleted when it shows up.
  */
 
-export const attemptsOf = (jobs: JobsState, key: string): ClassAttempts => jobs.lead?.classes[key] ?? noAttempts;
+export const attemptsOf = (jobs: JobsState, key: string): ClassAttempts => own(jobs.lead?.classes, key) ?? noAttempts;
 
 export function setAttempts(turn: JobsTurn, key: string, change: Partial<ClassAttempts>): void {
   const attempts = { ...attemptsOf(turn.jobs, key), ...change };
@@ -100,7 +101,7 @@ function createFailed(turn: JobsTurn, key: string, because: string): void {
   note(turn, {
     event: 'class-failed',
     level: 'warn',
-    because: `no runner for ${key === '' ? 'untagged jobs' : key}: ${because}`,
+    because: `no runner for ${shownClass(key)}: ${because}`,
     fields: { class: key },
   });
   wake(turn, turn.at + wait);
@@ -127,7 +128,7 @@ export function runnerCreated(turn: JobsTurn, input: InputOf<'runner-created'>):
   }
   note(turn, {
     event: 'class-orphan',
-    because: `runner ${input.runner} came too late for ${input.class}: it is deleted again`,
+    because: `runner ${input.runner} came too late for ${shownClass(input.class)}: it is deleted again`,
     fields: {
       runner: input.runner,
     },
@@ -155,7 +156,7 @@ function age(turn: JobsTurn, key: string, entry: LedgerClass, isWanted: boolean)
     if (attempts.usedWallMs > entry.lastUsedAt + jobTimings.usedStepMs)
       turn.edits.push(usedClass(key, attempts.usedWallMs));
     else if (!isWanted && turn.wallMs - entry.lastUsedAt > jobTimings.unusedMs && !isInUse(turn.jobs, ledger, key))
-      turn.edits.push(retiringClass(key, `no job asked for ${key === '' ? 'no tags' : key} for a day`));
+      turn.edits.push(retiringClass(key, `no job asked for ${key === '' ? 'no tags' : shownClass(key)} for a day`));
     return;
   }
   if (entry.state !== 'retiring' || committed?.classes[key]?.state !== 'retiring') return;

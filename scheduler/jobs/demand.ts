@@ -119,16 +119,8 @@ export function demandOf(tags: readonly string[], defaultArch: string): Demand {
       demand = { ...demand, arch: tag };
     } else demand = add(demand, tag);
   }
-  return isNoClass(demand.tags)
-    ? impossible(
-        demand,
-        `no runner can be made for the tag ${demand.tags[0]} alone: give the job another one beside it`,
-      )
-    : demand;
+  return demand;
 }
-
-/** Classes are found by the words of their tags, and `constructor`, `toString` and the like are words of every object. */
-const isNoClass = ([tag = '', ...more]: readonly string[]): boolean => more.length === 0 && tag in Object.prototype;
 
 function add(demand: Demand, tag: string): Demand {
   if (tag === 'gpu') return { ...demand, gpus: Math.max(demand.gpus, 1) };

@@ -1,5 +1,5 @@
 import type { Leaving } from '../../protocol/gitlab-leaving.ts';
-import type { NodeId } from '../../protocol/ids.ts';
+import { type NodeId, own } from '../../protocol/ids.ts';
 import type { Ledger, Run } from '../../protocol/ledger.ts';
 import { gitlabGone, leavingOf } from '../disconnecting.ts';
 import { hostingDrained } from '../hosting/hosted-edits.ts';
@@ -89,7 +89,7 @@ export function whyDisconnectWaits(
   if (Object.keys(lead.grants).length > 0 || Object.values(lead.adrift).some(({ until }) => until > at))
     return 'a machine may be taking a job in this moment';
   const isMaking = Object.entries(ledger.classes).some(([key, entry]) => {
-    const attempts = lead.classes[key];
+    const attempts = own(lead.classes, key);
     const isAsked =
       entry.state === 'creating' && attempts !== undefined && attempts.nonce === entry.nonce && attempts.made === null;
     return isAsked && at < attempts.createAskedAt + jobTimings.createLimitMs;

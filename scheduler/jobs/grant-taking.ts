@@ -1,4 +1,4 @@
-import type { NodeId } from '../../protocol/ids.ts';
+import { type NodeId, shownClass } from '../../protocol/ids.ts';
 import { limits } from '../../protocol/limits.ts';
 import type { MessageOf } from '../../protocol/messages.ts';
 import type { Effect } from '../effects.ts';
@@ -208,7 +208,7 @@ function tellLeftOver(turn: JobsTurn): void {
   const taken = new Set(Object.values(turn.jobs.own.runs).map((run) => run.grant));
   for (const entry of turn.jobs.own.leftOver) {
     if (taken.has(entry.grant)) continue;
-    const because = `this agent was restarted while it asked GitLab for a job of ${entry.class === '' ? 'no tags' : entry.class}: what GitLab may have given then is looked for`;
+    const because = `this agent was restarted while it asked GitLab for a job of ${entry.class === '' ? 'no tags' : shownClass(entry.class)}: what GitLab may have given then is looked for`;
     note(turn, { event: 'grant-unanswered', level: 'warn', because, fields: { grant: entry.grant } });
     answer(turn, leader, entry.grant, 'refused', because);
   }

@@ -1,3 +1,4 @@
+import { own } from '../../protocol/ids.ts';
 import type { Gpu, GpuRoom, Measured, Room } from '../../protocol/report.ts';
 import { cores, gib, gibNumber, listed, plural } from '../phrases.ts';
 import { archName, type Demand, gpuName, gpuSlug, vramFits } from './demand.ts';
@@ -209,7 +210,7 @@ function gpuBusyReason(demand: Demand, gpu: Gpu, room: GpuRoom | undefined, mach
   const free = `has ${gibNumber(room.memoryBytes)} of ${gib(gpu.memoryBytes)} free`;
   if (room.problem !== undefined) return `does not work: ${room.problem}`;
   if (room.held !== undefined && !mayShare(demand, gpu, room, machine))
-    return `${free}: ${machine.holders[gpu.uuid] ?? 'another run has it'}`;
+    return `${free}: ${own(machine.holders, gpu.uuid) ?? 'another run has it'}`;
   if (room.foreign) return `${free}: ${room.usedBy ?? 'another program'} of its owner uses it`;
   if (room.memoryBytes < demand.vramBytes * freeShare) return free;
   return null;

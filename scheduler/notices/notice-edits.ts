@@ -1,4 +1,5 @@
 import type { Change } from '../../protocol/changes.ts';
+import { own } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import type { LedgerNotices, NoticeMemory } from '../../protocol/notices.ts';
@@ -39,7 +40,7 @@ function setQuiet(ledger: Ledger, { quiet }: Of<'quiet-hours'>): Ledger {
 function setTarget(ledger: Ledger, change: Of<'notice-target'>, wallMs: number): Ledger | Refusal {
   const notices = noticesOf(ledger);
   const { name, target, file, because } = change;
-  const known = Object.hasOwn(notices.targets, name) ? notices.targets[name] : undefined;
+  const known = own(notices.targets, name);
   // What a person said by a command is not the file's to change.
   if (file !== undefined && known !== undefined && known.file === undefined) return ledger;
   if (target === null) {
@@ -93,7 +94,7 @@ export function withNoticeSecrets(ledger: Ledger, anew: NonNullable<Of<'reseal'>
   if (notices === undefined) return ledger;
   let targets = notices.targets;
   for (const [name, { was, now }] of Object.entries(anew)) {
-    const one = Object.hasOwn(targets, name) ? targets[name] : undefined;
+    const one = own(targets, name);
     if (one?.secret === was) targets = { ...targets, [name]: { ...one, secret: now } };
   }
   return targets === notices.targets ? ledger : { ...ledger, notices: { ...notices, targets } };
