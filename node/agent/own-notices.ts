@@ -18,6 +18,7 @@ interface FilesHere {
   /** Whom this machine's autogit.yml names. */
   files: readonly FileTarget[];
   sealForVoters(text: string): string;
+  mark(text: string): string;
 }
 
 /** Most meshes tell nobody anything, and have nothing of its code in memory. It comes with the first that is told. */
@@ -115,6 +116,7 @@ const noticesHere = (
     page: api.page,
     ...{ self, files },
     sealForVoters: (text) => member.box.sealForVoters(text),
+    mark: (text) => member.box.mark(text),
     linkElsewhere: async (act) => {
       const { node } = act;
       const found = Object.entries(member.ledger()?.nodes ?? {}).find(([, { name: its }]) => its === node)?.[0];

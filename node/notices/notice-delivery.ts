@@ -1,9 +1,11 @@
 import { once } from 'node:events';
+import { own } from '../../protocol/ids.ts';
 import type { LedgerNotices, Notice, NoticeMemory, OutNotice } from '../../protocol/notices.ts';
 import { waitAfter } from '../../scheduler/notices/delivery-plan.ts';
 import { noticeTimings } from '../../scheduler/notices/notice-timings.ts';
 import { type SendContext, type Sender, SendFailure } from './notice-sender.ts';
 import { hasBeats, TargetWay } from './notice-target.ts';
+import { toldAsAnother } from './same-targets.ts';
 
 interface DeliveryOptions {
   /** Null: sealed for others. */
@@ -53,9 +55,16 @@ export class NoticeDelivery {
   /** Begins what is due; returns at once. */
   kick({ targets, memory }: LedgerNotices): void {
     for (const name of this.#ways.keys()) if (!Object.hasOwn(targets, name)) this.#ways.delete(name);
+    const others = toldAsAnother(targets, this.#options.unseal);
     for (const [name, target] of Object.entries(targets)) {
       const waiting = (memory?.out ?? []).filter((notice) => this.#isFor(notice, name));
       const way = this.#wayOf(name, target.since);
+      const other = others.get(name);
+      if (other !== undefined) {
+        for (const notice of waiting) if (!this.#isFor(notice, other)) this.#done.add(`${notice.id} ${name}`);
+        way.heardAt = this.#ways.get(other)?.heardAt ?? null;
+        continue;
+      }
       const isBeat = hasBeats(target.kind) && this.#options.now() >= way.beatAt;
       if ((waiting.length === 0 && !isBeat) || way.isBusy || this.#options.now() < way.notBefore) continue;
       way.isBusy = true;
@@ -160,7 +169,8 @@ export class NoticeDelivery {
     const failing = { ...memory.failing };
     for (const [name, way] of this.#ways) {
       if (way.failing === null && way.heardAt !== null) delete failing[name];
-      if (way.failing !== null && way.failures >= noticeTimings.failingAfter) failing[name] ??= { ...way.failing };
+      if (way.failing !== null && way.failures >= noticeTimings.failingAfter)
+        failing[name] = own(failing, name) ?? { ...way.failing };
     }
     return failing;
   }
@@ -168,7 +178,7 @@ export class NoticeDelivery {
   /** Whom anything has reached: written down once, and again where its address became another one. */
   #heard(memory: NoticeMemory): NonNullable<NoticeMemory['heard']> {
     const heard = { ...memory.heard };
-    for (const [name, { heardAt }] of this.#ways) if (heardAt !== null) heard[name] ??= heardAt;
+    for (const [name, { heardAt }] of this.#ways) if (heardAt !== null) heard[name] = own(heard, name) ?? heardAt;
     return heard;
   }
 

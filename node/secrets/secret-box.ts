@@ -1,3 +1,4 @@
+import { createHmac } from 'node:crypto';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger, LedgerSecrets } from '../../protocol/ledger.ts';
 import { rankedVoters } from '../../scheduler/raft/quorum.ts';
@@ -49,6 +50,12 @@ export class SecretBox {
   sealForVoters(text: string, and: NodeId | null = null): string {
     const ledger = this.#options.ledger();
     return ledger && votersCanOpen(ledger) ? sealFor(votersAnd(ledger, and), text) : this.seal(text);
+  }
+
+  /** Hex that only this machine can make of that text, the same each time: whoever guesses the text learns nothing by it. */
+  mark(text: string): string {
+    const key = createHmac('sha256', this.#options.seed).update('autogit mark 1').digest();
+    return createHmac('sha256', key).update(text).digest('hex');
   }
 
   /** Throws `unsupported` for what is not for this node, `store-corrupt` for what does not open. */

@@ -95,10 +95,21 @@ export class NoticesRig {
   }
 
   /** Not sealed by a real key here: what a room may see is another test's. */
-  add(kind: string, given: { url?: string; secret?: string; more?: Record<string, unknown> } = {}, name = kind): void {
-    const { way, shown } = checkTarget(kind, { url: null, secret: null, ...given, ...given.more }, false);
+  add(
+    kind: string,
+    given: { url?: string; secret?: string; file?: string; more?: Record<string, unknown> } = {},
+    name = kind,
+  ): void {
+    const { file, ...said } = given;
+    const { way, shown } = checkTarget(kind, { url: null, secret: null, ...said, ...given.more }, false);
     const secret = Buffer.from(JSON.stringify(way)).toString('base64');
-    this.change({ kind: 'notice-target', name, target: { kind, secret, shown }, because: 'test' });
+    this.change({
+      kind: 'notice-target',
+      name,
+      target: { kind, secret, shown },
+      ...(file && { file }),
+      because: 'test',
+    });
   }
   change(change: Change): { state: 'done' | 'refused' | 'unknown'; because: string } {
     if (!this.answersChanges) return { state: 'unknown', because: 'the leader changed' };

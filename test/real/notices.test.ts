@@ -76,6 +76,25 @@ describe('who was never reached', () => {
   });
 });
 
+describe('whom two files name, of which one machine cannot read the other`s word', () => {
+  it('is told once, and the ledger knows it of both names; another address of that server is told too', async () => {
+    const same = { url: `${server.url}/same` };
+    rig.add('webhook', { ...same, file: 'K' }, 'file-0123456789');
+    rig.add('webhook', { ...same, file: 'D' }, 'file-9876543210');
+    rig.add('webhook', { url: `${server.url}/other`, file: 'D' }, 'file-aaaaaaaaaa');
+    // A person's own word is not the files'.
+    rig.add('webhook', same, 'mine');
+    rig.attention = [gitlab];
+    await rig.live(rig.room(), 40);
+    await vi.waitFor(async () => {
+      await rig.rooms[0]?.look();
+      expect(rig.ledger.notices?.memory?.out).toEqual([]);
+      expect(Object.keys(rig.ledger.notices?.memory?.heard ?? {})).toHaveLength(4);
+    }, soon);
+    expect(server.heard.map(({ path }) => path).sort()).toEqual(['/other', '/same', '/same']);
+  });
+});
+
 describe('a webhook', () => {
   it('is posted once, signed, and the ledger knows that it was', async () => {
     rig.add('webhook', { url: `${server.url}/hook`, secret: 'a key of its own' });

@@ -1,8 +1,10 @@
+import { createHash, createHmac } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { FileTargets } from '../../node/notices/file-targets.ts';
+import { toldAsAnother } from '../../node/notices/same-targets.ts';
 import { type FileTarget, notifyTargets } from '../../node/settings/notify-file.ts';
 import { readSettingsFile } from '../../node/settings/settings-file.ts';
 import type { Change } from '../../protocol/changes.ts';
@@ -76,9 +78,12 @@ describe('what a file has the mesh tell', () => {
   const file = { kind: 'webhook', url: 'https://home.lan/hook/t0ken', secret: null, missing: null };
   let ledger: Ledger = founded;
   const logged: string[] = [];
-  const of = (self: string, files: FileTarget[]) =>
+  /** `votes`: it can read what others have sealed. */
+  const of = (self: string, files: FileTarget[], votes = true) =>
     new FileTargets({
       ...{ self, files },
+      unseal: (sealed) => (votes ? Buffer.from(sealed, 'base64').toString() : null),
+      mark: (text) => createHmac('sha256', `key of ${self}`).update(text).digest('hex'),
       ledger: () => ledger,
       change: async (change: Change) => {
         const after = applyChange(ledger, change, 1);
@@ -107,8 +112,87 @@ describe('what a file has the mesh tell', () => {
     expect(ledger.notices).toBeUndefined();
     // The other one still has it.
     await of('D', [file]).look();
-    expect(ledger.notices?.targets[name!]?.file).toBe('D');
+    expect(Object.values(ledger.notices?.targets ?? {}).map((one) => one.file)).toEqual(['D']);
     expect(logged.join('\n')).not.toContain('t0ken');
+  });
+
+  describe('by a name that tells nothing of its secret', () => {
+    const pass = { ...file, url: 'http://ntfy.lan/mesh', kind: 'ntfy', secret: 'hunter2' };
+    /** As earlier versions called it, on every machine. */
+    const formerName = `file-${createHash('sha256')
+      .update(JSON.stringify([founded.mesh.id, pass.kind, pass.url, pass.secret]))
+      .digest('hex')
+      .slice(0, 10)}`;
+    const names = (): string[] => Object.keys(ledger.notices?.targets ?? {});
+    const begin = (): void => {
+      ledger = { ...founded, nodes: { K: { ...founded.nodes.K!, can: [...abilities] } } };
+    };
+    /** As a machine of an earlier version has it in the ledger. */
+    const former = (self: string): void => {
+      const way = { url: pass.url, secret: pass.secret };
+      const target = { kind: 'ntfy', shown: 'http://ntfy.lan/…', secret: btoa(JSON.stringify(way)) };
+      const change: Change = { kind: 'notice-target', name: formerName, target, file: self, because: 'before' };
+      ledger = applyChange(ledger, change, 1) as Ledger;
+    };
+
+    it('each machine makes its own, and nobody else could make it of the address and the secret', async () => {
+      const made = [];
+      for (const self of ['K', 'D']) {
+        begin();
+        await of(self, [pass]).look();
+        await of(self, [pass]).look();
+        made.push(names());
+      }
+      expect(made).toEqual([[expect.stringMatching(/^file-/)], [expect.stringMatching(/^file-/)]]);
+      expect(new Set([...made.flat(), formerName]).size).toBe(3);
+    });
+
+    it('one that is told already keeps the name of before, and goes with its own file', async () => {
+      begin();
+      former('K');
+      await of('D', [pass]).look();
+      await of('K', [pass]).look();
+      expect(names()).toEqual([formerName]);
+      await of('K', []).look();
+      expect(names()).toEqual([]);
+    });
+
+    it('beside a machine of an earlier version both agree on its name, whichever says it first, and whether it votes', async () => {
+      for (const votes of [true, false]) {
+        begin();
+        await of('D', [pass], votes).look();
+        expect(names()).not.toContain(formerName);
+        former('K');
+        expect(names()).toHaveLength(2);
+        await of('D', [pass], votes).look();
+        await of('D', [pass], votes).look();
+        expect(names()).toEqual([formerName]);
+      }
+    });
+
+    it('of two that said it in the same moment one stays, for good', async () => {
+      begin();
+      await of('K', [pass]).look();
+      const alone = ledger;
+      begin();
+      await of('D', [pass]).look();
+      const targets = { ...alone.notices!.targets, ...ledger.notices!.targets };
+      ledger = { ...ledger, notices: { ...ledger.notices, targets } };
+      for (let looks = 0; looks < 3; looks++) for (const self of ['K', 'D']) await of(self, [pass]).look();
+      expect(names()).toHaveLength(1);
+    });
+
+    it('who does not vote says it beside another one, and takes back his own only', async () => {
+      begin();
+      await of('K', [pass]).look();
+      await of('D', [pass], false).look();
+      expect(toldAsAnother(ledger.notices!.targets, (sealed) => atob(sealed)).size).toBe(1);
+      expect(toldAsAnother(ledger.notices!.targets, () => null).size).toBe(0);
+      for (let looks = 0; looks < 3; looks++) await of('D', [pass], false).look();
+      expect(names()).toHaveLength(2);
+      await of('D', [], false).look();
+      expect(Object.values(ledger.notices!.targets).map(({ file: whose }) => whose)).toEqual(['K']);
+    });
   });
 
   it('one of whom too little is said keeps back no other, and a password is in nothing that others see', async () => {
