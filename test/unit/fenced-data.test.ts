@@ -1,12 +1,12 @@
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { FencedRequests } from '../../node/agent/fenced-requests.ts';
 import { exclusiveIn, FencedData, writtenWords } from '../../node/hosting/move/fenced-data.ts';
 import { systemTools } from '../../node/hosting/system-tools.ts';
-import { tookFile } from '../../node/hosting/vault/vault-tree.ts';
+import { aboutFile, dropFolder, lookedFile, tookFile } from '../../node/hosting/vault/vault-tree.ts';
 import { isFencedName } from '../../protocol/fenced.ts';
 import { StatusSnapshot } from '../../protocol/status.ts';
 import { snapshot } from '../../scheduler/snapshot.ts';
@@ -275,4 +275,13 @@ describe('what a machine served until another one took over', () => {
     expect(told({ data: 'another' })).toBe(undefined);
     expect(told({ fenced: undefined })).toBe(undefined);
   });
+});
+
+it('what was served goes whole on a word, with all that was noted beside it and what an agent left of such a note', async () => {
+  const folder = join(tree, 'fenced-2');
+  mkdirSync(folder);
+  for (const file of [aboutFile, lookedFile, tookFile])
+    for (const name of [file, `${file}.new`]) writeFileSync(join(folder, name), '{}');
+  await dropFolder(folder, systemTools);
+  expect(existsSync(folder)).toBe(false);
 });

@@ -114,8 +114,8 @@ export async function dropFolder(folder: string, tools: SystemTools): Promise<vo
   if (!existsSync(folder)) return;
   const found = parts.map((name) => join(folder, name)).filter((path) => existsSync(path));
   for (const path of found) await tools.run('btrfs', ['subvolume', 'delete', '--commit-after', path]);
-  for (const file of [aboutFile, `${aboutFile}.new`, lookedFile, `${lookedFile}.new`])
-    rmSync(join(folder, file), { force: true });
+  for (const file of [aboutFile, lookedFile, tookFile])
+    for (const name of [file, `${file}.new`]) rmSync(join(folder, name), { force: true });
   rmdirSync(folder);
 }
 
