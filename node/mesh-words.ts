@@ -26,6 +26,15 @@ export const usedOf = ({
     ? { cpuMillis: capacity.cpuMillis - room.cpuMillis, memoryBytes: capacity.memoryBytes - room.memoryBytes }
     : null);
 
+/** Of the disk on which a machine has its jobs. Null of one that says nothing of it. */
+export const diskUse = ({
+  used,
+  capacity,
+}: Pick<NodeRow, 'used' | 'capacity'>): { diskBytes: number; ofBytes: number } | null =>
+  used?.diskBytes === undefined || !capacity || capacity.diskBytes <= 0
+    ? null
+    : { diskBytes: Math.min(used.diskBytes, capacity.diskBytes), ofBytes: capacity.diskBytes };
+
 /** The same as `status` and the page show it. */
 export function machineUse(
   node: Pick<NodeRow, 'used' | 'capacity' | 'room'>,

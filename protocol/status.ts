@@ -17,7 +17,14 @@ export const NodeRow = z.object({
   capacity: Capacity.nullable(),
   room: z.object({ cpuMillis: z.number(), memoryBytes: z.number(), gpus: z.array(GpuRoom) }).nullable(),
   /** What anything uses there, jobs or not; `room` is what jobs may have. Absent: nothing was measured, or an agent that does not tell. */
-  used: z.object({ cpuMillis: z.number(), memoryBytes: z.number() }).optional(),
+  used: z
+    .object({
+      cpuMillis: z.number(),
+      memoryBytes: z.number(),
+      /** Of the disk on which it has its jobs. Absent of an earlier version. */
+      diskBytes: z.number().optional(),
+    })
+    .optional(),
   runs: z.array(z.number()),
   labels: z.array(z.string()),
   owner: z.enum(['away', 'present', 'playing']).nullable(),
@@ -107,6 +114,11 @@ export const StatusSnapshot = z.object({
         to: z.string().nullable(),
         rtoSeconds: z.number().nullable(),
         rpoSeconds: z.number().nullable(),
+        /**
+         * What the sentence is made of, in its order: `about` is loss, queued, copies or next (later versions may have others), `when` what
+         * stands before a colon. So a face that shows one of them by itself does not say it twice. Absent of an earlier version.
+         */
+        parts: z.array(z.object({ about: z.string(), when: z.string().optional(), words: z.string() })).optional(),
       })
       .nullable(),
     flag: z.string().nullable(),

@@ -37,6 +37,10 @@ export function listed(words: readonly string[], joiner = 'and'): string {
 export const cut = (sentence: string, chars = 900): string =>
   sentence.length <= chars ? sentence : `${sentence.slice(0, chars - 3).replace(/[\ud800-\udbff]$/, '')}...`;
 
+/** What is foretold of GitLab as one sentence, of all its parts or of those that a face does not show by themselves. */
+export const forecastWords = (parts: readonly { when?: string | undefined; words: string }[]): string =>
+  parts.map(({ when, words }) => (when === undefined ? words : `${when}: ${words}`)).join('; ');
+
 /** What a machine that holds copies of GitLab is at: `in sync`, `catching up 40 %`. */
 export const standbyState = ({ state, percent }: { state: string; percent: number | null }): string =>
   `${state.replace('-', ' ')}${percent === null ? '' : ` ${Math.floor(percent)} %`}`;

@@ -1,4 +1,4 @@
-import { asSentence, type NodeId } from '../protocol/ids.ts';
+import { asSentence } from '../protocol/ids.ts';
 import type { Misfit } from '../protocol/job-asks.ts';
 import type { Ledger } from '../protocol/ledger.ts';
 import { limits } from '../protocol/limits.ts';
@@ -12,7 +12,7 @@ import { place } from './jobs/placement.ts';
 import { waitingJobs } from './jobs/queue.ts';
 import { noticeLines } from './notices/notice-lines.ts';
 import { cut, listed, span } from './phrases.ts';
-import { hasUnseen, mayLiveUnseen, unseenIn } from './recovered.ts';
+import { hasUnseen } from './recovered.ts';
 import { secretsDue } from './secrets-due.ts';
 import { copyLines } from './snapshot-copies.ts';
 import { drillLines } from './snapshot-drill.ts';
@@ -20,6 +20,7 @@ import { certificateLines, peopleLines } from './snapshot-gitlab.ts';
 import { gitlabLines } from './snapshot-gitlab-lines.ts';
 import { leavingLines } from './snapshot-leaving.ts';
 import type { QuorumView } from './snapshot-quorum.ts';
+import { formerEraLines, recoveryLines } from './snapshot-recovery.ts';
 import { meshViewOf, nodeName, type ViewInput } from './snapshot-view.ts';
 
 /** Clocks further apart than this make times of `status` and expiries of invitations wrong. */
@@ -46,7 +47,7 @@ export function attentionOf(view: ViewInput, nodes: readonly NodeRow[], quorum: 
   return [
     ...quorumLines(view, quorum),
     ...recoveryLines(view, ledger),
-    ...formerEraLines(ledger),
+    ...formerEraLines(view, ledger),
     ...actLines(view, ledger),
     ...secretLines(ledger),
     ...noticeLines(ledger),
@@ -106,51 +107,6 @@ function quorumLines(view: ViewInput, quorum: QuorumView): Attention[] {
             : null,
     });
   return lines;
-}
-
-/** Until all that were seen switched off are voters again, or forgotten. */
-function recoveryLines(view: ViewInput, { recovery, nodes, configuration }: Ledger): Attention[] {
-  if (!recovery) return [];
-  const away = recovery.off.filter((node) => Object.hasOwn(nodes, node) && !(node in configuration.voters));
-  if (away.length === 0) return [];
-  const names = listed(away.map((node) => nodeName(view.ledger, node)));
-  const where = `${nodeName(view.ledger, recovery.by)} ${span(view.wallMs - recovery.at)} ago`;
-  const sentence = `recovered by force on ${where}: what only ${names} knew is lost; ${away.length > 1 ? 'they vote' : 'it votes'} again when back`;
-  return [{ code: 'recovered', severity: 'info', sentence, fix: null }];
-}
-
-/** Until each machine of the former era has come over, or a person says that it never will (SAFETY J1). */
-function formerEraLines(ledger: Ledger): Attention[] {
-  const unseen = unseenIn(ledger);
-  if (unseen.length === 0) return [];
-  const names = unseen.map((node) => nodeName(ledger, node));
-  const are = names.length > 1 ? 'are' : 'is';
-  const sentence = `${listed(names)} ${are} not known to follow the recovery: until then jobs go on only while GitLab answers`;
-  const which = names.length > 1 ? 'one of them' : 'it';
-  const fix = `only if ${which} never comes back: autogit-node forget ${names[0]}`;
-  return [
-    { code: 'former-era', severity: 'info', sentence, fix },
-    ...unseen.flatMap((node) => waitedForLines(ledger, node)),
-  ];
-}
-
-/** What may go on there is not given up. */
-function waitedForLines(ledger: Ledger, node: NodeId): Attention[] {
-  const jobs = Object.values(ledger.runs).filter(
-    (run) => isBusy(run) && run.node === node && mayLiveUnseen(ledger, run),
-  );
-  if (jobs.length === 0) return [];
-  const name = nodeName(ledger, node);
-  const numbers = jobs.slice(0, 5).map(({ job }) => `${job}`);
-  const sentence = `nobody saw ${name} switched off: job ${listed(numbers)} may go on there, and is not given up before it is heard or removed`;
-  return [
-    {
-      code: 'run-unheard',
-      severity: 'warn',
-      sentence,
-      fix: `only if it never comes back: autogit-node forget ${name}`,
-    },
-  ];
 }
 
 /** Runs of this machine that stand still because it hears no leader: SAFETY J1. */

@@ -12,13 +12,14 @@ import { isHere, meshViewOf, nodeName, type ViewInput } from './snapshot-view.ts
 
 type GitlabView = StatusSnapshot['gitlab'];
 type StandbyRow = NonNullable<GitlabView['standbys']>[number];
+export type ForecastPart = NonNullable<NonNullable<GitlabView['forecast']>['parts']>[number];
 type Loss = Exclude<GitlabView['loss'], undefined>;
 
 interface CopiesView {
   standbys: StandbyRow[];
   loss: Loss;
   /** What the death of the host would cost, and who has what. */
-  sentence: string;
+  forecast: ForecastPart[];
 }
 
 /** What a machine sees of them: its own ledger, the host's last word, and what each standby says itself. */
@@ -61,7 +62,7 @@ export function copiesView(view: ViewInput, ledger: Ledger): CopiesView | null {
   if (sight === null) return null;
   const standbys = rowsOf(sight);
   const loss = lossOf(sight);
-  return { standbys, loss, sentence: copiesSentence(sight, standbys, loss) };
+  return { standbys, loss, forecast: forecastOf(sight, standbys, loss) };
 }
 
 const rowsOf = (sight: Sight): StandbyRow[] =>
@@ -124,22 +125,29 @@ function lossOf({ seen, said, hostWallMs }: Sight): Loss {
   return { pushes: !seen.arePushesSafe || said?.unheld !== undefined, seconds };
 }
 
-function copiesSentence(sight: Sight, standbys: readonly StandbyRow[], loss: Loss): string {
+function forecastOf(sight: Sight, standbys: readonly StandbyRow[], loss: Loss): ForecastPart[] {
   const { ledger, hosting, isHostHere } = sight;
   const host = nodeName(ledger, hosting.host);
   const when = isHostHere ? `if ${host} died now` : `if ${host} stays away`;
-  const cost = loss === null ? `${host} has not said how far its copies are` : `${when}: ${lossWords(loss, standbys)}`;
   const copies = standbys.length === 0 ? 'no machine holds a copy' : `copies on ${listed(standbys.map(standbyWords))}`;
   // What comes of a silence is said with it.
   const next = isHostHere ? failoverForecast(sight.view, ledger) : null;
-  return [cost, ...queuedWords(sight.said), copies, ...(next ? [next.sentence] : [])].join('; ');
+  return [
+    loss === null
+      ? { about: 'loss', words: `${host} has not said how far its copies are` }
+      : { about: 'loss', when, words: lossWords(loss, standbys) },
+    ...queuedParts(sight.said),
+    { about: 'copies', words: copies },
+    ...(next ? [{ about: 'next', words: next.sentence }] : []),
+  ];
 }
 
 /** What Redis keeps is on its disk later than it said, and in a copy after that. */
-export const queuedWords = (said: GitlabSeen | undefined): string[] => {
+export const queuedParts = (said: GitlabSeen | undefined): ForecastPart[] => {
   if (said?.queued === undefined) return [];
   const { each, because } = said.queued;
-  return [`queued work is on its disk each ${each}${each === 'second' ? '' : ` (${because})`}`];
+  const why = each === 'second' ? '' : ` (${because})`;
+  return [{ about: 'queued', words: `queued work is on its disk each ${each}${why}` }];
 };
 
 function lossWords({ pushes, seconds }: NonNullable<Loss>, standbys: readonly StandbyRow[]): string {

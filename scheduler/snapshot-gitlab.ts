@@ -1,8 +1,8 @@
 import type { Ledger } from '../protocol/ledger.ts';
 import type { Attention, StatusSnapshot } from '../protocol/status.ts';
 import { hostedUrl, hostingOf } from './hosting/hosted-edits.ts';
-import { span } from './phrases.ts';
-import { copiesView, queuedWords } from './snapshot-copies.ts';
+import { forecastWords, span } from './phrases.ts';
+import { copiesView, type ForecastPart, queuedParts } from './snapshot-copies.ts';
 import { drillView } from './snapshot-drill.ts';
 import { failoverForecast, silenceWords } from './snapshot-failover.ts';
 import { fencedView } from './snapshot-fenced.ts';
@@ -61,6 +61,10 @@ function hostedView(view: ViewInput, ledger: Ledger): HostedView | null {
   const away = whyAway(view, ledger);
   const copies = copiesView(view, ledger);
   const name = nodeName(ledger, host);
+  const parts: ForecastPart[] = copies?.forecast ?? [
+    { about: 'copies', words: `one copy, on ${name} alone: if that machine dies nothing moves` },
+    ...queuedParts(now ?? undefined),
+  ];
   const silence = { state: ledger.gitlab.url === null ? ('deploying' as const) : ('degraded' as const) };
   return {
     state: away?.state ?? now?.state ?? silence.state,
@@ -68,12 +72,11 @@ function hostedView(view: ViewInput, ledger: Ledger): HostedView | null {
     url: ledger.gitlab.url ?? hostedUrl(hosting),
     version: now?.version ?? null,
     forecast: {
-      sentence:
-        copies?.sentence ??
-        [`one copy, on ${name} alone: if that machine dies nothing moves`, ...queuedWords(now ?? undefined)].join('; '),
+      sentence: forecastWords(parts),
       to: copies === null || away !== null ? null : (failoverForecast(view, ledger)?.to ?? null),
       rtoSeconds: null,
       rpoSeconds: copies?.loss?.seconds ?? null,
+      parts,
     },
     standbys: copies?.standbys ?? [],
     loss: copies?.loss ?? null,

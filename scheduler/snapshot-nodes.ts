@@ -1,5 +1,6 @@
 import type { NodeId } from '../protocol/ids.ts';
 import type { Ledger } from '../protocol/ledger.ts';
+import type { Measured } from '../protocol/report.ts';
 import type { NodeRow } from '../protocol/status.ts';
 import { type MachineView, playsSentence } from './jobs/machine-fit.ts';
 import { awayReason, busyRuns, machinesOf } from './jobs/machines.ts';
@@ -36,9 +37,7 @@ function nodeRow(view: ViewInput, ledger: Ledger, machine: MachineView): NodeRow
     room: machine.room
       ? { cpuMillis: machine.room.cpuMillis, memoryBytes: machine.room.memoryBytes, gpus: machine.room.gpus }
       : null,
-    ...(machine.measured
-      ? { used: { cpuMillis: machine.measured.usedCpuMillis, memoryBytes: machine.measured.usedMemoryBytes } }
-      : {}),
+    ...(machine.measured ? { used: usedOf(machine.measured) } : {}),
     runs: busyRuns(meshViewOf(view, ledger), node).map((run) => run.job),
     labels: machine.measured?.labels ?? [],
     owner: machine.measured?.owner ?? null,
@@ -46,6 +45,12 @@ function nodeRow(view: ViewInput, ledger: Ledger, machine: MachineView): NodeRow
     because,
   };
 }
+
+const usedOf = (measured: Measured): NonNullable<NodeRow['used']> => ({
+  cpuMillis: measured.usedCpuMillis,
+  memoryBytes: measured.usedMemoryBytes,
+  diskBytes: measured.usedDiskBytes,
+});
 
 /** One word, and the sentence behind it when it is not simply well. */
 function stateOf(view: ViewInput, ledger: Ledger, machine: MachineView): Pick<NodeRow, 'state' | 'because' | 'paused'> {

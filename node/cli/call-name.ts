@@ -65,3 +65,6 @@ export function asTyped(text: string, name = callName(), home = typedHome()): st
     return home === null || isOther ? `${name} ` : `${name} ${home} `;
   });
 }
+
+/** The same in a pipe, where this program has one name; what a script reads, or pastes, is still meant for the same agent. */
+export const asPiped = (text: string): string => asTyped(text, 'autogit-node');

@@ -1,9 +1,13 @@
 import { shown } from '../foreign-text.ts';
+import { wrapped } from '../text-wrap.ts';
 
 const levels: Record<number, string> = { 10: 'trace', 20: 'debug', 40: 'warn', 50: 'error', 60: 'fatal' };
 
-/** One line of agent.log for people: `23:41:58 job 16 runs here: …`; what is no such line stays as it is. */
-export function logLine(line: string): string {
+/**
+ * One line of agent.log for people: `23:41:58 job 16 runs here: …`, in as many lines of at most `columns` characters as it takes, the later
+ * ones set in below its words. What is no such line stays as it is.
+ */
+export function logLine(line: string, columns = Number.POSITIVE_INFINITY): string {
   let read: { time?: unknown; level?: unknown; msg?: unknown; machine?: unknown };
   try {
     read = JSON.parse(line) as typeof read;
@@ -14,22 +18,31 @@ export function logLine(line: string): string {
     return shown(line);
   const level = typeof read.level === 'number' ? levels[read.level] : undefined;
   const machine = typeof read.machine === 'string' ? `${read.machine.padEnd(10)} ` : '';
-  return shown(`${new Date(read.time).toTimeString().slice(0, 8)} ${machine}${level ? `${level}: ` : ''}${read.msg}`);
+  const head = shown(`${new Date(read.time).toTimeString().slice(0, 8)} ${machine}`);
+  const text = shown(`${level ? `${level}: ` : ''}${read.msg}`);
+  return wrapped(text, Math.max(24, columns - head.length))
+    .map((part, index) => `${index === 0 ? head : ' '.repeat(head.length)}${part}`)
+    .join('\n');
 }
 
 /** Pieces of agent.log as whole lines for people; a line may come in several pieces. */
 export class LogLines {
+  readonly #columns: number;
   #rest = '';
+
+  constructor(columns = Number.POSITIVE_INFINITY) {
+    this.#columns = columns;
+  }
 
   add(text: string): string {
     const lines = (this.#rest + text).split('\n');
     this.#rest = lines.pop() ?? '';
-    return lines.map((line) => `${logLine(line)}\n`).join('');
+    return lines.map((line) => `${logLine(line, this.#columns)}\n`).join('');
   }
 
   end(): string {
     const last = this.#rest;
     this.#rest = '';
-    return last === '' ? '' : `${logLine(last)}\n`;
+    return last === '' ? '' : `${logLine(last, this.#columns)}\n`;
   }
 }

@@ -20,7 +20,8 @@ export async function logs(context: Context): Promise<number> {
   if (all && (wanted !== undefined || node !== null))
     throw new AutogitError('bad-flag', '--all is the logs of all machines: neither a job nor --node goes with it');
   // A job's trace is its own words; a log is for people here, and JSON lines in a pipe.
-  const lines = wanted === undefined && context.out.isTerminal && !settings.isOn('json') ? new LogLines() : null;
+  const lines =
+    wanted === undefined && context.out.isTerminal && !settings.isOn('json') ? new LogLines(context.out.columns) : null;
   try {
     const agent = await agentOf(context);
     const job = wanted === undefined ? null : await shownJobOf(agent, wanted);
@@ -49,7 +50,7 @@ async function showFile({ settings, out }: Context): Promise<boolean> {
   const { tailOf } = await import('../log-tail.ts');
   out.talk(`no agent is running here; the end of ${file}:`);
   const tail = await tailOf(file, lastLines);
-  const lines = new LogLines();
+  const lines = new LogLines(out.columns);
   await write(out.isTerminal && !settings.isOn('json') ? lines.add(tail) + lines.end() : tail);
   return true;
 }

@@ -11,6 +11,7 @@ import { shown } from '../foreign-text.ts';
 import type { AgentClient } from '../local-api/socket-client.ts';
 import { isWay, type Way, ways } from '../settings/give-way.ts';
 import { parseDuration, showDuration } from '../settings/quantities.ts';
+import { wrapped } from '../text-wrap.ts';
 import { agentOf, type Context, nodeArgument } from './context.ts';
 import { exit } from './failure.ts';
 import { sentence } from './output.ts';
@@ -340,6 +341,8 @@ function showSettings({ out, settings }: Context, all: object, key: string | und
     for (const [name, value] of rows) {
       const isTime = name.endsWith('Ms');
       const text = isTime ? showDuration(Number(value)) : typeof value === 'boolean' ? (value ? 'on' : 'off') : value;
-      out.data(`${`${name} = ${text}`.padEnd(28)}${meanings[name] ?? ''}`.trimEnd());
+      const head = `${name} = ${text}`.padEnd(28);
+      const lines = wrapped(meanings[name] ?? '', Math.max(24, out.columns - head.length));
+      out.data(lines.map((line, at) => `${at === 0 ? head : ' '.repeat(head.length)}${line}`.trimEnd()).join('\n'));
     }
 }

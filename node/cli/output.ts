@@ -1,13 +1,13 @@
 import { shownLines } from '../foreign-text.ts';
 import { columnsOf, wrappedTalk } from '../text-wrap.ts';
-import { asTyped } from './call-name.ts';
+import { asPiped, asTyped } from './call-name.ts';
 import type { Output } from './context.ts';
 
 /** A sentence that is the answer: as it stands in a pipe, and as wide as the terminal is for a person. */
 export function sentence(out: Pick<Output, 'isTerminal' | 'columns' | 'data'>, text: string): void {
   const clean = shownLines(text);
   // What it is lengthened by is there before it is cut into lines.
-  out.data(out.isTerminal ? wrappedTalk(asTyped(clean), out.columns) : clean);
+  out.data(out.isTerminal ? wrappedTalk(asTyped(clean), out.columns) : asPiped(clean));
 }
 
 export function processOutput(options: { quiet: boolean }): Output {

@@ -2,10 +2,11 @@ import type { NodeRow, StatusSnapshot } from '../../protocol/status.ts';
 import { plural } from '../../scheduler/phrases.ts';
 import { attentionRows } from '../attention-rows.ts';
 import { shown, shownLines } from '../foreign-text.ts';
-import { machineUse, meshWords } from '../mesh-words.ts';
+import { diskUse, machineUse, meshWords } from '../mesh-words.ts';
 import { showBytes, showDuration, showShare } from '../settings/quantities.ts';
 import { wrapped } from '../text-wrap.ts';
-import { attentionLine, printTable } from './table.ts';
+import { asPiped } from './call-name.ts';
+import { attentionLine, printTable, printTables } from './table.ts';
 
 interface ViewForm {
   isTerminal: boolean;
@@ -137,17 +138,20 @@ function nodeTable({ nodes }: StatusSnapshot, form: ViewForm): string {
     ];
     return form.wide ? [...row, ...wideCells(node)] : row;
   });
-  return printTable(
-    { head: form.wide ? [...head, ...wide] : head, rows, spare: ['VERSION', 'SEEN', 'MEMORY', 'CPU', 'GPU'] },
-    { isTerminal: true, columns: form.wide ? Number.POSITIVE_INFINITY : form.columns },
-  );
+  if (form.wide) return printTables({ head: [...head, ...wide], rows }, form.columns);
+  return printTable({ head, rows, spare: ['VERSION', 'SEEN', 'MEMORY', 'CPU', 'GPU'] }, form);
+}
+
+function diskOf(node: NodeRow): string {
+  const disk = diskUse(node);
+  return disk ? showShare(disk.diskBytes, disk.ofBytes) : node.capacity ? showBytes(node.capacity.diskBytes) : '-';
 }
 
 const wideCells = (node: NodeRow): string[] => [
   node.voter ? 'yes' : 'no',
   node.owner ?? '-',
   node.arch ?? '-',
-  node.capacity ? showBytes(node.capacity.diskBytes) : '-',
+  diskOf(node),
   node.address ?? '-',
   node.labels.join(',') || '-',
   node.id,
@@ -192,7 +196,13 @@ function forPipe(snapshot: StatusSnapshot): string {
       ];
     }),
     ...snapshot.waiting.map((row) => ['waiting', row.node, row.address, row.words, row.since]),
-    ...snapshot.attention.map((row) => ['attention', row.severity, row.code, row.sentence, row.fix]),
+    ...snapshot.attention.map((row) => [
+      'attention',
+      row.severity,
+      row.code,
+      row.sentence,
+      row.fix && asPiped(row.fix),
+    ]),
   ];
   const cells = rows.map((row) => row.map((cell) => (cell === null ? '-' : String(cell))));
   return printTable({ head: [], rows: cells }, { isTerminal: false, columns: Number.POSITIVE_INFINITY });

@@ -20,7 +20,7 @@ const usualLeast = 16;
 export function printTable(table: Table, form: { isTerminal: boolean; columns: number }): string {
   if (!form.isTerminal) return table.rows.map((row) => row.map(shown).join('\t')).join('\n');
   const lines = [table.head, ...table.rows].map((row) => row.map(shown));
-  const widths = table.head.map((_, column) => Math.max(...lines.map((line) => [...(line[column] ?? '')].length)));
+  const widths = widthsOf(table.head, lines.slice(1));
   const kept = keptColumns(table, widths, form.columns);
   return lines
     .map((line) => {
@@ -32,6 +32,34 @@ export function printTable(table: Table, form: { isTerminal: boolean; columns: n
     })
     .join('\n');
 }
+
+/** All columns for people, in as many tables below each other as it takes; each begins with the first column. */
+export function printTables({ head, rows }: Pick<Table, 'head' | 'rows'>, columns: number): string {
+  const widths = widthsOf(
+    head,
+    rows.map((row) => row.map(shown)),
+  );
+  const groups: number[][] = [];
+  let used = Number.POSITIVE_INFINITY;
+  for (const column of head.keys()) {
+    const width = gap.length + (widths[column] ?? 0);
+    if (column > 0 && used + width > columns) {
+      groups.push([0]);
+      used = widths[0] ?? 0;
+    }
+    if (column === 0) continue;
+    groups.at(-1)?.push(column);
+    used += width;
+  }
+  const of = (cells: readonly string[], group: readonly number[]): string[] => group.map((one) => cells[one] ?? '');
+  return groups
+    .map((group) => ({ head: of(head, group), rows: rows.map((row) => of(row, group)) }))
+    .map((table) => printTable(table, { isTerminal: true, columns: Number.POSITIVE_INFINITY }))
+    .join('\n\n');
+}
+
+const widthsOf = (head: readonly string[], rows: readonly (readonly string[])[]): number[] =>
+  head.map((_, column) => Math.max(...[head, ...rows].map((row) => [...(row[column] ?? '')].length)));
 
 function keptColumns(
   { head, spare = [], lastLeast = usualLeast }: Table,

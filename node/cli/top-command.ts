@@ -11,6 +11,8 @@ import { type TopLine, type TopSeen, topView } from './top-view.ts';
 const everyMs = 1_000;
 /** Events of the lower half. */
 const eventsMost = 200;
+/** So much of a trace is kept to be shown: more than the largest terminal has. */
+const traceChars = 64_000;
 
 /** A live screen on a terminal; in a pipe a snapshot each second, as of `status -w 1`. */
 export async function top(context: Context): Promise<number> {
@@ -41,6 +43,8 @@ class TopScreen {
   #job: number | null = null;
   #lastEvent: string | null = null;
   #agent: AgentClient | null = null;
+  /** Ended when its trace is not looked at any more. */
+  #tracing: AbortController | null = null;
 
   constructor(context: Context) {
     this.#context = context;
@@ -61,6 +65,7 @@ class TopScreen {
         await pause(everyMs, over);
       }
     } finally {
+      this.#tracing?.abort();
       process.stdout.off('resize', draw);
       process.stdout.write(leaveScreen);
       giveBack();
@@ -77,7 +82,7 @@ class TopScreen {
       this.#lastEvent = events.at(-1)?.id ?? this.#lastEvent ?? '0';
       const before = this.#seen;
       const all = [...(before?.events ?? []), ...events].slice(-eventsMost);
-      this.#seen = { snapshot, jobs, events: all, why: before?.why ?? [], away: null };
+      this.#seen = { snapshot, jobs, events: all, why: before?.why ?? [], trace: before?.trace ?? '', away: null };
       this.#seenAt = performance.now();
     } catch (error) {
       if (!isAway(error)) throw error;
@@ -103,6 +108,8 @@ class TopScreen {
       this.#state = state;
       if (wish === 'quit') return this.#quit.abort();
       if (wish === 'why' && this.#job !== null) void this.#why(this.#job);
+      if (wish === 'trace' && this.#job !== null) void this.#trace(this.#job);
+      if (this.#state.trace === null) this.#tracing?.abort();
     }
     this.#draw();
   }
@@ -115,6 +122,26 @@ class TopScreen {
     this.#seen = { ...this.#seen, why: text.split('\n') };
     this.#state = { ...this.#state, why: job };
     this.#draw();
+  }
+
+  /** Until it ends, or another key is pressed. */
+  async #trace(job: number): Promise<void> {
+    if (!this.#seen || !this.#agent) return;
+    this.#tracing?.abort();
+    const tracing = new AbortController();
+    this.#tracing = tracing;
+    this.#seen = { ...this.#seen, trace: '' };
+    this.#state = { ...this.#state, trace: job };
+    const add = (text: string): void => {
+      if (tracing.signal.aborted || !this.#seen) return;
+      this.#seen = { ...this.#seen, trace: (this.#seen.trace + text).slice(-traceChars) };
+      this.#draw();
+    };
+    try {
+      for await (const text of this.#agent.logs({ job, node: null, follow: true }, tracing.signal)) add(text);
+    } catch (error) {
+      add(`\n${error instanceof Error ? error.message : String(error)}\n`);
+    }
   }
 
   get #rows(): number {

@@ -10,8 +10,9 @@ export interface TopState {
   isTyping: boolean;
   isFrozen: boolean;
   isHelping: boolean;
-  /** Job of which `why` is shown. */
+  /** Job of which `why` is shown, and the one of which the trace is. */
   why: number | null;
+  trace: number | null;
 }
 
 const sorts = ['name', 'cpu', 'memory', 'gpu', 'runs'] as const;
@@ -19,11 +20,11 @@ const panes = ['jobs', 'events', 'attention'] as const;
 
 export const firstTop: TopState = {
   ...{ sort: 'name', isReversed: false, pane: 'jobs', chosen: 0, filter: '', isTyping: false, isFrozen: false },
-  ...{ isHelping: false, why: null },
+  ...{ isHelping: false, why: null, trace: null },
 };
 
-/** What a key means beyond the screen: end, or tell why a job is where it is. */
-type TopWish = 'quit' | 'why' | null;
+/** What a key means beyond the screen: end, or tell why a job is where it is, or what it says. */
+type TopWish = 'quit' | 'why' | 'trace' | null;
 
 /** What terminals send for keys that are no letters. */
 const named: Readonly<Record<string, string>> = {
@@ -63,8 +64,8 @@ export function afterKey(state: TopState, key: string, page: number): { state: T
   const becomes = (over: Partial<TopState>, wish: TopWish = null) => ({ state: { ...state, ...over }, wish });
   if (key === '\u0004') return becomes({}, 'quit');
   if (state.isTyping) return becomes(typed(state, key));
-  if (state.isHelping || state.why !== null)
-    return key === 'q' ? becomes({}, 'quit') : becomes({ isHelping: false, why: null });
+  if (state.isHelping || state.why !== null || state.trace !== null)
+    return key === 'q' ? becomes({}, 'quit') : becomes({ isHelping: false, why: null, trace: null });
   switch (key) {
     case 'q':
       return becomes({}, 'quit');
@@ -102,6 +103,8 @@ export function afterKey(state: TopState, key: string, page: number): { state: T
     case 'enter':
     case 'w':
       return becomes({}, state.pane === 'jobs' ? 'why' : null);
+    case 'l':
+      return becomes({}, state.pane === 'jobs' ? 'trace' : null);
     default:
       return becomes(moved(state, key, page));
   }

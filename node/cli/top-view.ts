@@ -4,6 +4,7 @@ import type { NodeRow, StatusSnapshot } from '../../protocol/status.ts';
 import { plural } from '../../scheduler/phrases.ts';
 import { shown } from '../foreign-text.ts';
 import { usedOf } from '../mesh-words.ts';
+import { traceParts } from '../page/view/trace-text.ts';
 import { pipelineName } from '../pipeline-rows.ts';
 import { showDuration, showShare } from '../settings/quantities.ts';
 import { wrapped } from '../text-wrap.ts';
@@ -18,6 +19,8 @@ export interface TopSeen {
   events: readonly TimelineEvent[];
   /** Lines of `why`, where that is shown. */
   why: readonly string[];
+  /** The end of a job's trace, where that is shown. */
+  trace: string;
   /** Why nothing newer is known, and how old this is; null: it is of now. */
   away: string | null;
 }
@@ -46,11 +49,26 @@ export function topView(seen: TopSeen, state: TopState, screen: Screen): { lines
     ? { lines: helpLines, job: null }
     : state.why !== null
       ? { lines: seen.why.flatMap((text) => wrapped(shown(text), screen.columns)).map((text) => line(text)), job: null }
-      : paneLines(seen, state, screen, room);
+      : state.trace !== null
+        ? { lines: traceLines(seen.trace, state.trace, screen.columns, room), job: null }
+        : paneLines(seen, state, screen, room);
   const shownLines = lines.slice(0, room);
   const blank = Array.from({ length: room - shownLines.length }, () => line(''));
   const all = [...head, ...shownLines, ...blank, foot].slice(-screen.rows);
   return { lines: all.map(({ text, look }) => line(cut(shown(text), screen.columns), look)), job };
+}
+
+/** Its last lines, whole: a long one goes on below itself. */
+function traceLines(trace: string, job: number, columns: number, room: number): TopLine[] {
+  const text = traceParts(trace)
+    .map((part) => part.text)
+    .join('')
+    .replace(/\t/g, '  ')
+    .trimEnd();
+  const piece = new RegExp(`.{1,${Math.max(1, columns)}}`, 'gu');
+  const rows = text.split('\n').flatMap((row) => row.match(piece) ?? ['']);
+  const shownRows = text === '' ? ['nothing yet'] : rows.slice(1 - room);
+  return [line(`TRACE of job ${job}`, 'head'), ...shownRows.map((row) => line(row))];
 }
 
 function headLines(seen: TopSeen, state: TopState, screen: Screen): TopLine[] {
@@ -227,11 +245,11 @@ function scrolled(texts: readonly string[], wanted: number, room: number): { lin
   return { lines, chosen };
 }
 
-function footWords({ isTyping, filter, isHelping, why, pane, sort }: TopState): string {
+function footWords({ isTyping, filter, isHelping, why, trace, pane, sort }: TopState): string {
   if (isTyping) return `filter: ${filter}_   (Enter keeps it, Esc takes it away)`;
-  if (isHelping || why !== null) return 'any key: back   q: quit';
+  if (isHelping || why !== null || trace !== null) return 'any key: back   q: quit';
   const only = filter === '' ? '/ filter' : `only "${filter}" (Esc: all)`;
-  return `q quit   s sort (${sort})   ${only}   Tab ${pane}   ${pane === 'jobs' ? 'Enter why   ' : ''}space stop   ? help`;
+  return `q quit   s sort (${sort})   ${only}   Tab ${pane}   ${pane === 'jobs' ? 'Enter why   l trace   ' : ''}space stop   ? help`;
 }
 
 const helpLines: readonly TopLine[] = [
@@ -243,6 +261,7 @@ const helpLines: readonly TopLine[] = [
     'Tab            jobs, events, what needs attention',
     'up down j k    choose a row; PgUp, PgDn, Home, End: further',
     'Enter w        why the chosen job is where it is',
+    'l              the end of its trace, as it comes',
     '/              only machines, jobs and events with these letters; Esc: all',
     'space          stand still, and go on',
     'q Ctrl-C       end',

@@ -1,3 +1,4 @@
+import { asPiped } from '../cli/call-name.ts';
 import type { Context } from '../cli/context.ts';
 import { exit } from '../cli/failure.ts';
 import { findGitlabHere, findHostedHere } from '../machine/gitlab-here.ts';
@@ -73,9 +74,13 @@ export function doctorView(found: readonly Finding[], isTerminal: boolean, colum
   if (!isTerminal)
     return found
       .map(({ what, state, sentence, fix, runbook }) =>
-        [state, what, sentence, fix ?? '-', ...(runbook === undefined ? [] : [`autogit-node runbook ${runbook}`])].join(
-          '\t',
-        ),
+        [
+          state,
+          what,
+          sentence,
+          fix === null ? '-' : asPiped(fix),
+          ...(runbook === undefined ? [] : [asPiped(`autogit-node runbook ${runbook}`)]),
+        ].join('\t'),
       )
       .join('\n');
   return found

@@ -17,6 +17,8 @@ const Kept = z.object({
   sessions: z
     .array(z.object({ name: KeyName, role, id: hash, hash, madeAt: z.number(), until: z.number() }))
     .max(pageLimits.sessions),
+  /** The number that was given last: who was let in once is no other one's name in `audit` and the log. Absent of an earlier version. */
+  given: z.object({ page: z.int().nonnegative(), key: z.int().nonnegative() }).optional(),
 });
 type Kept = z.infer<typeof Kept>;
 
@@ -73,7 +75,8 @@ export class PageAccess {
     const now = this.#options.wallMs();
     if (link === undefined || link.until <= now) return null;
     this.#links.delete(digest(code));
-    const [id, secret, name] = [secretOf(16), secretOf(32), this.#freeName('page')];
+    const [id, secret] = [secretOf(16), secretOf(32)];
+    const { name, given } = this.#newName('page');
     const session = {
       name,
       role: link.role,
@@ -86,7 +89,7 @@ export class PageAccess {
     // The oldest gives way: whoever may make links may also end sessions.
     for (const old of sessions.slice(0, Math.max(0, sessions.length + 1 - pageLimits.sessions)))
       this.#options.onEnd(old.name);
-    this.#keep({ ...this.#kept, sessions: [...sessions, session].slice(-pageLimits.sessions) });
+    this.#keep({ ...this.#kept, sessions: [...sessions, session].slice(-pageLimits.sessions), given });
     return { id, secret, forMs: link.forMs, caller: { kind: 'session', name, role: link.role, until: session.until } };
   }
 
@@ -111,7 +114,7 @@ export class PageAccess {
   /** Shown once. Throws `unsupported`. */
   makeKey(role: Role, wanted: string | null): { key: string; name: string } {
     const { keys } = this.#kept;
-    const name = wanted ?? this.#freeName('key');
+    const { name, given } = wanted === null ? this.#newName('key') : { name: wanted, given: this.#kept.given };
     if (this.#rows().some((row) => row.name === name))
       throw new AutogitError('unsupported', `there is a key or session called ${name}`, {
         hint: `choose another name, or remove it: autogit-node dashboard key-remove ${name}`,
@@ -121,7 +124,8 @@ export class PageAccess {
         hint: 'see which are used no more: autogit-node dashboard keys',
       });
     const key = `agk_${secretOf(32)}`;
-    this.#keep({ ...this.#kept, keys: [...keys, { name, role, hash: digest(key), madeAt: this.#options.wallMs() }] });
+    const made = { name, role, hash: digest(key), madeAt: this.#options.wallMs() };
+    this.#keep({ ...this.#kept, keys: [...keys, made], given });
     return { key, name };
   }
 
@@ -154,11 +158,13 @@ export class PageAccess {
     ];
   }
 
-  #freeName(word: string): string {
-    const taken = new Set(this.#rows().map(({ name }) => name));
-    let number = 1;
-    while (taken.has(`${word}-${number}`)) number += 1;
-    return `${word}-${number}`;
+  #newName(word: 'page' | 'key'): { name: string; given: NonNullable<Kept['given']> } {
+    const names = new Set(this.#rows().map(({ name }) => name));
+    const given = this.#kept.given ?? { page: 0, key: 0 };
+    // Of an earlier version, which counted those alone that are there.
+    let number = given[word] + 1;
+    while (names.has(`${word}-${number}`)) number += 1;
+    return { name: `${word}-${number}`, given: { ...given, [word]: number } };
   }
 
   #keep(kept: Kept): void {

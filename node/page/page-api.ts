@@ -6,15 +6,17 @@ import { actingAs } from '../acting.ts';
 import type { AgentApi } from '../local-api/agent-api.ts';
 import { bodyOf } from '../local-api/http-body.ts';
 import { type ApiAnswer, answerRequest, type Routes, readRoutes, refusal, tagOfText } from '../local-api/routes.ts';
-import { bodies } from '../local-api/socket-protocol.ts';
+import { type BackupList, bodies } from '../local-api/socket-protocol.ts';
 import type { Log } from '../log.ts';
 import { version } from '../version.ts';
 import { acts, besideLedger, byOf } from './page-acts.ts';
 import { jsonOf, notSo, ofSocket, tooLittle, whyNot, withRefusals } from './page-answers.ts';
 import { PageEvents } from './page-events.ts';
+import { pageLimits } from './page-limits.ts';
 import { openApi } from './page-openapi.ts';
 import { summaryOf } from './page-summary.ts';
 import { type AddedPath, type Caller, mayAct, type PageAnswer } from './page-types.ts';
+import { SharedLook } from './shared-look.ts';
 
 /** What `/api/…` answers as agent.sock does. */
 const sameAsSocket: Readonly<Record<string, string>> = {
@@ -39,10 +41,12 @@ export class PageApiPaths {
   readonly #here: ApiHere;
   readonly #routes: Routes;
   readonly #events: PageEvents;
+  readonly #history: SharedLook<BackupList>;
 
   constructor(here: ApiHere) {
     this.#here = here;
     this.#routes = readRoutes(here.api);
+    this.#history = new SharedLook(() => here.api.hosting.gitlabBackups(), pageLimits.historyMs);
     this.#events = new PageEvents({
       status: async () => here.api.status(),
       jobs: () => here.api.jobs(true),
@@ -101,7 +105,7 @@ export class PageApiPaths {
     if (path === '/api/events')
       return { status: 200, type: 'text/event-stream; charset=utf-8', body: this.#events.watch(signal) };
     // Asked of the machines that have it, and only when somebody wants to see it.
-    if (path === '/api/gitlab/history') return withRefusals(async () => jsonOf(200, await api.hosting.gitlabBackups()));
+    if (path === '/api/gitlab/history') return withRefusals(async () => jsonOf(200, await this.#history.ask()));
     // It asks other machines, an engine and a registry: for those alone who may do what it is about.
     if (path === '/api/gitlab/move-plan') {
       if (!mayAct(caller.role, 'owner')) return tooLittle(caller, 'owner');

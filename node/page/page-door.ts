@@ -36,6 +36,8 @@ interface DoorHere {
 
 const cookie = 'autogit';
 const streams: readonly string[] = ['/api/events', '/api/logs'];
+/** For which other machines are asked. */
+const asksOthers: readonly string[] = ['/api/gitlab/history', '/api/gitlab/move-plan'];
 const howHint = 'type it on the machine whose page this is: autogit-node dashboard';
 const keyHint = `${howHint} (for a program: autogit-node dashboard key, then in each request Authorization: Bearer KEY)`;
 
@@ -166,11 +168,12 @@ export class PageDoor {
     }
     if (added?.role !== 'anybody' && caller === null) return notIn();
     if (added !== undefined) return this.#added(added, visit);
-    const asked = caller as Caller;
-    const answer = () => this.#api.answer(request, url.searchParams, path, asked, gone.signal);
+    const known = caller as Caller;
+    const answer = () => this.#api.answer(request, url.searchParams, path, known, gone.signal);
     const isStream = streams.includes(path);
-    if (!isStream && !(method === 'GET' && url.searchParams.has('wait'))) return answer();
-    const said = await this.#whileIn(asked, gone, isStream, answer);
+    const isLong = isStream || asksOthers.includes(path) || (method === 'GET' && url.searchParams.has('wait'));
+    if (!isLong) return answer();
+    const said = await this.#whileIn(known, gone, isStream, answer);
     // Who was put out meanwhile is told nothing more.
     return this.#callerOf(request, partsOf(url.pathname).session) === null ? notIn() : said;
   }
@@ -186,7 +189,7 @@ export class PageDoor {
     const waits = open.all.size - open.streams;
     const [count, most, what] = isStream
       ? [open.streams, pageLimits.streams, 'streams open']
-      : [waits, pageLimits.waits, 'questions that wait for news'];
+      : [waits, pageLimits.waits, 'questions that wait for an answer'];
     if (count >= most) {
       const sentence = `${name} has ${count} ${what}, and more are not begun`;
       return jsonOf(429, refusal(429, 'unsupported', sentence, 'close some of its windows').json);

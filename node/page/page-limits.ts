@@ -6,8 +6,10 @@ export const pageLimits = {
   ofOne: 24,
   /** Of one session or key. */
   streams: 8,
-  /** And questions that wait for news, each of which is a look every 100 ms. */
+  /** And questions that wait for news, each of which is a look every 100 ms, or for other machines. */
   waits: 8,
+  /** So long an answer that other machines were asked for is everybody's. */
+  historyMs: 2_000,
   /** Header, whole request, and how long a connection may rest. */
   headMs: 5_000,
   requestMs: 15_000,

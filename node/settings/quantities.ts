@@ -49,5 +49,8 @@ export function showBytes(bytes: number): string {
 export function showShare(used: number, total: number): string {
   const [, unit] = showBytes(total).split(' ') as [string, string];
   const size = { TiB: sizes.t, GiB: sizes.g, MiB: sizes.m, KiB: sizes.k, B: 1 }[unit] as number;
-  return `${Math.round(used / size)}/${Math.round(total / size)} ${unit}`;
+  // Of a disk of 4 TiB the tenths count.
+  const digits = unit === 'TiB' ? 10 : 1;
+  const [part, whole] = [used, total].map((bytes) => Math.round((digits * bytes) / size) / digits);
+  return `${part}/${whole} ${unit}`;
 }

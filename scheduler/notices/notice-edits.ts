@@ -31,7 +31,10 @@ function withNotices(ledger: Ledger, notices: LedgerNotices): Ledger {
   return isEmpty ? rest : { ...rest, notices };
 }
 
-function setQuiet(ledger: Ledger, { quiet }: Of<'quiet-hours'>): Ledger {
+function setQuiet(ledger: Ledger, { quiet }: Of<'quiet-hours'>): Ledger | Refusal {
+  // The command line asks for none; a program at agent.sock may.
+  if (quiet !== null && quiet.from === quiet.to)
+    return { refused: 'hours that end when they begin are none, or the whole day: autogit-node notify quiet off' };
   const { quiet: before, ...rest } = noticesOf(ledger);
   if (JSON.stringify(before ?? null) === JSON.stringify(quiet)) return ledger;
   return withNotices(ledger, quiet === null ? rest : { ...rest, quiet });

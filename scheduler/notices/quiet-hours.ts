@@ -29,6 +29,8 @@ export type Quiet = 'no' | 'soft' | 'all';
 export function quietAt(quiet: QuietHours | undefined, minute: number): Quiet {
   if (quiet === undefined) return 'no';
   const { from, to, all } = quiet;
+  // As an earlier version took them: nobody meant to be told nothing any more.
+  if (from === to) return 'no';
   const isQuiet = from < to ? minute >= from && minute < to : minute >= from || minute < to;
   return isQuiet ? (all ? 'all' : 'soft') : 'no';
 }

@@ -3,6 +3,7 @@ import type { BackupRow } from '../../protocol/asks.ts';
 import type { TimelineEvent, Usage } from '../../protocol/history.ts';
 import type { JobRow, WhyAnswer } from '../../protocol/job-rows.ts';
 import { StatusSnapshot } from '../../protocol/status.ts';
+import { forecastWords } from '../../scheduler/phrases.ts';
 
 /** The lab of the docs on an evening: what the pictures show, and what a page is tried with that no real mesh of a test has. */
 export const now = Date.parse('2026-11-30T19:58:00Z');
@@ -15,6 +16,12 @@ const cpu = (cores: number, memory: number, disk: number) => ({
   diskBytes: disk * GiB,
 });
 const common = { voter: true, version: '0.1.0', arch: 'amd64', os: 'linux', labels: [] as string[] };
+
+const foretold = [
+  { about: 'loss', when: 'if kang died now', words: 'no push lost, 2 s of all else' },
+  { about: 'copies', words: 'copies on desktop-1 (in sync, 2 s) and desktop-2 (catching up 62 %, 64 s)' },
+  { about: 'next', words: 'desktop-1 goes on by itself after 20 s' },
+];
 
 export const house = (): StatusSnapshot =>
   StatusSnapshot.parse({
@@ -50,6 +57,7 @@ export const house = (): StatusSnapshot =>
           memoryBytes: 33 * GiB,
           gpus: [{ uuid: 'GPU-1', memoryBytes: 2 * GiB, busyPercent: 97, foreign: false, held: 'r-4813' }],
         },
+        used: { cpuMillis: 6_400, memoryBytes: 31 * GiB, diskBytes: 410 * GiB },
         ...{ runs: [4813], owner: 'away', because: null },
       },
       {
@@ -71,6 +79,7 @@ export const house = (): StatusSnapshot =>
           memoryBytes: 10 * GiB,
           gpus: [{ uuid: 'GPU-2', memoryBytes: 5 * GiB, busyPercent: 71, foreign: true, usedBy: 'witcher3.exe' }],
         },
+        used: { cpuMillis: 1_500, memoryBytes: 22 * GiB, diskBytes: 288 * GiB },
         ...{ runs: [], owner: 'playing', paused: 'gpu', because: 'its owner plays witcher3.exe: no new GPU work' },
       },
       {
@@ -78,6 +87,7 @@ export const house = (): StatusSnapshot =>
         ...{ node: 'kang', id: 'n-kang', self: false, state: 'leader', address: '192.168.1.10', lastHeardMs: 200 },
         capacity: { ...cpu(24, 126, 4000), gpus: [] },
         room: { cpuMillis: 10_000, memoryBytes: 106 * GiB, gpus: [] },
+        used: { cpuMillis: 14_000, memoryBytes: 20 * GiB, diskBytes: 2_150 * GiB },
         ...{ runs: [4816, 4817], owner: null, labels: ['attic'], because: null },
       },
     ],
@@ -97,9 +107,8 @@ export const house = (): StatusSnapshot =>
       ],
       loss: { pushes: false, seconds: 2 },
       forecast: {
-        sentence:
-          'if kang died now: no push lost, 2 s of all else; copies on desktop-1 (in sync, 2 s) and desktop-2 (catching up 62 %, 64 s); desktop-1 goes on by itself after 20 s',
-        ...{ to: 'desktop-1', rtoSeconds: 95, rpoSeconds: 2 },
+        sentence: forecastWords(foretold),
+        ...{ to: 'desktop-1', rtoSeconds: 95, rpoSeconds: 2, parts: foretold },
       },
       flag: null,
       vault: {

@@ -243,6 +243,31 @@ describe('the page’s events', () => {
     expect((await rig.get(one, '/api/status')).status).toBe(200);
   });
 
+  it('what other machines are asked for is looked up once for all who ask, and few ask at once', async () => {
+    const [one, other] = [await rig.enter('viewer'), await rig.enter('viewer')];
+    let answer = (): void => {};
+    rig.api.slowness = new Promise((resolve) => {
+      answer = resolve;
+    });
+    const path = '/api/gitlab/history';
+    const refused: string[] = [];
+    const asked = Array.from({ length: 12 }, async () => {
+      const said = await rig.get(one, path);
+      if (said.status === 429) refused.push(JSON.parse(said.text).error.message);
+      return said;
+    });
+    // Those that are too many are told at once, while the others wait.
+    await vi.waitFor(() => expect(refused.length).toBe(4), patient);
+    expect(refused[0]).toContain('page-1 has 8 questions that wait for an answer');
+    const ofOther = rig.get(other, path);
+    answer();
+    const statuses = (await Promise.all(asked)).map(({ status }) => status);
+    expect([200, 429].map((wanted) => statuses.filter((status) => status === wanted).length)).toEqual([8, 4]);
+    expect((await ofOther).status).toBe(200);
+    for (let round = 0; round < 20; round++) await rig.get(one, path);
+    expect(rig.api.historyLooks).toBeLessThanOrEqual(3);
+  });
+
   it('what waits for news does not give way to strangers', async () => {
     const one = await rig.enter('viewer');
     const tag = String((await rig.get(one, '/api/status')).headers.etag).replaceAll('"', '');

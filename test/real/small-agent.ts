@@ -48,7 +48,6 @@ const snapshot = (waiting: number): StatusSnapshot => ({
   attention: [],
 });
 
-/** An agent in small: it really keeps what it is told, so that tests can look at it. */
 /** Stands where an agent would, behind a real socket; what is asked of it is kept. */
 export class SmallAgent implements AgentApi {
   readonly hosting: AgentApi['hosting'] = this;
@@ -263,8 +262,11 @@ export class SmallAgent implements AgentApi {
     return 'a backup is made now';
   }
   backups: BackupRow[] = [];
+  slowness = Promise.resolve();
+  historyLooks = 0;
   async gitlabBackups() {
-    return { rows: this.backups, problem: null };
+    this.historyLooks++;
+    return { rows: await this.slowness.then(() => this.backups), problem: null };
   }
   /** Pages of so many rows. */
   differences: Difference[] = [];

@@ -55,5 +55,10 @@ it('without follow it ends; a log that was begun anew is told from its beginning
 
 it('for people a line has its machine', () => {
   expect(logLine(all('kang', 'job 12 runs here'))).toMatch(/^\d\d:\d\d:\d\d kang {7}job 12 runs here$/);
+  // On a terminal no word is broken, and what goes on stands below what it belongs to.
+  expect(logLine(all('kang', 'job 12 runs here, as it has the most room of all'), 50).split('\n')).toEqual([
+    expect.stringMatching(/^\d\d:\d\d:\d\d kang {7}job 12 runs here, as it has$/),
+    `${' '.repeat(20)}the most room of all`,
+  ]);
 });
 const all = (machine: string, msg: string): string => JSON.stringify({ machine, level: 30, time: 1, msg });

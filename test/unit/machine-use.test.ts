@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { machineUse } from '../../node/mesh-words.ts';
+import { diskUse, machineUse } from '../../node/mesh-words.ts';
 import { summaryOf } from '../../node/page/page-summary.ts';
 import { machineCards } from '../../node/page/view/machine-cards.ts';
 import { house, now } from '../browser/sample-house.ts';
@@ -22,6 +22,21 @@ describe('what a machine uses', () => {
     expect(machineUse({ capacity, room: { ...busy.room, cpuMillis: 500 } })).toMatchObject({ cpuPercent: 75 });
     expect(machineUse({ capacity, room: null })).toBeNull();
     expect(machineUse({ capacity: null, room: null, used: busy.used })).toBeNull();
+  });
+
+  it('of its disk too, where its agent tells', () => {
+    const disk = { ...capacity, diskBytes: 4_000 * gib };
+    const used = { ...busy.used, diskBytes: 2_150 * gib };
+    expect(diskUse({ capacity: disk, used })).toEqual({ diskBytes: 2_150 * gib, ofBytes: 4_000 * gib });
+    for (const row of [{ capacity: disk, used: busy.used }, { capacity, used }, { capacity: null, used }, { capacity }])
+      expect(diskUse(row)).toBeNull();
+    const status = house();
+    const cardOf = (over: object) =>
+      machineCards({ ...status, nodes: [{ ...status.nodes[0]!, capacity: disk, used, ...over }] }, [])[0];
+    expect(cardOf({})).toMatchObject({ disk: { percent: 54, words: '2.1/3.9 TiB' } });
+    expect(cardOf({})?.facts).not.toContain('disk');
+    expect(cardOf({ used: busy.used })).toMatchObject({ disk: null, facts: expect.stringContaining('3.9 TiB disk') });
+    expect(cardOf({ state: 'gone' })?.disk).toBeNull();
   });
 
   it('is the same on its card and in the summary', () => {

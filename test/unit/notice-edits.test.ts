@@ -73,6 +73,12 @@ describe('whom the mesh tells', () => {
     expect(receiverOf(turn(old), { change: { kind: 'reseal' } })).toBe('K');
   });
 
+  it('quiet hours that end when they begin are refused, whoever asks for them', () => {
+    const hours = { from: 60, to: 60, zone: 'UTC', all: false };
+    expect(refusal(ofToday, { kind: 'quiet-hours', quiet: hours })).toMatch(/^hours that end when they begin are none/);
+    expect(applied(ofToday, { kind: 'quiet-hours', quiet: { ...hours, to: 61 } }).notices?.quiet?.to).toBe(61);
+  });
+
   it('only a voter may say whom, and at most sixteen are told', () => {
     const crowd = { ...ofToday, nodes: { ...ofToday.nodes, W: { ...ofToday.nodes.K!, name: 'attic' } } };
     expect(whyNot(crowd, add('phone'), 'W')).toContain('attic does not vote');

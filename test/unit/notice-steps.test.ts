@@ -371,6 +371,8 @@ describe('small rules', () => {
       'no',
     ]);
     expect(quietAt(undefined, 0)).toBe('no');
+    // An earlier version kept them when a program asked for them.
+    expect([0, 420, 1439].map((at) => quietAt({ ...night, from: 420, to: 420 }, at))).toEqual(['no', 'no', 'no']);
     expect(['25:00-07:00', '22:00', '7-7', '22:60-23:00', '0:00-24:00', 'night'].map(parseQuietHours)).toEqual(
       Array(6).fill(null),
     );

@@ -5,8 +5,10 @@ import { historyList } from '../../node/page/view/history-list.ts';
 import { jobActs, jobLists } from '../../node/page/view/job-lists.ts';
 import { machineCards } from '../../node/page/view/machine-cards.ts';
 import { nothingYet, type PageState, withNews } from '../../node/page/view/page-state.ts';
+import { pauseNowAct } from '../../node/page/view/person-acts.ts';
 import { timelineRows } from '../../node/page/view/timeline-rows.ts';
 import { stepTimes, usePlots } from '../../node/page/view/use-plots.ts';
+import { forecastWords } from '../../scheduler/phrases.ts';
 import { history, house, jobs, now, timeline, usage } from '../browser/sample-house.ts';
 
 const clock = (ms: number): string => new Date(ms).toISOString().slice(11, 16);
@@ -172,7 +174,7 @@ describe('GitLab', () => {
       state: 'healthy',
       host: 'kang',
       url: 'http://home.local',
-      loss: { tone: 'good', when: 'if kang died now', words: 'no push, 2 s of all else' },
+      loss: { tone: 'good', when: 'if kang died now', words: 'no push lost, 2 s of all else' },
       // What its loss and its copies say is not said again.
       forecast: 'desktop-1 goes on by itself after 20 s',
       mayMoveTo: ['desktop-1', 'desktop-2'],
@@ -188,15 +190,52 @@ describe('GitLab', () => {
   it('foretells all of it where nobody is asked to hold copies, and by the words of a host that is away', () => {
     const { gitlab, ...status } = house();
     const panelOf = (over: Partial<typeof gitlab>) => gitlabPanel({ ...status, gitlab: { ...gitlab, ...over } });
-    const forecast = (sentence: string) => ({ sentence, to: null, rtoSeconds: null, rpoSeconds: null });
-    const whole = 'if kang died now: desktop-2 in ~6 min, losing at most 22 min';
-    expect(panelOf({ loss: null, forecast: forecast(whole) })).toMatchObject({ loss: null, forecast: whole });
-    const away = panelOf({
-      forecast: forecast('if kang stays away: no push lost, 2 s of all else; no machine holds a copy'),
+    const forecast = (parts: { about: string; when?: string; words: string }[]) => ({
+      ...{ sentence: forecastWords(parts), to: null, rtoSeconds: null, rpoSeconds: null },
+      parts,
     });
-    expect(away).toMatchObject({ loss: { when: 'if kang stays away' }, forecast: 'no machine holds a copy' });
-    expect(panelOf({ forecast: forecast('if kang died now: no push lost, 2 s of all else') }).forecast).toBeNull();
-    expect(panelOf({ forecast: null })).toMatchObject({ loss: { when: 'if kang died now' }, forecast: null });
+    const alone = forecast([{ about: 'copies', words: 'one copy, on kang alone: if that machine dies nothing moves' }]);
+    expect(panelOf({ loss: null, standbys: [], forecast: alone })).toMatchObject({
+      ...{ loss: null, forecast: 'one copy, on kang alone: if that machine dies nothing moves' },
+    });
+    const lost = { about: 'loss', when: 'if kang stays away', words: 'no push lost, 2 s of all else' };
+    const none = { about: 'copies', words: 'no machine holds a copy' };
+    expect(panelOf({ standbys: [], forecast: forecast([lost, none]) })).toMatchObject({
+      ...{ loss: { when: 'if kang stays away', words: lost.words }, forecast: 'no machine holds a copy' },
+    });
+    expect(panelOf({ forecast: forecast([lost, none]) }).forecast).toBeNull();
+    // Nobody knows it yet, and a part of a later version: neither has a place of its own.
+    const unsaid = forecast([{ about: 'loss', words: 'kang has not said it' }, none, { about: 'rest', words: 'more' }]);
+    expect(panelOf({ loss: null, forecast: unsaid })).toMatchObject({
+      ...{ loss: null, forecast: 'kang has not said it; more' },
+    });
+    // Of an agent that does not tell the parts nothing is taken apart.
+    const { parts: _, ...whole } = forecast([lost, none]);
+    expect(panelOf({ forecast: whole })).toMatchObject({ loss: null, forecast: whole.sentence });
+    expect(panelOf({ forecast: null })).toMatchObject({ loss: null, forecast: null });
+  });
+
+  it('is as bad as the worst that is told of it: one that takes no push is not simply healthy', () => {
+    const { gitlab, ...status } = house();
+    const line = (severity: 'fail' | 'warn' | 'info') => ({ code: 'gitlab-x', severity, sentence: 's', fix: null });
+    const panelOf = (severity: 'fail' | 'warn' | 'info', over: Partial<typeof gitlab> = {}) =>
+      gitlabPanel({ ...status, attention: [line(severity)], gitlab: { ...gitlab, ...over } });
+    expect((['info', 'warn', 'fail'] as const).map((one) => panelOf(one).tone)).toEqual(['good', 'warn', 'fail']);
+    expect(panelOf('warn', { state: 'failed' }).tone).toBe('fail');
+    expect(panelOf('fail', { mode: 'none', state: 'absent' }).tone).toBe('rest');
+    const sides = [{ node: 'kang', name: 'fenced-3', because: 'kang served beside this mesh' }];
+    const two = panelOf('fail', { sides });
+    expect([two.state, two.tone]).toEqual(['healthy, no pushes', 'fail']);
+    // Told once, with its fix.
+    expect(two.rows.map(([name]) => name)).not.toContain('pushes');
+  });
+
+  it('what runs on a machine makes way at its owner’s word, as the command has it', () => {
+    expect(pauseNowAct('desktop-1', 'gpu', 1)).toMatchObject({
+      ...{ name: 'pause', body: { what: 'gpu', forMs: null, now: true } },
+      questions: [expect.stringMatching(/^One job runs on desktop-1\. What uses a GPU there makes way at once/)],
+    });
+    expect(pauseNowAct('kang', 'all', 3).questions[0]).toMatch(/^3 jobs run on kang\. What runs there makes way/);
   });
 
   it('an address that is none of a page is no link', () => {
@@ -211,13 +250,10 @@ describe('GitLab', () => {
     const status = house();
     const lossOf = (loss: { pushes: boolean; seconds: number | null }) =>
       gitlabPanel({ ...status, gitlab: { ...status.gitlab, loss } }).loss;
-    expect(lossOf({ pushes: true, seconds: null })).toMatchObject({ tone: 'fail', percent: 100, words: 'all of it' });
-    expect(lossOf({ pushes: true, seconds: 4 })).toMatchObject({
-      tone: 'fail',
-      percent: 50,
-      words: 'the last 4 s, pushes too',
-    });
-    expect(lossOf({ pushes: false, seconds: 0 })).toMatchObject({ tone: 'good', percent: 0, words: 'nothing' });
+    expect(lossOf({ pushes: true, seconds: null })).toMatchObject({ tone: 'fail', percent: 100 });
+    expect(lossOf({ pushes: false, seconds: null })).toMatchObject({ tone: 'warn', percent: 100 });
+    expect(lossOf({ pushes: true, seconds: 4 })).toMatchObject({ tone: 'fail', percent: 50 });
+    expect(lossOf({ pushes: false, seconds: 0 })).toMatchObject({ tone: 'good', percent: 0 });
   });
 });
 

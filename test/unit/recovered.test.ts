@@ -130,6 +130,21 @@ describe('after a recovery by force', () => {
     expect(unseenIn(lab.committed)).toEqual([]);
   });
 
+  it('a machine that has come back is not one to be forgotten while it is not counted on yet', () => {
+    const lab = recovered([], ['desktop-1']);
+    lab.run(4000);
+    expect(linesOf(lab).filter(({ code }) => code === 'former-era')).toEqual([
+      {
+        code: 'former-era',
+        severity: 'info',
+        sentence: 'desktop-1 is back after the recovery, and counted on again when heard for 30 s',
+        fix: null,
+      },
+    ]);
+    lab.run(jobTimings.cameOverMs);
+    expect(linesOf(lab).filter(({ code }) => code === 'former-era')).toEqual([]);
+  });
+
   it('status says who is waited for, what that means, and what ends it', () => {
     const lab = recovered(['desktop-1']);
     lab.vanish('desktop-1');

@@ -136,6 +136,7 @@ describe('quantities', () => {
       '24 GiB',
     ]);
     expect(showShare(20.4 * 2 ** 30, 126 * 2 ** 30)).toBe('20/126 GiB');
+    expect(showShare(2150 * 2 ** 30, 4000 * 2 ** 30)).toBe('2.1/3.9 TiB');
   });
 });
 

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { CopiesSeen, GitlabSeen } from '../../protocol/report.ts';
 import { StatusSnapshot } from '../../protocol/status.ts';
+import { forecastWords } from '../../scheduler/phrases.ts';
 import { snapshot } from '../../scheduler/snapshot.ts';
 import { hostedGitlab } from '../fixtures/hosted-gitlab.ts';
 import { copiesLab } from './copies-lab.ts';
@@ -69,6 +70,11 @@ describe('the copies of a hosted GitLab, in status', () => {
         'if kang died now: no push lost, 3 s of all else; copies on desktop-1 (in sync, 3 s) and desktop-2 (catching up 40 %); desktop-1 goes on by itself after 45 s',
       rpoSeconds: 3,
     });
+    // A face that shows one of them by itself leaves it out of the sentence.
+    const { parts = [], sentence } = gitlab.forecast ?? {};
+    expect(parts.map(({ about }) => about)).toEqual(['loss', 'copies', 'next']);
+    expect(forecastWords(parts)).toBe(sentence);
+    expect(forecastWords(parts.slice(2))).toBe('desktop-1 goes on by itself after 45 s');
     expect(gitlab.standbys).toEqual([
       // Nothing was written since the newest round, so the copy is as good as the meter says.
       {

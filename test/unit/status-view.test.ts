@@ -221,10 +221,32 @@ describe('status', () => {
     expect(lines.at(-1)?.slice(0, 3)).toEqual(['attention', 'info', 'owner']);
   });
 
-  it('shows more on request', () => {
-    const wide = statusView(snapshot, { ...people, wide: true });
-    expect(wide).toContain('12D3KooWkang');
-    expect(wide).toContain('192.168.1.10:7117');
+  it('in a pipe a command is for the same agent as the one that was typed', () => {
+    const fix = 'autogit-node doctor';
+    const ill = { ...snapshot, attention: [{ code: 'x', severity: 'warn' as const, sentence: 'y', fix }] };
+    const last = () => statusView(ill, pipe).split('\n').at(-1)?.split('\t').at(-1);
+    expect(last()).toBe(fix);
+    const typed = process.argv;
+    process.argv = ['node', 'autogit-node', 'status', '--home', '/srv/one'];
+    try {
+      expect(last()).toBe('autogit-node --home /srv/one doctor');
+    } finally {
+      process.argv = typed;
+    }
+  });
+
+  it.each([80, 120, 200])('shows more on request, in tables that fit %i columns', (columns) => {
+    const id = `12D3KooW${'x'.repeat(44)}`;
+    const nodes = snapshot.nodes.map((node) => ({ ...node, id, labels: ['attic', 'quiet'] }));
+    const wide = statusView({ ...snapshot, nodes }, { isTerminal: true, columns, wide: true });
+    for (const known of [id, '192.168.1.10:7117', 'attic,quiet', 'VERSION', 'MEMORY', '500 GiB', 'playing'])
+      expect(wide).toContain(known);
+    const lines = wide.split('\n').filter((line) => !line.startsWith('#   -> '));
+    expect(lines.filter((line) => line.length > columns)).toEqual([]);
+    // Each part says of which machine it is.
+    const heads = lines.filter((line) => line.startsWith('  NODE '));
+    expect(heads.length).toBe(lines.filter((line) => line.startsWith('* desktop-1 ')).length);
+    expect(heads.length).toBe({ 80: 3, 120: 2, 200: 1 }[columns]);
   });
 
   it('a played GPU says so', () => {

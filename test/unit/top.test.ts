@@ -32,7 +32,7 @@ function seen(): TopSeen {
   const view = viewOf(lab, 'kang');
   const event = { id: '1', at: '2026-11-30T05:00:00.000Z', kind: 'election' as const, severity: 'warn' as const };
   return {
-    ...{ snapshot: snapshot(view), jobs: jobRows(view, false), why: [], away: null },
+    ...{ snapshot: snapshot(view), jobs: jobRows(view, false), why: [], trace: '', away: null },
     events: [{ ...event, node: null, sentence: 'kang leads in term 12', because: 'desktop-1 was silent' }],
   };
 }
@@ -45,6 +45,30 @@ const text = (...args: Parameters<typeof picture>): string =>
     .join('\n');
 const press = (keys: string, state: TopState = firstTop) =>
   keysIn(keys).reduce<ReturnType<typeof afterKey>>((now, key) => afterKey(now.state, key, 10), { state, wish: null });
+
+describe('a trace', () => {
+  const of = (trace: string, size = screen) =>
+    picture({ trace: 4813 }, { ...seen(), trace }, size).lines.map((line) => line.text);
+
+  it('is its last lines as a terminal would have them, nothing of it moves the cursor, and none is cut', () => {
+    const lines = of(
+      `${Array.from({ length: 90 }, (_, step) => `step ${step}`).join('\n')}\nsection_start:1:x\r\u001b[0K\u001b[32;1m$ make\u001b[0m\r\n\u001b[2Jold\rnew\n${'w'.repeat(130)}\n`,
+    );
+    expect(lines).toHaveLength(screen.rows);
+    expect(lines.slice(-6, -1)).toEqual(['step 89', '$ make', 'new', 'w'.repeat(120), 'w'.repeat(10)]);
+    expect(lines.join('\n')).toContain('TRACE of job 4813');
+    expect(lines.at(-1)).toContain('any key: back');
+    expect(of('')).toContain('nothing yet');
+  });
+
+  it('is asked for by l where jobs are, and any key leads back', () => {
+    expect(press('l').wish).toBe('trace');
+    expect(press('\tl').wish).toBeNull();
+    const shown = { ...firstTop, trace: 4813 };
+    expect(press('x', shown)).toEqual({ state: firstTop, wish: null });
+    expect(press('q', shown).wish).toBe('quit');
+  });
+});
 
 describe('the picture', () => {
   it('has machines with bars, cards with who has them, the queue, and exactly the screen', () => {

@@ -85,9 +85,13 @@ const Loss = ({ panel }: { panel: GitlabPanel }) => (
     {panel.loss && (
       <div class="loss">
         <p>
-          {plain(panel.loss.when)}, lost: <strong class={panel.loss.tone}>{panel.loss.words}</strong>
+          {plain(panel.loss.when)}: <strong class={panel.loss.tone}>{plain(panel.loss.words)}</strong>
         </p>
-        <Bar percent={panel.loss.percent} tone={panel.loss.tone} label={`what would be lost: ${panel.loss.words}`} />
+        <Bar
+          percent={panel.loss.percent}
+          tone={panel.loss.tone}
+          label={`what would be lost: ${plain(panel.loss.words)}`}
+        />
       </div>
     )}
     {panel.copies.length > 0 && (

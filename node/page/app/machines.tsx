@@ -1,6 +1,6 @@
 import { type GpuLine, type MachineCard, machineCards } from '../view/machine-cards.ts';
 import type { PageState } from '../view/page-state.ts';
-import { drainAct, isOwner, type PageAct, pauseAct, resumeAct } from '../view/person-acts.ts';
+import { drainAct, isOwner, type PageAct, pauseAct, pauseNowAct, resumeAct } from '../view/person-acts.ts';
 import { Badge, Meter, plain } from './words.tsx';
 
 interface Props {
@@ -43,6 +43,7 @@ function Card({ card, ask }: { card: MachineCard; ask: Props['ask'] | null }) {
       {card.because !== null && <p class="because">{plain(card.because)}</p>}
       {card.cpu && <Meter label="CPU" {...card.cpu} />}
       {card.memory && <Meter label="memory" {...card.memory} tone={card.memory.percent >= 95 ? 'warn' : 'busy'} />}
+      {card.disk && <Meter label="disk" {...card.disk} tone={card.disk.percent >= 90 ? 'warn' : 'busy'} />}
       {card.gpus.map((gpu) => (
         <Gpu key={gpu.uuid} gpu={gpu} />
       ))}
@@ -95,6 +96,12 @@ function CardActs({ card, ask }: { card: MachineCard; ask: Props['ask'] }) {
         {self && paused !== 'all' && <ActButton act={pauseAct(node, 'all', null)} label="Pause" ask={ask} />}
         {self && paused === null && card.gpus.length > 0 && (
           <ActButton act={pauseAct(node, 'gpu', null)} label="Keep the GPU" ask={ask} />
+        )}
+        {self && card.runs.length > 0 && paused === null && card.gpus.length > 0 && (
+          <ActButton act={pauseNowAct(node, 'gpu', card.runs.length)} label="Free the GPU now…" ask={ask} />
+        )}
+        {self && card.runs.length > 0 && (
+          <ActButton act={pauseNowAct(node, 'all', card.runs.length)} label="Free the machine now…" ask={ask} />
         )}
         {drained ? (
           <ActButton act={drainAct(node, false)} label="End the drain" ask={ask} />

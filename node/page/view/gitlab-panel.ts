@@ -1,5 +1,5 @@
 import type { Attention, StatusSnapshot } from '../../../protocol/status.ts';
-import { standbyState } from '../../../scheduler/phrases.ts';
+import { forecastWords, standbyState } from '../../../scheduler/phrases.ts';
 import { gitlabReasons, gitlabRows } from '../../gitlab-rows.ts';
 import { showDuration } from '../../settings/quantities.ts';
 import type { Tone } from './machine-cards.ts';
@@ -58,15 +58,28 @@ const tones: Record<GitlabView['state'], Tone> = {
   repairing: 'warn',
 };
 
+/** As bad as its state, or the worst that a person is told of it. */
+function toneOf({ mode, state }: GitlabView, reasons: readonly Attention[]): Tone {
+  if (mode === 'none') return 'rest';
+  const worst = ['fail', 'warn'].find((one) => reasons.some(({ severity }) => severity === one)) as Tone | undefined;
+  return worst === undefined || tones[state] === 'fail' ? tones[state] : worst;
+}
+
 /** What has a place of its own above the rows. */
-const shownAbove = new Set(['mode', 'state', 'url', 'host', 'forecast', 'flag', 'copy', 'epoch', 'image', 'data']);
+const shownAbove = new Set([
+  ...['mode', 'state', 'url', 'host', 'forecast', 'flag', 'copy', 'epoch', 'image', 'data'],
+  // That none are taken is a reason, with its fix.
+  'pushes',
+]);
 
 export function gitlabPanel(status: StatusSnapshot): GitlabPanel {
   const { gitlab } = status;
   const { hosted, move, vault, upgrade } = gitlab;
+  const reasons = gitlabReasons(status).filter(({ severity }) => severity !== 'info');
   return {
-    tone: gitlab.mode === 'none' ? 'rest' : tones[gitlab.state],
-    state: gitlab.mode === 'none' ? 'none' : gitlab.state,
+    tone: toneOf(gitlab, reasons),
+    // It serves, but not all of it: nobody should read "healthy" there.
+    state: gitlab.mode === 'none' ? 'none' : gitlab.sides ? `${gitlab.state}, no pushes` : gitlab.state,
     because: gitlab.mode === 'none' ? null : (hosted?.because ?? null),
     url: webAddress(gitlab.url),
     host: gitlab.host,
@@ -85,7 +98,7 @@ export function gitlabPanel(status: StatusSnapshot): GitlabPanel {
         doing ? [{ what: `drill on ${node}`, phase: doing.phase, percent: null }] : [],
       ),
     ],
-    reasons: gitlabReasons(status).filter(({ severity }) => severity !== 'info'),
+    reasons,
     rows: gitlabRows(gitlab).filter(([name, value]) => value !== '-' && !shownAbove.has(name)),
     mayMoveTo:
       gitlab.mode === 'hosted'
@@ -117,37 +130,23 @@ const copyLine = (copy: Standby): CopyLine => ({
   because: copy.because,
 });
 
-const whenLost = /^(if .+ (?:died now|stays away)): /;
+/** Whoever shows loss and copies by themselves has the rest to say. */
+const shownApart = new Set(['loss', 'copies']);
 
-function forecastOf({ forecast, loss }: GitlabView): string | null {
-  if (!forecast || !loss) return forecast?.sentence ?? null;
-  const rest = forecast.sentence.split('; ').filter((part) => !whenLost.test(part) && !part.startsWith('copies on '));
-  return rest.length === 0 ? null : rest.join('; ');
+function forecastOf({ forecast, standbys = [] }: GitlabView): string | null {
+  if (!forecast?.parts) return forecast?.sentence ?? null;
+  // With no machine that holds a copy there is no list that says it.
+  const isShown = ({ about, when }: { about: string; when?: string | undefined }): boolean =>
+    shownApart.has(about) && (about === 'loss' ? when !== undefined : standbys.length > 0);
+  return forecastWords(forecast.parts.filter((part) => !isShown(part))) || null;
 }
 
-function lossOf({ loss, forecast, host }: GitlabView): GitlabPanel['loss'] {
-  if (loss === undefined || loss === null) return null;
+/** In the words of the forecast; how bad that is, by the figures. */
+function lossOf({ loss, forecast }: GitlabView): GitlabPanel['loss'] {
+  const { when, words } = forecast?.parts?.find(({ about }) => about === 'loss') ?? {};
+  if (!loss || when === undefined || words === undefined) return null;
   const { pushes, seconds } = loss;
-  const when = whenLost.exec(forecast?.sentence ?? '')?.[1] ?? `if ${host ?? 'its machine'} died now`;
-  if (seconds === null)
-    return {
-      when,
-      tone: pushes ? 'fail' : 'warn',
-      percent: 100,
-      words: pushes ? 'all of it' : 'no push, but not all else is copied yet',
-    };
-  const percent = Math.min(100, Math.round((100 * seconds) / 60));
-  if (pushes)
-    return {
-      when,
-      tone: 'fail',
-      percent: Math.max(percent, 50),
-      words: `the last ${showDuration(seconds * 1000)}, pushes too`,
-    };
-  return {
-    when,
-    tone: seconds > 60 ? 'warn' : 'good',
-    percent,
-    words: seconds === 0 ? 'nothing' : `no push, ${showDuration(seconds * 1000)} of all else`,
-  };
+  const percent = seconds === null ? 100 : Math.min(100, Math.round((100 * seconds) / 60));
+  const tone = pushes ? 'fail' : seconds === null || seconds > 60 ? 'warn' : 'good';
+  return { when, words, tone, percent: pushes ? Math.max(percent, 50) : percent };
 }

@@ -1,6 +1,6 @@
 import type { JobRow } from '../../../protocol/job-rows.ts';
 import type { NodeRow, StatusSnapshot } from '../../../protocol/status.ts';
-import { machineUse } from '../../mesh-words.ts';
+import { diskUse, machineUse } from '../../mesh-words.ts';
 import { showBytes, showDuration, showShare } from '../../settings/quantities.ts';
 
 export type Tone = 'good' | 'busy' | 'rest' | 'warn' | 'fail';
@@ -31,6 +31,8 @@ export interface MachineCard {
   because: string | null;
   cpu: Meter | null;
   memory: Meter | null;
+  /** On which it has its jobs. */
+  disk: Meter | null;
   gpus: GpuLine[];
   runs: { job: number; name: string | null }[];
   /** When it was last heard, where that is not now. */
@@ -63,6 +65,7 @@ function cardOf(status: StatusSnapshot, node: NodeRow, names: ReadonlyMap<number
   const { gitlab } = status;
   const use = machineUse(node);
   const isGone = node.state === 'gone' || node.state === 'suspect';
+  const disk = isGone ? null : diskUse(node);
   const copy = gitlab.standbys?.find((one) => one.node === node.node);
   return {
     id: node.id,
@@ -86,6 +89,7 @@ function cardOf(status: StatusSnapshot, node: NodeRow, names: ReadonlyMap<number
       use && !isGone
         ? { percent: shareOf(use.memoryBytes, use.ofBytes), words: showShare(use.memoryBytes, use.ofBytes) }
         : null,
+    disk: disk && { percent: shareOf(disk.diskBytes, disk.ofBytes), words: showShare(disk.diskBytes, disk.ofBytes) },
     gpus: (node.capacity?.gpus ?? []).map((gpu) => gpuLine(node, gpu, names)),
     runs: node.runs.map((job) => ({ job, name: names.get(job) ?? null })),
     seen:
@@ -96,11 +100,12 @@ function cardOf(status: StatusSnapshot, node: NodeRow, names: ReadonlyMap<number
       node.arch,
       node.os,
       node.capacity && `${Math.round(node.capacity.cpuMillis / 1000)} CPU`,
-      node.capacity && `${showBytes(node.capacity.diskBytes)} disk`,
+      // Its meter says it.
+      disk === null && node.capacity && `${showBytes(node.capacity.diskBytes)} disk`,
       node.version && `v${node.version}`,
       node.labels.length > 0 ? `labels ${node.labels.join(', ')}` : null,
     ]
-      .filter((one) => one !== null && one !== '')
+      .filter((one) => one !== null && one !== '' && one !== false)
       .join(' · '),
     paused: node.paused ?? null,
     drained: node.state === 'draining',

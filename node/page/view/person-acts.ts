@@ -54,6 +54,16 @@ export const pauseAct = (node: string, what: 'gpu' | 'all', forMs: number | null
   ],
 });
 
+/** What runs makes way too, as `pause --now` has it: the command says of each job what becomes of it, the page where that is set. */
+export const pauseNowAct = (node: string, what: 'gpu' | 'all', runs: number): PageAct => ({
+  name: 'pause',
+  body: { what, forMs: null, now: true },
+  verb: what === 'gpu' ? `Free the GPU of ${node}` : `Free ${node}`,
+  questions: [
+    `${runs === 1 ? 'One job runs' : `${runs} jobs run`} on ${node}. ${what === 'gpu' ? 'What uses a GPU there' : 'What runs there'} makes way at once as its owner has set it; where nothing is set it ends, and is run again elsewhere where it fits. ${what === 'gpu' ? 'No new job gets a GPU there' : 'No new job comes'} until you resume it.`,
+  ],
+});
+
 export const resumeAct = (node: string, what: 'gpu' | 'all'): PageAct => ({
   name: 'resume',
   body: { what },
