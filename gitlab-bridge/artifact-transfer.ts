@@ -1,12 +1,12 @@
 import type { IncomingMessage } from 'node:http';
-import { Readable } from 'node:stream';
 import type { FailureCause } from './failure-reason.ts';
 import { agentHeader, apiOf, type JobRef, jobHeaders, refusalOf } from './gitlab-runner.ts';
 import { type CallReply, call, headerOf, isHtml, openCall, reasonOf, retryAfterMs } from './http-call.ts';
 
 /** A job's files to GitLab and back (contract §1.6). */
 export interface ArtifactUpload {
-  open: () => Readable;
+  /** From its start; a chunk's memory may be used again for the next one. */
+  open: () => AsyncIterable<Uint8Array>;
   lengthBytes: number;
   filename: string;
   format: string;
@@ -70,15 +70,10 @@ export async function uploadArtifact(
   }
 }
 
-function framed(head: Buffer, open: () => Readable, tail: Buffer): Readable {
-  return Readable.from(
-    (async function* () {
-      yield head;
-      yield* open();
-      yield tail;
-    })(),
-    { objectMode: false },
-  );
+async function* framed(head: Buffer, open: () => AsyncIterable<Uint8Array>, tail: Buffer): AsyncGenerator<Uint8Array> {
+  yield head;
+  yield* open();
+  yield tail;
 }
 
 const elsewhere = ({ origin }: URL): TransferAnswer => ({

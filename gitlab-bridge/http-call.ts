@@ -1,6 +1,5 @@
 import http, { type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
 import type https from 'node:https';
-import type { Readable } from 'node:stream';
 import { countCall } from './call-tally.ts';
 import { ownCaOf } from './own-ca.ts';
 import { lookupOf, ownPlaceOf } from './own-place.ts';
@@ -13,7 +12,8 @@ interface CallRequest {
   method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
   url: string;
   headers?: Record<string, string>;
-  body?: string | Uint8Array | { open: () => Readable; lengthBytes: number };
+  /** `open`: what goes out chunk by chunk; each is sent before the next one is asked for, so its memory may be used again. */
+  body?: string | Uint8Array | { open: () => AsyncIterable<Uint8Array>; lengthBytes: number };
   /** ms for the whole call; for `openCall` and streamed bodies it limits silence on the wire instead. */
   timeoutMs: number;
   /** Most bytes of an answer's body that are read; more is a failure. */
@@ -153,13 +153,30 @@ function attempt(
     const { body } = request;
     if (body === undefined) req.end();
     else if (typeof body === 'string' || body instanceof Uint8Array) req.end(body);
-    else {
-      const source = body.open();
-      source.on('error', (error) => req.destroy(error));
-      req.on('close', () => source.destroy());
-      source.pipe(req);
-    }
+    else void sendChunks(req, body.open());
   });
+}
+
+/** Ends the call where the body breaks, and reads no more of it once the call has ended. */
+async function sendChunks(req: http.ClientRequest, chunks: AsyncIterable<Uint8Array>): Promise<void> {
+  let isOver = false;
+  let go = (): void => undefined;
+  req.once('close', () => {
+    isOver = true;
+    go();
+  });
+  try {
+    for await (const chunk of chunks) {
+      if (isOver) return;
+      await new Promise<void>((sent) => {
+        go = sent;
+        req.write(chunk, () => sent());
+      });
+    }
+    if (!isOver) req.end();
+  } catch (error) {
+    req.destroy(error as Error);
+  }
 }
 
 /** A whole call. Throws CallFailure when there was no whole answer within the limits. */

@@ -220,6 +220,7 @@ export type Freezer =
 
 /** Bytes that a place of a job gives. */
 export interface TreeRead {
+  /** A chunk is the reader's until it asks for the next one: its memory is used again. */
   bytes: AsyncIterable<Uint8Array>;
   /** What was wrong on the way without ending it, such as files that may not be read. Ask at the end of the bytes. */
   complaint(): Promise<string>;

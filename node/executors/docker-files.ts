@@ -9,6 +9,7 @@ import { AutogitError } from '../../protocol/errors.ts';
 import type { TreeRead } from '../ports.ts';
 import { type ByteName, byteName, bytesOf, plainName, textOf } from './byte-names.ts';
 import { withLimit } from './docker-engine.ts';
+import { execOutput } from './exec-output.ts';
 import { quote } from './job-shell.ts';
 import { readTar, type TarEntry, writeTar } from './tar-format.ts';
 import { packFiles, renameTar, type TarOwner } from './tar-names.ts';
@@ -180,10 +181,7 @@ export class DockerFiles {
             AttachStdout: true,
             AttachStderr: true,
           });
-          const stream = (await exec.start({})) as unknown as Readable;
-          stop.signal.addEventListener('abort', () => stream.destroy());
-          if (stop.signal.aborted) stream.destroy();
-          for await (const { isError, payload } of framesOf(stream)) {
+          for await (const { isError, payload } of framesOf(await execOutput(exec, stop.signal))) {
             if (isError && talk.length < mostTalk) talk += payload.toString('latin1');
             if (isError) continue;
             hasCome = true;
@@ -205,32 +203,39 @@ export class DockerFiles {
   }
 }
 
-/** The two outputs of a command, as they come: what one chunk has of an output is one piece. */
+/** The two outputs of a command, as they come: what one chunk has of an output is one piece, put together in the chunk's own memory. */
 export async function* framesOf(
   stream: AsyncIterable<Uint8Array>,
 ): AsyncGenerator<{ isError: boolean; payload: Buffer }> {
-  let held = Buffer.alloc(0);
+  const head = Buffer.alloc(8);
+  let headBytes = 0;
   let left = 0;
   let isError = false;
-  for await (const chunk of stream) {
-    let rest: Buffer =
-      held.length === 0 ? Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length) : Buffer.concat([held, chunk]);
+  for await (const bytes of stream) {
+    const chunk = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
     const errors: Buffer[] = [];
-    const output: Buffer[] = [];
-    for (;;) {
-      if (left > 0 && rest.length > 0) {
-        const payload = rest.subarray(0, left);
-        left -= payload.length;
-        rest = rest.subarray(payload.length);
-        (isError ? errors : output).push(payload);
+    let [from, to] = [0, 0];
+    for (let at = 0; at < chunk.length; ) {
+      if (left === 0) {
+        const copied = chunk.copy(head, headBytes, at, at + head.length - headBytes);
+        [at, headBytes] = [at + copied, headBytes + copied];
+        if (headBytes < head.length) break;
+        headBytes = 0;
+        isError = head[0] === 2;
+        left = head.readUInt32BE(4);
+        continue;
       }
-      if (left > 0 || rest.length < 8) break;
-      isError = rest[0] === 2;
-      left = rest.readUInt32BE(4);
-      rest = rest.subarray(8);
+      const end = Math.min(chunk.length, at + left);
+      left -= end - at;
+      if (isError) errors.push(Buffer.from(chunk.subarray(at, end)));
+      else if (from === to) [from, to] = [at, end];
+      else {
+        chunk.copyWithin(to, at, end);
+        to += end - at;
+      }
+      at = end;
     }
-    held = Buffer.from(rest);
     if (errors.length > 0) yield { isError: true, payload: Buffer.concat(errors) };
-    if (output.length > 0) yield { isError: false, payload: Buffer.concat(output) };
+    if (to > from) yield { isError: false, payload: chunk.subarray(from, to) };
   }
 }

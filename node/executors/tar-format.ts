@@ -20,7 +20,7 @@ interface TarHeader {
 }
 
 export interface TarEntry extends TarHeader {
-  /** The file's bytes; read it before the next entry is asked for. What is left unread is skipped. */
+  /** The file's bytes; read it before the next entry is asked for, and be done with a chunk before the next one. What is left unread is skipped. */
   body: AsyncIterable<Uint8Array>;
   /** The same in one piece, where all of it was at hand: without a wait for each of many small files. Good as long as `body` is. */
   whole?: Uint8Array;
@@ -205,18 +205,18 @@ class Chunks {
 
   /** Exactly so many, or null when the stream ends before the first of them. */
   async read(count: number): Promise<Buffer | null> {
-    const parts: Uint8Array[] = [];
-    let left = count;
-    while (left > 0) {
-      const part = await this.some(left);
+    // Copied at once: the source may use a chunk's memory again for the next one.
+    const bytes = Buffer.allocUnsafe(count);
+    for (let at = 0; at < count; ) {
+      const part = await this.some(count - at);
       if (part === null) {
-        if (left === count) return null;
+        if (at === 0) return null;
         throw new TarProblem('the tar stream ended early');
       }
-      parts.push(part);
-      left -= part.length;
+      bytes.set(part, at);
+      at += part.length;
     }
-    return parts.length === 1 ? Buffer.from(parts[0] as Uint8Array) : Buffer.concat(parts);
+    return bytes;
   }
 
   async skip(count: number): Promise<void> {

@@ -189,7 +189,7 @@ async function bytesOf(source: FileSource, name: string, mostBytes: number): Pro
   const read = await ofFile(source, name, async ({ size, body }) => {
     if (size > mostBytes) throw new Error(`${name} is larger than ${mostBytes >> 20} MiB`);
     const chunks: Uint8Array[] = [];
-    for await (const chunk of body) chunks.push(chunk);
+    for await (const chunk of body) chunks.push(Buffer.from(chunk));
     return Buffer.concat(chunks);
   });
   if (read === null) throw new Error(`the tree has no ${name}`);

@@ -1,8 +1,8 @@
-import { createReadStream } from 'node:fs';
 import type { ArtifactUpload } from '../../gitlab-bridge/artifact-transfer.ts';
 import type { JobArtifact } from '../../gitlab-bridge/payload.ts';
 import type { Workspace } from '../ports.ts';
 import type { Packed } from './artifact-pack.ts';
+import { fileChunks } from './file-chunks.ts';
 import { packAside, sourceOf } from './packing.ts';
 
 /** What was collected: null `upload` when nothing matched. `said`: lines for the trace. */
@@ -31,7 +31,7 @@ export async function collectArtifact(
   return {
     said: packed.said,
     upload: {
-      open: () => createReadStream(file),
+      open: () => fileChunks(file),
       lengthBytes: packed.sizeBytes,
       filename: filename.split('/').at(-1) as string,
       format,

@@ -36,7 +36,7 @@ async function open(ask: { what: 'list' | 'read'; names: Uint8Array | null; root
   early.set(id, []);
   let complaint = '';
   say({ kind: 'open', id, ...ask });
-  for (let count = 0; count < ahead; count++) say({ kind: 'pull', id });
+  for (let count = 0; count < ahead; count++) say({ kind: 'pull', id, buffer: null });
   async function* bytes(): AsyncGenerator<Uint8Array> {
     try {
       for (;;) {
@@ -46,8 +46,10 @@ async function open(ask: { what: 'list' | 'read'; names: Uint8Array | null; root
           complaint = answer.complaint;
           return;
         }
-        say({ kind: 'pull', id });
+        const { buffer } = answer.chunk;
         yield answer.chunk;
+        // Whoever asks for the next one is done with this: it goes back, and no view of it is left.
+        port?.postMessage({ kind: 'pull', id, buffer } satisfies FromThread, [buffer]);
       }
     } finally {
       early.delete(id);

@@ -48,8 +48,9 @@ export async function packAside(source: FileSource, request: PackRequest, signal
         else if (message.kind === 'open') {
           const { what, names, roots } = message;
           const read = what === 'list' ? source.list(roots) : source.read(names ?? new Uint8Array(0), roots);
-          feeds.set(message.id, new Feed(message.id, read, (answer) => send(worker, answer)));
-        } else if (message.kind === 'pull') feeds.get(message.id)?.pull();
+          const send = (answer: ToThread) => worker.postMessage(answer, answer.chunk ? [answer.chunk.buffer] : []);
+          feeds.set(message.id, new Feed(message.id, read, send));
+        } else if (message.kind === 'pull') feeds.get(message.id)?.pull(message.buffer);
         else feeds.get(message.id)?.close();
       });
     });
@@ -60,43 +61,21 @@ export async function packAside(source: FileSource, request: PackRequest, signal
   }
 }
 
-/** A chunk goes over whole. Of one that is part of a buffer only that part, which is copied: else all of the buffer would be, for each part. */
-function send(worker: Worker, { chunk, ...answer }: ToThread): void {
-  const isWhole = chunk !== null && chunk.buffer instanceof ArrayBuffer && chunk.length === chunk.buffer.byteLength;
-  const own = chunk === null || isWhole ? chunk : new Uint8Array(chunk);
-  worker.postMessage({ ...answer, chunk: own } satisfies ToThread, own === null ? [] : [own.buffer as ArrayBuffer]);
-}
+/** Of a chunk. A message between two threads costs the same whatever is in it, and few files lie whole in the engine's 32 KiB. */
+const chunkBytes = 256 << 10;
 
-/** A message between two threads costs the same whatever is in it, and few files lie whole in the engine's 32 KiB. */
-const gatheredBytes = 256 << 10;
-
-/** So much at once as there is, up to the end; null: nothing more comes. */
-async function gathered(chunks: AsyncIterator<Uint8Array>): Promise<Uint8Array | null> {
-  const parts: Uint8Array[] = [];
-  let bytes = 0;
-  while (bytes < gatheredBytes) {
-    const next = await chunks.next();
-    if (next.done) break;
-    parts.push(next.value);
-    bytes += next.value.length;
-  }
-  if (parts.length < 2) return parts[0] ?? null;
-  const all = Buffer.allocUnsafeSlow(bytes);
-  let at = 0;
-  for (const part of parts) {
-    all.set(part, at);
-    at += part.length;
-  }
-  return all;
-}
-
-/** One stream on its way into the thread, a chunk a pull. */
+/**
+ * One stream on its way into the thread, a chunk a pull. A chunk goes over with its memory, which comes back with a later pull: in memory
+ * of its own each, tens of MiB of them would lie here and there before they are collected, however large the tree is.
+ */
 class Feed {
   readonly #id: number;
   readonly #read: Promise<TreeRead>;
   readonly #send: (answer: ToThread) => void;
   #chunks: Promise<AsyncIterator<Uint8Array>>;
   #turn: Promise<void> = Promise.resolve();
+  /** Of the last chunk of the stream what has not gone over; its memory is the stream's again when the next one is asked for. */
+  #rest: Uint8Array = new Uint8Array(0);
   #isClosed = false;
 
   constructor(id: number, read: Promise<TreeRead>, send: (answer: ToThread) => void) {
@@ -107,12 +86,13 @@ class Feed {
     this.#chunks.catch(() => undefined);
   }
 
-  pull(): void {
+  /** `buffer`: that a chunk came in which the thread is done with. */
+  pull(buffer: ArrayBuffer | null): void {
     this.#turn = this.#turn.then(async () => {
       if (this.#isClosed) return;
       const answer: ToThread = { id: this.#id, chunk: null, error: null, complaint: '' };
       try {
-        answer.chunk = await gathered(await this.#chunks);
+        answer.chunk = await this.#filled(buffer ?? new ArrayBuffer(chunkBytes));
         if (answer.chunk === null) {
           this.#isClosed = true;
           answer.complaint = await (await this.#read).complaint();
@@ -123,6 +103,25 @@ class Feed {
       }
       this.#send(answer);
     });
+  }
+
+  /** So much at once as there is room for, up to the end; null: nothing more comes. */
+  async #filled(buffer: ArrayBuffer): Promise<Uint8Array<ArrayBuffer> | null> {
+    const chunks = await this.#chunks;
+    const into = new Uint8Array(buffer);
+    let bytes = 0;
+    while (bytes < into.length) {
+      if (this.#rest.length === 0) {
+        const next = await chunks.next();
+        if (next.done) break;
+        this.#rest = next.value;
+      }
+      const part = this.#rest.subarray(0, into.length - bytes);
+      into.set(part, bytes);
+      bytes += part.length;
+      this.#rest = this.#rest.subarray(part.length);
+    }
+    return bytes === 0 ? null : into.subarray(0, bytes);
   }
 
   close(): void {

@@ -1,7 +1,7 @@
-import { once } from 'node:events';
 import { createGzip, gzipSync } from 'node:zlib';
 import type { ByteName } from '../executors/byte-names.ts';
 import { PackProblem, type Range, type SpoolFile } from './spool-file.ts';
+import { writeAll } from './write-all.ts';
 import { deflateFor, type FileFacts } from './zip-writer.ts';
 
 const smallBytes = 256 << 10;
@@ -35,7 +35,7 @@ export class ReportWriter {
   async file(facts: FileFacts, size: number, body: AsyncIterable<Uint8Array>): Promise<void> {
     if (size <= smallBytes) {
       const chunks: Uint8Array[] = [];
-      for await (const chunk of body) chunks.push(chunk);
+      for await (const chunk of body) chunks.push(Buffer.from(chunk));
       return this.small(facts, Buffer.concat(chunks));
     }
     this.#beginOne();
@@ -62,7 +62,7 @@ export class ReportWriter {
   async #large(body: AsyncIterable<Uint8Array>): Promise<void> {
     const gzip = createGzip();
     const feed = async (): Promise<void> => {
-      for await (const chunk of body) if (!gzip.write(chunk)) await once(gzip, 'drain');
+      for await (const chunk of body) await writeAll(gzip, chunk);
       gzip.end();
     };
     const fed = feed().catch((error: Error) => {

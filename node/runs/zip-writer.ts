@@ -1,9 +1,9 @@
 import { isUtf8 } from 'node:buffer';
-import { once } from 'node:events';
 import { promisify } from 'node:util';
 import { constants, crc32, createDeflateRaw, deflateRawSync, type ZlibOptions } from 'node:zlib';
 import { type ByteName, bytesOf } from '../executors/byte-names.ts';
 import type { Range, SpoolFile } from './spool-file.ts';
+import { writeAll } from './write-all.ts';
 
 export interface FileFacts {
   name: ByteName;
@@ -77,7 +77,7 @@ export class ZipWriter {
   async file(facts: FileFacts, size: number, body: AsyncIterable<Uint8Array>): Promise<void> {
     if (size > smallBytes) return this.#large(facts, size, body);
     const chunks: Uint8Array[] = [];
-    for await (const chunk of body) chunks.push(chunk);
+    for await (const chunk of body) chunks.push(Buffer.from(chunk));
     this.small(facts, Buffer.concat(chunks));
   }
 
@@ -139,7 +139,7 @@ export class ZipWriter {
         }
         crc = crc32(chunk, crc);
         size += chunk.length;
-        if (!deflate.write(chunk)) await once(deflate, 'drain');
+        await writeAll(deflate, chunk);
       }
       deflate.end();
     };
