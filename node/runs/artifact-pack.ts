@@ -1,9 +1,10 @@
 import { type ByteName, byteName, isRootOrGit, plainName, shownName, textOf } from '../executors/byte-names.ts';
 import { readTar, type TarEntry } from '../executors/tar-format.ts';
 import type { TreeRead } from '../ports.ts';
-import type { CacheHead, CacheTail } from './cache/cache-file.ts';
-import { CacheWriter } from './cache/cache-writer.ts';
+import type { CacheHead } from './cache/cache-file.ts';
+import { CacheWriter, type WrittenCache } from './cache/cache-writer.ts';
 import type { Effort } from './cache/deflate-block.ts';
+import type { EarlierFile } from './cache/packed-blocks.ts';
 import { mostIndexBytes, trackedNames } from './git-index.ts';
 import { pathPattern } from './path-pattern.ts';
 import { ReportWriter } from './report-writer.ts';
@@ -17,7 +18,7 @@ export interface PackRequest {
   isUntracked?: boolean;
   format: 'zip' | 'gzip' | 'raw' | 'cache';
   /** Of a cache. */
-  cache?: { head: CacheHead; level: Effort };
+  cache?: { head: CacheHead; level: Effort; earlier?: EarlierFile | null };
   projectDir: string;
   /** Where the packed file is written. */
   file: string;
@@ -31,11 +32,11 @@ export interface FileSource {
   read(names: Uint8Array, roots: string[]): Promise<TreeRead>;
 }
 
-/** `said`: lines for the trace. `tail`: of a cache. */
+/** `said`: lines for the trace. */
 export interface Packed {
   count: number;
   sizeBytes: number;
-  tail?: CacheTail;
+  cache?: WrittenCache;
   said: { text: string; isWarning: boolean }[];
 }
 
@@ -56,9 +57,9 @@ export async function packArtifact(source: FileSource, request: PackRequest): Pr
   const out = new SpoolFile(request.file, request.cache && 'the cache');
   try {
     const packing = new Packing(source, request, patterns.roots, wanted, out);
-    const tail = await packing.run();
+    const cache = await packing.run().finally(() => packing.close());
     const said = [...patterns.said(), ...packing.said()];
-    return { count: packing.count, sizeBytes: out.size, said, ...(tail && { tail }) };
+    return { count: packing.count, sizeBytes: out.size, said, ...(cache && { cache }) };
   } finally {
     out.close();
   }
@@ -214,11 +215,11 @@ class Packing {
     this.#roots = roots;
     this.#missing = new Set(wanted);
     const { format, cache } = request;
-    if (cache) this.#writer = new CacheWriter(out, cache.head, cache.level);
+    if (cache) this.#writer = new CacheWriter(out, cache.head, cache.level, cache.earlier);
     else this.#writer = format === 'zip' ? new ZipWriter(out) : new ReportWriter(out, format === 'gzip');
   }
 
-  async run(): Promise<CacheTail | undefined> {
+  async run(): Promise<WrittenCache | undefined> {
     const names = Buffer.from([...this.#missing].map((name) => `./${name}\0`).join(''), 'latin1');
     const { bytes, complaint } = await this.#source.read(names, this.#roots);
     for await (const entry of readTar(bytes)) {
@@ -230,6 +231,10 @@ class Packing {
     this.#complaint = await complaint();
     for (const { facts, target } of this.#later) await this.#addFrom(facts, target);
     return this.#writer.end() ?? undefined;
+  }
+
+  close(): void {
+    if (this.#writer instanceof CacheWriter) this.#writer.close();
   }
 
   async #add(entry: TarEntry): Promise<void> {

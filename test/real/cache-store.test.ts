@@ -63,7 +63,7 @@ async function keep(
     if (bytes.length > 1000) await writer.file(facts(name), bytes.length, body);
     else writer.small(facts(name), bytes);
   }
-  const { content } = writer.end();
+  const { content } = writer.end().tail;
   out.close();
   await store.keep(of, key, file);
   return content;
@@ -222,7 +222,7 @@ describe('what is packed into one', () => {
       const out = new SpoolFile(file);
       const writer = new CacheWriter(out, head('k'), 1);
       write(writer);
-      const { isPlain: said } = writer.end();
+      const { isPlain: said } = writer.end().tail;
       out.close();
       return said;
     };

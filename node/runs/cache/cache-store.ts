@@ -12,6 +12,7 @@ import { CacheDamaged } from './cache-blocks.ts';
 import { type CacheHead, OpenCache } from './cache-file.ts';
 import type { CacheLook } from './cache-look.ts';
 import { type CacheFacts, outgrown } from './cache-thinning.ts';
+import type { PackedBlocks } from './packed-blocks.ts';
 
 interface CacheStoreOptions {
   home: string;
@@ -33,6 +34,8 @@ const ageMs = 30 * 86_400_000;
 /** Between two looks at what all of them take; each keeping looks too. */
 const lookEveryMs = 600_000;
 const writeOutMs = 500;
+/** Of what is known of packed blocks: 27 GiB of caches. Those that were kept last stay. */
+const mostKnownBytes = 1 << 20;
 const nameShape = /^[0-9a-f]{40}$/;
 
 const nameOf = (text: string): string => createHash('sha256').update(text).digest('hex').slice(0, 40);
@@ -66,6 +69,8 @@ export class CacheStore {
   #looking: NodeJS.Timeout | null = null;
   readonly #turn = new InTurn();
   #count = 0;
+  /** Of files that were packed here since the agent began; the last one kept comes last. */
+  readonly #known = new Map<string, PackedBlocks>();
 
   constructor(options: CacheStoreOptions) {
     this.#options = options;
@@ -173,17 +178,37 @@ export class CacheStore {
     }
   }
 
-  /** Takes a packed file; what was there before stays until the new one is on disk. */
-  async keep(owner: CacheOwner, key: string, file: string): Promise<void> {
+  /** What this agent knows of the blocks of a cache, and where they are: of one that it has packed itself. */
+  blocksOf(owner: CacheOwner, key: string): { file: string; blocks: PackedBlocks } | null {
+    const file = this.fileOf(owner, key);
+    const blocks = this.#known.get(file);
+    return blocks === undefined ? null : { file, blocks };
+  }
+
+  /** Takes a packed file; what was there before stays until the new one is on disk. `blocks`: of one that was packed here. */
+  async keep(owner: CacheOwner, key: string, file: string, blocks: PackedBlocks | null = null): Promise<void> {
     const path = this.fileOf(owner, key);
+    this.#know(path, null);
     const folder = join(path, '..');
     await mkdir(folder, { recursive: true, mode: 0o700 });
     const now = new Date(this.#options.wallMs());
     await utimes(file, now, now);
     await synced(file);
     await rename(file, path);
+    this.#know(path, blocks);
     await synced(folder);
     await this.thin();
+  }
+
+  #know(path: string, blocks: PackedBlocks | null): void {
+    this.#known.delete(path);
+    if (blocks !== null) this.#known.set(path, blocks);
+    let bytes = [...this.#known.values()].reduce((sum, { records }) => sum + records.length, 0);
+    for (const [first, { records }] of this.#known) {
+      if (bytes <= mostKnownBytes) return;
+      this.#known.delete(first);
+      bytes -= records.length;
+    }
   }
 
   /** Removes what nothing used for long, what is beyond the limit, and what the home's disk has no room for. */

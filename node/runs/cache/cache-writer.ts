@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { crc32 } from 'node:zlib';
 import type { CachePacking } from '../../../gitlab-bridge/job-cache.ts';
 import { type ByteName, leadsOut, shownName } from '../../executors/byte-names.ts';
 import { tarHead } from '../../executors/tar-format.ts';
@@ -8,6 +9,7 @@ import { Plainness } from './cache-blocks.ts';
 import type { CacheHead, CacheTail } from './cache-file.ts';
 import { blockBytes, blockHeadBytes, cacheMagic, methods } from './cache-layout.ts';
 import { deflated, type Effort } from './deflate-block.ts';
+import { BlockNotes, EarlierBlocks, type EarlierFile, howOf, type PackedBlocks } from './packed-blocks.ts';
 import { zstd } from './zstd-here.ts';
 
 type Method = CacheHead['method'];
@@ -25,6 +27,17 @@ export function methodOf({ method, level }: CachePacking): { method: Method; lev
 
 const tarBlock = 512;
 const mostLinksBytes = 64 << 20;
+/** A block ends before one entry in so many, told by its name, once it holds `least`: behind a file that came or went blocks are soon as before. */
+const cut = { one: 32, least: 64 << 10 };
+
+/** What became of a tree. */
+export interface WrittenCache {
+  tail: CacheTail;
+  /** Null: all is as in the earlier file of the same key, so nothing was written. */
+  blocks: PackedBlocks | null;
+  /** Packed bytes that were taken from the earlier file. */
+  reusedBytes: number;
+}
 
 /** Writes a cache's file, in the thread that packs. Symbolic links come last, and none is a folder of another entry. */
 export class CacheWriter {
@@ -39,13 +52,22 @@ export class CacheWriter {
   readonly #folders = new Set<ByteName>();
   readonly #links = new Map<ByteName, { facts: FileFacts; target: ByteName }>();
   readonly #plainness = new Plainness();
+  readonly #notes = new BlockNotes();
+  readonly #earlier: EarlierBlocks | null;
+  /** Of the earlier file of the same key: all is as in it so far, so many blocks, which are written when one is not. */
+  #isSame: boolean;
+  #same = 0;
+  #reusedBytes = 0;
   #linksBytes = 0;
   #held = 0;
   #count = 0;
   #plainBytes = 0;
 
-  constructor(out: SpoolFile, head: CacheHead, level: Effort) {
+  /** `earlier`: an earlier file of such a tree, whose blocks are taken as they are where the tree has the same bytes. */
+  constructor(out: SpoolFile, head: CacheHead, level: Effort, earlier: EarlierFile | null = null) {
     this.#out = out;
+    this.#earlier = earlier && EarlierBlocks.of(earlier, howOf(head.method, level));
+    this.#isSame = this.#earlier?.isOwn ?? false;
     this.#method = head.method;
     this.#level = level;
     this.#append(cacheMagic);
@@ -100,24 +122,32 @@ export class CacheWriter {
     return true;
   }
 
-  end(): CacheTail {
+  /** Always, also where packing breaks off. */
+  close(): void {
+    this.#earlier?.close();
+  }
+
+  end(): WrittenCache {
     for (const [name, { facts, target }] of this.#links)
       if (!this.#folders.has(name) && !this.#files.has(name))
         this.#entry('symlink', { ...facts, mode: 0o777 }, 0, target);
     this.#plain(Buffer.alloc(2 * tarBlock));
     this.#flush();
-    this.#blockHead.fill(0);
-    this.#append(this.#blockHead);
     const { isPlain } = this.#plainness;
     const tail = { content: this.#content.digest('hex'), files: this.#count, plainBytes: this.#plainBytes, isPlain };
+    if (this.#isSame && this.#same === this.#earlier?.count) return { tail, blocks: null, reusedBytes: 0 };
+    this.#writeSame();
+    this.#blockHead.fill(0);
+    this.#append(this.#blockHead);
     const json = Buffer.from(JSON.stringify(tail));
     const length = Buffer.alloc(4);
     length.writeUInt32LE(json.length);
     this.#append(json);
     this.#append(length);
-    this.#out.append(this.#sum.digest());
+    const sum = this.#sum.digest();
+    this.#out.append(sum);
     this.#out.flush();
-    return tail;
+    return { tail, blocks: this.#notes.end(sum, howOf(this.#method, this.#level)), reusedBytes: this.#reusedBytes };
   }
 
   /** What a job's own tar says is no reason to write anywhere else later. */
@@ -128,6 +158,7 @@ export class CacheWriter {
 
   #entry(kind: 'file' | 'folder' | 'link' | 'symlink', facts: FileFacts, size: number, linkname: ByteName = ''): void {
     this.#count++;
+    if (this.#held >= cut.least && crc32(facts.name) % cut.one === 0) this.#flush();
     this.#plainness.add(facts.name, kind === 'folder', true);
     this.#plain(tarHead({ ...facts, mode: facts.mode & 0o777, kind, size, linkname, uid: 0, gid: 0 }));
   }
@@ -151,16 +182,48 @@ export class CacheWriter {
   #flush(): void {
     if (this.#held === 0) return;
     const plain = this.#block.subarray(0, this.#held);
+    this.#held = 0;
     this.#content.update(plain);
+    const digest = createHash('sha256').update(plain).digest();
+    if (this.#isAsBefore(digest)) this.#same++;
+    else {
+      this.#writeSame();
+      if (!this.#takeEarlier(digest)) this.#writeBlock(digest, plain);
+    }
+  }
+
+  #isAsBefore(digest: Buffer): boolean {
+    const { earlier, same } = { earlier: this.#earlier, same: this.#same };
+    return this.#isSame && earlier !== null && same < earlier.count && digest.equals(earlier.digestAt(same));
+  }
+
+  /** What was not written, as all was as before. */
+  #writeSame(): void {
+    this.#isSame = false;
+    for (let index = 0; index < this.#same; index++)
+      this.#takeEarlier((this.#earlier as EarlierBlocks).digestAt(index));
+    this.#same = 0;
+  }
+
+  #takeEarlier(digest: Buffer): boolean {
+    const bytes = this.#earlier?.packed(digest) ?? null;
+    if (bytes === null) return false;
+    this.#notes.add(digest, this.#out.size);
+    this.#append(bytes);
+    this.#reusedBytes += bytes.length;
+    return true;
+  }
+
+  #writeBlock(digest: Buffer, plain: Buffer): void {
     const packed = this.#packed(plain);
     const isSmaller = packed !== null && packed.length < plain.length;
     const bytes = isSmaller ? packed : plain;
     this.#blockHead.writeUInt32LE(bytes.length, 0);
     this.#blockHead.writeUInt32LE(plain.length, 4);
     this.#blockHead[8] = isSmaller ? methods[this.#method] : methods.stored;
+    this.#notes.add(digest, this.#out.size);
     this.#append(this.#blockHead);
     this.#append(bytes);
-    this.#held = 0;
   }
 
   #packed(bytes: Uint8Array): Buffer | null {

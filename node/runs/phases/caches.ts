@@ -14,10 +14,12 @@ import { plural } from '../../../scheduler/phrases.ts';
 import { byteName, shownName } from '../../executors/byte-names.ts';
 import type { Workspace } from '../../ports.ts';
 import { showBytes, showDuration } from '../../settings/quantities.ts';
+import type { Packed } from '../artifact-pack.ts';
 import type { OpenCache } from '../cache/cache-file.ts';
 import { lookAsItComes } from '../cache/cache-look.ts';
 import { type CacheOwner, type CacheStore, cacheNames } from '../cache/cache-store.ts';
 import { methodOf } from '../cache/cache-writer.ts';
+import type { EarlierFile } from '../cache/packed-blocks.ts';
 import { good, warning } from '../job-script.ts';
 import { packAside, sourceOf } from '../packing.ts';
 import { placeOf, type RunContext, section } from '../run-context.ts';
@@ -201,7 +203,7 @@ async function saveOne(run: RunContext, workspace: Workspace, plan: CachePlan, s
 async function pack(
   run: RunContext,
   workspace: Workspace,
-  { key, paths, isUntracked }: PlannedCache,
+  { key, fallbacks, paths, isUntracked }: PlannedCache,
   file: string,
   signal: AbortSignal,
 ): Promise<void> {
@@ -222,17 +224,33 @@ async function pack(
     project: run.record.run.project,
     ref: (git_info?.ref ?? job_info.name ?? '').slice(0, 1024),
   };
-  const how = { format: 'cache', cache: { head, level }, projectDir: workspace.projectDir, file, limitBytes } as const;
-  const request = { paths, exclude: [], isUntracked, ...how };
-  const packed = await writtenOut(caches, file, () => packAside(sourceOf(workspace), request, signal));
+  const packedFrom = (earlier: EarlierFile | null): Promise<Packed> => {
+    const how = { format: 'cache', cache: { head, level, earlier }, projectDir: workspace.projectDir } as const;
+    const request = { paths, exclude: [], isUntracked, ...how, file, limitBytes };
+    return writtenOut(caches, file, () => packAside(sourceOf(workspace), request, signal));
+  };
+  const isKept = async ({ cache }: Packed) => (await caches.contentOf(owner, key)) === cache?.tail.content;
+  let packed = await packedFrom(earlierOf(caches, owner, [key, ...fallbacks]));
+  // All was as before, and meanwhile another job has kept another one.
+  if (packed.cache?.blocks === null && !(await isKept(packed))) packed = await packedFrom(null);
   for (const { text, isWarning } of packed.said) trace.say(isWarning ? warning(text) : `${text}\n`);
-  if (packed.tail === undefined || packed.count === 0) return trace.say(warning('No files to cache.'));
-  if ((await caches.contentOf(owner, key)) === packed.tail.content) {
+  if (packed.cache === undefined || packed.count === 0) return trace.say(warning('No files to cache.'));
+  if (await isKept(packed)) {
     await caches.used(owner, key);
     return trace.say(`Archive is up to date!\n${good('Created cache')}`);
   }
-  await caches.keep(owner, key, file);
-  const { files, plainBytes } = packed.tail;
-  const size = `${plural(files, 'file')}, ${showBytes(plainBytes)}, ${showBytes(packed.sizeBytes)} packed`;
-  trace.say(`${size}: kept on ${options.nodeName}\n${good('Created cache')}`);
+  const { tail, blocks, reusedBytes } = packed.cache;
+  await caches.keep(owner, key, file, blocks);
+  const reused = reusedBytes > 0 ? `, ${showBytes(reusedBytes)} of it as before` : '';
+  const size = `${plural(tail.files, 'file')}, ${showBytes(tail.plainBytes)}, ${showBytes(packed.sizeBytes)} packed`;
+  trace.say(`${size}${reused}: kept on ${options.nodeName}\n${good('Created cache')}`);
+}
+
+/** Of these keys the first under which lies what this agent has packed. */
+function earlierOf(caches: CacheStore, owner: CacheOwner, keys: readonly string[]): EarlierFile | null {
+  for (const [index, key] of keys.entries()) {
+    const found = caches.blocksOf(owner, key);
+    if (found !== null) return { ...found, isOwn: index === 0 };
+  }
+  return null;
 }
