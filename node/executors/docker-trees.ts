@@ -318,13 +318,15 @@ export class DockerTree implements KeptTree {
           // Its end says how it went.
         }
         output.end();
-        return (await container.inspect()).State.ExitCode;
+        // Its output ends before the engine knows that it has.
+        return ((await container.wait()) as { StatusCode: number }).StatusCode;
       })();
       const ended = code
         .catch(() => 128)
-        .then(async (exit) => {
+        .then((exit) => {
           signal.removeEventListener('abort', onAbort);
-          await remove();
+          // Nothing runs in it any more: whoever gives the tree back waits until it is gone.
+          void remove();
           return { code: exit, said: said() };
         });
       stream.on('error', () => undefined);

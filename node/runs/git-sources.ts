@@ -121,9 +121,14 @@ export class GitSources {
     };
     try {
       const mirror = hold(new URL(address).pathname);
-      await this.#refresh(mirror, address, spec, signal);
       const wanted = { mirror, address, spec, hold, signal };
-      return await this.#withLfs((kept && (await this.#inPlace(kept, wanted))) ?? (await this.#tree(wanted)), wanted);
+      const mirrored = this.#refresh(mirror, address, spec, signal);
+      mirrored.catch(() => undefined);
+      // Git begins in the tree while GitLab is asked, but where that was away a moment ago.
+      const isEarly = kept !== null && !this.#silences.has(mirror) && (await this.#isUsed(kept, mirror));
+      if (!isEarly) await mirrored;
+      const laid = (kept && (await this.#inPlace(kept, wanted, mirrored))) ?? (await this.#tree(wanted));
+      return await this.#withLfs(laid, wanted);
     } catch (error) {
       if (signal.aborted || (error instanceof SourcesFailure && error.isAway)) throw error;
       // Was it git's own fault? Then the reason is that.
@@ -189,10 +194,17 @@ export class GitSources {
     }
   }
 
-  /** Null: a new tree is to be put there, as the place is empty. */
-  async #inPlace({ tree, cleanFlags, keepsFiles }: KeptSources, wanted: Wanted): Promise<Laid | null> {
+  /** Whether what was left in a place is worth more than a new tree. */
+  async #isUsed({ keepsFiles }: KeptSources, mirror: string): Promise<boolean> {
+    return keepsFiles || isLargeMirror(mirror, this.#largeBytes);
+  }
+
+  /** Null: a new tree is to be put there, as the place is empty. `mirrored`: the mirror has the commit. */
+  async #inPlace(kept: KeptSources, wanted: Wanted, mirrored: Promise<void>): Promise<Laid | null> {
+    const { tree, cleanFlags } = kept;
     const { mirror, address, spec, signal } = wanted;
-    if (!keepsFiles && !(await isLargeMirror(mirror, this.#largeBytes))) {
+    if (!(await this.#isUsed(kept, mirror))) {
+      await mirrored;
       if (tree.isLeft) await tree.empty();
       await tree.forget();
       return null;
@@ -200,7 +212,7 @@ export class GitSources {
     const folder = await this.#newFolder();
     const remove = (): Promise<void> => rm(folder, { recursive: true, force: true });
     try {
-      const cleaned = await updateInPlace(tree, { mirror, address, spec, cleanFlags }, signal);
+      const cleaned = await updateInPlace(tree, { mirror, address, spec, cleanFlags }, signal, mirrored);
       await mkdir(join(folder, '.git'));
       await writeFile(join(folder, '.git', 'config'), treeConfig(spec.sha, address));
       const { said, modules } = await this.#submodules(folder, wanted);
@@ -212,6 +224,8 @@ export class GitSources {
       };
     } catch (error) {
       await remove();
+      // What GitLab did not give is no fault of the tree.
+      await mirrored;
       if (signal.aborted || !(error instanceof SourcesFailure) || error.isAway || error instanceof BadCleanFlags)
         throw error;
       await tree.empty();

@@ -98,24 +98,38 @@ interface InPlace {
 const tookTooLong = (limitMs: number): SourcesFailure =>
   new SourcesFailure(`git took longer than ${Math.round(limitMs / 1000)} s in it`, false);
 
-/** What `git clean` said. Throws SourcesFailure where the tree cannot be brought there: a new one can. */
-export async function updateInPlace(tree: KeptTree, how: InPlace, signal: AbortSignal): Promise<string[]> {
+/**
+ * What `git clean` said. The tree's git begins at once and waits for its other end until `mirrored`, whose error is thrown as it is.
+ * Throws SourcesFailure where the tree cannot be brought there: a new one can.
+ */
+export async function updateInPlace(
+  tree: KeptTree,
+  how: InPlace,
+  signal: AbortSignal,
+  mirrored: Promise<unknown> = Promise.resolve(),
+): Promise<string[]> {
   const { mirror, address, spec, cleanFlags } = how;
-  const { sha, depth, tags = 'follow' } = spec;
+  const { sha, depth, tags = 'follow', treeLimitMs = mostTreeMs } = spec;
   const checkedOut = spec.isCheckedOut === false ? '' : sha;
   const clean = tree.isLeft ? (cleanFlags ?? []).join(' ') : '';
   const words = [...tagFlags[tags], 'file:///mirror', sha, ...treeRefspecs(spec)];
   const args = [treeConfig(sha, address), objectFormat(sha), checkedOut, String(depth), clean, ...words];
-  const { treeLimitMs = mostTreeMs } = spec;
-  const late = AbortSignal.timeout(treeLimitMs);
-  const either = AbortSignal.any([signal, late]);
-  const server = serveMirror(mirror);
-  const gone = new Promise<void>((resolve) => {
-    server.once('error', () => resolve());
-    server.once('close', () => resolve());
-  });
+  const stop = new AbortController();
+  const running = tree.run(script, args, treeEnvironment(), AbortSignal.any([signal, stop.signal]));
+  let isLate = false;
+  let timer: NodeJS.Timeout | undefined;
+  let server: ReturnType<typeof serveMirror> | null = null;
   try {
-    const { input, output, ended } = await tree.run(script, args, treeEnvironment(), either);
+    const [{ input, output, ended }] = await Promise.all([running, mirrored]);
+    timer = setTimeout(() => {
+      isLate = true;
+      stop.abort();
+    }, treeLimitMs);
+    server = serveMirror(mirror);
+    const gone = new Promise<void>((resolve) => {
+      server?.once('error', () => resolve());
+      server?.once('close', () => resolve());
+    });
     // Each end may close first: how it went is said by the script's own end.
     const there = server.stdout && pipeline(server.stdout, input).catch(() => undefined);
     const back = server.stdin && pipeline(output, server.stdin).catch(() => undefined);
@@ -126,14 +140,18 @@ export async function updateInPlace(tree: KeptTree, how: InPlace, signal: AbortS
     const lines = said.split(/[\r\n]+/).flatMap((line) => (line.trim() === '' ? [] : [plain(line)]));
     if (code === badFlags)
       throw new BadCleanFlags(`GIT_CLEAN_FLAGS are none that git clean knows: ${lines[0] ?? ''}`, false);
-    if (code !== 0 && late.aborted) throw tookTooLong(treeLimitMs);
+    if (code !== 0 && isLate) throw tookTooLong(treeLimitMs);
     if (code !== 0) throw new SourcesFailure(lines.slice(-3).join('; ') || `exit ${code}`, false);
     return lines;
   } catch (error) {
-    if (error instanceof SourcesFailure || signal.aborted || !late.aborted) throw error;
+    if (error instanceof SourcesFailure || signal.aborted || !isLate) throw error;
     throw tookTooLong(treeLimitMs);
   } finally {
-    server.kill('SIGKILL');
+    clearTimeout(timer);
+    server?.kill('SIGKILL');
+    stop.abort();
+    // Where its other end never came: nothing works in the tree any more when this is over.
+    await running.then(({ ended }) => ended).catch(() => undefined);
   }
 }
 
