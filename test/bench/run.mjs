@@ -41,7 +41,8 @@ await build({
 // Ctrl-C reaches the bench too; it ends what it started, and then this ends.
 process.on('SIGINT', () => {});
 const probe = (name) => join(root, 'test/bench', name);
-const env = { ...process.env, TURN_PROBE_CODE: probe('turn-probe.cjs'), BEAT_PROBE_CODE: probe('beat-probe.cjs') };
+const env = { ...process.env };
+for (const name of ['turn', 'beat', 'section']) env[`${name.toUpperCase()}_PROBE_CODE`] = probe(`${name}-probe.cjs`);
 process.exitCode =
   spawnSync(process.execPath, [outfile, ...process.argv.slice(2)], { stdio: 'inherit', env }).status ?? 1;
 rmSync(folder, { recursive: true, force: true });

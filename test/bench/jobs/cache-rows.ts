@@ -9,7 +9,7 @@ import { makeCacheImage } from '../../root/test-image.ts';
 import { type Row, ratioAtMost, row } from '../figures.ts';
 import { narrow } from '../link.ts';
 import type { JobsStage } from './jobs-stage.ts';
-import { sectionSeconds } from './section-time.ts';
+import { SectionTimes } from './section-time.ts';
 
 const run = promisify(execFile);
 /** 1 GiB in 40,000 files. */
@@ -57,17 +57,18 @@ export async function cacheRow(stage: JobsStage, trials: number, bytes: number):
       Number(/took (\d+)/.exec((await run('docker', args, { maxBuffer: 1 << 20 })).stdout)?.[1]) / 1e9;
     await other();
     for (let trial = 0; trial < trials; trial++) {
+      stage.sections.forget();
       const [job] = (await stage.again(project, 900_000)).jobs;
       const trace = await stage.gitlab.trace(project, job!.id);
       if (!trace.includes('Successfully extracted cache') || !trace.includes('Created cache'))
         throw new Error(`no cache was brought and kept: ${trace.slice(-800)}`);
-      ours.push(sectionSeconds(trace, 'restore_cache', 'archive_cache'));
+      ours.push(stage.sections.take('restore_cache', 'archive_cache'));
       others.push(await other());
     }
   } finally {
     await run('docker', ['volume', 'rm', '-f', volume]).catch(() => undefined);
   }
-  const note = `${shown(bytes)}, one of them changed; ours by the trace’s sections, which are whole seconds`;
+  const note = `${shown(bytes)}, one of them changed; ours by the trace’s sections`;
   return [
     row({
       ...{ measure: 'cache: restore + save, docker', unit: 's', ours, note },
@@ -87,6 +88,7 @@ const bringing = (port: number, address: string): string =>
 export async function lanCacheRow(trials: number, bytes: number): Promise<Row[]> {
   const rig = new Rig();
   const lan = new Lan(2);
+  const sections = new SectionTimes(rig.dir);
   const ours: number[] = [];
   const others: number[] = [];
   try {
@@ -95,6 +97,7 @@ export async function lanCacheRow(trials: number, bytes: number): Promise<Row[]>
     const machines = await formMesh(rig, ['kang', 'desktop-1'], {
       lan,
       args: { 'desktop-1': ['--executor', 'process', ...asRoot] },
+      env: { 'desktop-1': sections.env },
     });
     const [kang] = machines as [TestMachine];
     await connectGitlab(kang, gitlab);
@@ -110,7 +113,10 @@ export async function lanCacheRow(trials: number, bytes: number): Promise<Row[]>
     const other = await PlainTcp.start(rig.dir, lan, making(bytes));
     try {
       for (let trial = 0; trial < trials; trial++) {
-        if (trial > 0) await gitlab.runPipeline(project);
+        if (trial > 0) {
+          sections.forget();
+          await gitlab.runPipeline(project);
+        }
         await sleep(500);
         const { status, jobs } = await pipelineEnd(rig, project, 900_000);
         const job = jobs.find(({ name }) => name === 'brings')!;
@@ -118,7 +124,7 @@ export async function lanCacheRow(trials: number, bytes: number): Promise<Row[]>
         const trace = traces[jobs.indexOf(job)]!;
         if (status !== 'success' || !/Fetching it from kang[\s\S]*Successfully extracted cache/.test(trace))
           throw new Error(`nothing was brought: ${traces.map((one) => one.slice(-500)).join('; ')}`);
-        ours.push(sectionSeconds(trace, 'restore_cache'));
+        ours.push(sections.take('restore_cache'));
         others.push(await other.once());
       }
     } finally {
@@ -128,7 +134,7 @@ export async function lanCacheRow(trials: number, bytes: number): Promise<Row[]>
     await rig.clean();
     lan.down();
   }
-  const note = `${shown(bytes)}; ours by the trace’s section, whole seconds, process executor; it proves what came before a tree is made of it`;
+  const note = `${shown(bytes)}; ours by the trace’s section, process executor; it proves what came before a tree is made of it`;
   return [
     row({
       ...{ measure: 'cache from a LAN node at 1 Gbit/s: fetched and unpacked', unit: 's', ours, note },

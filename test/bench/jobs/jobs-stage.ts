@@ -2,6 +2,7 @@ import { connectGitlab, formMesh, pipelineEnd } from '../../e2e/mesh.ts';
 import { asRoot, Rig, type TestGitlab, type TestMachine, until } from '../../e2e/rig.ts';
 import startEngine from '../../root/engine.ts';
 import { makeTestImages } from '../../root/test-image.ts';
+import { SectionTimes } from './section-time.ts';
 
 export interface BenchJob {
   id: number;
@@ -20,6 +21,7 @@ export interface BenchJob {
 export class JobsStage {
   readonly #rig = new Rig();
   readonly #projects = new Map<string, number>();
+  readonly sections = new SectionTimes(this.#rig.dir);
   #stopEngine: (() => Promise<void>) | null = null;
   machine!: TestMachine;
   gitlab!: TestGitlab;
@@ -36,7 +38,7 @@ export class JobsStage {
       body: JSON.stringify({ allow_local_requests_from_web_hooks_and_services: true }),
     });
     const args = ['--executor', 'docker,process', ...asRoot, '--webhook', '127.0.0.1:7218'];
-    const [machine] = await formMesh(this.#rig, ['kang'], { args: { kang: args } });
+    const [machine] = await formMesh(this.#rig, ['kang'], { args: { kang: args }, env: { kang: this.sections.env } });
     this.machine = machine as TestMachine;
     await connectGitlab(this.machine, this.gitlab);
   }
