@@ -40,6 +40,10 @@ export const wrappedTalk = (text: string, most: number): string =>
     .split('\n')
     .flatMap((line) => {
       if (line.length <= most || line.startsWith(' ')) return [line];
+      // What an arrow leads to is to be typed.
+      const [, words, typed] = /^(.+?) +-> (.+)$/.exec(line) ?? [];
+      if (words !== undefined && typed !== undefined && command.test(typed))
+        return [...wrapped(words, most), `${words.startsWith('#') ? '#   ' : '  '}-> ${typed}`];
       return endsInCommand.test(line) ? wrappedFix(line, most) : wrapped(line, most);
     })
     .join('\n');

@@ -58,7 +58,8 @@ async function newsOf(sources: LogSources, node: NodeId, name: string, known: To
     if (known.isAway) return [];
     known.isAway = true;
     const time = sources.wallMs();
-    const msg = `the log of ${name} cannot be read now: ${sentenceOf(error)}`;
+    // The network knows its id alone.
+    const msg = `the log of ${name} cannot be read now: ${sentenceOf(error).replaceAll(node, name)}`;
     return [{ time, text: JSON.stringify({ machine: name, level: 40, time, msg }) }];
   }
 }

@@ -66,7 +66,10 @@ export class PauseSwitch {
       this.#skippedUntil = this.#now() + hours.leftMs;
       await this.#store.put(skippedKey, String(this.#skippedUntil));
     }
-    return this.state().because ?? 'takes new work again';
+    const { because } = this.state();
+    // Who asked for the GPU alone back would take the pause that stays for the answer to another question.
+    if (what === 'gpu' && this.#byHand().paused === 'all') return `${because}; that ends by: autogit-node resume`;
+    return because ?? 'takes new work again';
   }
 
   #active(): Switch[] {

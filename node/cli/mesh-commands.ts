@@ -235,6 +235,8 @@ export async function pause(context: Context): Promise<number> {
   const code = await said(context, agent.pause(isGpu ? 'gpu' : 'all', forMs, now));
   const busy = isGpu ? running.filter(usesGpu) : running;
   if (now === null) for (const row of busy) context.out.talk(goesOnWords(row, isGpu));
+  if (isGpu && (await hasNoGpu(agent)))
+    context.out.talk('# this machine has no GPU that jobs could use: they still come   -> autogit-node pause');
   return code;
 }
 
@@ -246,6 +248,12 @@ function wantedNow({ settings }: Context): true | Way | null {
   throw new AutogitError('bad-flag', `--now ${now}: it is one of ${ways.join(', ')}, or nothing`, {
     hint: 'autogit-node pause --gpu --now',
   });
+}
+
+/** False also where nobody knows. */
+async function hasNoGpu(agent: AgentClient): Promise<boolean> {
+  if ((await agent.phase()).phase !== 'joined') return false;
+  return (await agent.status()).snapshot.nodes.find((node) => node.self)?.capacity?.gpus.length === 0;
 }
 
 /** Jobs that this machine has now. */

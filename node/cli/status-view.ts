@@ -159,10 +159,24 @@ const wideCells = (node: NodeRow): string[] => [
 
 /** Where something is wrong, the last line says where more of it stands. */
 function attentionLines(snapshot: StatusSnapshot, { columns }: ViewForm): string[] {
-  const lines = attentionRows(snapshot).map(({ sentence, fix }) => attentionLine(sentence, fix, columns));
+  const lines = attentionRows(snapshot).map(({ sentence, fix }) =>
+    attentionLine(sentence, hereOf(snapshot, fix), columns),
+  );
   const isWrong = snapshot.attention.some(({ severity }) => severity !== 'info');
   return isWrong ? [...lines, attentionLine('what that means, and costs', 'autogit-node runbook', columns)] : lines;
 }
+
+/** What is to be typed on this machine, without saying where. */
+const hereOf = ({ nodes }: StatusSnapshot, fix: string | null): string | null => {
+  const self = nodes.find((node) => node.self)?.node;
+  const where = `on ${self}: `;
+  return self !== undefined && fix?.startsWith(where) ? fix.slice(where.length) : fix;
+};
+
+const typedHere = (snapshot: StatusSnapshot, fix: string | null): string | null => {
+  const here = hereOf(snapshot, fix);
+  return here === null ? null : asPiped(here);
+};
 
 /** One record a line, its kind first: `autogit-node status | grep ^node`. Times are RFC 3339, sizes bytes. */
 function forPipe(snapshot: StatusSnapshot): string {
@@ -201,7 +215,7 @@ function forPipe(snapshot: StatusSnapshot): string {
       row.severity,
       row.code,
       row.sentence,
-      row.fix && asPiped(row.fix),
+      typedHere(snapshot, row.fix),
     ]),
   ];
   const cells = rows.map((row) => row.map((cell) => (cell === null ? '-' : String(cell))));

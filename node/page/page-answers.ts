@@ -35,14 +35,14 @@ export const refused = (error: AutogitError, status?: number): PageAnswer => {
 export const notSo = (methods: readonly string[]): PageAnswer =>
   jsonOf(405, refusal(405, 'bad-message', `this takes ${methods.join(' or ')}`).json, { allow: methods.join(', ') });
 
-export const tooLittle = ({ name, role }: Caller, needed: Role): PageAnswer =>
+export const tooLittle = ({ name, role, kind }: Caller, needed: Role): PageAnswer =>
   jsonOf(
     403,
     refusal(
       403,
       'unsupported',
       `${name} is in as ${role}, and this is for ${needed}s`,
-      `let it in as ${needed}: autogit-node dashboard --role ${needed}`,
+      `let it in as ${needed}: autogit-node dashboard ${kind === 'key' ? 'key ' : ''}--role ${needed}`,
     ).json,
   );
 

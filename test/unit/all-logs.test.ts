@@ -15,7 +15,7 @@ it('all machines in one stream: by time, each line once with its machine, and wh
   const sources = {
     machines: () => ['kang', 'desktop', 'laptop'].map((node) => ({ node, name: `${node}-1` })),
     tail: async (node: string) => {
-      if (away.has(node)) throw new Error('it sleeps');
+      if (away.has(node)) throw new Error(`${node} is not connected`);
       return `${(files[node] ?? []).join('\n')}\n`;
     },
     wallMs: () => 100,
@@ -38,7 +38,7 @@ it('all machines in one stream: by time, each line once with its machine, and wh
   }
   expect(told.map(({ machine, msg }) => `${machine} ${msg}`)).toEqual([
     ...['kang-1 a', 'desktop-1 b', 'desktop-1 no JSON', 'desktop-1 c', 'kang-1 d'],
-    'laptop-1 the log of laptop-1 cannot be read now: it sleeps',
+    'laptop-1 the log of laptop-1 cannot be read now: laptop-1 is not connected',
     ...['kang-1 e', 'laptop-1 f'],
   ]);
 });

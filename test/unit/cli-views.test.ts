@@ -181,6 +181,13 @@ describe('what is told', () => {
       'by:',
       command,
     ]);
+    const now = 'autogit-node --home /srv/one pause --gpu --now';
+    expect(
+      wrappedTalk(`# job 3 (train) still uses a GPU here, and goes on to its end   -> ${now}`, 50).split('\n'),
+    ).toEqual(['# job 3 (train) still uses a GPU here, and goes on', 'to its end', `#   -> ${now}`]);
+    expect(wrappedTalk('GitLab goes from kang to desktop-1: kang -> desktop-1, and nothing is lost', 50)).not.toContain(
+      '\n  ->',
+    );
     expect(wrappedTalk(long, Number.POSITIVE_INFINITY)).toBe(long);
   });
 

@@ -59,6 +59,21 @@ describe("the owner's hours", () => {
     }
   });
 
+  it('who asks for the GPU of a paused machine is told what stays, and how that ends', async () => {
+    const kept = new Map<string, string>();
+    const store = {
+      get: async (key: string) => kept.get(key) ?? null,
+      put: async (key: string, value: string) => void kept.set(key, value),
+    };
+    const one = new PauseSwitch(store as never, () => at(1, 12).getTime());
+    await one.load();
+    await one.pause('all', null);
+    expect(await one.resume('gpu')).toBe('paused by its owner: no new work; that ends by: autogit-node resume');
+    expect(await one.resume('all')).toBe('takes new work again');
+    await one.pause('gpu', null);
+    expect(await one.resume('gpu')).toBe('takes new work again');
+  });
+
   it('come back where they were taken back by a clock that was years ahead', async () => {
     let now = at(3000, 19).getTime();
     const kept = new Map<string, string>();

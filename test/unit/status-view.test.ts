@@ -221,6 +221,23 @@ describe('status', () => {
     expect(lines.at(-1)?.slice(0, 3)).toEqual(['attention', 'info', 'owner']);
   });
 
+  it('what is to be typed on this very machine is said without its name, what elsewhere with it', () => {
+    const line = (node: string) => ({
+      ...{
+        code: 'node-paused',
+        severity: 'info' as const,
+        sentence: `${node}  paused`,
+        fix: `on ${node}: autogit-node resume`,
+      },
+    });
+    const paused = { ...snapshot, attention: [line('desktop-1'), line('kang')] };
+    for (const form of [people, pipe]) {
+      const text = statusView(paused, form);
+      expect(text).not.toContain('on desktop-1: autogit-node resume');
+      expect(text).toContain('on kang: autogit-node resume');
+    }
+  });
+
   it('in a pipe a command is for the same agent as the one that was typed', () => {
     const fix = 'autogit-node doctor';
     const ill = { ...snapshot, attention: [{ code: 'x', severity: 'warn' as const, sentence: 'y', fix }] };

@@ -69,8 +69,8 @@ export class Live {
     if (this.#stream === null) {
       this.#stream = new AbortController();
       void this.#keep(this.#stream.signal);
-    }
-    if (Date.now() - this.#usageAtMs > usageEveryMs) void this.#askUsage(this.#stream.signal);
+      // With the connection it is asked for, too.
+    } else if (Date.now() - this.#usageAtMs > usageEveryMs) void this.#askUsage(this.#stream.signal);
   }
 
   #rest(): void {
