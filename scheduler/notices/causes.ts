@@ -31,6 +31,8 @@ const ofGitlabAway = new Set([
   ...['gitlab-away', 'gitlab-slow', 'gitlab-forward', 'gitlab-not-served', 'gitlab-people'],
   ...['runner-lost', 'webhook-problem', 'result-given-up'],
 ]);
+/** They name each machine and why it does not do, those that are away as well: none of these is the reason. */
+const ofAll = new Set(['tags-unsatisfiable']);
 const gitlabAway = new Set(['gitlab-unreachable', 'gitlab-token']);
 
 /** Whom nobody needs to be told of, or only while jobs wait: it is the owner's own wish. */
@@ -59,7 +61,9 @@ function rootOf(line: Attention, causes: readonly Cause[], { gitlab }: StatusSna
   if (!ofAway.has(line.code)) {
     const host = away.find(({ key }) => gitlab.host !== null && key.endsWith(` ${gitlab.host}`));
     if (host && /^gitlab-/.test(line.code)) return host;
-    const named = away.find(({ key }) => mentions(line.sentence, key.slice(key.indexOf(' ') + 1)));
+    const named = ofAll.has(line.code)
+      ? undefined
+      : away.find(({ key }) => mentions(line.sentence, key.slice(key.indexOf(' ') + 1)));
     if (named) return named;
     if (line.code === 'quorum-at-risk' && away[0]) return away[0];
   }

@@ -129,6 +129,16 @@ describe('one notice a root cause', () => {
     expect([more, cause?.so.length]).toEqual([[], 2]);
   });
 
+  it('a job that fits nowhere does not come of a machine that is gone, though it names that one too', () => {
+    const misfit = 'job 2: no approved machine could ever satisfy gpu: desktop-1 has no GPU and kang has no GPU';
+    const attention = [line('node-gone', 'kang  silent for 20 s'), line('tags-unsatisfiable', misfit)];
+    const causes = causesOf(statusWith(['kang', 'desktop-1'], { attention }));
+    expect(causes.map(({ code, so }) => [code, so])).toEqual([
+      ['node-gone', []],
+      ['tags-unsatisfiable', []],
+    ]);
+  });
+
   it('a newcomer is asked about with its words; a GPU only where jobs wait while it is paused', () => {
     const asked = statusWith(['kang'], {
       attention: [
