@@ -20,6 +20,9 @@ export type EpochCounts = Pick<Ledger, 'recovery'>;
 const firstOf = (epoch: number, side: number): number =>
   (Math.floor(epoch / epochsUnheard) + epochsUnheard) * epochsUnheard + side;
 
+/** No side begins with a lower one. An earlier version's recoveries come there after a thousand changes of host or data. */
+export const lowestOfSides = firstOf(0, 0);
+
 /** It was begun on that side, which was recovered in epoch `since`. */
 export const isOfSide = (epoch: number, side: number, since: number): boolean =>
   epoch % epochsUnheard === side && epoch >= firstOf(since, side);

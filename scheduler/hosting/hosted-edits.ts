@@ -9,7 +9,7 @@ import { listed } from '../phrases.ts';
 import { unseenIn } from '../recovered.ts';
 import { firstCopies, whyNoCopies } from './copies-set.ts';
 import { epochFollowing } from './epochs.ts';
-import { forksOf, leavingSides, sidesOfLeft } from './sides.ts';
+import { leavingSides, sidesOfLeft } from './sides.ts';
 
 /*
  * The mesh's own GitLab in the ledger. Life: deployed (host and epoch, no address yet) -> stands -> `ending` (jobs and
@@ -308,5 +308,5 @@ function withoutHosting(ledger: Ledger, wallMs: number): Ledger {
   const data = hosted?.ending?.deleteData ? 'with its data' : `its data stays there: ${hosted?.place.path}`;
   const after = withoutGitlab(ledger, `GitLab on ${name} was uninstalled, ${data}`, wallMs);
   const { hosted: _gone, leftSides: _before, ...gitlab } = after.gitlab;
-  return { ...after, gitlab: { ...gitlab, host: null, ...leavingSides(ledger, forksOf(ledger)) } };
+  return { ...after, gitlab: { ...gitlab, host: null, ...leavingSides(ledger) } };
 }

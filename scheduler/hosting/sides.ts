@@ -4,7 +4,7 @@ import type { Ledger } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import type { RoundName } from '../../protocol/round-name.ts';
 import { unseenIn } from '../recovered.ts';
-import { epochsUnheard, isOfSide } from './epochs.ts';
+import { epochsUnheard, isOfSide, lowestOfSides } from './epochs.ts';
 
 /*
  * After a recovery by force GitLab may have served on two sides: here as a person said so, and in the former era, whose machines were
@@ -15,11 +15,24 @@ import { epochsUnheard, isOfSide } from './epochs.ts';
  */
 
 /** Epochs that may have been served in a former era, of each recovery by force after which GitLab went on with another one. */
-export function forksOf({ gitlab: { hosted, epoch: now }, recovery, era }: Ledger): Fork[] {
-  const known = hosted?.sides?.forks ?? [];
+export function forksOf(ledger: Ledger): Fork[] {
+  const { gitlab, recovery } = ledger;
+  const known = gitlab.hosted?.sides?.forks ?? [];
   if (recovery === undefined) return known;
   // Where this version recovered, and says of no GitLab, there never was one.
   if (recovery.epoch === undefined && recovery.side !== undefined) return known;
+  const forks = forksOfRecovery(ledger, recovery, known);
+  // An earlier version recovered here: its epochs have no side, and whatever is above them as only sides are was begun on another machine.
+  return recovery.side === undefined
+    ? withFork(forks, { from: Math.max(lowestOfSides, gitlab.epoch + 1), below: limits.counter })
+    : forks;
+}
+
+function forksOfRecovery(
+  { gitlab: { hosted, epoch: now }, era }: Ledger,
+  recovery: NonNullable<Ledger['recovery']>,
+  known: Fork[],
+): Fork[] {
   const bases = Object.entries(hosted?.copies?.bases ?? {})
     .map(([epoch, base]) => ({ begun: Number(epoch), base }))
     .sort((a, b) => a.begun - b.begun);
@@ -100,15 +113,14 @@ export function withSides(gitlab: Ledger['gitlab'], sides: Sides): Ledger['gitla
   return { ...gitlab, hosted: isNone ? hosted : { ...hosted, sides } };
 }
 
+/** What comes after the epoch of now is of the recovery that is in force, or of the next one. */
+const untilNow = (forks: readonly Fork[], { epoch }: Ledger['gitlab']): Fork[] =>
+  forks.map((fork) => ({ ...fork, below: Math.min(fork.below, epoch + 1) })).filter(({ from, below }) => from < below);
+
 /** A ledger that is about to be recovered by force: what the era that ends leaves open stays so, and its forks are known by no base any more. */
 export function keepingSides(ledger: Ledger): Ledger['gitlab'] {
   const { hosted } = ledger.gitlab;
-  // What comes after the epoch of now is the next recovery's.
-  const upTo = ledger.gitlab.epoch + 1;
-  const forks = forksOf(ledger)
-    .map((fork) => (fork.side === undefined ? fork : { ...fork, below: Math.min(fork.below, upTo) }))
-    .filter(({ from, below }) => from < below)
-    .slice(-fencedMost);
+  const forks = untilNow(forksOf(ledger), ledger.gitlab).slice(-fencedMost);
   if (hosted === undefined || forks.length === 0) return ledger.gitlab;
   return withSides(ledger.gitlab, { open: hosted.sides?.open ?? [], forks });
 }
@@ -117,14 +129,15 @@ export function keepingSides(ledger: Ledger): Ledger['gitlab'] {
  * `gitlab` of a ledger whose GitLab is uninstalled: where its data stay, so does what two sides may have written to them, until they are
  * deployed again (`sidesOfLeft`). Data that are deleted hold up nothing any more.
  */
-export function leavingSides({ gitlab }: Ledger, forks: readonly Fork[]): Pick<Ledger['gitlab'], 'leftSides'> {
-  const { hosted, leftSides = [] } = gitlab;
+export function leavingSides(ledger: Ledger): Pick<Ledger['gitlab'], 'leftSides'> {
+  const { hosted, leftSides = [] } = ledger.gitlab;
   if (hosted === undefined) return leftSides.length === 0 ? {} : { leftSides };
   const { data, ending, sides } = hosted;
   const open = sides?.open ?? [];
+  const forks = untilNow(forksOf(ledger), ledger.gitlab);
   const isLeft = ending?.deleteData !== true && open.length + forks.length > 0;
   const others = leftSides.filter((one) => one.data !== data);
-  const all = [...others, ...(isLeft ? [{ data, open, forks: [...forks] }] : [])].slice(-leftSidesMost);
+  const all = [...others, ...(isLeft ? [{ data, open, forks }] : [])].slice(-leftSidesMost);
   return all.length === 0 ? {} : { leftSides: all };
 }
 

@@ -105,11 +105,11 @@ function withNobodyInSync(ledger: Ledger): Ledger['gitlab'] {
 /** From 1: a person may recover on two machines that do not see each other, and each has another place among all. */
 const placeOf = ({ nodes }: Ledger, self: NodeId): number => 1 + Object.keys(nodes).sort().indexOf(self);
 
-/** The number of the era that a recovery on that node would begin: another one on each. */
+/** The number of the era that a recovery on that node would begin: another one on each, and above the one that an earlier version begins. */
 export const eraCounterAfter = (
   { accepted, newerEra }: Pick<RaftTurn['raft'], 'accepted' | 'newerEra'>,
   self: NodeId,
-): number => Math.max(accepted.era.counter, newerEra?.counter ?? 0) + placeOf(accepted, self);
+): number => Math.max(accepted.era.counter, newerEra?.counter ?? 0) + 1 + placeOf(accepted, self);
 
 /**
  * With what GitLab's epochs of that era end: another number on each machine, and another than in the era before, which may go on

@@ -26,7 +26,7 @@ describe('recover --force', () => {
     const one = alone({ ...base, gitlab }).feed(asked(['a', 'c']));
     const now = one.state.raft.accepted;
     expect([now.era.counter, now.gitlab.hosted?.copies]).toEqual([
-      2,
+      3,
       { ...copies, set: { version: 8, members: [], last: null, boot: null } },
     ]);
   });
@@ -91,7 +91,7 @@ describe('recover --force', () => {
       .hear('C', vote(1), 6000)
       .feed(asked(['a', 'd', 'e']))
       .disk();
-    expect(answers(one).at(-1)).toMatch(/^done: b goes on alone without a, d and e, in era 2/);
+    expect(answers(one).at(-1)).toMatch(/^done: b goes on alone without a, d and e, in era 3/);
   });
 
   it('refuses where somebody leads, and where this node is none that could', () => {
@@ -121,12 +121,12 @@ describe('recover --force', () => {
     const [persist] = one.effects.filter((effect) => effect.kind === 'persist') as EffectOf<'persist'>[];
     const written = Object.fromEntries(persist!.writes.map(({ key, value }) => [key, value]));
     const voters = { B: { store: 'sB', weight: 2 } };
-    const ledger = { era: { id: 'fresh', counter: 2 }, configuration: { voters, next: null } };
+    const ledger = { era: { id: 'fresh', counter: 3 }, configuration: { voters, next: null } };
     expect(written).toMatchObject({ accepted: ledger, committed: ledger, promise: { votedFor: 'B' } });
     one.disk().disk();
     expect(one.state.raft.leading).not.toBeNull();
     expect(answers(one).filter((said) => said.startsWith('done'))).toHaveLength(2);
-    expect(one.last('append')?.ledger?.era).toEqual({ id: 'fresh', counter: 2 });
+    expect(one.last('append')?.ledger?.era).toEqual({ id: 'fresh', counter: 3 });
     // A second time nothing is left to do, and a third one, by the same id, is not even looked at.
     one.feed(asked(['a', 'c'], 'other', 'r2')).feed(asked(['a', 'c'], 'other'));
     expect(answers(one)).toHaveLength(3);
@@ -206,7 +206,7 @@ describe('a node of an old era', () => {
       .feed({ kind: 'ticked' }, 60_000)
       .feed(asked(['a', 'c']))
       .disk();
-    expect(one.state.raft.accepted.era.counter).toBe(3);
+    expect(one.state.raft.accepted.era.counter).toBe(4);
   });
 
   it('that promised something in the new one before has forgotten it (L9)', () => {
@@ -264,7 +264,7 @@ describe('a mesh that lost its quorum for good', () => {
         /recovered by force on A: this node follows; what was decided here after .* is lost/,
       );
     }
-    expect(cluster.box('B').durable.accepted?.era).toEqual({ id: 'era-of-A', counter: 1 });
+    expect(cluster.box('B').durable.accepted?.era).toEqual({ id: 'era-of-A', counter: 2 });
   });
 
   it('of two recoveries apart one wins, everywhere alike', () => {
@@ -279,7 +279,7 @@ describe('a mesh that lost its quorum for good', () => {
     cluster.cut.clear();
     cluster.connect('A', 'B');
     cluster.until(
-      () => cluster.voters('A').B !== undefined && cluster.committed('A').era.counter === 2,
+      () => cluster.voters('A').B !== undefined && cluster.committed('A').era.counter === 3,
       5000,
       'both vote',
     );

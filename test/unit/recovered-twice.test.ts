@@ -1,10 +1,12 @@
 import { describe, expect, it } from 'vitest';
+import { isAheadOf } from '../../node/hosting/other-services.ts';
 import { fencedEpoch } from '../../protocol/fenced.ts';
 import { Ledger } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import { compareRounds } from '../../protocol/round-name.ts';
 import { epochAfter, epochFollowing, epochsUnheard, isEpochAfter } from '../../scheduler/hosting/epochs.ts';
-import { forksOf, goesOnWithout, isBeside } from '../../scheduler/hosting/sides.ts';
+import { forksOf, goesOnWithout, isBeside, leavingSides, sidesOfLeft } from '../../scheduler/hosting/sides.ts';
+import { eraCounterAfter } from '../../scheduler/raft/recovery.ts';
 import { whyNoPush } from '../../scheduler/two-sides.ts';
 import { copiesLab } from './copies-lab.ts';
 import type { Lab } from './jobs-lab.ts';
@@ -25,14 +27,14 @@ const recovered = (was: Ledger, over: Partial<Ledger['recovery'] & object> = {})
 });
 
 /** `begun`: GitLab goes on in that epoch, made of the last round of before; else at its host as it was. */
-function mesh(begun: number | null): Lab {
+function mesh(begun: number | null, over: Partial<Ledger['recovery'] & object> = {}): Lab {
   const lab = copiesLab(['desktop-1'], {}, 'http://g');
   const { gitlab, ...was } = lab.committed;
   const all = begun === null ? bases : { ...bases, [begun]: { era: 0, epoch: 3, number: 40 } };
   const hosted = { ...gitlab.hosted!, copies: { ...gitlab.hosted!.copies!, bases: all } };
   lab.committed = Ledger.parse({
     ...was,
-    ...{ era: { id: 'of-kang', counter: 2 }, recovery: recovered(lab.committed) },
+    ...{ era: { id: 'of-kang', counter: 2 }, recovery: recovered(lab.committed, over) },
     gitlab: { ...gitlab, epoch: begun ?? 3, hosted },
   });
   lab.accepted = lab.committed;
@@ -146,5 +148,88 @@ describe('a mesh that was recovered by force on several machines', () => {
     expect([4, 1003, nextOfKang].map((epoch) => isEpochAfter(epoch, 3, committed))).toEqual([true, true, true]);
     expect([3, 5, 2003, 1_000_001].map((epoch) => isEpochAfter(epoch, 3, committed))).toEqual(Array(4).fill(false));
     expect(isEpochAfter(nextOfKang, 3, null)).toBe(false);
+  });
+});
+
+/** Recovered by an earlier version, which knows no sides: its next epoch is 1003, and those that follow are as far apart. */
+describe('a mesh that was recovered by force by an earlier version', () => {
+  const before = { side: undefined };
+  const beside = (ledger: Ledger, epoch: number): boolean => isBeside(forksOf(ledger), epoch);
+
+  it('is of a lower era than what this version begins on any machine, so that its rules are the ones of both', () => {
+    for (const node of ['A', 'B', 'C']) {
+      const one = new One(three());
+      expect(eraCounterAfter(one.state.raft, node)).toBeGreaterThan(three().era.counter + 1);
+    }
+  });
+
+  it.each([
+    ['GitLab stayed at its host', null],
+    ['GitLab began anew', 1003],
+  ] as const)('knows what this version began beside, whatever its machine: %s', (_what, begun) => {
+    const { committed } = mesh(begun, before);
+    expect([nextOfKang, 1_000_001, 1_001_001, 2_000_066].map((epoch) => beside(committed, epoch))).toEqual(
+      Array(4).fill(true),
+    );
+    // It gives that up, and sets it aside: it is not behind.
+    expect(isAheadOf({ epoch: 1_000_001, mesh: committed.mesh.id }, committed)).toBe(false);
+    expect(goesOnWithout(committed, 1_000_001)).toBe(true);
+    const lab = mesh(begun, before);
+    expect(says(lab, ['fenced-1000001'])).toEqual(['fenced-1000001']);
+    expect(whyNoPush(viewOf(lab, 'kang'), lab.committed, 'kang')).toContain('gitlab diff fenced-1000001');
+  });
+
+  it('is upgraded machine by machine: what it serves is its own whichever version counts, and what was beside stays so', () => {
+    const own = mesh(1003, before);
+    let { committed: ledger } = own;
+    for (let moves = 0; moves < 40; moves++) {
+      const { epoch } = ledger.gitlab;
+      const next = epochAfter(ledger);
+      // As the version of before counts.
+      expect(next).toBe(epoch + epochsUnheard);
+      const copies = ledger.gitlab.hosted!.copies!;
+      const moved = { ...copies.bases, [next]: { era: ledger.era.counter, epoch, number: 1 } };
+      const hosted = { ...ledger.gitlab.hosted!, copies: { ...copies, bases: moved } };
+      ledger = { ...ledger, gitlab: { ...ledger.gitlab, epoch: next, hosted } };
+      expect([epoch, next].map((one) => beside(ledger, one))).toEqual([false, false]);
+      expect(isAheadOf({ epoch: next + epochsUnheard, mesh: ledger.mesh.id }, ledger)).toBe(true);
+    }
+    expect([3, 4, 1002].map((epoch) => beside(ledger, epoch))).toEqual([true, true, true]);
+    expect(says(own, ['fenced-3', 'fenced-1003'])).toEqual(['fenced-3']);
+  });
+
+  /** By this version, on B. */
+  function recoveredAgain(was: Ledger): Ledger {
+    const one = new One(three());
+    const { era, gitlab, recovery } = was;
+    Object.assign(one.state.raft, { accepted: { ...three(), era, gitlab: { ...gitlab, host: 'C' }, recovery } });
+    one.feed({ kind: 'ticked' }, 60_000).feed({ kind: 'recovery-asked', id: 's', era: 'next', seenOff: ['a', 'c'] });
+    return one.state.raft.accepted;
+  }
+
+  it('and recovered again by this one: its own epochs are none of what it knew of before', () => {
+    for (const begun of [null, 1003]) {
+      const ledger = recoveredAgain(mesh(begun, before).committed);
+      const [own, later] = [epochAfter(ledger), epochFollowing(epochAfter(ledger), ledger)];
+      expect([own, later].map((epoch) => beside(ledger, epoch))).toEqual([false, false]);
+      expect([1_000_001, 1_000_003].map((epoch) => beside(ledger, epoch))).toEqual([true, true]);
+    }
+  });
+
+  it('nor where GitLab was uninstalled meanwhile, its data kept and deployed again', () => {
+    for (const recovery of [before, {}]) {
+      const { committed: was } = mesh(null, recovery);
+      const left = { ...was.gitlab, hosted: undefined, mode: 'none' as const, host: null, ...leavingSides(was) };
+      const ledger = recoveredAgain(Ledger.parse(JSON.parse(JSON.stringify({ ...was, gitlab: left }))));
+      const epoch = epochAfter(ledger);
+      const { copies: _none, ...hosted } = was.gitlab.hosted!;
+      const again = { ...hosted, ...sidesOfLeft(ledger.gitlab, hosted.data) };
+      const deployed = {
+        ...ledger,
+        gitlab: { ...ledger.gitlab, mode: 'hosted' as const, host: 'B', epoch, hosted: again },
+      };
+      const moved = { ...deployed, gitlab: { ...deployed.gitlab, epoch: epochAfter(deployed) } };
+      expect([epoch, moved.gitlab.epoch].map((one) => beside(moved, one))).toEqual([false, false]);
+    }
   });
 });

@@ -36,6 +36,9 @@ const recovered = (was: Ledger, epoch?: number, over: Partial<typeof bases> = ba
   });
 };
 
+/** Where an earlier version recovered: what this one may have begun on another machine. */
+const ofSides = { from: 1_000_000, below: limits.counter };
+
 function meshThatMet(epoch: number | undefined = 3): Lab {
   const lab = copiesLab(['desktop-1'], {}, 'http://g');
   lab.committed = recovered(lab.committed, epoch);
@@ -135,7 +138,7 @@ describe('what took pushes beside a mesh that was recovered by force keeps it fr
       .disk();
     const after = one.state.raft.accepted;
     // It is the second of four machines, and the first era was the first one's.
-    expect([after.era.counter, after.recovery]).toEqual([3, expect.objectContaining({ epoch: 1003, side: 2 })]);
+    expect([after.era.counter, after.recovery]).toEqual([4, expect.objectContaining({ epoch: 1003, side: 2 })]);
     expect(after.gitlab.hosted?.sides).toEqual({
       open: [expect.objectContaining({ node: 'desktop-1', name: 'fenced-3' })],
       forks: [{ from: 3, below: 1003 }],
@@ -230,7 +233,7 @@ describe('what took pushes beside a mesh that was recovered by force keeps it fr
       const copies = { ...was.gitlab.hosted!.copies!, bases: moved };
       expect(
         forksOf({ ...early.committed, gitlab: { ...was.gitlab, epoch: 3003, hosted: { ...hosted!, copies } } }),
-      ).toEqual([{ from: 3, below: 1003 }]);
+      ).toEqual([{ from: 3, below: 1003 }, ofSides]);
       // Uninstalled twice it is no less.
       const twice = again(ends(early.committed, false), was);
       expect(twice.gitlab.hosted?.sides).toEqual(early.committed.gitlab.hosted?.sides);
@@ -294,14 +297,14 @@ describe('nothing is kept from being pushed', () => {
     const lab = copiesLab(['desktop-1'], { bases }, 'http://g');
     says(lab, [kept({ took: 'more' })]);
     expect(open(lab)).toEqual([]);
-    expect(forksOf(recovered(lab.committed, 3, { '3': bases['3'] } as never))).toEqual([]);
+    expect(forksOf(recovered(lab.committed, 3, { '3': bases['3'] } as never))).toEqual([ofSides]);
   });
 });
 
 it('where an earlier version recovered, what begins far above a round of the former era tells which epochs are of two sides', () => {
   const lab = meshThatMet();
-  expect(forksOf(recovered(lab.committed))).toEqual([{ from: 3, below: 1003 }]);
-  expect(forksOf(recovered(lab.committed, undefined, { '3': bases['3'] } as never))).toEqual([]);
+  expect(forksOf(recovered(lab.committed))).toEqual([{ from: 3, below: 1003 }, ofSides]);
+  expect(forksOf(recovered(lab.committed, undefined, { '3': bases['3'] } as never))).toEqual([ofSides]);
 });
 
 it('more than a ledger has room for are not written down, and are in force all the same', () => {
