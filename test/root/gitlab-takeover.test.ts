@@ -13,10 +13,12 @@ import { hand, standInImage } from '../gitlab-image/stand-in-image.ts';
 import { addressesIn, ProbeWriters, whatTwoDid } from '../lab/hosting/probe-writers.ts';
 import { detachBelow, unmountBelow } from '../lab/lab-engine.ts';
 import { OwnEngine } from './own-engine.ts';
+import { PushingUsers } from './pushing-users.ts';
 
 /**
  * SAFETY H7, H10. The published program, two machines in miniature and a third that only votes: the cable of GitLab's machine is pulled
  * under pushes, and it goes on at the other one by itself, with all that was acknowledged. The former host is back, and holds copies.
+ * Last the mesh is recovered by force on both, as nobody sees anybody, and what one of both took is looked at before the other takes more (L15).
  */
 const run = promisify(execFile);
 const rig = new Rig();
@@ -42,7 +44,8 @@ const inLan = (file: string, ...args: string[]) => inside(3, file, ...args);
 const page = ['-s', '-o', '/dev/null', '-m', '1', '-w', '%{http_code}'];
 const answers = async (url: string, from = 3): Promise<boolean> =>
   (await inside(from, 'curl', ...page, `${url}/users/sign_in`)).stdout === '200';
-const remote = (url: string): string => `${url.replace('//', `//root:${token}@`)}/root/pushed.git`;
+const remote = (url: string, project = 'root/pushed'): string =>
+  `${url.replace('//', `//root:${token}@`)}/${project}.git`;
 const now = async () => (await other!.status()).gitlab;
 
 /** What was booted beside the grace, on desktop-1. */
@@ -52,50 +55,13 @@ const booted = (): string[] =>
     .split('\n')
     .filter((id) => id !== '');
 
-/** Pushes to whichever of the two answers. */
-class Users {
-  readonly acknowledged: string[] = [];
-  /** What was told to be on one machine only. */
-  alone = 0;
-  readonly #tree = mkdtempSync(join(folder, 'user-'));
-  #isOver = false;
-  #work: Promise<unknown> = Promise.resolve();
-
-  async begin(): Promise<void> {
-    await inLan('git', 'init', '-q', '-b', 'main', this.#tree);
-    this.#work = this.#pushes();
-  }
-
-  async end(): Promise<void> {
-    this.#isOver = true;
-    await this.#work;
-  }
-
-  async #pushes(): Promise<void> {
-    const git = (...args: string[]) =>
-      inLan('git', '-C', this.#tree, '-c', 'user.name=t', '-c', 'user.email=t@t', ...args);
-    for (let number = 1; !this.#isOver; number++) {
-      await git('commit', '-q', '--allow-empty', '-m', `push ${number}`);
-      const commit = (await git('rev-parse', 'HEAD')).stdout.trim();
-      for (const url of urls) {
-        const limits = ['-c', 'http.lowSpeedLimit=1', '-c', 'http.lowSpeedTime=5'];
-        const { code, stderr } = await git(...limits, 'push', '-q', remote(url), 'HEAD:main');
-        if (code !== 0) continue;
-        if (stderr.includes('one machine only')) this.alone += 1;
-        else this.acknowledged.push(commit);
-        break;
-      }
-      await sleep(200);
-    }
-  }
-
-  async lacking(url: string): Promise<string[]> {
-    const fresh = mkdtempSync(join(folder, 'look-'));
-    await inLan('git', 'clone', '-q', '--bare', remote(url), fresh);
-    const all = (await inLan('git', '-C', fresh, 'rev-list', '--all')).stdout.split('\n');
-    return this.acknowledged.filter((commit) => !all.includes(commit));
-  }
-}
+/** Sit at that machine, and push to whichever of these answers. */
+const usersAt = (machine: number, addresses: readonly string[]): PushingUsers =>
+  new PushingUsers({
+    folder,
+    run: (file, ...args) => inside(machine, file, ...args),
+    remotes: addresses.map((url) => remote(url)),
+  });
 
 /** While the cable is out nothing is handed on from one to the other: when did each let somebody in? */
 class Watch {
@@ -210,7 +176,7 @@ it('goes on at the machine that is in sync when its host is cut off, with all th
   await inSync(kang!, 'desktop-1');
   await until('it is foretold', async () => (await now()).forecast?.to === 'desktop-1');
   expect((await now()).forecast?.sentence).toContain('desktop-1 goes on by itself after 30 s');
-  const users = new Users();
+  const users = usersAt(3, urls);
   await users.begin();
   await until('pushes are acknowledged', () => users.acknowledged.length > 3, 90_000);
   const probe = new Probe();
@@ -245,7 +211,7 @@ it('goes on at the machine that is in sync when its host is cut off, with all th
   const queue = async (): Promise<boolean> =>
     engines[1]!.docker('exec', ready!, 'sh', '-c', 'ls /opt/gitlab/service').includes('sidekiq');
   await until('its queue is worked off', queue, 30_000);
-  await until('who pushes there is told that it is on one machine only', () => users.alone > 2, 60_000);
+  await until('who pushes there is told that it is on one machine only', () => users.alone.length > 2, 60_000);
   await watch.end();
   const [first, second] = watch.served;
   expect(first.length).toBeGreaterThan(0);
@@ -264,7 +230,7 @@ it('goes on at the machine that is in sync when its host is cut off, with all th
   await until('kang is in sync, and pushes wait for it', () => users.acknowledged.length > there + 2, 90_000);
   await users.end();
   expect(probe.expectOne(1).by).toBe(2);
-  expect(await users.lacking(urls[1])).toEqual([]);
+  expect(await users.lacking(users.acknowledged, remote(urls[1]))).toEqual([]);
   expect((await desktop!.cli('gitlab')).stdout).toContain('desktop-1');
   // An agent that stands still for longer than its lease lets its gate be shut by others, and goes on as it was.
   desktop!.process!.kill('SIGSTOP');
@@ -302,4 +268,106 @@ it('what the former host served is compared from any machine, a project of it br
   expect(dropped.code, dropped.stderr).toBe(0);
   expect(isKept()).toBe(false);
   await until('nobody keeps anything of before', async () => (await now()).fenced === undefined);
+});
+
+const names = ['kang', 'desktop-1', 'desktop-2'];
+
+/** Both of them alone, as somebody says on each that all others are off: GitLab goes on at its host, and at the one that has copies. */
+async function recoveredOnBoth(host: string): Promise<PushingUsers[]> {
+  for (const cable of [1, 2]) lan.unplug(cable);
+  const alone = async (machine: TestMachine): Promise<void> => {
+    const off = names.filter((name) => name !== machine.name).flatMap((name) => ['--off', name]);
+    const isDone = async (...words: string[]): Promise<boolean> => (await machine.cli('--yes', ...words)).code === 0;
+    await until(`${machine.name} goes on alone`, () => isDone('recover', '--force', ...off), 60_000);
+    if (machine.name === host) return;
+    await until('it shall go on there too', () => isDone('gitlab', 'take-over', machine.name), 30_000);
+  };
+  await Promise.all([alone(kang!), alone(desktop!)]);
+  await Promise.all([0, 1].map((at) => until('it serves on both sides', () => answers(urls[at]!, at + 1), 90_000)));
+  const users = [0, 1].map((at) => usersAt(at + 1, [urls[at]!]));
+  await Promise.all(users.map((side) => side.begin({ goesOn: true })));
+  await Promise.all(users.map((side) => until('pushes are taken there', () => side.pushed.length > 3, 60_000)));
+  return users;
+}
+
+/** Of kang (0) and desktop-1 (1): the one with the higher place among all begins the higher era (SAFETY L15). */
+async function whoWins(): Promise<0 | 1> {
+  const { nodes } = await other!.status();
+  const [one = '', two = ''] = [kang!, desktop!].map(({ name }) => nodes.find(({ node }) => node === name)?.id);
+  return two > one ? 1 : 0;
+}
+
+/** Where GitLab's data and copies lie on kang (0) and desktop-1 (1), whichever it hosts. */
+const treeAt = async (at: number): Promise<string> =>
+  at === 0
+    ? join(folder, 'kang-place', 'mounted')
+    : join(desktop!.home, 'gitlab-copies', (await now()).hosted?.data ?? '', 'mounted');
+
+/** Recovered on both while GitLab is at `host`; then they see each other again. */
+async function meetAgain(host: 0 | 1, wins: 0 | 1): Promise<void> {
+  const machines = [kang!, desktop!] as const;
+  const [winner, loser] = [machines[wins], machines[1 - wins]] as [TestMachine, TestMachine];
+  const users = await recoveredOnBoth(machines[host].name);
+  const [goesOn, ends] = [users[wins], users[1 - wins]] as [PushingUsers, PushingUsers];
+  await ends.end();
+  for (const cable of [1, 2]) lan.plug(cable);
+  const [side] = await until('both sides have met', async () => (await now()).sides, 60_000);
+  expect(side).toMatchObject({ node: loser.name, because: expect.stringContaining(`served on ${loser.name} too`) });
+  const kept = side!.name;
+  const [won, lost] = [winner, loser].map((machine) => Number(machine.events('mesh-recovered').at(-1)?.era));
+  expect(won).toBeGreaterThan(lost!);
+  const isSaid = async (machine: TestMachine): Promise<boolean> => {
+    const { gitlab, attention } = await machine.status();
+    const line = attention.find(({ code }) => code === 'gitlab-two-sides');
+    return gitlab.host === winner.name && line?.fix === `autogit-node gitlab diff ${kept}` && line.severity === 'fail';
+  };
+  for (const machine of rig.machines) await until(`${machine.name} says so`, () => isSaid(machine), 30_000);
+  // What it served lies there, and nothing of it runs any more.
+  expect(existsSync(join(await treeAt(1 - wins), kept, 'live'))).toBe(true);
+  expect(engines[1 - wins]!.docker('ps', '-q').trim()).toBe('');
+  const rows = JSON.parse((await loser.cli('--json', 'gitlab', 'fenced')).stdout);
+  expect(rows).toEqual([expect.objectContaining({ node: loser.name, name: kept })]);
+  const { times } = goesOn.refused;
+  await until('a push is refused', () => goesOn.refused.times > times, 30_000);
+  expect(goesOn.refused.words).toContain(`no push is taken before somebody has looked at what is in ${kept} alone`);
+  const taken = goesOn.pushed.length;
+  await until('and the next ones', () => goesOn.refused.times > times + 2, 30_000);
+  expect(goesOn.pushed).toHaveLength(taken);
+
+  const compared = await winner.cli('--json', 'gitlab', 'diff', kept);
+  expect(compared.code, compared.stderr).toBe(0);
+  const row = (JSON.parse(compared.stdout) as Comparison).rows.find(({ repository }) => repository === 'root/pushed');
+  expect(row?.lost, compared.stdout).toBeGreaterThanOrEqual(ends.pushed.length);
+  await until('somebody has looked, and pushes are taken', () => goesOn.pushed.length > taken + 1, 60_000);
+  expect((await now()).sides).toBeUndefined();
+  const brought = await loser.cli('gitlab', 'restore', kept, '--project', 'root/pushed');
+  expect(brought.code, brought.stderr).toBe(0);
+  const beside = /is (root\/pushed-restored-\S+) now/.exec(brought.stdout)?.[1];
+  expect(await goesOn.lacking(ends.pushed, remote(urls[wins], beside))).toEqual([]);
+  const dropped = await winner.cli('--yes', 'gitlab', 'fenced', 'drop', kept);
+  expect(dropped.code, dropped.stderr).toBe(0);
+  await inSync(winner, loser.name);
+  await goesOn.end();
+  expect(await goesOn.lacking(goesOn.pushed, remote(urls[wins]))).toEqual([]);
+}
+
+it('recovered by force on two machines that do not see each other, one side goes on once they do, and what the other served is looked at before a push', {
+  timeout: 400_000,
+}, async () => {
+  const wins = await whoWins();
+  const [winner, loser] = [names[wins], names[1 - wins]] as [string, string];
+  const { host } = await now();
+  await inSync(host === 'kang' ? kang! : desktop!, host === 'kang' ? 'desktop-1' : 'kang');
+  if (host === winner) {
+    const moved = await other!.cli('--yes', 'gitlab', 'move', loser);
+    expect(moved.code, moved.stderr).toBe(0);
+    await inSync(wins === 0 ? desktop! : kang!, winner);
+  }
+  const before = usersAt(3, urls);
+  await before.begin({ goesOn: true });
+  await until('both sides begin with the same', () => before.acknowledged.length > 0, 60_000);
+  await before.end();
+  // First the side of GitLab's host is given up, then one that went on by copies: of an epoch above that of the mesh.
+  for (const host of [1 - wins, wins] as (0 | 1)[]) await meetAgain(host, wins);
+  expect(await before.lacking(before.pushed, remote(urls[wins]))).toEqual([]);
 });
