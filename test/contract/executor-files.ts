@@ -16,7 +16,7 @@ import { tarFolder } from '../../node/runs/tar-folder.ts';
 import { Chance } from '../sim/chance.ts';
 import { executorOf } from './executor-child.ts';
 import type { ContractPlan } from './executor-contract.ts';
-import { entriesOf, never, runStep, specOf, tarOf, textsOf } from './executor-steps.ts';
+import { allOf, entriesOf, never, runStep, specOf, tarOf, textsOf } from './executor-steps.ts';
 
 /** Files go into a job and come out of it byte for byte, names and all, in every executor. */
 let counter = 0;
@@ -189,11 +189,9 @@ const hardLines = [
 
 /** Everything of a tree: kind, mode, and a digest of what is in it. */
 async function stateOf(workspace: Workspace): Promise<Map<string, string>> {
-  const list = await workspace.listFiles(['.']);
-  const names: Uint8Array[] = [];
-  for await (const chunk of list.bytes) names.push(chunk);
+  const names = await allOf((await workspace.listFiles(['.'])).bytes);
   const state = new Map<string, string>();
-  const { bytes } = await workspace.readFiles(Buffer.concat(names), ['.']);
+  const { bytes } = await workspace.readFiles(names, ['.']);
   for await (const entry of readTar(bytes)) {
     const name = plainName(entry.name);
     if (name === '' || state.has(name)) continue;

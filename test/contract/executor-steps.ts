@@ -1,5 +1,4 @@
 import { Readable } from 'node:stream';
-import { buffer } from 'node:stream/consumers';
 import { pack } from 'tar-stream';
 import { plainName } from '../../node/executors/byte-names.ts';
 import { readTar, type TarEntry } from '../../node/executors/tar-format.ts';
@@ -48,9 +47,16 @@ export const tarOf = (files: Record<string, string>): Readable => {
   return Readable.from(tar);
 };
 
+/** All that a place gives, whose chunks are used again. */
+export async function allOf(chunks: AsyncIterable<Uint8Array>): Promise<Buffer> {
+  const parts: Buffer[] = [];
+  for await (const chunk of chunks) parts.push(Buffer.from(chunk));
+  return Buffer.concat(parts);
+}
+
 /** What lies at and below a path of a run's tree, read as for an artifact; names count from the project's folder. */
 export async function* entriesOf(workspace: Workspace, path: string): AsyncGenerator<TarEntry> {
-  const names = await buffer((await workspace.listFiles([path])).bytes);
+  const names = await allOf((await workspace.listFiles([path])).bytes);
   if (names.length === 0) return;
   for await (const entry of readTar((await workspace.readFiles(names, [path])).bytes))
     if (plainName(entry.name) !== '') yield { ...entry, name: plainName(entry.name) };
@@ -59,7 +65,7 @@ export async function* entriesOf(workspace: Workspace, path: string): AsyncGener
 export async function textsOf(entries: AsyncIterable<TarEntry>): Promise<Record<string, string>> {
   const texts: Record<string, string> = {};
   for await (const entry of entries)
-    if (entry.kind === 'file') texts[entry.name] = (await buffer(entry.body)).toString('utf8');
+    if (entry.kind === 'file') texts[entry.name] = (await allOf(entry.body)).toString('utf8');
   return texts;
 }
 
