@@ -133,6 +133,7 @@ function announceRuns(turn: JobsTurn): void {
   const runs = [...open, ...over].slice(0, limits.runsInFlight);
   tell(turn, leader, { kind: 'own-runs', boot, runs });
   if (disagrees) wake(turn, turn.at + jobTimings.announceEveryMs);
-  if (isNew && isReportedAnew(committed)) turn.jobs.gossip = { ...turn.jobs.gossip, toSay: true };
+  const reserves = Object.keys(own.reserved).length > 0;
+  if (isNew && (reserves || isReportedAnew(committed))) turn.jobs.gossip = { ...turn.jobs.gossip, toSay: true };
   setOwn(turn, { hasUnannounced: false, announcedAt: turn.at, announcedTo: leader, announcedTerm: term });
 }

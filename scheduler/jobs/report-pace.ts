@@ -23,9 +23,10 @@ export function reportPace(nodes: number): ReportPace {
 export const reportPatienceMs = (nodes: number): number => 1.5 * reportPace(nodes).everyMs;
 
 /**
- * Whether a node reports at once when somebody begins to lead. Of a crowd the new leader has heard every report lately, as
- * everybody has; and if all nodes said theirs anew, one change of leader on machines that are short of processor time would
- * make the work that causes the next one (thirty agents on two cores changed leaders without end).
+ * Whether every node reports at once when somebody begins to lead; one that holds room for a grant does in any case
+ * (SAFETY J5). Of a crowd the new leader has heard every report lately, as everybody has; and if all nodes said theirs anew,
+ * one change of leader on machines that are short of processor time would make the work that causes the next one (thirty
+ * agents on two cores changed leaders without end).
  */
 export const isReportedAnew = (ledger: Ledger | null): boolean =>
   Object.keys(ledger?.nodes ?? {}).length <= limits.smallMesh;

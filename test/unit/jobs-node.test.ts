@@ -55,6 +55,23 @@ describe('a node gossips', () => {
     expect(said(lab, 'm2').length - before.said).toBe(reports);
   });
 
+  it('a new leader hears at once of room that is held for a grant, in a crowd too', () => {
+    const lab = new Lab({
+      take: () => ({ kind: 'ticked' }),
+      machines: Object.fromEntries(Array.from({ length: 30 }, (_, i) => [`m${i}`, measured()])),
+    });
+    lab.run(5000);
+    const grant = { kind: 'grant' as const, grant: 'g1', class: '', tags: [], runner: 1, token: 't', gpus: [] };
+    const message = { ...grant, term: lab.term, ttlMs: 10_000, because: 'test' };
+    lab.feed('m2', { kind: 'heard', from: 'm0', message });
+    lab.run(1000);
+    expect(said(lab, 'm2').at(-1)?.reserved).toEqual([{ grant: 'g1', class: '' }]);
+    const before = said(lab, 'm2').length;
+    lab.elect('m1');
+    lab.run(500);
+    expect(said(lab, 'm2').length).toBe(before + 1);
+  });
+
   it('memory is news when it changed by a part of the machine that matters', () => {
     const lab = new Lab({ machines: two() });
     const use = (gibibytes: number): number => {
