@@ -14,7 +14,8 @@ export interface ArtifactUpload {
   expireIn: string | null;
 }
 export type TransferAnswer =
-  | { kind: 'ok' }
+  /** `isThere`: GitLab has one of that kind from this job already, and keeps that. */
+  | { kind: 'ok'; isThere?: boolean }
   /**
    * GitLab is away or busy: the same again later, not before `waitMs` where it said so. `page`: the status of a web page
    * of something before GitLab; one that repeats while GitLab answers other calls is a refusal.
@@ -63,7 +64,7 @@ export async function uploadArtifact(
         url = next.href;
         continue;
       }
-      return transferOf('an upload of artifacts', reply, upload.lengthBytes);
+      return uploadAnswer(reply, upload.lengthBytes);
     }
   } catch (error) {
     return { kind: 'away', because: reasonOf(error) };
@@ -74,6 +75,25 @@ async function* framed(head: Buffer, open: () => AsyncIterable<Uint8Array>, tail
   yield head;
   yield* open();
   yield tail;
+/** GitLab's words where it has one of that kind from this job: an answer of before was lost, or an agent that died had sent it. */
+const isThere = /another artifact of the same type already exists/i;
+
+/** What GitLab itself calls wrong (a dotenv report that is none) is what the job made: the same bytes are no better elsewhere. */
+function uploadAnswer(reply: CallReply, sentBytes: number): TransferAnswer {
+  const answer = transferOf('an upload of artifacts', reply, sentBytes);
+  if (reply.status !== 400 || answer.kind !== 'refused') return answer;
+  return isThere.test(reply.body.toString('utf8')) ? { kind: 'ok', isThere: true } : { ...answer, isJobs: true };
+}
+
+function framed(head: Buffer, open: () => Readable, tail: Buffer): Readable {
+  return Readable.from(
+    (async function* () {
+      yield head;
+      yield* open();
+      yield tail;
+    })(),
+    { objectMode: false },
+  );
 }
 
 const elsewhere = ({ origin }: URL): TransferAnswer => ({

@@ -61,6 +61,12 @@ function aliasesOf({ service }: ImageName, alias: string): string[] {
 const titleOf = ({ service, version }: ImageName): string =>
   version.startsWith('@') ? `${service}${version}` : `${service}:${version}`;
 
+/** An engine in a container of the job's, as most files have it that build images. */
+const isEngine = ({ service, version }: ImageName): boolean =>
+  /(?:^|\/)docker$/.test(service) && /(?:^|-)dind(?:-|$)/.test(version);
+const noEngine = (title: string): string =>
+  `Service ${title} needs to be privileged, which no job is here: it will end. Images are built by kaniko, or on a machine whose owner gives these jobs its engine (tag engine): docs/build-images.md`;
+
 /** `variables`: all of the job's, expanded, once the place is known; `lookUp` finds one as a name or a path means it. */
 export function plannedServices(
   payload: JobPayload,
@@ -85,6 +91,7 @@ export function plannedServices(
       continue;
     }
     for (const alias of free) taken.add(alias);
+    if (isEngine(name)) warnings.push(noEngine(title));
     const { environment, leftOut } = environmentOf(payload, asked, variables, lookUp);
     if (leftOut.length > 0)
       warnings.push(`Variables that no program can be given, not set in service ${title}: ${leftOut.join(', ')}`);

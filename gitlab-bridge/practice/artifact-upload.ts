@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { createWriteStream, rmSync } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
 import busboy from 'busboy';
@@ -17,6 +17,7 @@ interface Received {
   stored: string;
   filename: string;
   size: number;
+  sha256: string;
   fields: Record<string, string>;
 }
 
@@ -29,6 +30,7 @@ const receive = async (context: PracticeContext, call: Call): Promise<Received> 
   let filename: string | null = null;
   let writing: Promise<void> = Promise.resolve();
   let size = 0;
+  const sum = createHash('sha256');
   let tooLarge = Number(call.headers['content-length'] ?? 0) > limit + 65_536;
   try {
     if (tooLarge) throw refuse(413);
@@ -49,6 +51,7 @@ const receive = async (context: PracticeContext, call: Call): Promise<Received> 
       filename = info.filename || 'artifacts.zip';
       stream.on('data', (part: Buffer) => {
         size += part.length;
+        sum.update(part);
       });
       stream.on('limit', () => {
         tooLarge = true;
@@ -63,7 +66,7 @@ const receive = async (context: PracticeContext, call: Call): Promise<Received> 
     await writing;
     if (tooLarge) throw refuse(413);
     if (filename === null) throw badParameter('file is missing');
-    return { stored, filename, size, fields };
+    return { stored, filename, size, sha256: sum.digest('hex'), fields };
   } catch (error) {
     rmSync(path, { force: true });
     throw error;
@@ -88,11 +91,11 @@ export const receiveArtifact = async (context: PracticeContext, call: Call, job:
     rmSync(path, { force: true });
     throw refuse(403, 'Job is not running', { 'Job-Status': job.status });
   }
-  if (job.artifacts.some((artifact) => artifact.type === type)) {
+  const before = job.artifacts.find((artifact) => artifact.type === type);
+  if (before) {
     // As GitLab: the same file again is accepted, another one in its place is not.
     rmSync(path, { force: true });
-    const same = job.artifacts.some((artifact) => artifact.type === type && artifact.size === received.size);
-    if (same) return { status: 201, text: '201' };
+    if (before.sha256 === received.sha256) return { status: 201, text: '201' };
     throw refuse(400, 'another artifact of the same type already exists');
   }
   if (type === 'dotenv')
@@ -107,6 +110,7 @@ export const receiveArtifact = async (context: PracticeContext, call: Call, job:
     format,
     filename: type === 'archive' ? received.filename : received.filename.slice(0, 255),
     size: received.size,
+    sha256: received.sha256,
     stored: received.stored,
     expireAt: seconds === null ? null : context.state.clock.now() + seconds * 1000,
   });

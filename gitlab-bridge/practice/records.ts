@@ -136,6 +136,8 @@ interface Artifact {
   format: string;
   filename: string;
   size: number;
+  /** Absent: an earlier practice GitLab took it. */
+  sha256?: string;
   /** File name under artifacts/. */
   stored: string;
   expireAt: number | null;

@@ -129,7 +129,7 @@ interface ContainerPlan {
   tree?: { mount: Docker.MountSettings; labels: Record<string, string> };
   /** An entrypoint that waits for a line of its input before it begins. */
   held?: string[] | undefined;
-  /** CI_BUILDS_DIR, where services have it, too. */
+  /** CI_BUILDS_DIR, where services have it, too; else the container has one of its own. */
   builds?: Docker.MountSettings | undefined;
   /** The engine's own socket, where the machine's owner lets this job have it. */
   engine?: Docker.MountSettings;
@@ -138,6 +138,17 @@ interface ContainerPlan {
 /** A volume, as a container has it at a path. */
 export const volumeAt = (volume: string, path: string): Docker.MountSettings =>
   ({ Type: 'volume', Source: volume, Target: path, ReadOnly: false }) as Docker.MountSettings;
+
+/**
+ * CI_BUILDS_DIR of a job that shares it with no service: gone with its container. A mount, as with gitlab-runner: what empties a container's
+ * own file system, as kaniko does between the stages of an image, leaves mounts as they are, and so the job's files and ours.
+ */
+const ownBuilds = (node: string, run: string): Docker.MountSettings =>
+  ({
+    Type: 'volume',
+    Target: '/builds',
+    VolumeOptions: { Labels: { [labels.node]: node, [labels.run]: run } },
+  }) as unknown as Docker.MountSettings;
 
 /** What every container of a job may do and use: each for itself, as with gitlab-runner. */
 export const jobLimits = (spec: Pick<ExecutorSpec, 'cpuMillis' | 'memoryBytes' | 'runtime'>): HostConfig => ({
@@ -165,7 +176,8 @@ const holding = 'unset autogit_l; read -r autogit_l; unset autogit_l; exec "$@"'
 
 export function containerOptions(plan: ContainerPlan): ContainerCreateOptions {
   const { spec } = plan;
-  const mounts = [plan.builds, plan.tree?.mount, plan.engine].filter((mount) => mount !== undefined);
+  const builds = plan.builds ?? ownBuilds(plan.node, spec.run);
+  const mounts = [builds, plan.tree?.mount, plan.engine].filter((mount) => mount !== undefined);
   const gpus = gpuOptions(spec.gpus, plan.gpuFacts ?? { cdi: new Set(), nodesOf: deviceNodes });
   return {
     name: containerName(spec.run),
@@ -195,7 +207,7 @@ export function containerOptions(plan: ContainerPlan): ContainerCreateOptions {
       ...jobLimits(spec),
       NetworkMode: plan.network,
       ExtraHosts: plan.extraHosts,
-      ...(mounts.length > 0 && { Mounts: mounts }),
+      Mounts: mounts,
       ...gpus.host,
       // The keeper's tee has it; see there.
       LogConfig: { Type: 'none', Config: {} },

@@ -10,8 +10,8 @@ import { groupOfContainer } from './run-cgroup.ts';
 const limitMs = 5000;
 
 /**
- * Bytes that a run's container, and those beside it, have of this machine's disk: their writable layers, and the volumes that
- * their images declare. 0 when the engine's folder lies on another disk or the engine on another machine; without what it does
+ * Bytes that a run's container, and those beside it, have of this machine's disk: their writable layers, and their volumes:
+ * the job's own, and those that their images declare. 0 when the engine's folder lies on another disk or the engine on another machine; without what it does
  * not answer in time.
  */
 export async function runBytes(docker: Docker, handle: string, device: number): Promise<number> {
@@ -40,7 +40,12 @@ async function containerBytes(docker: Docker, handle: string, device: number, se
     if (groupOfContainer(Id, State.Pid) === null) return 0;
     const volumes = (Mounts ?? []).filter(({ Type, Source }) => Type === 'volume' && !seen.has(Source));
     for (const { Source } of volumes) seen.add(Source);
-    const sizes = await Promise.all(volumes.map(({ Source }) => usedBy(Source, device)));
+    const sizes = await Promise.all(
+      volumes.map(({ Name = '', Source }) =>
+        // Where only root comes to it the engine is asked.
+        deviceOf(Source) === null ? volumeBytes(docker, Name, Source, limitMs) : usedBy(Source, device),
+      ),
+    );
     return sizes.reduce<number>((sum, bytes) => sum + (bytes ?? 0), SizeRw ?? 0);
   } catch {
     return 0;

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type Docker from 'dockerode';
 import { AutogitError } from '../../protocol/errors.ts';
+import { shown } from '../foreign-text.ts';
 import type { StepEnd } from '../ports.ts';
 import { endedFromWithin, ender, lacksTee } from './docker-container.ts';
 import { isEngineAway, withLimit } from './docker-engine.ts';
@@ -100,10 +101,14 @@ export async function removeContainer(container: Docker.Container): Promise<void
   throw new AutogitError('executor-failed', `container ${container.id} is not removed after 10 s`);
 }
 
-/** How a step ended whose container does not run any more, and of which there is no exit code. `isCurrent`: it was begun last. */
+/**
+ * How a step ended whose container does not run any more, and of which there is no exit code. `isCurrent`: it was begun last. `early`: what
+ * the container said where its keeper never began, which the image's entrypoint is to start; null: it had begun.
+ */
 export function endOfStopped(
   state: Pick<Docker.ContainerInspectInfo['State'], 'ExitCode' | 'OOMKilled'> | null,
   isCurrent: boolean,
+  early: string | null = null,
 ): StepEnd {
   if (state === null) return { kind: 'lost', because: 'its container is gone' };
   const { ExitCode, OOMKilled } = state;
@@ -115,8 +120,22 @@ export function endOfStopped(
     };
   if (ExitCode === lacksTee)
     return { kind: 'exited', exitCode: 127, because: 'its image has no tee, which a job needs (exit code 127)' };
+  // One that a signal ended, as an engine that restarts does, says nothing of its entrypoint.
+  if (early !== null && ExitCode < signalled && !OOMKilled) return endOfEntrypoint(ExitCode, early);
   const how = OOMKilled
     ? ': out of memory'
-    : ` (exit code ${ExitCode}): someone else ended it, the engine restarted, or the image's entrypoint did not go on to the job's shell`;
+    : ` (exit code ${ExitCode}): someone else ended it, or the engine restarted`;
   return { kind: 'lost', because: `its container was stopped${how}`, isUnclear: true };
+}
+
+/** Exit codes from here on are a signal's. */
+const signalled = 128;
+
+/** `alpine/git` and the like: they take the shell for words of their own. The job's own failure, whichever machine has it. */
+function endOfEntrypoint(code: number, early: string): StepEnd {
+  const words = shown(early).replace(/ +/g, ' ').trim().slice(0, 300);
+  const said = words === '' ? '' : `, saying: ${words}`;
+  const fix = 'where it takes no command, leave it out: image: { name: NAME, entrypoint: [""] }';
+  const because = `the image's entrypoint ended (exit code ${code}) instead of starting the job's shell${said}; ${fix}`;
+  return { kind: 'exited', exitCode: code || 1, because };
 }

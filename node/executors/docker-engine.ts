@@ -1,9 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type Docker from 'dockerode';
-import { AutogitError } from '../../protocol/errors.ts';
+import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 
 /** HTTP status with which the engine refused; undefined where it was no answer. */
 export const statusOf = (error: unknown): number | undefined => (error as { statusCode?: number }).statusCode;
+
+/** What the engine said, without the words that its client puts in front. */
+export const saidBy = (error: unknown): string =>
+  sentenceOf(error)
+    .replace(/^\(HTTP code \d+\) [\w ]+ - /, '')
+    .trim();
 
 /**
  * An engine that is away for a moment (an upgrade of docker, a kill -9) takes nothing from a run: with live-restore its

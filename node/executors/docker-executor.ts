@@ -11,7 +11,7 @@ import { DockerConnection } from './docker-connection.ts';
 import { containerName, containerOptions, createContainer, labels } from './docker-container.ts';
 import { runBytes } from './docker-disk.ts';
 import { removeContainer } from './docker-ending.ts';
-import { isLocal, startErrorCode, statusOf, whileAway } from './docker-engine.ts';
+import { isLocal, saidBy, startErrorCode, statusOf, whileAway } from './docker-engine.ts';
 import { ensureImage, type FoundImage } from './docker-image.ts';
 import { DockerImages } from './docker-images.ts';
 import { JobsNetwork, runBridge } from './docker-network.ts';
@@ -390,7 +390,7 @@ function numericUser(said: string): { uid: number; gid: number } | null {
 }
 
 function cannot(what: 'create' | 'start', image: string, cause: unknown): AutogitError {
-  const because = sentenceOf(cause);
+  const because = saidBy(cause);
   const lacksShell = what === 'start' && /exec: "sh"|no such file/.test(because);
   return new AutogitError(startErrorCode(cause), `cannot ${what} a container of ${image}: ${because}`, {
     cause,

@@ -1,15 +1,15 @@
 import type Docker from 'dockerode';
-import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
+import { AutogitError } from '../../protocol/errors.ts';
 import { archName } from '../../scheduler/jobs/demand.ts';
 import type { ExecutorSpec } from '../ports.ts';
-import { isEngineAway, statusOf, withLimit } from './docker-engine.ts';
+import { isEngineAway, saidBy, statusOf, withLimit } from './docker-engine.ts';
 import type { DockerImages } from './docker-images.ts';
 import { isNoSpace } from './image-store.ts';
 import { type RegistryLogin, registryLogin, registryOf } from './registry-login.ts';
 import { isNameWrong, type LookUp } from './registry-name.ts';
 
 const missing = (image: string, cause: unknown, hint?: string): AutogitError => {
-  const text = sentenceOf(cause);
+  const text = saidBy(cause);
   const isAway = hint === undefined && !denied.test(text) && noAnswer.test(text.replace(/"[^"]*"/g, ''));
   return new AutogitError(
     isAway ? 'registry-away' : 'image-missing',
@@ -222,7 +222,7 @@ async function imageBy(policy: PullPolicy, question: ImageQuestion): Promise<Fou
     return await pullAndRecord(question, here?.id ?? null, isCheck);
   } catch (cause) {
     signal.throwIfAborted();
-    const because = sentenceOf(cause);
+    const because = saidBy(cause);
     if (isNoSpace(cause) && (!isCheck || isOthers)) throw tooLarge(image, cause);
     if (!isCheck || denied.test(because)) throw missing(image, cause);
     if (isOthers && isEngineAway(cause)) throw cause;
@@ -272,7 +272,7 @@ async function askRegistry({ docker, images, spec, image, note }: ImageQuestion,
     const isSilent = cause instanceof Error && cause.message.startsWith('no answer within');
     // An engine that is away is waited for; not so a registry.
     if (!isSilent && isEngineAway(cause)) throw cause;
-    const because = isSilent ? 'it does not answer' : sentenceOf(cause);
+    const because = isSilent ? 'it does not answer' : saidBy(cause);
     throw others(image, `its registry does not give it to this job (${because})`);
   }
   images.records.allow(id, projectOf(spec), login !== null);

@@ -3,10 +3,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type Docker from 'dockerode';
 import type { ContainerCreateOptions } from 'dockerode';
 import type { PlannedService } from '../../gitlab-bridge/job-services.ts';
-import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
+import { AutogitError } from '../../protocol/errors.ts';
 import type { ExecutorSpec, ServicesBeside } from '../ports.ts';
 import { containerName, createContainer, jobLimits, labels, sharedLimits } from './docker-container.ts';
-import { isSilent, startErrorCode, statusOf, withLimit } from './docker-engine.ts';
+import { isSilent, saidBy, startErrorCode, statusOf, withLimit } from './docker-engine.ts';
 import { DockerFreezing } from './docker-freezing.ts';
 import { removeRunBridges } from './docker-network.ts';
 import { groupLike, inspectMs, type KnownGroup, removeContainers } from './docker-removal.ts';
@@ -140,7 +140,7 @@ export class DockerServices implements ServicesBeside {
     try {
       await service.start();
     } catch (cause) {
-      throw new AutogitError(startErrorCode(cause), `cannot start service ${service.title}: ${sentenceOf(cause)}`, {
+      throw new AutogitError(startErrorCode(cause), `cannot start service ${service.title}: ${saidBy(cause)}`, {
         cause,
       });
     }
@@ -206,7 +206,7 @@ export class DockerServices implements ServicesBeside {
       if (found === null) return { is: 'over', because: 'its container is gone' };
       return lookOf(found, await openPorts(service.container, found.State.Pid));
     } catch (cause) {
-      return { is: 'waiting', because: sentenceOf(cause) };
+      return { is: 'waiting', because: saidBy(cause) };
     }
   }
 
@@ -298,7 +298,7 @@ async function createOne(how: NewServices, index: number): Promise<Service> {
     const container = await createContainer(how.docker, serviceOptions(how, index), planned.platform);
     return new Service(container, planned.title, planned.aliases.join('-'));
   } catch (cause) {
-    throw new AutogitError(startErrorCode(cause), `cannot create service ${planned.title}: ${sentenceOf(cause)}`, {
+    throw new AutogitError(startErrorCode(cause), `cannot create service ${planned.title}: ${saidBy(cause)}`, {
       cause,
     });
   }

@@ -2,6 +2,9 @@ import type Docker from 'dockerode';
 import { FrameReader, type KeeperVersion, StepSplitter, stepMarks } from './docker-log.ts';
 import { LiveOutput } from './live-output.ts';
 
+/** What is kept of the words before a container's first step. */
+const earlyChars = 2000;
+
 /** Reads within `windowMs` that are made at once; from there on small ones are `restMs` apart. */
 const reads = { windowMs: 100, free: 16, restMs: 5, smallBytes: 16 << 10 };
 
@@ -30,6 +33,7 @@ export class ContainerStream {
   #stream: (NodeJS.ReadWriteStream & { destroy?: () => void }) | null = null;
   #splitter = new StepSplitter();
   #live = new LiveOutput();
+  #early = '';
 
   constructor(container: Docker.Container) {
     this.#container = container;
@@ -40,14 +44,23 @@ export class ContainerStream {
     return this.#live;
   }
 
+  /** What came before its first step, errors too: the entrypoint's own words. Empty once a step has begun. */
+  get early(): string {
+    return this.#early;
+  }
+
   get isOpen(): boolean {
     return this.#stream !== null;
   }
 
   /** Follows the container's output from now on, and opens its input. */
   async open(): Promise<void> {
-    const stream = await this.#container.attach({ stream: true, stdin: true, stdout: true, hijack: true });
+    const stream = await this.#container.attach({
+      ...{ stream: true, stdin: true, stdout: true, stderr: true },
+      hijack: true,
+    });
     const frames = new FrameReader();
+    let early: FrameReader | null = new FrameReader([1, 2]);
     const splitter = new StepSplitter();
     const live = new LiveOutput();
     this.#live = live;
@@ -55,7 +68,10 @@ export class ContainerStream {
     this.#stream = stream;
     const pace = new ReadPace();
     stream.on('data', (chunk: Buffer) => {
-      live.add(splitter.push(frames.joined(chunk)));
+      const pieces = splitter.push(frames.joined(chunk));
+      if (pieces.length > 0) early = null;
+      this.#early = early === null ? '' : `${this.#early}${early.joined(chunk).toString()}`.slice(-earlyChars);
+      live.add(pieces);
       // One chunk in a turn: a socket that is never empty is read 32 times in one otherwise, and no timer runs meanwhile.
       stream.pause();
       const waitMs = pace.waitMs(chunk.length);

@@ -238,7 +238,8 @@ export class DockerWorkspace implements Workspace {
     if (!state?.Running) {
       const killed = await this.#killedBecause(index);
       if (killed !== null) return { kind: 'killed', because: killed };
-      return endOfStopped(state, index === this.#current);
+      const hasBegun = state === null || (await this.#readText('keep')) !== null;
+      return endOfStopped(state, index === this.#current, hasBegun ? null : this.#stream.early);
     }
     const isOld = this.#of.clock.bootMs() - since > beginMs;
     if (this.#live.from(index, 0) === null && isOld && (await this.#readText(`step-${index}.begun`)) === null)

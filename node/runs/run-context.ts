@@ -72,9 +72,13 @@ const mostPages = 5;
 
 /**
  * Asks GitLab for something until it answers: away is no answer, for an hour, or until the run must end. Throws RunFailed
- * when GitLab, or what stands before it, will not, Gone when the job is no longer ours.
+ * when GitLab, or what stands before it, will not, Gone when the job is no longer ours. Answers what went well.
  */
-export async function patiently(run: RunContext, what: string, attempt: () => Promise<TransferAnswer>): Promise<void> {
+export async function patiently(
+  run: RunContext,
+  what: string,
+  attempt: () => Promise<TransferAnswer>,
+): Promise<TransferAnswer & { kind: 'ok' }> {
   const { bootMs } = run.options.clock;
   const sinceMs = bootMs();
   let hasSaid = false;
@@ -83,7 +87,7 @@ export async function patiently(run: RunContext, what: string, attempt: () => Pr
     const answer = await attempt();
     run.uploadTime.away(answer.kind === 'away');
     run.ending.check();
-    if (answer.kind === 'ok') return;
+    if (answer.kind === 'ok') return answer;
     if (answer.kind === 'refused' && answer.disowned) throw new Gone(answer.because);
     if (answer.kind === 'refused')
       throw new RunFailed(answer.isJobs ? 'script' : (answer.cause ?? 'unclear'), `${what}: ${answer.because}`);

@@ -176,13 +176,14 @@ describe("a job's own calls", () => {
     const bodies: string[] = [];
     let final = 201;
     let isPage = false;
+    let message = '';
     await serve((request, response, body) => {
       if (request.url?.includes('/jobs/5/')) response.writeHead(307, { Location: '/elsewhere' }).end();
       else {
         bodies.push(body);
         // A proxy before GitLab says it with a web page.
         if (isPage) response.writeHead(final, { 'Content-Type': 'text/html' }).end('<html>too large</html>');
-        else json(response, final, {});
+        else json(response, final, { message });
       }
     });
     const upload = () =>
@@ -204,6 +205,12 @@ describe("a job's own calls", () => {
     isPage = false;
     final = 403;
     expect(await upload()).toMatchObject({ kind: 'refused', disowned: true });
+    // What is in it is wrong, on whatever machine it is sent; or GitLab took it, and its answer was lost.
+    final = 400;
+    message = 'Invalid Format';
+    expect(await upload()).toMatchObject({ kind: 'refused', isJobs: true, disowned: false });
+    message = 'another artifact of the same type already exists';
+    expect(await upload()).toEqual({ kind: 'ok', isThere: true });
     final = 503;
     expect(await upload()).toMatchObject({ kind: 'away' });
   });

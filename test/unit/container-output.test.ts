@@ -1,6 +1,7 @@
 import { Duplex } from 'node:stream';
 import type Docker from 'dockerode';
 import { describe, expect, it } from 'vitest';
+import { endOfStopped } from '../../node/executors/docker-ending.ts';
 import { FrameReader, type LogPiece, recordedExit, StepSplitter, stepMarks } from '../../node/executors/docker-log.ts';
 import { ContainerStream } from '../../node/executors/docker-stream.ts';
 import { LiveOutput } from '../../node/executors/live-output.ts';
@@ -161,5 +162,27 @@ describe('output of a container', () => {
     expect(live.exitCode(0)).toBe(4);
     live.expect(1);
     expect(live.from(0, 0)).toBeNull();
+  });
+});
+
+describe('a container that does not run any more', () => {
+  const state = (ExitCode: number, OOMKilled = false) => ({ ExitCode, OOMKilled });
+
+  it('whose keeper never began was ended by its entrypoint, unless by a signal or for want of memory', () => {
+    const ended = endOfStopped(state(2), true, 'usage: tool\n\u001b[31mtool: no command sh\u001b[0m\n');
+    expect(ended).toMatchObject({ kind: 'exited', exitCode: 2 });
+    expect(ended.kind === 'exited' && ended.because).toContain('(exit code 2) instead of starting the job');
+    expect(ended.kind === 'exited' && ended.because).toMatch(
+      /saying: +\[31mtool: no command sh \[0m; where it takes no/,
+    );
+    expect(endOfStopped(state(0), true, '')).toMatchObject({ kind: 'exited', exitCode: 1 });
+    for (const one of [endOfStopped(state(137), true, ''), endOfStopped(state(1, true), true, '')])
+      expect(one).toMatchObject({ kind: 'lost', isUnclear: true });
+  });
+
+  it('whose keeper had begun was ended by somebody', () => {
+    expect(endOfStopped(state(1), true)).toMatchObject({ kind: 'lost', isUnclear: true });
+    expect(endOfStopped(state(93), true)).toMatchObject({ kind: 'exited', exitCode: 137 });
+    expect(endOfStopped(null, true)).toEqual({ kind: 'lost', because: 'its container is gone' });
   });
 });

@@ -60,10 +60,15 @@ describe('an engine for jobs', () => {
     };
     const found = engineFor({ project: 'lab/app' }, ['*'], null);
     if (!('mount' in found)) throw new Error('refused');
-    expect(containerOptions(plan).HostConfig?.Mounts).toBeUndefined();
+    // CI_BUILDS_DIR alone: a mount that goes with its container.
+    const builds = {
+      ...{ Type: 'volume', Target: '/builds' },
+      VolumeOptions: { Labels: { 'autogit.node': 'n', 'autogit.run': 'r1' } },
+    };
+    expect(containerOptions(plan).HostConfig?.Mounts).toEqual([builds]);
     expect(containerOptions({ ...plan, engine: found.mount }).HostConfig).toMatchObject({
       Privileged: false,
-      Mounts: [found.mount],
+      Mounts: [builds, found.mount],
     });
   });
 });

@@ -65,6 +65,18 @@ describe('what services: of a job means', () => {
     expect(warnings.at(-1)).toBe('Service my/db:3 is not started a second time: give each one an alias of its own');
   });
 
+  it('that is an engine in a container is said to be of no use here, and what is instead', () => {
+    const named = (name: string) => plan([{ name }]).warnings;
+    for (const name of [
+      'docker:dind',
+      'docker:28.0.4-dind',
+      'docker.io/library/docker:24-dind-rootless',
+      'r.lab:5000/docker:dind',
+    ])
+      expect(named(name), name).toEqual([expect.stringContaining('needs to be privileged, which no job is here')]);
+    for (const name of ['docker:cli', 'my-docker:dind', 'redis:7-dindon']) expect(named(name), name).toEqual([]);
+  });
+
   it('sees what GitLab calls public, and of secrets what its own variables name', () => {
     const { services } = plan(
       [

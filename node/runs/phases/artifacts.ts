@@ -70,11 +70,13 @@ async function uploadOne(
   try {
     const signal = AbortSignal.any([run.ending.signal, AbortSignal.timeout(mostPackingMs)]);
     const limitBytes = run.options.artifactLimitBytes ?? defaultArtifactLimitBytes;
-    const { upload, said } = await collectArtifact(workspace, artifact, file, { limitBytes, signal });
-    for (const { text, isWarning } of said) trace.say(isWarning ? warning(text) : `${text}\n`);
+    const { upload, said: lines } = await collectArtifact(workspace, artifact, file, { limitBytes, signal });
+    for (const { text, isWarning } of lines) trace.say(isWarning ? warning(text) : `${text}\n`);
     if (upload === null) return trace.say('No files to upload\n');
-    await patiently(run, 'uploading artifacts', () => uploadArtifact(run.job(), upload, { signal: run.ending.signal }));
-    trace.say(`Uploading artifacts as "${upload.type}" to coordinator... 201 Created\n`);
+    const send = () => uploadArtifact(run.job(), upload, { signal: run.ending.signal });
+    const { isThere } = await patiently(run, 'uploading artifacts', send);
+    const said = isThere ? 'GitLab has it from this job already' : '201 Created';
+    trace.say(`Uploading artifacts as "${upload.type}" to coordinator... ${said}\n`);
   } catch (error) {
     if (error instanceof RunFailed || error instanceof Gone) throw error;
     run.ending.check();
