@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { limitsFix, notLimited } from '../executors/engine-limits.ts';
 import { lacksToolkit, toolkitFix } from '../executors/nvidia-toolkit.ts';
 import { askEngine, canAsk, dockerAddress } from '../machine/docker-ask.ts';
 import { type Finding, finding } from './finding.ts';
@@ -8,6 +9,9 @@ const Info = z.object({
   CgroupVersion: z.string().optional(),
   CgroupDriver: z.string().optional(),
   Driver: z.string().optional(),
+  MemoryLimit: z.boolean().nullish(),
+  CpuCfsQuota: z.boolean().nullish(),
+  PidsLimit: z.boolean().nullish(),
   Runtimes: z.record(z.string(), z.unknown()).nullish(),
   DiscoveredDevices: z.array(z.looseObject({ ID: z.string().optional() })).nullish(),
 });
@@ -38,6 +42,9 @@ export async function checkDocker(named: string | null): Promise<Finding> {
       return finding('docker', 'fail', `${said}: API ${version.ApiVersion} is too old, ${leastApi} is needed`, install);
     if (lacksToolkit(info))
       return finding('docker', 'warn', `${said}: it cannot give this machine’s NVIDIA GPU to a job`, toolkitFix);
+    const missing = notLimited(info);
+    if (missing.length > 0)
+      return finding('docker', 'warn', `${said}: it cannot limit ${missing.join(', ')} of a job`, limitsFix);
     return finding('docker', 'ok', said);
   } catch (error) {
     const denied = (error as NodeJS.ErrnoException).code === 'EACCES';

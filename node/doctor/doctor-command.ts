@@ -34,6 +34,7 @@ export async function doctor(context: Context): Promise<number> {
   const isMdnsOff = !settings.isOn('mdns') || (settings.source('mdns') === 'default' && started.mdns?.value === 'off');
   const listen =
     settings.source('listen') === 'default' ? [started.listen?.value ?? []].flat() : settings.list('listen');
+  const engine = settings.text('dockerHost') ?? [started.dockerHost?.value ?? null].flat()[0] ?? null;
   const network = { isRunning, nodes, mdns: !isMdnsOff, listen };
   const found: Finding[] = (
     await Promise.all([
@@ -42,11 +43,9 @@ export async function doctor(context: Context): Promise<number> {
       ofHome,
       checkDisk(home).then((one) => [one]),
       checkKept(agent.home ?? home),
-      checkDocker(settings.text('dockerHost')).then((one) => [one]),
-      findGitlabHere(settings.text('dockerHost')).then((here) =>
-        gitlabFindings(here, agent.lacksGitlab, agent.isUnprotected),
-      ),
-      findHostedHere(settings.text('dockerHost')).then((hosted) => leftFindings(hosted, agent, wasRemoved)),
+      checkDocker(engine).then((one) => [one]),
+      findGitlabHere(engine).then((here) => gitlabFindings(here, agent.lacksGitlab, agent.isUnprotected)),
+      findHostedHere(engine).then((hosted) => leftFindings(hosted, agent, wasRemoved)),
       checkProcess(agent.home ?? home),
       checkNetwork(network),
       checkGpus().then((one) => [one]),

@@ -58,12 +58,12 @@ export class DockerConnection {
     return this.#said ?? (await this.info());
   }
 
-  /** What the engine says of itself. Throws `no-docker` when it does not answer. */
   /** unix:///path or tcp://host:port of the engine that was found; null: by the usual way. */
   get address(): string | null {
     return this.#at;
   }
 
+  /** What the engine says of itself. Throws `no-docker` when it does not answer. */
   async info(): Promise<SystemInfo> {
     const docker = await this.docker();
     const info = await withLimit(docker.info(), connectMs).catch(noDocker);

@@ -23,6 +23,7 @@ import { type DockerTree, DockerTrees } from './docker-trees.ts';
 import { lookUpUser } from './docker-user.ts';
 import { DockerWorkspace } from './docker-workspace.ts';
 import { engineOf } from './engine-for-jobs.ts';
+import { withinEngine } from './engine-limits.ts';
 import { dockerFeatures } from './features.ts';
 import { GpuCanary } from './gpu-canary.ts';
 import { cdiDevices, deviceNodes } from './gpu-options.ts';
@@ -178,10 +179,10 @@ export class DockerExecutor implements Executor {
     signal.throwIfAborted();
     const { isolation = [] } = asked;
     const runtime = isolation.length > 0 ? wantedRuntime(isolation, await this.#engine.info()) : null;
-    const spec = { ...asked, runtime };
-    const name = spec.image ?? this.#options.defaultImage ?? null;
+    const name = asked.image ?? this.#options.defaultImage ?? null;
     if (name === null) throw noImage();
-    const note = (sentence: string): void => this.#options.note?.(spec.run, sentence);
+    const note = (sentence: string): void => this.#options.note?.(asked.run, sentence);
+    const spec = withinEngine({ ...asked, runtime }, await this.#engine.lately(), note);
     const paths = jobPaths(spec, '/builds');
     for (const key of jobEnvironment(spec, paths).skipped)
       note(`variable ${key} has a name that no shell can hold and is not set`);

@@ -11,7 +11,7 @@ let lab: RunLab;
 let executor: DockerExecutor;
 const said: string[] = [];
 const volumes = (): string[] => {
-  const asked = ['volume', 'ls', '-q', '--filter', `label=autogit.node=${node}`];
+  const asked = ['volume', 'ls', '-q', '--filter', `label=autogit.node=${node}`, '--filter', 'label=autogit.tree'];
   return execFileSync('docker', asked, { encoding: 'utf8' }).split('\n').filter(Boolean);
 };
 const newExecutor = (limitBytes: number | null): DockerExecutor =>
