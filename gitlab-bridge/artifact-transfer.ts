@@ -75,6 +75,8 @@ async function* framed(head: Buffer, open: () => AsyncIterable<Uint8Array>, tail
   yield head;
   yield* open();
   yield tail;
+}
+
 /** GitLab's words where it has one of that kind from this job: an answer of before was lost, or an agent that died had sent it. */
 const isThere = /another artifact of the same type already exists/i;
 
@@ -83,17 +85,6 @@ function uploadAnswer(reply: CallReply, sentBytes: number): TransferAnswer {
   const answer = transferOf('an upload of artifacts', reply, sentBytes);
   if (reply.status !== 400 || answer.kind !== 'refused') return answer;
   return isThere.test(reply.body.toString('utf8')) ? { kind: 'ok', isThere: true } : { ...answer, isJobs: true };
-}
-
-function framed(head: Buffer, open: () => Readable, tail: Buffer): Readable {
-  return Readable.from(
-    (async function* () {
-      yield head;
-      yield* open();
-      yield tail;
-    })(),
-    { objectMode: false },
-  );
 }
 
 const elsewhere = ({ origin }: URL): TransferAnswer => ({
