@@ -80,6 +80,17 @@ export function executorContract(name: string, contract: ContractPlan): void {
       expect((await runStep(workspace, 2, 'true')).text).toBe('');
     });
 
+    it('loses nothing where a script opens its output by a name', async () => {
+      const script = [
+        'for i in 1 2 3; do echo line $i; done; sleep 0.3',
+        'echo error >/dev/stderr',
+        'echo both | tee /dev/stderr; echo out >/dev/stdout; echo last',
+      ];
+      const { text, end } = await runStep(await prepare(), 0, ...script);
+      expect(text).toBe('line 1\nline 2\nline 3\nerror\nboth\nboth\nout\nlast\n');
+      expect(end).toEqual({ kind: 'exited', exitCode: 0 });
+    });
+
     it('lets steps share one tree, and each have its own output', async () => {
       const workspace = await prepare();
       await runStep(workspace, 0, 'mkdir -p out', 'echo from-0 >out/file', 'echo zero');

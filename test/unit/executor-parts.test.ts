@@ -103,11 +103,12 @@ describe('a job’s shell', () => {
 
 describe('a step’s record', () => {
   it('counts a line once its newline is there', () => {
-    const text = 'begun 1000 60000\npid 12 345\nkilled "too \\"long\\""\nexit 143\n';
+    const text = 'begun 1000 60000\nfilter 13 346\npid 12 345\nkilled "too \\"long\\""\nexit 143\n';
     expect(parseStepRecord(text)).toEqual({
       begunMs: 1000,
       timeoutMs: 60_000,
       supervisor: { pid: 12, startTicks: '345' },
+      filter: { pid: 13, startTicks: '346' },
       killed: 'too "long"',
       exitCode: 143,
     });
