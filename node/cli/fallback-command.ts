@@ -58,12 +58,13 @@ async function begin(context: Context, home: string, folder: string): Promise<nu
   const kinds = executors.length > 0 ? executors : ['docker'];
   const ca = `${home}/gitlab-ca.pem`;
   const caFile = existsSync(ca) ? ca : null;
+  const dockerHost = textOf(started.dockerHost?.value);
   const config = runnerConfig({
     ...{ mesh: ledger.mesh.name, node, url: ledger.gitlab.url as string, classes, executors: kinds },
     measured: await measure(home, started, kinds),
     defaultArch: ledger.settings.defaultArch,
     defaultImage: textOf(started.defaultImage?.value),
-    dockerHost: textOf(started.dockerHost?.value),
+    dockerHost,
     caFile,
   });
   const leaves = [...config.leaves, ...closed.map((tags) => ({ tags, because: 'its token is not for this machine' }))];
@@ -78,7 +79,7 @@ async function begin(context: Context, home: string, folder: string): Promise<nu
   else
     show(
       context,
-      { ...written, folder, out: settings.text('fallback.out'), isHosted, kinds, caFile },
+      { ...written, folder, out: settings.text('fallback.out'), isHosted, kinds, caFile, dockerHost },
       { ...config, leaves },
     );
   return exit.ok;
@@ -95,11 +96,12 @@ interface Shown {
   isHosted: boolean;
   kinds: readonly string[];
   caFile: string | null;
+  dockerHost: string | null;
 }
 
 function show(
   { out }: Context,
-  { config, folder, out: named, isHosted, kinds, caFile }: Shown,
+  { config, folder, out: named, isHosted, kinds, caFile, dockerHost }: Shown,
   { takes, leaves }: Pick<FallbackConfig, 'takes' | 'leaves'>,
 ): void {
   const rows = [
@@ -109,7 +111,7 @@ function show(
   out.data(printTable({ head: ['JOBS WITH', 'HERE', 'BECAUSE'], rows }, out));
   out.talk(`written: ${config} (runner tokens: only you can read it)`);
   out.talk(`run it: ${runLine(config)}`);
-  if (kinds.includes('docker')) out.talk(`or in a container: ${containerLine(folder, caFile)}`);
+  if (kinds.includes('docker')) out.talk(`or in a container: ${containerLine(folder, caFile, dockerHost)}`);
   const end = `autogit-node fallback --end${named === null ? '' : ` --out ${shellWord(folder)}`}`;
   out.talk(`the way back: end gitlab-runner (SIGQUIT waits for its jobs), then: ${end}`);
   if (isHosted) out.talk('GitLab is run by the mesh: it must still be served by a machine whose agent runs');

@@ -1,5 +1,5 @@
 import type { Gpu, Measured } from '../../protocol/report.ts';
-import { type Demand, demandOf, gpuSlug, vramFits } from '../../scheduler/jobs/demand.ts';
+import { type Demand, demandOf, gpuSlug, saysMemory, vramFits } from '../../scheduler/jobs/demand.ts';
 import { fitOf } from '../../scheduler/jobs/machine-fit.ts';
 
 /** One runner of GitLab's that the mesh has: its tags, and its token in the clear. */
@@ -69,7 +69,16 @@ function cardsFor(demand: Demand, { capacity, labels, executors }: Measured): Gp
 const text = (value: string): string => JSON.stringify(value);
 const list = (values: readonly string[]): string => `[${values.map(text).join(', ')}]`;
 
-function dockerLines(demand: Demand, input: FallbackInput, cards: readonly Gpu[]): string[] {
+/** As in the mesh: what a tag says is a limit, and a job without one may use what jobs get of the machine. */
+function memoryOf(
+  tags: readonly string[],
+  { memoryBytes }: Demand,
+  { capacity, reserveMemoryBytes }: Measured,
+): number {
+  return saysMemory(tags) ? memoryBytes : Math.max(memoryBytes, capacity.memoryBytes - reserveMemoryBytes);
+}
+
+function dockerLines(tags: readonly string[], demand: Demand, input: FallbackInput, cards: readonly Gpu[]): string[] {
   const nvidia = cards.filter(({ vendor }) => vendor === 'nvidia').map(({ uuid }) => uuid);
   const isOther = cards.some(({ vendor }) => vendor !== 'nvidia');
   return [
@@ -78,7 +87,7 @@ function dockerLines(demand: Demand, input: FallbackInput, cards: readonly Gpu[]
     ...(input.dockerHost === null ? [] : [`    host = ${text(input.dockerHost)}`]),
     '    privileged = false',
     `    cpus = ${text(String(demand.cpuMillis / 1000))}`,
-    `    memory = ${text(`${Math.ceil(demand.memoryBytes / 2 ** 20)}m`)}`,
+    `    memory = ${text(`${Math.ceil(memoryOf(tags, demand, input.measured) / 2 ** 20)}m`)}`,
     '    volumes = ["/cache"]',
     ...(nvidia.length > 0 ? [`    gpus = ${text(`"device=${nvidia.join(',')}"`)}`] : []),
     ...(isOther ? [`    devices = ${list(['/dev/kfd', '/dev/dri'])}`] : []),
@@ -98,7 +107,7 @@ function runnerLines({ tags, token }: FallbackClass, demand: Demand, input: Fall
     `  executor = ${text(isDocker ? 'docker' : 'shell')}`,
     ...(isDocker ? [] : ['  shell = "bash"']),
     `  limit = ${roomFor(demand, input.measured, cards)}`,
-    ...(isDocker ? dockerLines(demand, input, cards) : []),
+    ...(isDocker ? dockerLines(tags, demand, input, cards) : []),
     '',
   ];
 }
@@ -106,14 +115,17 @@ function runnerLines({ tags, token }: FallbackClass, demand: Demand, input: Fall
 export const shellWord = (word: string): string =>
   /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 
-/** gitlab-runner in a container, with all that its config names; to be typed in a shell. */
-export const containerLine = (folder: string, caFile: string | null): string =>
-  [
+/** gitlab-runner in a container, with all that its config names (an engine that is no socket is reached as it is); to be typed in a shell. */
+export const containerLine = (folder: string, caFile: string | null, dockerHost: string | null = null): string => {
+  const socket = dockerHost === null ? '/var/run/docker.sock' : /^unix:\/\/(.+)$/.exec(dockerHost)?.[1];
+  return [
     'docker run -d --name gitlab-runner -v',
     shellWord(`${folder}:/etc/gitlab-runner`),
     ...(caFile === null ? [] : ['-v', shellWord(`${caFile}:${caFile}:ro`)]),
-    '-v /var/run/docker.sock:/var/run/docker.sock gitlab/gitlab-runner',
+    ...(socket === undefined ? [] : ['-v', shellWord(`${socket}:${socket}`)]),
+    'gitlab/gitlab-runner',
   ].join(' ');
+};
 
 /** The `config.toml` of an ordinary gitlab-runner on this machine: a runner for each class whose jobs it could take. */
 export function runnerConfig(input: FallbackInput): FallbackConfig {

@@ -1,7 +1,5 @@
 import type { Measured } from '../../protocol/report.ts';
-
-/** A tag that says how much memory a job may use. */
-const saysMemory = /^mem-/i;
+import { saysMemory } from '../../scheduler/jobs/demand.ts';
 
 /**
  * What a job may use of memory, decided when its place is made. A tag is a promise and a limit; a job without one was
@@ -9,7 +7,7 @@ const saysMemory = /^mem-/i;
  * (official-runner F13). Out of memory the kernel takes jobs' processes first.
  */
 export function jobMemory(tags: readonly string[], floorBytes: number, measured: Measured | null): number {
-  if (measured === null || tags.some((tag) => saysMemory.test(tag))) return floorBytes;
+  if (measured === null || saysMemory(tags)) return floorBytes;
   const { capacity, usedMemoryBytes, reserveMemoryBytes } = measured;
   return Math.max(floorBytes, capacity.memoryBytes - usedMemoryBytes - reserveMemoryBytes);
 }

@@ -28,6 +28,9 @@ export interface Demand {
   impossible: string | null;
 }
 
+/** Whether a tag says how much memory a job may use; without one it was placed by the floor. */
+export const saysMemory = (tags: readonly string[]): boolean => tags.some((tag) => /^mem-/i.test(tag));
+
 const defaultCpuMillis = 1000;
 const defaultMemoryBytes = GiB;
 

@@ -55,6 +55,8 @@ describe("an ordinary gitlab-runner's config from the mesh's classes", () => {
       ['shell', 16],
     ]);
     expect(config.runners[1]?.docker).toMatchObject({ cpus: '8', memory: '16384m', privileged: false });
+    // Without a tag the mesh has them use what is free: a limit of the floor would end what went well there.
+    expect(config.runners[0]?.docker).toMatchObject({ cpus: '1', memory: '65536m' });
     // As many at once as the largest of them has room for.
     expect(config.concurrent).toBe(2);
     expect(takes).toEqual([[], ['cpu-8', 'mem-16g'], ['fast', 'process']]);
@@ -83,6 +85,7 @@ describe("an ordinary gitlab-runner's config from the mesh's classes", () => {
       ...{ defaultImage: 'debian:12', dockerHost: 'unix:///run/x.sock', caFile: '/home/x/gitlab-ca.pem' },
       measured: { ...machine, maxRuns: 3, reserveMemoryBytes: 63 * GiB },
     });
+    expect(config.runners[0]?.docker).toMatchObject({ memory: '1024m' });
     expect(config.concurrent).toBe(1);
     expect(config.runners[0]).toMatchObject({ limit: 1, 'tls-ca-file': '/home/x/gitlab-ca.pem' });
     expect(config.runners[0]?.docker).toMatchObject({ image: 'debian:12', host: 'unix:///run/x.sock' });
@@ -93,6 +96,12 @@ describe("an ordinary gitlab-runner's config from the mesh's classes", () => {
 it('in a container it finds the certificate that its config names, whatever the home is called', () => {
   expect(containerLine('/h/fallback', null)).toBe(
     'docker run -d --name gitlab-runner -v /h/fallback:/etc/gitlab-runner -v /var/run/docker.sock:/var/run/docker.sock gitlab/gitlab-runner',
+  );
+  expect(containerLine('/h', null, 'unix:///run/user/1000/docker.sock')).toMatch(
+    / -v \/run\/user\/1000\/docker\.sock:\/run\/user\/1000\/docker\.sock gitlab\/gitlab-runner$/,
+  );
+  expect(containerLine('/h', null, 'tcp://10.0.0.2:2375')).toBe(
+    'docker run -d --name gitlab-runner -v /h:/etc/gitlab-runner gitlab/gitlab-runner',
   );
   expect(containerLine('/my home/fallback', '/my home/gitlab-ca.pem')).toContain(
     "-v '/my home/fallback:/etc/gitlab-runner' -v '/my home/gitlab-ca.pem:/my home/gitlab-ca.pem:ro' -v /var/run",
