@@ -173,7 +173,7 @@ describe('a container that does not run any more', () => {
     expect(ended).toMatchObject({ kind: 'exited', exitCode: 2 });
     expect(ended.kind === 'exited' && ended.because).toContain('(exit code 2) instead of starting the job');
     expect(ended.kind === 'exited' && ended.because).toMatch(
-      /saying: +\[31mtool: no command sh \[0m; where it takes no/,
+      /saying: usage: tool \[31mtool: no command sh \[0m; where it takes no/,
     );
     expect(endOfStopped(state(0), true, '')).toMatchObject({ kind: 'exited', exitCode: 1 });
     for (const one of [endOfStopped(state(137), true, ''), endOfStopped(state(1, true), true, '')])

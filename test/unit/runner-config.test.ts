@@ -56,7 +56,7 @@ describe("an ordinary gitlab-runner's config from the mesh's classes", () => {
     ]);
     expect(config.runners[1]?.docker).toMatchObject({ cpus: '8', memory: '16384m', privileged: false });
     // Without a tag the mesh has them use what is free: a limit of the floor would end what went well there.
-    expect(config.runners[0]?.docker).toMatchObject({ cpus: '1', memory: '65536m' });
+    expect(config.runners[0]?.docker).toMatchObject({ cpus: '1', memory: '63488m' });
     // As many at once as the largest of them has room for.
     expect(config.concurrent).toBe(2);
     expect(takes).toEqual([[], ['cpu-8', 'mem-16g'], ['fast', 'process']]);
