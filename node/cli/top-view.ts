@@ -67,7 +67,8 @@ function traceLines(trace: string, job: number, columns: number, room: number): 
     .trimEnd();
   const piece = new RegExp(`.{1,${Math.max(1, columns)}}`, 'gu');
   const rows = text.split('\n').flatMap((row) => row.match(piece) ?? ['']);
-  const shownRows = text === '' ? ['nothing yet'] : rows.slice(1 - room);
+  const shownRows =
+    text === '' ? ['nothing yet; why it is where it is: Enter in the list of jobs'] : rows.slice(1 - room);
   return [line(`TRACE of job ${job}`, 'head'), ...shownRows.map((row) => line(row))];
 }
 

@@ -105,11 +105,15 @@ function optionsOf(place: HTMLElement, { curves }: UsePlot): uPlot.Options {
         stroke: colour(`--curve-${index}`),
         width: 1.5,
         ...(index === 0 && { fill: colour('--curve-0-fill') }),
-        points: { show: false },
+        // A line needs two of them: a new mesh's first minutes are seen too.
+        points: { show: (plot: uPlot, at: number) => isAlone(plot.data[at] ?? []) },
       })),
     ],
   };
 }
+
+const isAlone = (values: ArrayLike<number | null | undefined>): boolean =>
+  Array.from(values).filter((value) => value != null).length === 1;
 
 const hour = (seconds: number): string =>
   new Date(seconds * 1000).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' });
