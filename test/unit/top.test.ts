@@ -58,7 +58,7 @@ describe('a trace', () => {
     expect(lines.slice(-6, -1)).toEqual(['step 89', '$ make', 'new', 'w'.repeat(120), 'w'.repeat(10)]);
     expect(lines.join('\n')).toContain('TRACE of job 4813');
     expect(lines.at(-1)).toContain('any key: back');
-    expect(of('')).toContain('nothing yet');
+    expect(of('').join('\n')).toContain('nothing yet; why it is where it is: Enter');
   });
 
   it('is asked for by l where jobs are, and any key leads back', () => {

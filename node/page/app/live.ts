@@ -68,8 +68,9 @@ export class Live {
     }
     if (this.#stream === null) {
       this.#stream = new AbortController();
-      void this.#keep(this.#stream.signal);
       // With the connection it is asked for, too.
+      this.#usageAtMs = Date.now();
+      void this.#keep(this.#stream.signal);
     } else if (Date.now() - this.#usageAtMs > usageEveryMs) void this.#askUsage(this.#stream.signal);
   }
 
