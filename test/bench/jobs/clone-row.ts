@@ -42,13 +42,13 @@ export async function cloneRow(stage: JobsStage, trials: number, bytes: number):
     await stage.ended(project, 900_000);
     await git('', 'clone', '-q', remote, 'kept');
     for (let trial = 1; trial <= trials; trial++) {
+      stage.sections.forget();
       await next(trial);
       const began = performance.now();
       await git('kept', 'fetch', '-q', '--depth', '20', 'origin', '+refs/heads/main:refs/remotes/origin/main');
       await git('kept', 'checkout', '-q', '-f', '--detach', 'origin/main');
       await git('kept', 'clean', '-ffdxq');
       others.push((performance.now() - began) / 1000);
-      stage.sections.forget();
       await stage.ended(project, 900_000);
       ours.push(stage.sections.take('get_sources'));
     }
