@@ -65,7 +65,7 @@ export const Bytes = z.number().nonnegative();
  */
 export const ClassKey = z.string().max(8000);
 export function classKey(tags: readonly string[]): string {
-  const key = [...new Set(tags)].sort().join(',');
+  const key = tags.length < 2 ? (tags[0] ?? '') : [...new Set(tags)].sort().join(',');
   return objectWords.includes(key) ? `,${key}` : key;
 }
 /** The same for people. */

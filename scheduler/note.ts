@@ -6,7 +6,7 @@ type NoteGiven = Omit<EffectOf<'note'>, 'kind' | 'level' | 'fields'> &
 /** A line for agent.log and for who watches: the stable name of an event, its sentence, `info` unless it says more. */
 export function note(
   { effects }: { readonly effects: Effect[] },
-  { level = 'info', fields = {}, ...said }: NoteGiven,
+  { event, because, level = 'info', fields = {} }: NoteGiven,
 ): void {
-  effects.push({ kind: 'note', ...said, level, fields });
+  effects.push({ kind: 'note', event, because, level, fields });
 }

@@ -1,6 +1,7 @@
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger, LedgerNode, Run } from '../../protocol/ledger.ts';
 import type { MessageOf } from '../../protocol/messages.ts';
+import type { Sealed } from '../../protocol/sealed.ts';
 import { leavingOf } from '../disconnecting.ts';
 import { note } from '../note.ts';
 import { tell, wake } from '../part-turn.ts';
@@ -192,7 +193,8 @@ function underWay(view: MeshView): Map<string, number> {
   const grants = jobs.lead?.grants ?? {};
   for (const grant of Object.values(grants)) add(grant.class);
   for (const [node, heard] of Object.entries(jobs.reports)) {
-    if (awayReason(view, node) !== null) continue;
+    // Most have none, and this is asked of all machines in every pass.
+    if (heard.report.reserved.length === 0 || awayReason(view, node) !== null) continue;
     const runs = new Set(busyRuns(view, node).map((run) => run.grant));
     for (const one of heard.report.reserved)
       if (grants[one.grant] === undefined && !runs.has(one.grant) && one.grant !== '') add(one.class);
@@ -211,7 +213,8 @@ export function sendGrants(turn: JobsTurn, waiting: readonly WaitingJob[]): void
   if (seesQueue && waiting.length === 0) return;
   const view = viewOf(turn, ledger);
   const keeps = keptFrom(ledger, turn.wallMs, waiting);
-  const pass: Pass = { turn, ledger, committed, placer: null, grants: { ...turn.jobs.lead.grants }, view, keeps };
+  const grants = { ...turn.jobs.lead.grants };
+  const pass: Pass = { turn, ledger, committed, placer: null, runners: new Map(), grants, view, keeps };
   setGrants(turn, pass.grants);
   if (!seesQueue) return standingGrants(pass);
   const covered = underWay(view);
@@ -256,6 +259,8 @@ interface Pass {
   view: MeshView;
   /** Made when the first job is to be placed. */
   placer: Placer | null;
+  /** Of the classes met so far, with what grants of them ask; null: the class waits. Nothing that a pass does changes it. */
+  runners: Map<string, Runner | null>;
   /** Those that are out: this pass's own until it ends. */
   grants: Record<string, OutGrant>;
   /** Machines that classes are kept from. */
@@ -269,17 +274,32 @@ function standingGrants(pass: Pass): void {
     if (entry.given && !covered.has(key)) grantFor(pass, key, null);
 }
 
+/** With what a class asks GitLab for a job. */
+interface Runner {
+  tags: string[];
+  runner: number | null;
+  token: Sealed;
+}
+
+/** Null while the class must wait. */
+function runnerOf({ turn, ledger, committed, runners }: Pass, key: string): Runner | null {
+  const known = runners.get(key);
+  if (known !== undefined) return known;
+  const waits = whyClassWaits(turn.jobs, turn.at, ledger, committed, key) !== null;
+  if (waits) wake(turn, Math.max(attemptsOf(turn.jobs, key).notBefore, heldUntil(turn.jobs, ledger, key)));
+  const { tags = [], runner = null, token = null } = committed.classes[key] ?? {};
+  const found = waits || token === null ? null : { tags: [...tags], runner, token };
+  runners.set(key, found);
+  return found;
+}
+
 /** Sends one grant for a class; false when the class must wait, or no machine has room. */
 function grantFor(pass: Pass, key: string, job: number | null): boolean {
-  const { turn, ledger, committed } = pass;
-  if (whyClassWaits(turn.jobs, turn.at, ledger, committed, key) !== null) {
-    wake(turn, Math.max(attemptsOf(turn.jobs, key).notBefore, heldUntil(turn.jobs, ledger, key)));
-    return false;
-  }
-  const entry = committed.classes[key];
-  if (entry === undefined || entry.token === null) return false;
+  const { turn, ledger } = pass;
+  const runner = runnerOf(pass, key);
+  if (runner === null) return false;
   pass.placer ??= new Placer(machinesOf(pass.view), ledger.settings.defaultArch);
-  const placed = pass.placer.choose(key, entry.tags, pass.keeps.get(key));
+  const placed = pass.placer.choose(key, runner.tags, pass.keeps.get(key));
   if (placed === null) return false;
   const id = mint(turn, 'grant');
   const grant: OutGrant = {
@@ -293,26 +313,21 @@ function grantFor(pass: Pass, key: string, job: number | null): boolean {
     until: turn.at + jobTimings.grantOverMs,
     because: placed.because,
   };
-  announce(turn, grant, placed, { tags: entry.tags, runner: entry.runner, token: entry.token });
+  announce(turn, grant, placed, runner);
   wake(turn, grant.until);
   pass.grants[grant.grant] = grant;
   return true;
 }
 
-function announce(
-  turn: JobsTurn,
-  grant: OutGrant,
-  placed: Placed,
-  runner: { tags: readonly string[]; runner: number | null; token: string },
-): void {
+function announce(turn: JobsTurn, grant: OutGrant, placed: Placed, { tags, runner, token }: Runner): void {
   tell(turn, placed.node, {
     kind: 'grant',
     grant: grant.grant,
     term: turn.context.term,
     class: grant.class,
-    tags: [...runner.tags],
-    runner: runner.runner,
-    token: runner.token,
+    tags,
+    runner,
+    token,
     ttlMs: jobTimings.grantTtlMs,
     gpus: [...placed.gpus],
     because: cut(placed.because),

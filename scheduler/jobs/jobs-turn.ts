@@ -11,6 +11,8 @@ import type { JobsState, LeadState, OwnState } from './jobs-state.ts';
 export interface JobsTurn extends PartTurn {
   readonly jobs: JobsState;
   readonly wallMs: number;
+  /** What the ids begin with that this agent process makes; null until one is made. */
+  idsOf: string | null;
 }
 
 export const openJobsTurn = (jobs: JobsState, context: PartContext): JobsTurn => ({
@@ -22,14 +24,15 @@ export const openJobsTurn = (jobs: JobsState, context: PartContext): JobsTurn =>
   edits: [],
   inbox: [],
   wakeAt: Number.POSITIVE_INFINITY,
+  idsOf: null,
 });
 
 /** An id that no other agent process makes: node, boot, start of the process, counter. */
 export function mint(turn: JobsTurn, kind: string): string {
   const { jobs } = turn;
   jobs.counter += 1;
-  const started = Math.floor(jobs.since?.wallMs ?? turn.wallMs).toString(36);
-  return `${kind}-${turn.context.self}-${turn.context.boot.slice(0, 8)}-${started}-${jobs.counter}`;
+  turn.idsOf ??= `${turn.context.self}-${turn.context.boot.slice(0, 8)}-${Math.floor(jobs.since?.wallMs ?? turn.wallMs).toString(36)}`;
+  return `${kind}-${turn.idsOf}-${jobs.counter}`;
 }
 
 export function setOwn({ jobs }: JobsTurn, change: Partial<OwnState>): void {

@@ -34,16 +34,12 @@ export interface Fit {
 /** The one reason why this machine cannot take the demand, or the GPUs with which it can. */
 export function fitOf(demand: Demand, machine: MachineView): Fit {
   const never = neverReason(demand, machine);
-  return never === null ? fitNow(demand, machine) : { fits: false, ever: false, gpus: [], because: never };
-}
-
-/** The same for a machine that could take the demand if it were idle and willing. */
-export function fitNow(demand: Demand, machine: MachineView): Fit {
-  const wait = waitReason(demand, machine);
+  if (never !== null) return { fits: false, ever: false, gpus: [], because: never };
+  const wait = unwillingReason(demand, machine) ?? roomReason(demand, machine);
   if (wait !== null) return { fits: false, ever: true, gpus: [], because: wait };
-  const picked = pickGpus(demand, machine);
-  if ('none' in picked) return { fits: false, ever: true, gpus: [], because: picked.none };
-  return { fits: true, ever: true, gpus: picked.gpus.map((gpu) => gpu.uuid), because: 'has room' };
+  const gpus = tightestGpus(demand, machine);
+  if (gpus === null) return { fits: false, ever: true, gpus: [], because: gpuReason(demand, machine) };
+  return { fits: true, ever: true, gpus, because: 'has room' };
 }
 
 const carries = (measured: Measured, name: string): boolean =>
@@ -64,7 +60,8 @@ const gpuMatches = (demand: Demand, wanted: readonly string[], gpu: Gpu): boolea
   vramFits(gpu.memoryBytes, demand.vramBytes) &&
   wanted.every((model) => gpuSlug(gpu.model) === model);
 
-function neverReason(demand: Demand, machine: MachineView): string | null {
+/** Why it could not take the demand if it were idle and willing; null when it could. */
+export function neverReason(demand: Demand, machine: MachineView): string | null {
   if (demand.impossible !== null) return demand.impossible;
   if (machine.witness) return 'is a witness: it votes, but takes no work';
   if (demand.node !== null && demand.node !== machine.name) return `is not ${demand.node}`;
@@ -120,7 +117,8 @@ function neverGpuReason(demand: Demand, measured: Measured): string | null {
   return `has ${plural(fitting.length, 'GPU')} that would fit, and the job needs ${needed}`;
 }
 
-function waitReason(demand: Demand, machine: MachineView): string | null {
+/** Why it takes no such job now, whatever room it has; null when it would. */
+export function unwillingReason(demand: Demand, machine: MachineView): string | null {
   if (machine.away !== null) return machine.away;
   const { measured, room } = machine;
   if (measured === null || room === null) return 'has not reported yet';
@@ -136,16 +134,16 @@ function waitReason(demand: Demand, machine: MachineView): string | null {
     if (measured.paused === 'gpu') return measured.pausedBecause ?? 'its owner wants its GPU: no GPU work';
     if (measured.owner === 'playing') return playsSentence(measured);
   }
-  if (measured.maxRuns !== null && machine.runs >= measured.maxRuns)
-    return `already has ${plural(machine.runs, 'run')}, its limit`;
-  return roomReason(demand, measured, room);
+  return null;
 }
 
 /** Why an owner who plays keeps GPU work away. */
 export const playsSentence = ({ pausedBecause, plays }: Measured): string =>
   pausedBecause ?? `owner is playing${plays === undefined ? '' : ` (${plays})`}: no GPU work`;
 
-function roomReason(demand: Demand, measured: Measured, room: Room): string | null {
+function roomReason(demand: Demand, { measured, room, runs }: MachineView): string | null {
+  if (measured === null || room === null) return 'has not reported yet';
+  if (measured.maxRuns !== null && runs >= measured.maxRuns) return `already has ${plural(runs, 'run')}, its limit`;
   if (room.cpuMillis < demand.cpuMillis)
     return `has ${cores(room.cpuMillis)} of ${cores(measured.capacity.cpuMillis)} CPU free, and the job needs ${cores(demand.cpuMillis)}`;
   if (room.memoryBytes < demand.memoryBytes)
@@ -158,35 +156,49 @@ function roomReason(demand: Demand, measured: Measured, room: Room): string | nu
 /** Of a GPU's memory a desktop's own windows may have some; a GPU with less free than this share is not free. */
 const freeShare = 0.85;
 
-/** The tightest free GPUs that fit: smallest first, then the least busy. */
-function pickGpus(demand: Demand, machine: MachineView): { gpus: Gpu[] } | { none: string } {
+const roomFor = (gpu: Gpu, room: Room): GpuRoom | undefined => room.gpus.find((other) => other.uuid === gpu.uuid);
+
+/** Uuids of the tightest free GPUs that fit: smallest first, then the least busy. Null: so many are not free now. */
+export function tightestGpus(demand: Demand, machine: MachineView): readonly string[] | null {
   const { measured, room } = machine;
-  if (measured === null || room === null) return { none: 'has not reported yet' };
+  if (measured === null || room === null) return null;
   const needed = gpusNeeded(demand, measured);
-  if (needed === 0) return { gpus: [] };
+  if (needed === 0) return [];
   const wanted = models(demand, measured);
-  const fitting = measured.capacity.gpus.filter((gpu) => gpuMatches(demand, wanted, gpu));
-  const roomFor = (gpu: Gpu): GpuRoom | undefined => room.gpus.find((other) => other.uuid === gpu.uuid);
-  const free = fitting.filter((gpu) => gpuBusyReason(demand, gpu, roomFor(gpu), machine) === null);
-  if (free.length >= needed) {
-    const sharing = (gpu: Gpu): number => (roomFor(gpu)?.held === undefined ? 0 : 1);
-    const tightest = [...free].sort(
+  const free = measured.capacity.gpus.filter(
+    (gpu) => gpuMatches(demand, wanted, gpu) && gpuBusyReason(demand, gpu, room, machine) === null,
+  );
+  if (free.length < needed) return null;
+  const sharing = (gpu: Gpu): number => (roomFor(gpu, room)?.held === undefined ? 0 : 1);
+  if (free.length > 1)
+    free.sort(
       (a, b) =>
         sharing(a) - sharing(b) ||
         a.memoryBytes - b.memoryBytes ||
-        (roomFor(a)?.busyPercent ?? 0) - (roomFor(b)?.busyPercent ?? 0),
+        (roomFor(a, room)?.busyPercent ?? 0) - (roomFor(b, room)?.busyPercent ?? 0),
     );
-    return { gpus: tightest.slice(0, needed) };
-  }
-  const busy = fitting.find((gpu) => gpuBusyReason(demand, gpu, roomFor(gpu), machine) !== null);
-  const reason = busy ? gpuBusyReason(demand, busy, roomFor(busy), machine) : null;
+  return free.slice(0, needed).map(({ uuid }) => uuid);
+}
+
+/** Why `tightestGpus` found none. */
+function gpuReason(demand: Demand, machine: MachineView): string {
+  const { measured, room } = machine;
+  if (measured === null || room === null) return 'has not reported yet';
+  const needed = gpusNeeded(demand, measured);
+  const wanted = models(demand, measured);
+  const fitting = measured.capacity.gpus.filter((gpu) => gpuMatches(demand, wanted, gpu));
+  const reasonOf = (gpu: Gpu): string | null => gpuBusyReason(demand, gpu, room, machine);
+  const busy = fitting.find((gpu) => reasonOf(gpu) !== null);
+  const reason = busy ? reasonOf(busy) : null;
   const problem = gpuProblem(measured);
-  if (problem !== null && fitting.length < needed) return { none: `its GPUs do not all work: ${problem}` };
-  if (needed > 1)
-    return { none: `has ${free.length} of ${needed} GPUs free: its ${gpuName(busy?.model ?? '')} ${reason}` };
-  if (measured.capacity.gpus.length === 1) return { none: `its only GPU ${reason}` };
-  if (fitting.length === 1) return { none: `its ${gpuName(busy?.model ?? '')}, the only GPU that fits, ${reason}` };
-  return { none: `all ${fitting.length} GPUs that fit are taken: its ${gpuName(busy?.model ?? '')} ${reason}` };
+  if (problem !== null && fitting.length < needed) return `its GPUs do not all work: ${problem}`;
+  if (needed > 1) {
+    const free = fitting.filter((gpu) => reasonOf(gpu) === null);
+    return `has ${free.length} of ${needed} GPUs free: its ${gpuName(busy?.model ?? '')} ${reason}`;
+  }
+  if (measured.capacity.gpus.length === 1) return `its only GPU ${reason}`;
+  if (fitting.length === 1) return `its ${gpuName(busy?.model ?? '')}, the only GPU that fits, ${reason}`;
+  return `all ${fitting.length} GPUs that fit are taken: its ${gpuName(busy?.model ?? '')} ${reason}`;
 }
 
 /** So many runs at most have one GPU: more would each be too slow for whoever waits for it. */
@@ -205,13 +217,13 @@ const mayShare = (
   shared.runs < mostOnOne &&
   vramFits(gpu.memoryBytes - shared.bytes, demand.vramBytes);
 
-function gpuBusyReason(demand: Demand, gpu: Gpu, room: GpuRoom | undefined, machine: MachineView): string | null {
+function gpuBusyReason(demand: Demand, gpu: Gpu, all: Room, machine: MachineView): string | null {
+  const room = roomFor(gpu, all);
   if (room === undefined) return 'is not measured';
-  const free = `has ${gibNumber(room.memoryBytes)} of ${gib(gpu.memoryBytes)} free`;
   if (room.problem !== undefined) return `does not work: ${room.problem}`;
-  if (room.held !== undefined && !mayShare(demand, gpu, room, machine))
-    return `${free}: ${own(machine.holders, gpu.uuid) ?? 'another run has it'}`;
-  if (room.foreign) return `${free}: ${room.usedBy ?? 'another program'} of its owner uses it`;
-  if (room.memoryBytes < demand.vramBytes * freeShare) return free;
-  return null;
+  const isHeld = room.held !== undefined && !mayShare(demand, gpu, room, machine);
+  if (!isHeld && !room.foreign && room.memoryBytes >= demand.vramBytes * freeShare) return null;
+  const free = `has ${gibNumber(room.memoryBytes)} of ${gib(gpu.memoryBytes)} free`;
+  if (isHeld) return `${free}: ${own(machine.holders, gpu.uuid) ?? 'another run has it'}`;
+  return room.foreign ? `${free}: ${room.usedBy ?? 'another program'} of its owner uses it` : free;
 }

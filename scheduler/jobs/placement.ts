@@ -78,16 +78,22 @@ export const rankLength = 6;
 export function rankOf(demand: Demand, machine: MachineView, gpus: readonly string[]): readonly number[] {
   const { measured, room } = machine;
   if (measured === null || room === null) return [];
-  const left = (room.cpuMillis - demand.cpuMillis) / Math.max(1, measured.capacity.cpuMillis);
   return [
     gpus.length > 0 ? takenVram(measured, room, gpus) : room.gpus.some(isFree) ? 1 : 0,
     measured.owner === 'playing' ? 2 : measured.owner === 'present' ? 1 : 0,
     measured.usedCpuMillis >= measured.capacity.cpuMillis * 0.8 ? 1 : 0,
     machine.isHost ? 1 : 0,
-    1 - left,
+    shareInUse(room.cpuMillis, demand, measured.capacity.cpuMillis),
     machine.runs,
   ];
 }
+
+/** Where in a rank the two figures stand that every grant changes, also one that takes no GPU. */
+export const placeOf = { share: 4, runs: 5 } as const;
+
+/** How much of a machine's CPU is in use with the job; `freeMillis`: what is free without it. */
+export const shareInUse = (freeMillis: number, { cpuMillis }: Pick<Demand, 'cpuMillis'>, ofMillis: number): number =>
+  1 - (freeMillis - cpuMillis) / Math.max(1, ofMillis);
 
 /** Nobody has it, so that a job without a GPU may keep it from others. */
 const isFree = (gpu: GpuRoom): boolean => gpu.held === undefined && !gpu.foreign;

@@ -1,8 +1,8 @@
 import { type Demand, demandOf } from './demand.ts';
 import { elsewhereFirst } from './faults.ts';
-import { fitNow, fitOf, type MachineView } from './machine-fit.ts';
-import { booked } from './machines.ts';
-import { chosen, type Placed, rankLength, rankOf } from './placement.ts';
+import { MachineFigures } from './machine-figures.ts';
+import { type MachineView, neverReason, tightestGpus, unwillingReason } from './machine-fit.ts';
+import { chosen, type Placed, placeOf, rankLength, rankOf } from './placement.ts';
 import { type Claim, claimWith } from './room.ts';
 
 /**
@@ -11,10 +11,8 @@ import { type Claim, claimWith } from './room.ts';
  */
 interface Choice {
   demand: Demand;
-  /** Why this class cannot have a machine now, where it is kept from some; null: nothing but what all classes are told. */
-  away: readonly (string | null)[] | null;
-  /** Of each machine: whether it could ever take the class. */
-  ever: Uint8Array;
+  /** Of each machine: whether it takes the class where it has room. No grant changes that. */
+  may: Uint8Array;
   /** Of each machine with room: how good a choice it is, `rankLength` numbers each. */
   ranks: Float64Array;
   gpus: (readonly string[])[];
@@ -29,11 +27,13 @@ interface Choice {
 /**
  * One pass over the queue: chooses as `place` does (placement.ts), for many jobs of few classes on many machines. A class weighs all
  * machines once, and then only what grants have changed. What a grant takes makes a machine a worse choice, which is seen when it
- * comes first; but one that takes a GPU may make it a better one for jobs that need none, so every class weighs it anew at once.
+ * comes first, from the few numbers that grants change; but one that takes a GPU may make it a better one for jobs that need none,
+ * so every class weighs it anew at once, and whole.
  */
 export class Placer {
   readonly #defaultArch: string;
-  readonly #machines: MachineView[];
+  readonly #machines: readonly MachineView[];
+  readonly #figures: MachineFigures;
   readonly #at = new Map<string, number>();
   /** Grants so far on each machine. */
   readonly #counts: Int32Array;
@@ -43,7 +43,8 @@ export class Placer {
 
   constructor(machines: readonly MachineView[], defaultArch: string) {
     this.#defaultArch = defaultArch;
-    this.#machines = [...machines];
+    this.#machines = machines;
+    this.#figures = new MachineFigures(machines);
     this.#counts = new Int32Array(machines.length);
     this.#byName = new Int32Array(machines.length);
     const names = machines.map(({ name }, index) => ({ name, index }));
@@ -77,45 +78,52 @@ export class Placer {
   #book(node: string, claim: Claim): void {
     const index = this.#at.get(node);
     if (index === undefined) return;
-    this.#machines[index] = booked(this.#machines[index]!, claim);
+    this.#figures.take(index, claim);
     this.#counts[index]! += 1;
     if (claim.gpus.length > 0) for (const choice of this.#choices.values()) this.#weighAnew(choice, index);
   }
 
   #choiceOf(tags: readonly string[], kept: ReadonlyMap<string, string> | undefined): Choice {
     const demand = demandOf(tags, this.#defaultArch);
-    const machines = elsewhereFirst(this.#machines, kept, tags, this.#defaultArch);
-    const count = machines.length;
+    const count = this.#machines.length;
+    const machines =
+      kept === undefined ? this.#machines : elsewhereFirst(this.#machines, kept, tags, this.#defaultArch);
     const choice: Choice = {
-      ...{ demand, away: kept === undefined ? null : machines.map(({ away }) => away), isOnlyOne: false },
-      ...{ ever: new Uint8Array(count), ranks: new Float64Array(count * rankLength), gpus: Array(count) },
-      ...{ weighed: new Int32Array(this.#counts), order: new Int32Array(count), size: 0 },
+      ...{ demand, may: new Uint8Array(count), isOnlyOne: false, gpus: Array(count) },
+      ...{ ranks: new Float64Array(count * rankLength), weighed: new Int32Array(this.#counts) },
+      ...{ order: new Int32Array(count), size: 0 },
     };
     let able = 0;
     for (let index = 0; index < count; index++) {
       const machine = machines[index]!;
-      const fit = fitOf(demand, machine);
-      if (fit.ever) able += choice.ever[index] = 1;
-      if (fit.fits) this.#rank(choice, machine, index, fit.gpus);
-      if (fit.fits) choice.order[choice.size++] = index;
+      if (neverReason(demand, machine) !== null) continue;
+      able += 1;
+      if (unwillingReason(demand, machine) !== null) continue;
+      choice.may[index] = 1;
+      if (this.#rank(choice, index)) choice.order[choice.size++] = index;
     }
     choice.isOnlyOne = able === 1 && count > 1;
     choice.order.subarray(0, choice.size).sort((a, b) => this.#compare(choice, a, b));
     return choice;
   }
 
-  #rank({ demand, ranks, gpus }: Choice, machine: MachineView, index: number, taken: readonly string[]): void {
-    const rank = rankOf(demand, machine, taken);
-    for (let at = 0; at < rankLength; at++) ranks[index * rankLength + at] = rank[at]!;
+  /** Writes down how good a choice the machine is now; false: it has no room. */
+  #rank({ demand, ranks, gpus }: Choice, index: number): boolean {
+    if (!this.#figures.hasRoom(index, demand)) return false;
+    const machine = this.#figures.at(index);
+    const taken = tightestGpus(demand, machine);
+    if (taken === null) return false;
+    ranks.set(rankOf(demand, machine, taken), index * rankLength);
     gpus[index] = taken;
+    return true;
   }
 
   /** The better one first. */
   #compare({ ranks }: Choice, a: number, b: number): number {
-    const [ofA, ofB] = [a * rankLength, b * rankLength];
     for (let at = 0; at < rankLength; at++) {
       // Not their difference: of two figures beyond all measure, which a machine may tell, that is no number.
-      const [one, other] = [ranks[ofA + at]!, ranks[ofB + at]!];
+      const one = ranks[a * rankLength + at]!;
+      const other = ranks[b * rankLength + at]!;
       if (one !== other) return one < other ? -1 : 1;
     }
     return this.#byName[a]! - this.#byName[b]!;
@@ -123,28 +131,42 @@ export class Placer {
 
   /** Sees to it that what stands at that place is as its machine is now; false: so many machines with room there are not. */
   #freshen(choice: Choice, place: number): boolean {
+    const { demand, order, ranks, weighed } = choice;
     while (place < choice.size) {
-      const index = choice.order[place]!;
-      if (choice.weighed[index] === this.#counts[index]) return true;
-      this.#weighAnew(choice, index);
+      const index = order[place]!;
+      if (weighed[index] === this.#counts[index]) return true;
+      // Of a grant that took a GPU every class has heard already: only figures have changed.
+      weighed[index] = this.#counts[index]!;
+      if (this.#figures.hasRoom(index, demand)) {
+        ranks[index * rankLength + placeOf.share] = this.#figures.share(index, demand);
+        ranks[index * rankLength + placeOf.runs] = this.#figures.runs(index);
+        const to = this.#placeBehind(choice, place, index);
+        order.copyWithin(place, place + 1, to + 1);
+        order[to] = index;
+      } else order.copyWithin(place, place + 1, choice.size--);
     }
     return false;
   }
 
-  /** Puts a machine where it belongs now; nowhere, if it has no room any more. */
+  /** Where the machine at that place belongs that has become a worse choice than it was. */
+  #placeBehind(choice: Choice, place: number, index: number): number {
+    let [low, high] = [place, choice.size - 1];
+    while (low < high) {
+      const middle = (low + high + 1) >> 1;
+      if (this.#compare(choice, choice.order[middle]!, index) < 0) low = middle;
+      else high = middle - 1;
+    }
+    return low;
+  }
+
+  /** Puts a machine of which a GPU was taken where it belongs now; nowhere, if it has no room any more. */
   #weighAnew(choice: Choice, index: number): void {
-    if (choice.ever[index] === 0) return;
-    const { demand, away, order, weighed } = choice;
+    if (choice.may[index] === 0) return;
+    const { order, weighed } = choice;
     const from = this.#placeOf(choice, index);
-    const wasThere = from < choice.size && order[from] === index;
     weighed[index] = this.#counts[index]!;
-    const now = this.#machines[index]!;
-    // Kept from this class, if it is, by the same word.
-    const machine = away === null || away[index] === now.away ? now : { ...now, away: away[index]! };
-    const fit = fitNow(demand, machine);
-    if (wasThere) order.copyWithin(from, from + 1, choice.size--);
-    if (!fit.fits) return;
-    this.#rank(choice, machine, index, fit.gpus);
+    if (from < choice.size && order[from] === index) order.copyWithin(from, from + 1, choice.size--);
+    if (!this.#rank(choice, index)) return;
     const to = this.#placeOf(choice, index);
     order.copyWithin(to + 1, to, choice.size++);
     order[to] = index;

@@ -1,6 +1,7 @@
 import { classKey } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
+import type { QueuedJob } from '../../protocol/queued-job.ts';
 import type { InputOf } from '../inputs.ts';
 import { note } from '../note.ts';
 import { wake } from '../part-turn.ts';
@@ -75,11 +76,7 @@ export function queueRead(turn: JobsTurn, input: InputOf<'queue-read'>): void {
   const oldestFirst = [...jobs].sort((a, b) => a.queuedAt - b.queuedAt || a.job - b.job);
   const expected = jobs.length > 0 || isWorkExpected(lead, turn);
   const { again, askedAt } = lead.queue;
-  const shown = new Set(jobs.map(({ job }) => `${job}`));
-  if (Object.keys(lead.phantoms).some((job) => !shown.has(job))) {
-    const left = Object.entries(lead.phantoms).filter(([job]) => shown.has(job));
-    setLead(turn, { phantoms: Object.fromEntries(left) });
-  }
+  forgetPhantoms(turn, lead, jobs);
   const keys = new Map<string, string>();
   // Thousands wait for a few classes, and each is looked up by its key again and again: one string a class is found much faster.
   const keyOf = (tags: readonly string[]): string => {
@@ -100,6 +97,15 @@ export function queueRead(turn: JobsTurn, input: InputOf<'queue-read'>): void {
     failingSince: null,
     failedBecause: null,
   });
+}
+
+/** Those that GitLab does not show any more. */
+function forgetPhantoms(turn: JobsTurn, { phantoms }: LeadState, shown: readonly QueuedJob[]): void {
+  const all = Object.entries(phantoms);
+  if (all.length === 0) return;
+  const jobs = new Set(shown.map(({ job }) => job));
+  const left = all.filter(([job]) => jobs.has(Number(job)));
+  if (left.length < all.length) setLead(turn, { phantoms: Object.fromEntries(left) });
 }
 
 /** Marks runs that GitLab calls `canceling`: their nodes learn of that from the ledger. */

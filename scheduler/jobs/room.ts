@@ -25,8 +25,13 @@ export const claimOf = (from: Claimant & { tags: readonly string[] }, defaultArc
   claimWith(demandOf(from.tags, defaultArch), from);
 
 export const claimWith = (demand: Demand, { by, id, gpus }: Claimant): Claim => ({
-  ...{ by, id, gpus, vramBytes: demand.vramBytes },
-  ...{ cpuMillis: demand.cpuMillis, memoryBytes: demand.memoryBytes, diskBytes: demand.diskBytes },
+  by,
+  id,
+  gpus,
+  vramBytes: demand.vramBytes,
+  cpuMillis: demand.cpuMillis,
+  memoryBytes: demand.memoryBytes,
+  diskBytes: demand.diskBytes,
 });
 
 const sum = (claims: readonly Claim[], of: (claim: Claim) => number): number =>
@@ -84,6 +89,9 @@ function heldBy(gpu: GpuRoom, claims: readonly Claim[]): GpuRoom {
   const bytes = (shared?.bytes ?? 0) + sum(holders, ({ vramBytes = 0 }) => vramBytes);
   return { ...room, shared: { runs: (shared?.runs ?? 0) + holders.length, bytes } };
 }
+
+/** What is left of one figure of a room. */
+export const less = (left: number, taken: number): number => Math.max(0, left - taken);
 
 /** Takes claims off the room in a report that does not count them yet. */
 export function lessClaims(room: Room, claims: readonly Claim[]): Room {

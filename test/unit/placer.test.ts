@@ -43,34 +43,87 @@ function anyMachine(random: () => number, i: number, figures = usual): MachineVi
   };
 }
 
+/** Of what owners, engines and drivers say, and of what runs there already, all that bears on where a job may go. */
+function wornMachine(random: () => number, i: number): MachineView {
+  const machine = anyMachine(random, i);
+  const measured: Measured = {
+    ...(machine.measured as Measured),
+    usedCpuMillis: oneOf(random, [0, 1_700, 15_000]),
+    labels: oneOf(random, [[], ['fast'], ['fast', 'ssd']]),
+    executors: oneOf(random, [['docker'], ['docker', 'process'], ['process'], []]),
+    runtimes: oneOf(random, [[], ['runsc'], ['kata-fc']]),
+    healthy: random() < 0.95,
+    paused: oneOf(random, ['no', 'no', 'no', 'gpu', 'all'] as const),
+    arch: oneOf(random, ['x64', 'x64', 'x64', 'arm64']),
+    ...(random() < 0.1 && { gpuProblems: ['nvidia-smi does not answer'] }),
+    ...(random() < 0.1 && { workProblems: [{ sentence: 'its engine is away' }] as Measured['workProblems'] }),
+  };
+  if (random() < 0.05) return { ...machine, measured: null, room: null };
+  // A desktop's own programs have part of its GPUs.
+  const gpus = measured.gpus.map((gpu) => ({
+    ...gpu,
+    usedBytes: oneOf(random, [0, 0, 2, 9]) * GiB,
+    busyPercent: oneOf(random, [0, 50]),
+    foreign: random() < 0.15,
+  }));
+  const busy = Math.floor(random() * 3);
+  const claims = Array.from({ length: busy }, (_, n) =>
+    claimOf({ by: `run ${n}`, id: `run-${n}`, tags: [], gpus: [] }, 'amd64'),
+  );
+  const words = { ...measured, gpus };
+  return { ...machine, name: `node-${i}`, measured: words, room: roomOf(words, claims, 0), runs: busy };
+}
+
 const classes = [[], ['gpu'], ['vram-8g'], ['vram-20g'], ['gpu-2'], ['cpu-3'], ['rtx-5080'], ['mem-1t']];
+const moreClasses = [
+  ...[...classes, ['docker'], ['process'], ['fast'], ['fast', 'ssd'], ['cpu-2', 'mem-30g'], ['disk-150g'], ['arm64']],
+  ...[['isolation-gvisor'], ['isolation-micro-vm', 'cpu-2'], ['node-node-3'], ['vram-8g', 'fast'], ['cpu-1', 'mem-1g']],
+];
+
+interface Worlds {
+  most: number;
+  machine: (random: () => number, i: number) => MachineView;
+  tagSets: string[][];
+  grants: number;
+}
+
+/** In how many of so many worlds' grants a pass and `place`, which looks at every machine for every job, agreed on a machine. */
+function sameChoices(seeds: number, { most, machine, tagSets, grants }: Worlds): number {
+  let placed = 0;
+  for (let seed = 1; seed <= seeds; seed++) {
+    const random = chance(seed);
+    let machines = Array.from({ length: 1 + Math.floor(random() * most) }, (_, i) => machine(random, i));
+    const words = new Map([0, 1, 2].map((i) => [`n${i}`, 'failed'] as const).slice(0, 1 + Math.floor(most / 20)));
+    const kept = new Map(tagSets.map((_, key) => [String(key), random() < 0.3 ? words : undefined]));
+    const placer = new Placer(machines, 'amd64');
+    for (let grant = 0; grant < grants; grant++) {
+      const at = Math.floor(random() * tagSets.length);
+      const [key, tags] = [String(at), tagSets[at] as string[]];
+      const alone = place(demandOf(tags, 'amd64'), elsewhereFirst(machines, kept.get(key), tags, 'amd64')).placed;
+      const chosen = placer.choose(key, tags, kept.get(key));
+      expect(chosen, `seed ${seed}, grant ${grant}`).toEqual(alone);
+      if (chosen === null || alone === null) continue;
+      placed += 1;
+      const claim = claimOf({ by: `grant ${grant}`, id: `${grant}`, tags, gpus: alone.gpus }, 'amd64');
+      expect(placer.take(key, chosen, `${grant}`)).toEqual(claim);
+      machines = machines.map((one) => (one.node === alone.node ? booked(one, claim) : one));
+    }
+  }
+  return placed;
+}
 
 describe('a pass over the queue', () => {
   it.each([
     ['', usual],
     [', whatever figures machines tell', absurd],
   ])('places each job where it would be placed by itself, in the same words%s', (_, figures) => {
-    let placed = 0;
-    for (let seed = 1; seed <= 120; seed++) {
-      const random = chance(seed);
-      let machines = Array.from({ length: 1 + Math.floor(random() * 12) }, (_, i) => anyMachine(random, i, figures));
-      const kept = new Map(
-        classes.map((_, key) => [String(key), random() < 0.3 ? new Map([['n0', 'failed']]) : undefined]),
-      );
-      const placer = new Placer(machines, 'amd64');
-      for (let grant = 0; grant < 60; grant++) {
-        const at = Math.floor(random() * classes.length);
-        const [key, tags] = [String(at), classes[at] as string[]];
-        const alone = place(demandOf(tags, 'amd64'), elsewhereFirst(machines, kept.get(key), tags, 'amd64')).placed;
-        const chosen = placer.choose(key, tags, kept.get(key));
-        expect(chosen, `seed ${seed}, grant ${grant}`).toEqual(alone);
-        if (chosen === null || alone === null) continue;
-        placed += 1;
-        const claim = claimOf({ by: `grant ${grant}`, id: `${grant}`, tags, gpus: alone.gpus }, 'amd64');
-        expect(placer.take(key, chosen, `${grant}`)).toEqual(claim);
-        machines = machines.map((machine) => (machine.node === alone.node ? booked(machine, claim) : machine));
-      }
-    }
-    expect(placed).toBeGreaterThan(1000);
+    const machine = (random: () => number, i: number): MachineView => anyMachine(random, i, figures);
+    expect(sameChoices(120, { most: 12, machine, tagSets: classes, grants: 60 })).toBeGreaterThan(1000);
+  });
+
+  it('does so too among many machines, of which each has something, until nothing fits any more', () => {
+    expect(sameChoices(60, { most: 60, machine: wornMachine, tagSets: moreClasses, grants: 250 })).toBeGreaterThan(
+      2000,
+    );
   });
 });
