@@ -47,7 +47,7 @@ function whyNot(turn: JobsTurn, ledger: Ledger, run: Run, { kind, begun }: RunFa
   if (tries >= limits.retriesPerJob) return `it was tried again ${plural(tries, 'time')} within ${within}`;
   if (before.length >= limits.retriesPerMesh)
     return `the mesh had ${before.length} jobs run again within ${within}: something is wrong with more than this machine`;
-  const failed = new Set([run.node, ...failedOn(ledger, turn.wallMs, run).keys()]);
+  const failed = new Set([run.node, ...failedOn(Object.values(ledger.faults ?? {}), turn.wallMs, run).keys()]);
   const others = machinesOf(viewOf(turn, ledger)).filter(({ node }) => !failed.has(node));
   const demand = demandOf(run.tags, ledger.settings.defaultArch);
   return others.some((machine) => fitOf(demand, machine).ever) ? null : 'no other machine of the mesh could take it';
@@ -183,17 +183,26 @@ export function jobRetried(turn: JobsTurn, { run, done, made, because }: InputOf
   hintQueue(turn, 'a job that failed by no doing of its own may wait again');
 }
 
-/** Machines on which a job of that name has failed so a moment ago, with the sentence for `why`. */
-function failedOn(ledger: Ledger, wallMs: number, job: Named & { job: number }): Map<string, string> {
-  const found = new Map<string, string>();
-  for (const { node, at, fault, ...before } of Object.values(ledger.faults ?? {}))
-    if (before.job < job.job && isSameJob(before, job) && Math.abs(wallMs - at) < jobTimings.elsewhereMs)
-      found.set(
-        node,
-        `failed job ${before.job}, of which this is another try, ${span(wallMs - at)} ago (${fault.kind}): other machines come first`,
-      );
-  return found;
+/** Of these, machines on which a job of that name has failed so a moment ago, with the sentence for `why`. */
+function failedOn(
+  faults: readonly LedgerFault[],
+  wallMs: number,
+  job: Named & { job: number },
+): ReadonlyMap<string, string> {
+  let found: Map<string, string> | null = null;
+  for (const before of faults) {
+    if (before.job >= job.job || !isSameJob(before, job) || !isOfNow(before, wallMs)) continue;
+    found ??= new Map();
+    found.set(
+      before.node,
+      `failed job ${before.job}, of which this is another try, ${span(wallMs - before.at)} ago (${before.fault.kind}): other machines come first`,
+    );
+  }
+  return found ?? nowhere;
 }
+
+const nowhere: ReadonlyMap<string, string> = new Map();
+const isOfNow = ({ at }: LedgerFault, wallMs: number): boolean => Math.abs(wallMs - at) < jobTimings.elsewhereMs;
 
 /**
  * Of each class, the machines that it is kept from for a while, with why. A grant is for a class: while a job waits that failed on
@@ -213,8 +222,17 @@ export function keptFrom(
   for (const { node, at, job, ...fault } of faults)
     if (Math.abs(wallMs - at) < jobTimings.unseenTryMs)
       keep(fault.class, new Map([[node, `failed job ${job} a moment ago: another try of it may wait`]]));
+  // Thousands may wait, and nearly none of them has failed: each is looked up by its name.
+  const byName = new Map<string, LedgerFault[]>();
+  for (const fault of faults) {
+    if (!isOfNow(fault, wallMs)) continue;
+    const ofName = byName.get(fault.name);
+    if (ofName === undefined) byName.set(fault.name, [fault]);
+    else ofName.push(fault);
+  }
   for (const job of waiting) {
-    const machines = failedOn(ledger, wallMs, job);
+    const ofName = byName.get(job.name);
+    const machines = ofName === undefined ? nowhere : failedOn(ofName, wallMs, job);
     if (machines.size > 0) keep(job.class, machines);
   }
   return found;
