@@ -327,8 +327,8 @@ export const mutants: Mutant[] = [
       },
       {
         file: jobs('grants'),
-        find: 'const entry = committed.classes[key];\n  if (entry',
-        replace: 'const entry = ledger.classes[key];\n  if (entry',
+        find: 'token = null } = committed.classes[key]',
+        replace: 'token = null } = ledger.classes[key]',
       },
     ],
   },
@@ -337,7 +337,7 @@ export const mutants: Mutant[] = [
     'DESIGN 12',
     jobs('grants'),
     'grant: grant.grant,\n      node: placed.name,',
-    'grant: runner.token,\n      node: placed.name,',
+    'grant: token,\n      node: placed.name,',
   ),
   one(
     'token in gossip',
