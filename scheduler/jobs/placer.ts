@@ -1,9 +1,9 @@
 import { type Demand, demandOf } from './demand.ts';
 import { elsewhereFirst } from './faults.ts';
-import { MachineFigures } from './machine-figures.ts';
 import { type MachineView, neverReason, tightestGpus, unwillingReason } from './machine-fit.ts';
 import { chosen, type Placed, placeOf, rankLength, rankOf } from './placement.ts';
 import { type Claim, claimWith } from './room.ts';
+import { RoomLeft } from './room-left.ts';
 
 /**
  * What one class may choose from: the machines with room, the best first, by their place among all machines. Numbers in typed
@@ -33,7 +33,7 @@ interface Choice {
 export class Placer {
   readonly #defaultArch: string;
   readonly #machines: readonly MachineView[];
-  readonly #figures: MachineFigures;
+  readonly #figures: RoomLeft;
   readonly #at = new Map<string, number>();
   /** Grants so far on each machine. */
   readonly #counts: Int32Array;
@@ -44,7 +44,7 @@ export class Placer {
   constructor(machines: readonly MachineView[], defaultArch: string) {
     this.#defaultArch = defaultArch;
     this.#machines = machines;
-    this.#figures = new MachineFigures(machines);
+    this.#figures = new RoomLeft(machines);
     this.#counts = new Int32Array(machines.length);
     this.#byName = new Int32Array(machines.length);
     const names = machines.map(({ name }, index) => ({ name, index }));

@@ -9,7 +9,7 @@ import { type Claim, less } from './room.ts';
  * and so change four numbers, which stand in columns: a pass looks at them tens of thousands of times. Everything else of a
  * machine stays as it was seen, but for its GPUs, which few grants take.
  */
-export class MachineFigures {
+export class RoomLeft {
   /** As they were seen, with the grants that took GPUs. */
   readonly #machines: MachineView[];
   readonly #cpuMillis: Float64Array;
