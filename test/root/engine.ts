@@ -61,7 +61,11 @@ const start = async (): Promise<void> => {
   if (engine.pid === undefined) throw new Error('dockerd did not start: is docker.io installed?');
   writeFileSync(pidFile, String(engine.pid));
   for (let tries = 0; tries < 300; tries++) {
-    if (answers()) return;
+    if (answers()) {
+      // Each agent keeps a bridge for its jobs, and those of a run that was cut off would fill the engine's addresses.
+      spawnSync('docker', ['network', 'prune', '--force'], { stdio: 'ignore' });
+      return;
+    }
     if (!alive(engine.pid)) break;
     await sleep(200);
   }
