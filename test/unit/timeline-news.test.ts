@@ -206,6 +206,39 @@ describe("GitLab's moves, backups and drills", () => {
 });
 
 describe('what needs attention', () => {
+  it('of the queue is not over because another leads, who has not read it yet', () => {
+    const watched = seen();
+    const fitsNowhere: Attention = {
+      ...{ code: 'tags-unsatisfiable', severity: 'warn', fix: 'autogit-node why 2' },
+      sentence: 'job 2: no machine has the tag fpga',
+    };
+    const lead = (ms: number): void => {
+      const since = new Date(watched.wallMs - ms).toISOString();
+      watched.status = { ...watched.status, leader: { node: 'desktop-1', term: 13, since } };
+    };
+    const later = (ms: number): string[] => {
+      watched.wallMs += ms;
+      return watched.sentences();
+    };
+    watched.attention(fitsNowhere);
+    later(0);
+    expect(later(attentionPatience.comesMs)).toEqual(['attention | warn | job 2: no machine has the tag fpga']);
+    watched.attention();
+    watched.status = { ...watched.status, leader: null };
+    later(20_000);
+    lead(0);
+    later(1_000);
+    expect(later(20_000)).toEqual([]);
+    watched.attention(fitsNowhere);
+    expect(later(60_000)).toEqual([]);
+    watched.attention();
+    lead(120_000);
+    later(1_000);
+    expect(later(attentionPatience.goesMs)).toEqual([
+      'attention | info | over after 105 s: job 2: no machine has the tag fpga',
+    ]);
+  });
+
   it('is told when it has stayed, and when it is over, whatever its figures; a moment of it is not', () => {
     const watched = seen();
     watched.attention(silent(1));
