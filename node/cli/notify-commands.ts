@@ -116,7 +116,7 @@ function stateOf({ waiting, failing, heard }: NoticesAnswer['rows'][number], whe
     return `${since} ${when(failing.since)}: ${failing.because}`;
   }
   if (waiting > 0) return `${plural(waiting, 'notice')} ${waiting === 1 ? 'waits' : 'wait'}`;
-  return heard === null ? 'nothing was told yet' : 'told';
+  return heard === null ? 'no notice yet; tests do not count' : 'told';
 }
 
 /** `notify remove NAME`. */
