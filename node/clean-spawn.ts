@@ -73,10 +73,15 @@ function ready({ file, args, env, uid, gid, kept }: ProgramStart): Ready {
   const program = findProgram(file, (env ?? process.env).PATH);
   const bash = ownProgram('bash');
   if (program === null || bash === null) return { file, args: [...args], dropsUser: false };
-  const setpriv = uid === undefined ? null : ownProgram('setpriv');
-  const drop = setpriv === null ? [] : [setpriv, `--reuid=${uid}`, `--regid=${gid ?? uid}`, '--clear-groups', '--'];
+  const drop = uid === undefined ? null : droppingTo(uid, gid);
   const way = ['--norc', '--noprofile', '-p', '-c', closing, 'autogit-spawn', String(kept)];
-  return { file: bash, args: [...way, ...drop, program, ...args], dropsUser: setpriv !== null };
+  return { file: bash, args: [...way, ...(drop ?? []), program, ...args], dropsUser: drop !== null };
+}
+
+/** Words before a program that make it that user's, in no other group; null where this machine has no setpriv. */
+export function droppingTo(uid: number, gid = uid): string[] | null {
+  const setpriv = ownProgram('setpriv');
+  return setpriv === null ? null : [setpriv, `--reuid=${uid}`, `--regid=${gid}`, '--clear-groups', '--'];
 }
 
 const keptOf = (stdio: SpawnOptions['stdio']): number => (Array.isArray(stdio) ? Math.max(2, stdio.length - 1) : 2);

@@ -32,7 +32,7 @@ import { limitRun } from './run-limits.ts';
 import { straysBelow, terminate } from './run-processes.ts';
 import { runSlug } from './run-slug.ts';
 import { endUser, keepUid, readAutoUser, takeUid, uidsBelow, usualRange } from './run-uids.ts';
-import { supervisor } from './step-record.ts';
+import { laySupervision } from './step-record.ts';
 import { removeTree } from './tree-removal.ts';
 
 export interface ProcessExecutorOptions {
@@ -155,9 +155,7 @@ export class ProcessExecutor implements Executor {
       (isLaid ? [] : environment.files).map(({ name, content }) => [join(paths.filesDir, name), content] as const),
     );
     for (const [path, content] of secrets) await writeFile(path, content, { mode: 0o600 });
-    await writeFile(join(folder, 'supervisor.sh'), supervisor);
-    // The agent's umask keeps all that it makes to itself; this one is the job's to read.
-    await chmod(join(folder, 'supervisor.sh'), 0o644);
+    await laySupervision(folder);
     const above = isLaid ? [] : between(buildsDir, paths);
     if (user) await giveTo(user, [...own, ...above, ...secrets.map(([path]) => path)]);
     for (const key of environment.skipped)

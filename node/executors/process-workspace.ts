@@ -3,6 +3,7 @@ import { chown, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AutogitError } from '../../protocol/errors.ts';
+import { droppingTo } from '../clean-spawn.ts';
 import type { Clock } from '../clock.ts';
 import type { Freezer, KeptTree, Step, StepEnd, TreeRead, Workspace } from '../ports.ts';
 import type { Child } from '../starter/far-child.ts';
@@ -24,6 +25,7 @@ import {
   continueRun,
   descendants,
   isAlive,
+  isAtWork,
   type ProcessName,
   processesOf,
   type RunMarks,
@@ -32,7 +34,15 @@ import {
 } from './run-processes.ts';
 import { endUser } from './run-uids.ts';
 import { StepLimits } from './step-limits.ts';
-import { readStepRecord, readSupervisors, type StepRecord, statusFile } from './step-record.ts';
+import {
+  feederFile,
+  laySupervision,
+  readStepRecord,
+  readSupervisors,
+  type StepRecord,
+  statusFile,
+  supervisorFile,
+} from './step-record.ts';
 import { removeTree } from './tree-removal.ts';
 
 interface ProcessRun {
@@ -123,6 +133,7 @@ export class ProcessWorkspace implements Workspace {
     }
     await writeFile(script, stepScript(step, paths, join(folder, 'environment.sh')), { mode: 0o600 });
     if (user) await chown(script, user.uid, user.gid);
+    await laySupervision(folder);
     const into = (group: string): ChildFile => ({ path: join(group, 'cgroup.procs'), how: 'write' });
     const output: ChildFile = { path: this.#output(index), how: 'append' };
     const status: ChildFile = { path: this.#status(index), how: 'append' };
@@ -131,14 +142,17 @@ export class ProcessWorkspace implements Workspace {
     // Five is the supervisor's own.
     const more = limits.length > 0 ? (['ignore', ...limits] as const) : [];
     const holder = this.#of.cgroup === null ? orphanHolder() : null;
-    const words = [...(holder ?? []), 'bash', join(folder, 'supervisor.sh'), script, ...(holder ? ['hold'] : [])];
+    const { uid, gid } = dropTo(user);
+    const drop = uid === undefined ? null : droppingTo(uid, gid);
+    const feeding = ['--norc', '--noprofile', '-p', feederFile(folder), drop ? `${uid}:${gid}` : ''];
+    const supervising = ['bash', supervisorFile(folder), script, holder ? 'hold' : ''];
     this.#memoryKills.set(index, this.#killedForMemory());
-    const child = spawnAside(words[0] as string, words.slice(1), {
+    const child = spawnAside('bash', [...feeding, ...(drop ?? []), ...(holder ?? []), ...supervising], {
       cwd: paths.projectDir,
       env: environment,
       detached: true,
       stdio: ['ignore', output, output, status, group, ...more],
-      ...dropTo(user),
+      ...(drop ? {} : dropTo(user)),
     });
     await new Promise<void>((done, fail) => {
       child.once('spawn', done);
@@ -311,9 +325,13 @@ export class ProcessWorkspace implements Workspace {
   #isOver(index: number): boolean {
     const record = this.record(index);
     if (record === null || record.exitCode !== null) return true;
-    const { supervisor } = record;
+    const { supervisor, filter } = record;
     if (this.#of.bootId !== this.#of.clock.bootId()) return true;
-    if (supervisor) return !isAlive(supervisor.pid, supervisor.startTicks);
+    if (supervisor) {
+      if (isAlive(supervisor.pid, supervisor.startTicks)) return false;
+      // Killed: what it left may still be on its way into the file, and is there when that cat waits for more.
+      return filter === null || !isAtWork(filter.pid, filter.startTicks);
+    }
     const child = this.#children.get(index);
     if (child) return !isRunning(child);
     // Begun by an agent that was killed at that moment: its supervisor says who it is within milliseconds, or never.

@@ -61,6 +61,12 @@ export function isAlive(pid: number, startTicks: string): boolean {
   return stat !== null && stat.startTicks === startTicks && !isGone(stat);
 }
 
+/** False once exactly this process waits for something, or is gone. */
+export function isAtWork(pid: number, startTicks: string): boolean {
+  const stat = parseStat(pid);
+  return stat !== null && stat.startTicks === startTicks && !isGone(stat) && stat.state !== 'S';
+}
+
 function living(): ProcessStat[] {
   const all: ProcessStat[] = [];
   for (const folder of readdirSync('/proc')) {

@@ -1,4 +1,5 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
+import { chmod, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { filterWait } from './filter-wait.ts';
 
@@ -67,29 +68,24 @@ export function readSupervisors(folder: string): { pid: number; startTicks: stri
  * status file, 4 the control group's cgroup.procs (or /dev/null), 6 to 8 those of groups that only limit, where there are
  * any; the step inherits none of them.
  *
- * The step writes into a pipe, and a `cat` beside the supervisor into the file: what opens its output by a name (`echo … >/dev/stderr`,
- * `tee /dev/stdout`) would cut a file off, with all that stands in it. It is spared as the supervisor is. What it has read but not written when the
- * step's shell ends is waited for (it sleeps, and the pipe is empty), as is what a filter of the job's own still holds (filter-wait.ts).
+ * The step writes into the pipe of the feeder (below), descriptor 9. What that has read but not written when the step's shell ends is waited for
+ * (it sleeps, and the pipe is empty), as is what a filter of the job's own still holds (filter-wait.ts).
  *
- * With a second argument it holds the orphans of its step (orphan-holding.ts), so it stays until the last one is gone.
+ * $1: the step. With `hold` for $2 it holds the orphans of its step (orphan-holding.ts), so it stays until the last one is gone. $3: the feeder's cat.
  */
-export const supervisor = `umask 022
+const supervisor = `umask 022
 echo 0 2>/dev/null >&4
 { echo 0 >&6; echo 0 >&7; echo 0 >&8; } 2>/dev/null
-exec 4>&- 6>&- 7>&- 8>&- 5>&1 >/dev/null 2>&1
-exec 9> >(trap '' TERM INT HUP; exec cat >&5 3>&-)
-filter=$!
+exec 4>&- 5>&- 6>&- 7>&- 8>&-
+# An agent of before begins it without a feeder.
+[ -n "$3" ] || exec 9>&1 >/dev/null 2>&1
 trap : TERM INT HUP
-say() {
-  read -r stat <"/proc/$2/stat"
-  fields=(\${stat##*') '})
-  echo "$1 $2 \${fields[19]}" >&3
-}
-say filter "$filter"
-say pid $$
+read -r stat </proc/$$/stat
+fields=(\${stat##*') '})
+echo "pid $$ \${fields[19]}" >&3
 set -m
 # Out of memory, the kernel takes the job's processes rather than the supervisor or the agent.
-{ echo 500 >/proc/self/oom_score_adj; exec bash "$1"; } >&9 2>&9 3>&- 5>&- 9>&- &
+{ echo 500 >/proc/self/oom_score_adj; exec bash "$1"; } >&9 2>&9 3>&- 9>&- &
 child=$!
 set +m
 while :; do
@@ -99,15 +95,55 @@ while :; do
   if [ "$code" -le 128 ] || ! kill -0 "$child"; then break; fi
 done
 ${filterWait(9)}
+exec 6<"/proc/$$/fd/9"
 autogit_i=0
-while [ $autogit_i -lt 200 ] && kill -0 "$filter"; do
-  if ! { read -r -t 0 -u 6; } 6<"/proc/$filter/fd/0" && read -r stat <"/proc/$filter/stat"; then
+while [ $autogit_i -lt 200 ]; do
+  if ! read -r -t 0 -u 6; then
+    # Hidden from the job's user, gone, or there is none.
+    read -r stat <"/proc/$3/stat" || { sleep 0.05; break; }
     case "\${stat##*') '}" in [SZX]*) break ;; esac
+  elif [ ! -e "/proc/$3" ]; then
+    break
   fi
   sleep 0.01
   autogit_i=$((autogit_i + 1))
 done
 echo "exit $code" >&3
-exec 3>&- 5>&- 9>&-
-while [ -n "$2" ] && kids= && { read -r kids </proc/$$/task/$$/children; [ -n "$kids" ]; }; do sleep 1; done
+exec 3>&- 6<&- 9>&-
+while [ "$2" = hold ] && kids= && { read -r kids </proc/$$/task/$$/children; [ -n "$kids" ]; }; do sleep 1; done
 `;
+
+/**
+ * Begins the supervisor, and beside it a `cat` that brings a step's output from a pipe into its file: what opens its output by a name
+ * (`echo … >/dev/stderr`, `tee /dev/stdout`) would cut a file off, with all that stands in it. Where the agent is root both are begun as root: the cat
+ * outlives a job that kills all that it can, and brings what it said before. The pipe is the job's user's, else no name of it could be opened.
+ * $1: UID:GID, or nothing; then the supervisor, which gets the cat's pid as its last argument. Descriptors 3 to 8 are the supervisor's.
+ */
+const feeder = `usual=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+exec 9> >(trap '' TERM INT HUP; PATH=$usual exec cat 2>/dev/null 3>&- 4>&- 5>&- 6>&- 7>&- 8>&-)
+filter=$!
+[ -z "$1" ] || PATH=$usual chown "$1" /proc/self/fd/9
+shift
+read -r stat <"/proc/$filter/stat"
+fields=(\${stat##*') '})
+echo "filter $filter \${fields[19]}" >&3
+exec >/dev/null 2>&1
+exec "$@" "$filter"
+`;
+
+/** Lays both into the agent's folder of a run, where they are not: one that an earlier version prepared has another supervisor, which may be running. */
+export async function laySupervision(folder: string): Promise<void> {
+  if (existsSync(feederFile(folder))) return;
+  for (const [path, script] of [
+    [supervisorFile(folder), supervisor],
+    [feederFile(folder), feeder],
+  ] as const) {
+    await writeFile(`${path}.new`, script);
+    // The agent's umask keeps all that it makes to itself; these are the job's to read.
+    await chmod(`${path}.new`, 0o644);
+    await rename(`${path}.new`, path);
+  }
+}
+
+export const supervisorFile = (folder: string): string => join(folder, 'supervisor.sh');
+export const feederFile = (folder: string): string => join(folder, 'feeder.sh');

@@ -1,5 +1,5 @@
-import { execFileSync, spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
+import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -95,6 +95,32 @@ describe('without a control group', () => {
     expect((await runStep(workspace, 1, 'echo more')).text).toBe('more\n');
     await workspace.remove();
     for (const one of [direct, orphan, late]) expect(processes()).not.toContain(one);
+  });
+
+  it('goes on in a run that an earlier version prepared, and an earlier version in one of ours', async () => {
+    const workspace = await executor.prepare(specOf(`earlier-${process.pid}`, null), never);
+    const [supervisor, feeder] = ['supervisor.sh', 'feeder.sh'].map((name) => join(workspace.handle, name)) as [
+      string,
+      string,
+    ];
+    const [script, output, status] = ['s', 'o', 't'].map((name) => join(home, `earlier-${name}`)) as [
+      string,
+      string,
+      string,
+    ];
+    try {
+      writeFileSync(script, 'echo "as before $-"; exit 3\n');
+      const files = [output, output, status, '/dev/null'].map((path) => openSync(path, 'a'));
+      spawnSync('bash', [supervisor, script], { stdio: ['ignore', ...files] });
+      for (const file of files) closeSync(file);
+      expect(readFileSync(output, 'utf8')).toBe('as before hB\n');
+      expect(readFileSync(status, 'utf8')).toMatch(/^pid \d+ \d+\nexit 3\n$/);
+      rmSync(feeder);
+      writeFileSync(supervisor, 'echo "exit 9" >&3\n');
+      expect(await runStep(workspace, 0, 'echo anew')).toMatchObject({ text: 'anew\n', end: { exitCode: 0 } });
+    } finally {
+      await workspace.remove();
+    }
   });
 
   it('what was seen to be of the run is ended too when the job has killed its supervisor', async () => {

@@ -85,13 +85,15 @@ describe('a job’s image', () => {
       expect(await says(entry, { entrypoint: ['sh', '-c', 'FROM_ENTRY=job exec "$@"', 'e'] })).toBe('job 0\n');
       expect(await says(entry, { imageUser: 'dev' })).toBe('yes 1234\n');
       expect(await says(null, {})).toBe('no 0\n');
-      // One that does not go on to the shell: the step is lost at once, and not waited for.
+      // One that does not go on to the shell: the step is over at once, by the job's own doing.
       const ends = await executor.prepare(specOf(`i${process.pid}-ends`, entry, { entrypoint: ['/bin/false'] }), never);
       open.push(ends);
       const { end } = await runStep(ends, 0, 'echo never');
       expect(end).toMatchObject({
-        kind: 'lost',
-        because: expect.stringMatching(/its container was stopped|entrypoint/),
+        kind: 'exited',
+        because: expect.stringMatching(
+          /^the image's entrypoint ended \(exit code 1\) instead of starting the job's shell/,
+        ),
       });
     } finally {
       for (const workspace of open) await workspace.remove();
