@@ -20,7 +20,7 @@ export type Told = Omit<TimelineEvent, 'id'>;
 /** What needs attention is told when it has been there for so long, and that it is over when it has been away for so long: ms. */
 export const attentionPatience = { comesMs: 3_000, goesMs: 5_000, queueMs: 60_000 } as const;
 
-/** What the machine that leads finds in GitLab's queue, and tells the others. */
+/** What the machine that leads finds in GitLab's queue, and tells the others. One that has just begun to lead has not read it yet. */
 const ofQueue = new Set(['tags-unsatisfiable']);
 
 /**
@@ -285,13 +285,12 @@ function attentionNews(
     }
     attention[key] = one;
   }
-  // Who has just begun to lead has not read it yet: that nothing is said of it then is no end.
-  const leads = status.leader === null ? 0 : wallMs - Date.parse(status.leader.since);
-  const isQueueSeen = status.leader !== null && !(leads >= 0 && leads < attentionPatience.queueMs);
   for (const [key, one] of Object.entries(attention)) {
-    if (there.has(key) || (!isQueueSeen && ofQueue.has(one.code))) continue;
+    const isOfQueue = ofQueue.has(one.code);
+    if (there.has(key) || (isOfQueue && status.leader === null)) continue;
+    const goesMs = isOfQueue ? attentionPatience.queueMs : attentionPatience.goesMs;
     const goneAt = Math.min(one.goneAt ?? wallMs, wallMs);
-    if (one.toldAt !== null && wallMs - goneAt < attentionPatience.goesMs) {
+    if (one.toldAt !== null && wallMs - goneAt < goesMs) {
       attention[key] = { ...one, goneAt };
       continue;
     }

@@ -212,10 +212,6 @@ describe('what needs attention', () => {
       ...{ code: 'tags-unsatisfiable', severity: 'warn', fix: 'autogit-node why 2' },
       sentence: 'job 2: no machine has the tag fpga',
     };
-    const lead = (ms: number): void => {
-      const since = new Date(watched.wallMs - ms).toISOString();
-      watched.status = { ...watched.status, leader: { node: 'desktop-1', term: 13, since } };
-    };
     const later = (ms: number): string[] => {
       watched.wallMs += ms;
       return watched.sentences();
@@ -223,19 +219,19 @@ describe('what needs attention', () => {
     watched.attention(fitsNowhere);
     later(0);
     expect(later(attentionPatience.comesMs)).toEqual(['attention | warn | job 2: no machine has the tag fpga']);
+    const { leader } = watched.status;
     watched.attention();
     watched.status = { ...watched.status, leader: null };
-    later(20_000);
-    lead(0);
-    later(1_000);
-    expect(later(20_000)).toEqual([]);
+    expect(later(120_000)).toEqual([]);
+    watched.status = { ...watched.status, leader };
+    expect(later(1_000)).toEqual([]);
+    expect(later(attentionPatience.queueMs - 1_000)).toEqual([]);
     watched.attention(fitsNowhere);
-    expect(later(60_000)).toEqual([]);
+    expect(later(1_000)).toEqual([]);
     watched.attention();
-    lead(120_000);
-    later(1_000);
-    expect(later(attentionPatience.goesMs)).toEqual([
-      'attention | info | over after 105 s: job 2: no machine has the tag fpga',
+    expect(later(1_000)).toEqual([]);
+    expect(later(attentionPatience.queueMs)).toEqual([
+      'attention | info | over after 3 min: job 2: no machine has the tag fpga',
     ]);
   });
 
