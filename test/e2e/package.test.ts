@@ -53,7 +53,7 @@ it('what is published installs on its own and runs: one bundled file, and the na
   );
   expect(packed.files.find(({ path }) => path === 'dist/autogit-node.cjs')?.mode).toBe(0o755);
   // npx downloads it before it can say anything; 2.03 MB since the practice GitLab is a file of its own, with RE2, 0.14 for the page, 0.05 for metrics with runbook and dashboard, and 0.27 for mail and MQTT.
-  expect(packed.size).toBeLessThan(2_600_000);
+  expect(packed.size).toBeLessThan(2_650_000);
   const said = spawnSync('npm', ['publish', '--dry-run', `./${packed.filename}`], { cwd: folder, encoding: 'utf8' });
   const warnings = said.stderr.split('\n').filter((line) => /^npm (?:warn|error)/.test(line));
   expect([said.status, warnings.filter((line) => !line.includes('requires you to be logged in'))]).toEqual([0, []]);
