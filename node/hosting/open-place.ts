@@ -16,6 +16,7 @@ import type { SystemTools } from './system-tools.ts';
 
 /** With less, PostgreSQL ends itself within minutes. */
 const leastFreeBytes = 64 << 20;
+const growsMost = 3;
 /** An image grows by a tenth of itself when less than that is free in it, and by this at least. */
 const leastStepBytes = 1 << 30;
 const probeFile = '.autogit-probe';
@@ -147,8 +148,12 @@ export class OpenPlace implements DataPlace {
   async makeRoom(bytes: number): Promise<void> {
     const { image } = this.#parts;
     const { reserveBytes } = this.#claim;
-    const missing = bytes + leastFreeBytes - this.freeBytes();
-    if (image && missing > 0) await image.grow(Math.ceil(missing / 2 ** 20) * 2 ** 20, reserveBytes);
+    // A file system keeps a little of what it gains for itself, which shows only then.
+    for (let tries = 0; image && tries < growsMost; tries += 1) {
+      const missing = bytes + leastFreeBytes - this.freeBytes();
+      if (missing <= 0) break;
+      await image.grow(Math.ceil(missing / 2 ** 20) * 2 ** 20, reserveBytes);
+    }
     const least = image ? leastFreeBytes : Math.max(leastFreeBytes, reserveBytes);
     if (this.freeBytes() - bytes < least)
       throw placeProblem(
