@@ -36,7 +36,12 @@ export const EnrolMessage = z.discriminatedUnion('kind', [
     member: NodeName,
     nonce: hex(32),
   }),
-  z.object({ kind: z.literal('reveal'), nonce: hex(32), invite: z.object({ id: ShortId, proof: hex(32) }).nullable() }),
+  // Whatever somebody typed for a code is refused in words.
+  z.object({
+    kind: z.literal('reveal'),
+    nonce: hex(32),
+    invite: z.object({ id: z.string().min(1).max(128), proof: hex(32) }).nullable(),
+  }),
   z.object({ kind: z.literal('pending'), because: Sentence }),
   z.object({
     kind: z.literal('approved'),

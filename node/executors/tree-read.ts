@@ -38,8 +38,16 @@ export function readChild(child: Child, input: Uint8Array, what: string): TreeRe
   // A child that ends early does not take all of it; its end says why.
   child.stdin?.on('error', () => undefined);
   child.stdin?.end(input);
+  // Begun at once, whenever somebody asks: of a child that has ended what nobody has begun to read is thrown away, and no files is an answer.
+  const chunks = (child.stdout as Readable)[Symbol.asyncIterator]() as AsyncIterator<Uint8Array>;
+  const first = chunks.next();
+  first.catch(() => undefined);
   async function* bytes(): AsyncGenerator<Uint8Array> {
-    yield* child.stdout as Readable;
+    try {
+      for (let next = await first; !next.done; next = await chunks.next()) yield next.value;
+    } finally {
+      await chunks.return?.();
+    }
     const code = await exit;
     if (!usualCodes.has(code)) throw new AutogitError('executor-failed', `could not ${what} (${code}): ${talk.trim()}`);
   }

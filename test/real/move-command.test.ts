@@ -97,7 +97,7 @@ describe('gitlab move', () => {
     const silent = await run('--no-input', 'gitlab', 'take-over', 'desktop-1');
     expect([silent.code, silent.stderr]).toEqual([2, expect.stringContaining('the same command with --yes')]);
     const said = await run('--yes', 'gitlab', 'take-over', 'desktop-1');
-    expect([said.code, said.stdout]).toEqual([0, expect.stringContaining('autogit-node gitlab')]);
+    expect([said.code, said.stdout]).toEqual([0, expect.stringMatching(/-> autogit-node --home \S+ gitlab$/m)]);
     expect((await run('gitlab', 'take-over', '--cancel')).stdout).toContain("kang stays GitLab's host");
     expect((await run('gitlab', 'clear-flag')).code).toBe(0);
     const start = { kind: 'start-gitlab-at', data: 'k3v9q2m4', epoch: 4 };

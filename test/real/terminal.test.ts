@@ -165,7 +165,7 @@ describe('pause --gpu --now at a terminal', () => {
     const named = typing('pause', '--gpu');
     expect(await named.ended).toBe(0);
     expect(named.text).toMatch(
-      /# job 16 \(train\) still uses a GPU here, and goes on to its end +-> autogit-node --home\s+\S+ pause --gpu --now/,
+      /# job 16 \(train\) still uses a GPU here, and goes on to its end\s+(?:# +)?-> autogit-node --home\s+\S+ pause --gpu --now/,
     );
     expect(named.text).not.toContain('job 17');
     expect(agent.asked.at(-1)).toEqual({ pause: 'gpu', now: null });
