@@ -23,26 +23,27 @@ export function formerEraLines(view: ViewInput, ledger: Ledger): Attention[] {
   const unseen = unseenIn(ledger);
   if (unseen.length === 0) return [];
   // Nobody should be told to forget a machine that has just come back.
-  const [away, back] = [false, true].map((wanted) => unseen.filter((node) => isHere(view, node) === wanted));
+  const away = unseen.filter((node) => !isHere(view, node));
+  const back = unseen.filter((node) => isHere(view, node));
   const names = (nodes: readonly NodeId[]): string => listed(nodes.map((node) => nodeName(ledger, node)));
   const line = (sentence: string, fix: string | null): Attention => ({
     ...{ code: 'former-era', severity: 'info', sentence, fix },
   });
   const lines: Attention[] = [];
-  if (away!.length > 0) {
-    const are = away!.length > 1 ? 'are' : 'is';
-    const which = away!.length > 1 ? 'one of them' : 'it';
-    const fix = `only if ${which} never comes back: autogit-node forget ${nodeName(ledger, away![0]!)}`;
+  if (away.length > 0) {
+    const are = away.length > 1 ? 'are' : 'is';
+    const which = away.length > 1 ? 'one of them' : 'it';
+    const fix = `only if ${which} never comes back: autogit-node forget ${nodeName(ledger, away[0]!)}`;
     const waits = 'until then jobs go on only while GitLab answers';
-    lines.push(line(`${names(away!)} ${are} not known to follow the recovery: ${waits}`, fix));
+    lines.push(line(`${names(away)} ${are} not known to follow the recovery: ${waits}`, fix));
   }
-  if (back!.length > 0) {
-    const are = back!.length > 1 ? 'are' : 'is';
+  if (back.length > 0) {
+    const are = back.length > 1 ? 'are' : 'is';
     const after = span(jobTimings.cameOverMs);
-    const sentence = `${names(back!)} ${are} back after the recovery, and counted on again when heard for ${after}`;
+    const sentence = `${names(back)} ${are} back after the recovery, and counted on again when heard for ${after}`;
     lines.push(line(sentence, null));
   }
-  return [...lines, ...away!.flatMap((node) => waitedForLines(ledger, node))];
+  return [...lines, ...away.flatMap((node) => waitedForLines(ledger, node))];
 }
 
 /** What may go on there is not given up. */

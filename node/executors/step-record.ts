@@ -9,8 +9,8 @@ import { filterWait } from './filter-wait.ts';
  * newline is there.
  *
  *     begun 1234567 60000      by the agent: boot ms, limit in ms (0: none)
- *     filter 4712 8812345      by the supervisor: what brings the step's output into its file, and its start ticks
- *     pid 4711 8812345         by the supervisor: itself
+ *     filter 4712 8812345      by the feeder: what brings the step's output into its file, and its start ticks
+ *     pid 4711 8812345         by the supervisor: itself and its start ticks
  *     killed "timed out …"     by the agent, before it signals
  *     exit 0                   by the supervisor: the end
  */

@@ -9,6 +9,7 @@ import { mostIndexBytes, trackedNames } from './git-index.ts';
 import { pathPattern } from './path-pattern.ts';
 import { ReportWriter } from './report-writer.ts';
 import { PackProblem, SpoolFile } from './spool-file.ts';
+import { wholeBody } from './whole-body.ts';
 import { type FileFacts, ZipWriter } from './zip-writer.ts';
 
 export interface PackRequest {
@@ -189,9 +190,7 @@ async function ofFile<T>(
 async function bytesOf(source: FileSource, name: string, mostBytes: number): Promise<Buffer> {
   const read = await ofFile(source, name, async ({ size, body }) => {
     if (size > mostBytes) throw new Error(`${name} is larger than ${mostBytes >> 20} MiB`);
-    const chunks: Uint8Array[] = [];
-    for await (const chunk of body) chunks.push(Buffer.from(chunk));
-    return Buffer.concat(chunks);
+    return wholeBody(body);
   });
   if (read === null) throw new Error(`the tree has no ${name}`);
   return read;

@@ -1,6 +1,7 @@
 import { createGzip, gzipSync } from 'node:zlib';
 import type { ByteName } from '../executors/byte-names.ts';
 import { PackProblem, type Range, type SpoolFile } from './spool-file.ts';
+import { wholeBody } from './whole-body.ts';
 import { writeAll } from './write-all.ts';
 import { deflateFor, type FileFacts } from './zip-writer.ts';
 
@@ -33,11 +34,7 @@ export class ReportWriter {
   }
 
   async file(facts: FileFacts, size: number, body: AsyncIterable<Uint8Array>): Promise<void> {
-    if (size <= smallBytes) {
-      const chunks: Uint8Array[] = [];
-      for await (const chunk of body) chunks.push(Buffer.from(chunk));
-      return this.small(facts, Buffer.concat(chunks));
-    }
+    if (size <= smallBytes) return this.small(facts, await wholeBody(body));
     this.#beginOne();
     const offset = this.#out.size;
     if (this.#isGzip) await this.#large(body);

@@ -3,6 +3,7 @@ import { promisify } from 'node:util';
 import { constants, crc32, createDeflateRaw, deflateRawSync, type ZlibOptions } from 'node:zlib';
 import { type ByteName, bytesOf } from '../executors/byte-names.ts';
 import type { Range, SpoolFile } from './spool-file.ts';
+import { wholeBody } from './whole-body.ts';
 import { writeAll } from './write-all.ts';
 
 export interface FileFacts {
@@ -76,9 +77,7 @@ export class ZipWriter {
 
   async file(facts: FileFacts, size: number, body: AsyncIterable<Uint8Array>): Promise<void> {
     if (size > smallBytes) return this.#large(facts, size, body);
-    const chunks: Uint8Array[] = [];
-    for await (const chunk of body) chunks.push(Buffer.from(chunk));
-    this.small(facts, Buffer.concat(chunks));
+    this.small(facts, await wholeBody(body));
   }
 
   /** A second name of a file that was written before: its packed bytes once more. False when it was not. */

@@ -191,7 +191,8 @@ function failedOn(
 ): ReadonlyMap<string, string> {
   let found: Map<string, string> | null = null;
   for (const before of faults) {
-    if (before.job >= job.job || !isSameJob(before, job) || !isOfNow(before, wallMs)) continue;
+    if (before.job >= job.job || !isSameJob(before, job) || Math.abs(wallMs - before.at) >= jobTimings.elsewhereMs)
+      continue;
     found ??= new Map();
     found.set(
       before.node,
@@ -202,7 +203,6 @@ function failedOn(
 }
 
 const nowhere: ReadonlyMap<string, string> = new Map();
-const isOfNow = ({ at }: LedgerFault, wallMs: number): boolean => Math.abs(wallMs - at) < jobTimings.elsewhereMs;
 
 /**
  * Of each class, the machines that it is kept from for a while, with why. A grant is for a class: while a job waits that failed on
@@ -225,7 +225,6 @@ export function keptFrom(
   // Thousands may wait, and nearly none of them has failed: each is looked up by its name.
   const byName = new Map<string, LedgerFault[]>();
   for (const fault of faults) {
-    if (!isOfNow(fault, wallMs)) continue;
     const ofName = byName.get(fault.name);
     if (ofName === undefined) byName.set(fault.name, [fault]);
     else ofName.push(fault);

@@ -1,5 +1,6 @@
 import type { Ledger } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
+import { isCrowd } from '../crowd.ts';
 import { jobTimings } from './job-timings.ts';
 
 /** How often a node reports, ms: when something changed not more often than `gapMs`, and at least every `everyMs`. */
@@ -28,5 +29,4 @@ export const reportPatienceMs = (nodes: number): number => 1.5 * reportPace(node
  * one change of leader on machines that are short of processor time would make the work that causes the next one (thirty
  * agents on two cores changed leaders without end).
  */
-export const isReportedAnew = (ledger: Ledger | null): boolean =>
-  Object.keys(ledger?.nodes ?? {}).length <= limits.smallMesh;
+export const isReportedAnew = (ledger: Ledger | null): boolean => ledger === null || !isCrowd(ledger);

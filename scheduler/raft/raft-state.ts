@@ -176,7 +176,7 @@ export interface RaftState {
   /** Pre-votes that wait for this node's own probe (SAFETY L11). */
   readonly waitingPreVotes: readonly { readonly node: NodeId; readonly term: number; readonly about: NodeId }[];
   readonly leading: Leading | null;
-  /** `at` of each time in the last hour at which another term's leader was heard of, at most 64; none of the first after a start. */
+  /** `at` of the last 64 times at which another term's leader was heard of; the first after a start is none. */
   readonly leaderChanges: readonly number[];
   /** Of all its reigns: a follower of an older version answers a round of a former one by its number (SAFETY L12). */
   readonly lastRound: number;

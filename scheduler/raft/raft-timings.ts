@@ -39,7 +39,7 @@ export const raftTimings = {
   heardLatelyMs: 5000,
   /** How old a gossiped report may be when it comes. */
   rumourMs: 3000,
-  /** Changes of leader are remembered so long. */
+  /** Changes of leader are counted over so long. */
   leaderChangesMs: 3_600_000,
   /** Between two probes of the same silent machine: at first, and when it has long been silent. */
   reprobeMs: 300,

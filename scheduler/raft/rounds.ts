@@ -1,12 +1,10 @@
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
-import { limits } from '../../protocol/limits.ts';
+import { isCrowd } from '../crowd.ts';
 import { raftTimings } from './raft-timings.ts';
 
 /** Of a crowd, who does not vote hears every fourth round, unless there is news for it. */
 const sparedRounds = 4;
-
-const isCrowd = ({ nodes }: Ledger): boolean => Object.keys(nodes).length > limits.smallMesh;
 
 /**
  * One in how many rounds that node hears from its leader. Rounds are what a leader of many nodes spends its time on, and

@@ -1,7 +1,6 @@
 import type { NodeId } from '../../protocol/ids.ts';
 import { note } from '../note.ts';
 import { ownContactAt } from './own-contact.ts';
-import { raftTimings } from './raft-timings.ts';
 import { nameOf, type RaftTurn, setPeer } from './raft-turn.ts';
 
 /**
@@ -44,18 +43,15 @@ export function loseLeader(turn: RaftTurn, because: string, why: string): void {
   note(turn, { event: 'leader-lost', level, because, fields: { leader: nameOf(turn, node), node, term, why } });
 }
 
-/** More are remembered of an hour than anybody need count. */
+/** More than anybody need count of an hour. */
 const maxChanges = 64;
-function rememberChange({ raft, at }: RaftTurn): void {
-  const lately = raft.leaderChanges.filter((one) => at - one < raftTimings.leaderChangesMs);
-  raft.leaderChanges = [...lately, at].slice(-maxChanges);
-}
 
 /** A message that only the leader of its term can send has come, or this node won. */
 export function learnLeader(turn: RaftTurn, node: NodeId): void {
   const { raft } = turn;
   if (raft.leader?.node === node && raft.leader.term === raft.term) return;
-  if (raft.contactAt !== Number.NEGATIVE_INFINITY) rememberChange(turn);
+  if (raft.contactAt !== Number.NEGATIVE_INFINITY)
+    raft.leaderChanges = [...raft.leaderChanges, turn.at].slice(-maxChanges);
   raft.leader = { node, term: raft.term, sinceAt: turn.at };
   raft.leaderDisk = null;
   raft.campaign = null;
