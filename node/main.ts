@@ -31,26 +31,6 @@ function endWithOurWords(argv: readonly string[]): void {
   });
 }
 
-/** These end by themselves, and say what goes on without them. */
-const isWatching = (command: string | undefined, argv: readonly string[]): boolean =>
-  ['practice-gitlab', 'status', 'top', 'jobs', 'logs'].includes(command ?? '') ||
-  (command === 'gitlab' && ['deploy', 'uninstall', 'disconnect'].some((word) => argv.includes(word)));
-
-/** Ctrl-C aborts what runs; the agent itself listens to its own signals and leaves the mesh cleanly. */
-function interruption(command: string | undefined, argv: readonly string[]): AbortSignal {
-  const controller = new AbortController();
-  if (command === 'join' || command === 'demo') return controller.signal;
-  const stop = () => {
-    // The second Ctrl-C does not wait.
-    if (controller.signal.aborted) process.exit(exit.interrupted);
-    controller.abort();
-    if (!isWatching(command, argv)) process.exit(exit.interrupted);
-  };
-  process.on('SIGINT', stop);
-  process.on('SIGTERM', stop);
-  return controller.signal;
-}
-
 const flushed = (stream: NodeJS.WriteStream): Promise<void> =>
   new Promise((resolve) => stream.write('', () => resolve()));
 
@@ -65,8 +45,8 @@ export async function main(argv: string[]): Promise<void> {
   endWithOurWords(argv);
   let code: number;
   try {
-    const { commandIn, runProgram } = await import('./cli/program.ts');
-    code = await runProgram(argv, interruption(commandIn(argv), argv));
+    const { runProgram } = await import('./cli/program.ts');
+    code = await runProgram(argv);
   } catch (error) {
     process.stderr.write(describeFailure(error, isVerbose(argv), columnsOf(process.stderr)));
     code = exitCodeOf(error);

@@ -2,6 +2,7 @@ import type { AuditEntry } from '../../protocol/audit.ts';
 import { shown } from '../foreign-text.ts';
 import { agentOf, type Context } from './context.ts';
 import { exit } from './failure.ts';
+import { localTime } from './local-time.ts';
 import { printTable } from './table.ts';
 
 /** Who did what in the mesh, the oldest first, as this machine wrote it down. */
@@ -45,7 +46,5 @@ function gapBefore(entries: readonly AuditEntry[], index: number): string {
 
 function whenOf({ at }: AuditEntry, isTerminal: boolean): string {
   const time = new Date(at);
-  if (!isTerminal) return time.toISOString();
-  const two = (number: number): string => String(number).padStart(2, '0');
-  return `${time.getFullYear()}-${two(time.getMonth() + 1)}-${two(time.getDate())} ${time.toTimeString().slice(0, 8)}`;
+  return isTerminal ? localTime(time) : time.toISOString();
 }

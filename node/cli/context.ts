@@ -14,14 +14,21 @@ export interface Output {
   restart(): void;
 }
 
+/** Ctrl-C, as a command sees it: it ends the command at once, until that says otherwise. */
+export interface Stopping {
+  /** From now on the command is told by the signal, says what becomes of what it watched, and ends by itself. */
+  told(): AbortSignal;
+  /** From now on it listens to SIGINT and SIGTERM itself. */
+  own(): void;
+}
+
 /** What a command is given: its arguments, its settings, its voice. */
 export interface Context {
   readonly command: string;
   readonly args: readonly (string | undefined)[];
   readonly settings: Settings;
   readonly out: Output;
-  /** Aborted by Ctrl-C. */
-  readonly signal: AbortSignal;
+  readonly stop: Stopping;
 }
 
 /** A client of the running agent. Throws `no-agent`. */

@@ -8,6 +8,7 @@ import { wrapped } from '../text-wrap.ts';
 import { agentOf, type Context } from './context.ts';
 import { exit, failedWith, gitlabHint } from './failure.ts';
 import { sentence } from './output.ts';
+import { stopsWatching } from './watching.ts';
 
 type Drill = NonNullable<StatusSnapshot['gitlab']['drills']>[number];
 
@@ -23,10 +24,7 @@ export async function drill(context: Context): Promise<number> {
   const { node, said } = await agent.gitlabDrill(on);
   if (!settings.isOn('json')) out.talk(shownLines(`${node}: ${said}`));
   const end = await untilDrillIsOver(context, agent, before.find((one) => one.node === node) ?? null, node);
-  if (end === null) {
-    out.talk('it goes on by itself: autogit-node gitlab');
-    return exit.interrupted;
-  }
+  if (end === null) return stopsWatching(context, 'doing', 'it goes on by itself: autogit-node gitlab');
   if ('ended' in end)
     throw failedWith('clone', `the drill on ${node} ended without a verdict: ${end.ended}`, gitlabHint);
   const { last } = end;
@@ -52,7 +50,8 @@ export async function untilDrillIsOver(
   before: Drill | null,
   node: string,
 ): Promise<{ last: NonNullable<Drill['last']> } | { ended: string } | null> {
-  const { out, settings, signal } = context;
+  const { out, settings, stop } = context;
+  const signal = stop.told();
   const talk = (text: string): void => {
     if (!settings.isOn('json')) out.talk(shownLines(text));
   };

@@ -13,13 +13,14 @@ import { promptOf } from './mesh-commands.ts';
 import { sentence } from './output.ts';
 import { linesOf, sayChecks } from './plan-lines.ts';
 import { isAgreed } from './prompt.ts';
+import { stopsWatching } from './watching.ts';
 
 /**
  * `gitlab adopt`: a GitLab that runs in a container without the mesh becomes the mesh's. Looks, says what it found and for how long
  * GitLab is away, asks, and watches until it serves or the old one is back: whoever stops watching stops nothing.
  */
 export async function adopt(context: Context): Promise<number> {
-  const { settings, args, signal, out } = context;
+  const { settings, args, stop } = context;
   const agent = await agentOf(context);
   const lines = linesOf(context);
   const wish: AdoptRequest = {
@@ -40,13 +41,9 @@ export async function adopt(context: Context): Promise<number> {
     if (!(await isWanted(context, plan))) return exit.failed;
     await agent.gitlabAdopt(wish);
   }
-  const end = await untilSettled(agent, wish.on, lines, signal);
-  if (end === null) {
-    const because = 'it goes on by itself; watch it: autogit-node gitlab adopt';
-    if (settings.isOn('json')) out.json({ state: 'under-way', because });
-    else lines.say(because);
-    return exit.interrupted;
-  }
+  const end = await untilSettled(agent, wish.on, lines, stop.told());
+  if (end === null)
+    return stopsWatching(context, 'under-way', 'it goes on by itself; watch it: autogit-node gitlab adopt');
   return sayEnd(context, agent, end, lines);
 }
 

@@ -51,7 +51,7 @@ export async function backUpTo(
     const because = 'it goes on by itself: autogit-node gitlab';
     if (settings.isOn('json')) out.json({ state: 'doing', because, recoveryKey: key });
     else sentence(out, because);
-    return context.signal.aborted ? exit.interrupted : exit.ok;
+    return exit.interrupted;
   }
   if (settings.isOn('json')) out.json({ state: 'done', ...end, recoveryKey: key });
   else sentence(out, out.isTerminal ? `backup ${end.id} is in ${end.copies.join(', ')}` : end.id);
@@ -160,8 +160,9 @@ export async function watched<T>(
   agent: AgentClient,
   look: (gitlab: GitlabView) => T | null,
 ): Promise<T | null> {
+  const signal = context.stop.told();
   let said = '';
-  for (let tag = ''; !context.signal.aborted; ) {
+  for (let tag = ''; !signal.aborted; ) {
     const news = await agent.status(tag === '' ? undefined : { tag, waitMs: 1_000 });
     const { gitlab } = news.snapshot;
     tag = news.tag;

@@ -165,11 +165,10 @@ export async function disconnect(context: Context): Promise<number> {
   requireDone(outcome, statusHint);
   const gone = await untilGone(context, agent);
   if (gone !== null) return sayGone(context, gone);
-  if (context.signal.aborted) return exit.interrupted;
   const because = `it goes on by itself: ${(await agent.status()).snapshot.gitlab.flag ?? outcome.because}`;
   if (settings.isOn('json')) out.json({ state: 'leaving', because });
   else sentence(out, because);
-  return exit.ok;
+  return context.stop.told().aborted ? exit.interrupted : exit.ok;
 }
 
 const statusHint = 'look at the mesh: autogit-node status';
@@ -181,7 +180,8 @@ function sayGone({ settings, out }: Context, because: string): number {
 }
 
 /** Says what is waited for whenever that changes; answers how it ended, or null when it takes longer. */
-async function untilGone({ out, signal }: Context, agent: AgentClient): Promise<string | null> {
+async function untilGone({ out, stop }: Context, agent: AgentClient): Promise<string | null> {
+  const signal = stop.told();
   const end = performance.now() + waitedMs;
   let said: string | null = null;
   for (let tag = ''; !signal.aborted; ) {

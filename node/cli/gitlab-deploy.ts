@@ -17,6 +17,7 @@ import { promptOf } from './mesh-commands.ts';
 import { sentence } from './output.ts';
 import { linesOf, sayChecks } from './plan-lines.ts';
 import { ask, confirm, hasTerminal, isAgreed } from './prompt.ts';
+import { stopsWatching } from './watching.ts';
 
 /**
  * `gitlab deploy`: looks, says what it found and what will be done, asks, and then watches until GitLab serves. Deploying is the
@@ -29,7 +30,7 @@ export async function deploy(context: Context): Promise<number> {
   const lines = linesOf(context);
   const open = wish.tls && openKey(settings);
   if (open) lines.warn('certificate', open);
-  const plan = await orStopped(agent.gitlabPlan(wish), context.signal);
+  const plan = await agent.gitlabPlan(wish);
   const failed = sayChecks(lines, plan.lines);
   if (failed.length > 0) {
     if (settings.isOn('json')) out.json({ state: 'refused', plan });
@@ -52,20 +53,14 @@ export async function watchDeploy(
 ): Promise<number> {
   requireDone(outcome, gitlabHint);
   const end = await untilItServes(context, agent, lines);
-  if (end === null) return goesOn(context, lines);
+  if (end === null)
+    return stopsWatching(
+      context,
+      'deploying',
+      "the mesh goes on deploying it: autogit-node gitlab; then root's password: autogit-node gitlab password",
+    );
   return end.state === 'healthy' ? sayServes(context, agent, lines, end) : sayFailed(context, end);
 }
-
-/** Nothing has begun yet: who has seen enough need not wait for the rest. */
-const orStopped = <T>(asked: Promise<T>, signal: AbortSignal): Promise<T> =>
-  Promise.race([
-    asked,
-    new Promise<never>((_, reject) => {
-      signal.addEventListener('abort', () =>
-        reject(new DOMException('stopped before anything was asked', 'AbortError')),
-      );
-    }),
-  ]);
 
 const listedWhat = (lines: DeployPlan['lines']): string => [...new Set(lines.map(({ what }) => what))].join(', ');
 
@@ -115,10 +110,11 @@ const hearsMs = 10_000;
 
 /** A line for each phase, and one for each tenth of a long one. Null when nobody watches any more. */
 async function untilItServes(
-  { signal }: Context,
+  { stop }: Context,
   agent: AgentClient,
   lines: Progress,
 ): Promise<(GitlabView & { tookMs: number }) | null> {
+  const signal = stop.told();
   const began = performance.now();
   const told = new PhaseLines(lines, () => performance.now());
   let wasHosted = false;
@@ -242,18 +238,9 @@ function sayFailed({ settings, out }: Context, { hosted, flag }: GitlabView): nu
   });
 }
 
-/** Ctrl-C ends the watching only. */
-function goesOn({ settings, out }: Context, lines: Progress): number {
-  const because =
-    "the mesh goes on deploying it: autogit-node gitlab; then root's password: autogit-node gitlab password";
-  if (settings.isOn('json')) out.json({ state: 'deploying', because });
-  else lines.say(because);
-  return exit.interrupted;
-}
-
 /** Its data is kept unless a person says twice that it shall go. */
 export async function uninstall(context: Context): Promise<number> {
-  const { settings, out, signal } = context;
+  const { settings, out, stop } = context;
   const agent = await agentOf(context);
   const { gitlab, nodes, attention } = (await agent.status()).snapshot;
   const left = attention.find(({ code }) => code === 'gitlab-data-left');
@@ -286,7 +273,7 @@ export async function uninstall(context: Context): Promise<number> {
   const because = 'it goes on by itself; look at it: autogit-node gitlab';
   if (settings.isOn('json')) out.json({ state: 'leaving', because });
   else sentence(out, because);
-  return signal.aborted ? exit.interrupted : exit.ok;
+  return stop.told().aborted ? exit.interrupted : exit.ok;
 }
 
 async function isMeant(context: Context, gitlab: GitlabView, deleteData: boolean, running: number): Promise<boolean> {
@@ -314,7 +301,8 @@ async function isMeant(context: Context, gitlab: GitlabView, deleteData: boolean
 /** ms; a container that ends in order takes a minute, a large folder longer. */
 const goneMs = 180_000;
 
-async function untilGone({ out, signal }: Context, agent: AgentClient): Promise<string | null> {
+async function untilGone({ out, stop }: Context, agent: AgentClient): Promise<string | null> {
+  const signal = stop.told();
   const end = performance.now() + goneMs;
   let said: string | null = null;
   for (let tag = ''; !signal.aborted && performance.now() < end; ) {

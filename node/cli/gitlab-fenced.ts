@@ -14,6 +14,7 @@ import { promptOf } from './mesh-commands.ts';
 import { sentence } from './output.ts';
 import { isAgreed } from './prompt.ts';
 import { printTable } from './table.ts';
+import { stopsWatching } from './watching.ts';
 
 type Fenced = NonNullable<StatusSnapshot['gitlab']['fenced']>[number];
 
@@ -136,7 +137,7 @@ export async function bring(context: Context, agent: AgentClient, name: string):
       because: `the agent of ${one.node} was ended meanwhile: what it began is beside ${path.data}`,
     };
   });
-  if (end === null) return exit.interrupted;
+  if (end === null) return stopsWatching(context, 'restoring', 'it goes on by itself: autogit-node gitlab fenced');
   if (settings.isOn('json'))
     out.json({ state: end.isDone ? 'restored' : 'failed', of: one.name, because: end.because });
   if (!end.isDone) throw failedWith('backup', end.because, 'look at it: autogit-node gitlab fenced');

@@ -14,6 +14,7 @@ import { promptOf } from './mesh-commands.ts';
 import { sentence } from './output.ts';
 import { isAgreed } from './prompt.ts';
 import { printTable } from './table.ts';
+import { stopsWatching } from './watching.ts';
 
 /** `gitlab history`: what GitLab can be made of again, the newest first. */
 export async function history(context: Context): Promise<number> {
@@ -100,7 +101,7 @@ export async function restore(context: Context): Promise<number> {
     await agent.gitlabRestore({ backup: row.id });
   }
   const end = await untilRestored(context, agent, { id: row.id, epoch, before });
-  if (end === null) return exit.interrupted;
+  if (end === null) return stopsWatching(context, 'restoring', 'it goes on by itself: autogit-node gitlab');
   if (settings.isOn('json')) out.json({ state: end.isDone ? 'restored' : 'failed', of: row.id, because: end.because });
   if (!end.isDone) throw failedWith('backup', end.because, gitlabHint);
   if (!settings.isOn('json')) sentence(out, end.because);

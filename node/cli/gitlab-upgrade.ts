@@ -13,6 +13,7 @@ import { promptOf } from './mesh-commands.ts';
 import { sentence } from './output.ts';
 import { linesOf, requireFit } from './plan-lines.ts';
 import { isAgreed } from './prompt.ts';
+import { stopsWatching } from './watching.ts';
 
 type GitlabView = StatusSnapshot['gitlab'];
 type Upgrade = NonNullable<GitlabView['upgrade']>;
@@ -64,7 +65,8 @@ async function watched<T>(
 ): Promise<T | null> {
   const verb = what === 'upgrade' ? 'upgrading' : 'rehearsing';
   const told = new PhaseLines(linesOf(context), () => performance.now(), verb);
-  for (let tag = ''; !context.signal.aborted; ) {
+  const signal = context.stop.told();
+  for (let tag = ''; !signal.aborted; ) {
     const news = await agent.status(tag === '' ? undefined : { tag, waitMs: 1_000 });
     const { gitlab } = news.snapshot;
     tag = news.tag;
@@ -90,12 +92,7 @@ async function watchUpgrade(context: Context, agent: AgentClient, before: Gitlab
     const isNews = now?.ended != null && now.ended.image === image && now.ended.at !== wasEnded;
     return isNews ? (now.ended as Upgrade['ended']) : null;
   });
-  if (end === null) {
-    const because = 'the mesh goes on upgrading it: autogit-node gitlab';
-    if (settings.isOn('json')) out.json({ state: 'upgrading', because });
-    else out.talk(because);
-    return exit.interrupted;
-  }
+  if (end === null) return stopsWatching(context, 'upgrading', 'the mesh goes on upgrading it: autogit-node gitlab');
   if (settings.isOn('json')) out.json({ state: end.isDone ? 'upgraded' : 'failed', image, because: end.because });
   if (!end.isDone) throw failedWith('upgrade', end.because, gitlabHint);
   if (!settings.isOn('json')) sentence(out, `${end.because}, after ${showDuration(performance.now() - began)}`);
@@ -123,7 +120,7 @@ async function watchRehearsal(
     if (quietSince === null || performance.now() - quietSince < 3 * hearsMs) return null;
     return { isDone: false, because: 'the agent there was ended meanwhile; nothing was changed', seconds: null };
   });
-  if (end === null) return exit.interrupted;
+  if (end === null) return stopsWatching(context, 'rehearsing', 'the rehearsal goes on by itself: autogit-node gitlab');
   const { isDone, because, seconds } = end;
   if (settings.isOn('json')) out.json({ state: isDone ? 'rehearsed' : 'failed', image, because, seconds });
   if (!isDone) throw failedWith('upgrade', because, gitlabHint);

@@ -1,5 +1,6 @@
 import { AutogitError } from '../../protocol/errors.ts';
 import type { JobWish } from '../../protocol/job-asks.ts';
+import type { JobRow } from '../../protocol/job-rows.ts';
 import { limits } from '../../protocol/limits.ts';
 import { jobNamed, jobToShow } from '../../scheduler/job-wish.ts';
 import { shownLines } from '../foreign-text.ts';
@@ -8,32 +9,39 @@ import { agentOf, type Context, jobArgument } from './context.ts';
 import { exit } from './failure.ts';
 import { jobsView, jobView, whyView } from './jobs-view.ts';
 import { sentence } from './output.ts';
-import { pause, watchMs } from './status-command.ts';
+import { watchMs, watchPicture } from './watching.ts';
 
 /** A job that is over is in the ledger for as long as it is among the newest ones. */
 const notRemembered = (job: number): string =>
   `the mesh knows no job ${job}: it does not wait or run here, and of jobs that are over the newest ${limits.runsKept} are remembered (GitLab keeps the others)`;
 
 export async function jobs(context: Context): Promise<number> {
-  const { out, settings, signal, args } = context;
+  const { out, settings, args } = context;
   const everyMs = watchMs(settings.get('jobs.watch'));
   const agent = await agentOf(context);
   const wanted = args[0] === undefined ? null : await shownJobOf(agent, args[0]);
-  for (;;) {
-    const rows = await agent.jobs(settings.isOn('jobs.all') || wanted !== null);
-    const chosen = wanted === null ? rows : rows.filter(({ job }) => job === wanted);
+  const isAll = settings.isOn('jobs.all');
+  const rowsFrom = async (asked: AgentClient): Promise<{ all: JobRow[]; chosen: JobRow[] }> => {
+    const all = await asked.jobs(isAll || wanted !== null);
+    const chosen = wanted === null ? all : all.filter(({ job }) => job === wanted);
     if (wanted !== null && chosen.length === 0) throw new AutogitError('no-job', notRemembered(wanted));
-    if (everyMs !== null) out.restart();
-    const cleaned = out.isTerminal ? shownLines : (text: string): string => text;
-    const isAll = settings.isOn('jobs.all');
+    return { all, chosen };
+  };
+  const cleaned = out.isTerminal ? shownLines : (text: string): string => text;
+  const view = ({ all, chosen }: { all: JobRow[]; chosen: JobRow[] }): string => {
     const form = { isTerminal: out.isTerminal, columns: out.columns, now: Date.now(), isAll };
-    if (settings.isOn('json')) out.json(chosen);
-    else if (wanted !== null) out.data(cleaned(jobView(chosen[0] as (typeof rows)[number], rows, form)));
-    else if (chosen.length > 0 || out.isTerminal) out.data(jobsView(chosen, form));
-    if (everyMs === null) return exit.ok;
-    await pause(everyMs, signal);
-    if (signal.aborted) return exit.interrupted;
-  }
+    return wanted === null ? jobsView(chosen, form) : cleaned(jobView(chosen[0] as JobRow, all, form));
+  };
+  const asJson = settings.isOn('json');
+  if (everyMs !== null)
+    return watchPicture(context, everyMs, async (asked) => {
+      const rows = await rowsFrom(asked);
+      return asJson ? JSON.stringify(rows.chosen) : view(rows);
+    });
+  const rows = await rowsFrom(agent);
+  if (asJson) out.json(rows.chosen);
+  else if (rows.chosen.length > 0 || out.isTerminal) out.data(view(rows));
+  return exit.ok;
 }
 
 export async function why(context: Context): Promise<number> {

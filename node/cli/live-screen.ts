@@ -74,7 +74,7 @@ export class LiveScreen {
 
   #draw(text: string, freshLines = Number.POSITIVE_INFINITY): void {
     const out = this.#out;
-    if (!out.isTerminal) return out.data(text);
+    if (!out.isTerminal) return text === '' ? undefined : out.data(text);
     const lines = fitScreen(text, out.columns, process.stdout.rows ?? 1000).split('\n');
     out.restart();
     const [fresh, old] = [lines.slice(0, freshLines), lines.slice(freshLines)];

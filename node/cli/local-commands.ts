@@ -39,6 +39,7 @@ export async function join(context: Context): Promise<number> {
   rememberJoin(options.home, settings);
   const { runAgent } = await import('../agent/run-agent.ts');
   const { mayStartAtBoot } = await import('./may-start-at-boot.ts');
+  context.stop.own();
   const code = await runAgent(options, options.service ? null : mayStartAtBoot);
   return code === 'install' ? (await import('./service-commands.ts')).install(context) : code;
 }
@@ -74,9 +75,10 @@ async function refuseSecond(home: string): Promise<void> {
   });
 }
 
-export async function demo({ settings }: Context): Promise<number> {
+export async function demo({ settings, stop }: Context): Promise<number> {
   await import('../polyfill.ts');
   const { runDemo } = await import('../demo/demo.ts');
+  stop.own();
   return runDemo({ keep: settings.isOn('demo.keep') });
 }
 
@@ -87,7 +89,7 @@ function ofPractice(error: unknown): unknown {
   return new AutogitError(code, message, { hint, cause: error });
 }
 
-export async function practiceGitlab({ settings, out, signal }: Context): Promise<number> {
+export async function practiceGitlab({ settings, out, stop }: Context): Promise<number> {
   const { practiceCommand } = await import('../../gitlab-bridge/practice/cli-entry.ts');
   const data = settings.text('practice.data');
   const url = settings.text('practice.url');
@@ -105,7 +107,7 @@ export async function practiceGitlab({ settings, out, signal }: Context): Promis
       pace: settings.text('practice.pace') === 'real' ? 'real' : 'fast',
     },
     { write: (text) => process.stdout.write(text) },
-    signal,
+    stop.told(),
     settings.isOn('verbose') ? (line) => out.talk(withSourcePositions(line)) : undefined,
   ).catch((error: unknown) => {
     throw ofPractice(error);

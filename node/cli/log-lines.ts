@@ -1,10 +1,11 @@
 import { shown } from '../foreign-text.ts';
 import { wrapped } from '../text-wrap.ts';
+import { shortTime } from './local-time.ts';
 
 const levels: Record<number, string> = { 10: 'trace', 20: 'debug', 40: 'warn', 50: 'error', 60: 'fatal' };
 
 /**
- * One line of agent.log for people: `23:41:58 job 16 runs here: …`, in as many lines of at most `columns` characters as it takes, the later
+ * One line of agent.log for people: `23:41:58 job 16 runs here: …`, with the day where it is not today, in as many lines of at most `columns` characters as it takes, the later
  * ones set in below its words. What is no such line stays as it is.
  */
 export function logLine(line: string, columns = Number.POSITIVE_INFINITY): string {
@@ -18,7 +19,7 @@ export function logLine(line: string, columns = Number.POSITIVE_INFINITY): strin
     return shown(line);
   const level = typeof read.level === 'number' ? levels[read.level] : undefined;
   const machine = typeof read.machine === 'string' ? `${read.machine.padEnd(10)} ` : '';
-  const head = shown(`${new Date(read.time).toTimeString().slice(0, 8)} ${machine}`);
+  const head = shown(`${shortTime(new Date(read.time))} ${machine}`);
   const text = shown(`${level ? `${level}: ` : ''}${read.msg}`);
   return wrapped(text, Math.max(24, columns - head.length))
     .map((part, index) => `${index === 0 ? head : ' '.repeat(head.length)}${part}`)

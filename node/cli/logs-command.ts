@@ -12,7 +12,7 @@ const lastLines = 200;
 
 /** A job's trace, or a log. The log of an agent that does not run is read from its file. */
 export async function logs(context: Context): Promise<number> {
-  const { args, settings, signal } = context;
+  const { args, settings } = context;
   const wanted = args[0];
   const node = settings.text('logs.node');
   const follow = settings.isOn('logs.follow');
@@ -25,15 +25,14 @@ export async function logs(context: Context): Promise<number> {
   try {
     const agent = await agentOf(context);
     const job = wanted === undefined ? null : await shownJobOf(agent, wanted);
-    for await (const text of agent.logs({ job, node, follow, ...(all ? { all } : {}) }, signal))
+    for await (const text of agent.logs({ job, node, follow, ...(all ? { all } : {}) }))
       await write(lines?.add(text) ?? text);
     await write(lines?.end() ?? '');
   } catch (error) {
-    if (signal.aborted) return exit.interrupted;
     const isGone = error instanceof AutogitError && error.code === 'no-agent';
     if (!isGone || wanted !== undefined || node !== null || all || follow || !(await showFile(context))) throw error;
   }
-  return signal.aborted ? exit.interrupted : exit.ok;
+  return exit.ok;
 }
 
 const write = (text: string): Promise<void> =>

@@ -16,11 +16,11 @@ import { agentOf, type Context, nodeArgument } from './context.ts';
 import { exit } from './failure.ts';
 import { sentence } from './output.ts';
 import { confirm, hasTerminal, type PromptOptions } from './prompt.ts';
+import { watchLines } from './watching.ts';
 
-export const promptOf = ({ settings, signal }: Context): PromptOptions => ({
+export const promptOf = ({ settings }: Context): PromptOptions => ({
   input: settings.isOn('input'),
   yes: settings.isOn('yes'),
-  signal,
 });
 
 /** What helps where the mesh refuses. */
@@ -330,14 +330,20 @@ export async function settings(context: Context): Promise<number> {
     const asked: Change = { kind: 'set', key: known, value: settingValue(known, value) };
     return change(context, await agentOf(context), asked);
   }
-  const agent = await agentOf(context);
-  for (let tag: string | null = null; !context.signal.aborted; ) {
-    const answer = await agent.settings(tag === null ? undefined : { tag, waitMs: 1000 });
-    if (answer.tag !== tag) showSettings(context, answer.settings, key);
-    if (!context.settings.isOn('settings.watch')) return exit.ok;
-    tag = answer.tag;
-  }
-  return exit.interrupted;
+  if (context.settings.isOn('settings.watch')) return watchSettings(context, key);
+  showSettings(context, (await (await agentOf(context)).settings()).settings, key);
+  return exit.ok;
+}
+
+/** Once, and again as soon as they change. */
+function watchSettings(context: Context, key: string | undefined): Promise<number> {
+  let [tag, before] = ['', ''];
+  return watchLines(context, async (agent, isAnew) => {
+    const answer = await agent.settings(isAnew ? undefined : { tag, waitMs: 1000 });
+    const now = JSON.stringify(answer.settings);
+    if (now !== before) showSettings(context, answer.settings, key);
+    [tag, before] = [answer.tag, now];
+  });
 }
 
 function showSettings({ out, settings }: Context, all: object, key: string | undefined): void {

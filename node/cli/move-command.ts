@@ -13,6 +13,7 @@ import { promptOf } from './mesh-commands.ts';
 import { sentence } from './output.ts';
 import { linesOf, requireFit } from './plan-lines.ts';
 import { isAgreed } from './prompt.ts';
+import { stopsWatching } from './watching.ts';
 
 type GitlabView = StatusSnapshot['gitlab'];
 type Ended = NonNullable<NonNullable<GitlabView['move']>['ended']>;
@@ -41,12 +42,8 @@ async function cancel(context: Context): Promise<number> {
   const { move } = (await hostedMesh(agent, 'moves')).gitlab;
   requireDone(await agent.gitlabMoveCancel(args[0] ?? null), gitlabHint);
   const end = await untilItEnds(context, agent, move?.ended?.at ?? null);
-  if (end === null) {
-    const because = 'its host has the word, and says how it ended: autogit-node gitlab';
-    if (settings.isOn('json')) out.json({ state: 'asked', because });
-    else out.talk(because);
-    return exit.interrupted;
-  }
+  if (end === null)
+    return stopsWatching(context, 'asked', 'its host has the word, and says how it ended: autogit-node gitlab');
   const { isDone, to, host, url, because } = end;
   if (settings.isOn('json')) out.json({ state: isDone ? 'moved' : 'cancelled', host, url, because });
   if (isDone) throw failedWith('unsupported', `GitLab has moved to ${to} all the same`, gitlabHint);
@@ -64,12 +61,7 @@ async function watch(context: Context, agent: AgentClient, before: GitlabView): 
   const { settings, out } = context;
   const began = performance.now();
   const end = await untilItEnds(context, agent, before.move?.ended?.at ?? null);
-  if (end === null) {
-    const because = 'the mesh goes on moving it: autogit-node gitlab';
-    if (settings.isOn('json')) out.json({ state: 'moving', because });
-    else out.talk(because);
-    return exit.interrupted;
-  }
+  if (end === null) return stopsWatching(context, 'moving', 'the mesh goes on moving it: autogit-node gitlab');
   const { isDone, because, to, url } = end;
   if (settings.isOn('json')) out.json({ state: isDone ? 'moved' : 'failed', host: end.host, url, because });
   if (!isDone) throw failedWith('unsupported', `GitLab did not move to ${to}: ${because}`, gitlabHint);
@@ -87,7 +79,8 @@ async function untilItEnds(
   const told = new PhaseLines(linesOf(context), () => performance.now(), 'moving');
   const began = performance.now();
   let wasWished = false;
-  for (let tag = ''; !context.signal.aborted; ) {
+  const signal = context.stop.told();
+  for (let tag = ''; !signal.aborted; ) {
     const news = await agent.status(tag === '' ? undefined : { tag, waitMs: 1_000 });
     const { gitlab } = news.snapshot;
     tag = news.tag;

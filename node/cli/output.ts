@@ -16,7 +16,10 @@ export function processOutput(options: { quiet: boolean }): Output {
   const data = (text: string): void => void process.stdout.write(line(text));
   return {
     isTerminal,
-    columns: columnsOf(process.stdout),
+    // A window may be pulled while it is watched.
+    get columns() {
+      return columnsOf(process.stdout);
+    },
     // Who reads it may type what it says; a script gets the same words everywhere.
     data: (text) => data(isTerminal ? asTyped(text) : text),
     json: (value) => data(JSON.stringify(value, null, isTerminal ? 2 : 0)),

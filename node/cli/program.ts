@@ -7,6 +7,7 @@ import { wrapped } from '../text-wrap.ts';
 import { version } from '../version.ts';
 import { type Command, commands, groups } from './command-table.ts';
 import { processOutput } from './output.ts';
+import { listenForStop } from './stopping.ts';
 
 const epilogue = [
   'Exit codes: 0 ok, 1 failed, 2 usage, 3 no agent is running here, 4 waiting for approval, 5 something is unhealthy, 70 internal error, 130 interrupted.',
@@ -119,10 +120,6 @@ function groupOf(made: Map<string, Commander>, path: string): Commander {
   return group;
 }
 
-/** The command that a command line names, before it is parsed; undefined for `--help` and the like. */
-export const commandIn = (argv: readonly string[]): string | undefined =>
-  argv.find((word) => commands.some(({ path }) => path === word || path.startsWith(`${word} `)));
-
 /** A usage error in our words: one sentence, and what to type. */
 function usage(error: CommanderError, argv: readonly string[]): AutogitError {
   const sentence = error.message.replace(/^error: /, '');
@@ -195,7 +192,7 @@ function requireKnown(group: string, word: string | undefined, known: readonly s
 }
 
 /** Parses and runs one command line; resolves with the exit code. Throws `bad-flag` on wrong usage. */
-export async function runProgram(argv: readonly string[], signal: AbortSignal): Promise<number> {
+export async function runProgram(argv: readonly string[]): Promise<number> {
   let chosen: {
     command: Command;
     args: (string | undefined)[];
@@ -213,17 +210,19 @@ export async function runProgram(argv: readonly string[], signal: AbortSignal): 
     throw usage(error, argv);
   }
   if (chosen === null) return 0;
-  return start(chosen, signal);
+  return start(chosen);
 }
 
-async function start(
-  {
-    command,
-    args,
-    given,
-  }: { command: Command; args: (string | undefined)[]; given: Record<string, boolean | string | string[]> },
-  signal: AbortSignal,
-): Promise<number> {
+async function start({
+  command,
+  args,
+  given,
+}: {
+  command: Command;
+  args: (string | undefined)[];
+  given: Record<string, boolean | string | string[]>;
+}): Promise<number> {
+  const stop = listenForStop();
   try {
     const settings = await loadSettings(command.path, given, process.env, command.ignoresFile);
     // In a variable or in autogit.yml it is meant for the commands that have it.
@@ -232,7 +231,7 @@ async function start(
         hint: `autogit-node ${command.path} --help`,
       });
     const out = processOutput({ quiet: settings.isOn('quiet') });
-    return await command.run({ command: command.path, args, settings, out, signal });
+    return await command.run({ command: command.path, args, settings, out, stop });
   } catch (error) {
     if (!(error instanceof AutogitError) || error.hint !== 'autogit-node --help') throw error;
     throw new AutogitError(error.code, error.message, {

@@ -12,6 +12,7 @@ import { promptOf } from './mesh-commands.ts';
 import { sentence } from './output.ts';
 import { linesOf, requireFit } from './plan-lines.ts';
 import { isAgreed } from './prompt.ts';
+import { stopsWatching } from './watching.ts';
 
 const statusHint = 'autogit-node status';
 const refusal = { nothing: 'nothing is rehearsed', otherwise: statusHint };
@@ -31,10 +32,7 @@ export async function leaderLoss(context: Context): Promise<number> {
     return exit.failed;
   await agent.rehearseLeaderLoss();
   const seen = await untilSeen(context, agent);
-  if (seen === null) {
-    out.talk(`it ends by itself: ${statusHint}`);
-    return exit.interrupted;
-  }
+  if (seen === null) return stopsWatching(context, 'silent', `it ends by itself: ${statusHint}`);
   const { state, because, next, ledMs, decidedMs, backMs, lost } = seen;
   if (settings.isOn('json')) out.json({ what: 'leader-loss', ...seen });
   if (state === 'failed') throw failedWith('unsupported', because ?? 'it came to nothing', statusHint);
@@ -63,7 +61,8 @@ async function untilSeen(context: Context, agent: AgentClient): Promise<LeaderLo
     told.add(what);
     lines.ok(what, words);
   };
-  for (const began = performance.now(); !context.signal.aborted; ) {
+  const signal = context.stop.told();
+  for (const began = performance.now(); !signal.aborted; ) {
     const seen = await agent.rehearsal();
     if (seen !== null && seen.state !== 'asked') {
       const { leader, next, term, ledMs, decidedMs, backMs, jobs, lost } = seen;
@@ -97,10 +96,8 @@ export async function hostLoss(context: Context): Promise<number> {
   const chosenMs = performance.now() - began;
   const before = gitlab.drills?.find(({ node }) => node === to) ?? null;
   const end = await untilDrillIsOver(context, agent, before, to);
-  if (end === null) {
-    out.talk('it goes on, and is cleared away, by itself: autogit-node gitlab');
-    return exit.interrupted;
-  }
+  if (end === null)
+    return stopsWatching(context, 'doing', 'it goes on, and is cleared away, by itself: autogit-node gitlab');
   if ('ended' in end) throw failedWith('clone', `${to} gave the rehearsal up before its end: ${end.ended}`, gitlabHint);
   const { last } = end;
   const parts = { noticedMs: graceMs, chosenMs, besideMs, ...startOf(last.steps) };

@@ -64,7 +64,7 @@ function toldOf(
 
 /** What a command would print as JSON. */
 async function printed(
-  { settings, signal }: Context,
+  { settings, stop }: Context,
   command: string | null,
   run: (context: Context) => Promise<number>,
 ): Promise<string> {
@@ -77,7 +77,7 @@ async function printed(
     restart: () => {},
   };
   const ofCommand = await loadSettings(command, { ...givenOf(settings), json: true });
-  await run({ command: command ?? 'config', args: [], settings: ofCommand, out, signal });
+  await run({ command: command ?? 'config', args: [], settings: ofCommand, out, stop });
   return said.map((one) => (typeof one === 'string' ? one : JSON.stringify(one, null, 2))).join('\n');
 }
 

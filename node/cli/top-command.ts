@@ -4,9 +4,10 @@ import { agentOf, type Context } from './context.ts';
 import { exit } from './failure.ts';
 import { whyView } from './jobs-view.ts';
 import { isAway, onKeys } from './live-screen.ts';
-import { pause, unless, watchStatus } from './status-command.ts';
+import { watchStatus } from './status-command.ts';
 import { afterKey, firstTop, keysIn, type TopState } from './top-state.ts';
 import { type TopLine, type TopSeen, topView } from './top-view.ts';
+import { pause, unless } from './watching.ts';
 
 const everyMs = 1_000;
 /** Events of the lower half. */
@@ -51,7 +52,7 @@ class TopScreen {
   }
 
   async run(): Promise<number> {
-    const { signal } = this.#context;
+    const signal = this.#context.stop.told();
     const over = AbortSignal.any([signal, this.#quit.signal]);
     this.#agent = await agentOf(this.#context);
     const giveBack = onKeys((text) => this.#typed(text));

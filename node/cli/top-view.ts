@@ -8,6 +8,7 @@ import { traceParts } from '../page/view/trace-text.ts';
 import { pipelineName } from '../pipeline-rows.ts';
 import { showDuration, showShare } from '../settings/quantities.ts';
 import { wrapped } from '../text-wrap.ts';
+import { shortTime } from './local-time.ts';
 import { cut } from './table.ts';
 import type { TopState } from './top-state.ts';
 
@@ -234,7 +235,7 @@ function jobText(row: JobRow, now: number): string {
 }
 
 const eventText = ({ at, severity, sentence, because }: TimelineEvent): string =>
-  `${new Date(at).toTimeString().slice(0, 8)} ${severity === 'info' ? '' : `${severity}: `}${sentence}${because === null ? '' : `: ${because}`}`;
+  `${shortTime(new Date(at))} ${severity === 'info' ? '' : `${severity}: `}${sentence}${because === null ? '' : `: ${because}`}`;
 
 /** A window of rows around the chosen one. */
 function scrolled(texts: readonly string[], wanted: number, room: number): { lines: TopLine[]; chosen: number } {

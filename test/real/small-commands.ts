@@ -13,6 +13,8 @@ interface SmallCommands {
   agent: SmallAgent;
   home: string;
   run(...args: string[]): Promise<Ended>;
+  /** Its agent is gone, for the rest of a test. */
+  close(): Promise<void>;
 }
 
 /** For a `describe`: the published commands before an agent in small, in a home of their own. `prepare`: what each agent begins with. */
@@ -21,6 +23,10 @@ export function smallCommands(name: string, prepare: (agent: SmallAgent) => void
     agent: new SmallAgent(),
     home: '',
     run: (...args) => runCli(['--home', here.home, ...args], cleanEnv(here.home)),
+    close: async () => {
+      await server?.close();
+      server = undefined;
+    },
   };
   let server: SocketServer | undefined;
   beforeAll(() => {
@@ -28,14 +34,14 @@ export function smallCommands(name: string, prepare: (agent: SmallAgent) => void
     here.home = mkdtempSync(join(tmpdir(), `autogit-${name}-`));
   });
   beforeEach(async () => {
-    await server?.close();
+    await here.close();
     here.agent = new SmallAgent();
     prepare(here.agent);
     const log = { warn: () => {}, error: () => {} };
     server = await serveSocket({ path: places(here.home).socket, api: here.agent, log });
   });
   afterAll(async () => {
-    await server?.close();
+    await here.close();
     rmSync(here.home, { recursive: true, force: true });
   });
   return here;

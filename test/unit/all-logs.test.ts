@@ -61,4 +61,4 @@ it('for people a line has its machine', () => {
     `${' '.repeat(20)}the most room of all`,
   ]);
 });
-const all = (machine: string, msg: string): string => JSON.stringify({ machine, level: 30, time: 1, msg });
+const all = (machine: string, msg: string): string => JSON.stringify({ machine, level: 30, time: Date.now(), msg });

@@ -104,7 +104,12 @@ describe('config', () => {
       const told: string[] = [];
       const nothing = (): void => {};
       const out = { isTerminal, columns: 200, data: (text: string) => void told.push(text), json: nothing };
-      const context = { command: 'config', settings: said({}), args: [], signal: new AbortController().signal };
+      const context = {
+        command: 'config',
+        settings: said({}),
+        args: [],
+        stop: { told: () => new AbortController().signal, own: nothing },
+      };
       await config({ ...context, out: { ...out, talk: nothing, restart: nothing } });
       return told.join('\n');
     };

@@ -60,13 +60,15 @@ describe('the screen of a watch', () => {
 
 describe('agent.log on a terminal', () => {
   it('is time and sentence, also when a line comes in pieces; the rest stays as it is', () => {
-    const time = new Date(2026, 10, 28, 23, 41, 58).getTime();
+    const time = new Date().setHours(23, 41, 58, 0);
     const line = JSON.stringify({ level: 30, time, event: 'run-started', msg: 'job 16 runs here: \u001b[31mroom' });
     const lines = new LogLines();
     expect(lines.add(line.slice(0, 20))).toBe('');
     expect(lines.add(`${line.slice(20)}\n{"half`)).toBe('23:41:58 job 16 runs here:  [31mroom\n');
     expect(lines.end()).toBe('{"half\n');
     expect(logLine(JSON.stringify({ level: 50, time, msg: 'x' }))).toBe('23:41:58 error: x');
+    const earlier = new Date(2025, 10, 28, 23, 41, 58).getTime();
+    expect(logLine(JSON.stringify({ level: 30, time: earlier, msg: 'x' }))).toBe('2025-11-28 23:41:58 x');
     expect(logLine('null')).toBe('null');
   });
 

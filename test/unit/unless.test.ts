@@ -1,6 +1,6 @@
 import { getEventListeners } from 'node:events';
 import { expect, it } from 'vitest';
-import { unless } from '../../node/cli/status-command.ts';
+import { unless } from '../../node/cli/watching.ts';
 
 it('a watch that looks for hours leaves nothing at its signal', async () => {
   const { signal } = new AbortController();

@@ -1,0 +1,28 @@
+import type { Stopping } from './context.ts';
+import { exit } from './failure.ts';
+
+/** ms for last words: an agent that hangs keeps nobody longer. */
+const lastWordsMs = 5_000;
+
+/** Listens for Ctrl-C and SIGTERM, which end the process with 130; a second one waits for nothing. */
+export function listenForStop(): Stopping {
+  const controller = new AbortController();
+  let isTold = false;
+  const end = (): void => process.exit(exit.interrupted);
+  const stop = (): void => {
+    if (!isTold || controller.signal.aborted) return end();
+    controller.abort();
+    setTimeout(end, lastWordsMs).unref();
+  };
+  const signals = ['SIGINT', 'SIGTERM'] as const;
+  for (const signal of signals) process.on(signal, stop);
+  return {
+    told: () => {
+      isTold = true;
+      return controller.signal;
+    },
+    own: () => {
+      for (const signal of signals) process.off(signal, stop);
+    },
+  };
+}

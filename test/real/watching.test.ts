@@ -1,0 +1,113 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { describe, expect, it } from 'vitest';
+import { serveSocket } from '../../node/local-api/unix-server.ts';
+import { places } from '../../node/store/home.ts';
+import { bin, cleanEnv } from './cli-child.ts';
+import { SmallAgent } from './small-agent.ts';
+import { smallCommands } from './small-commands.ts';
+import { Terminal } from './terminal.ts';
+
+/** Commands that go on: what Ctrl-C does to them, and an agent that goes and comes. */
+describe('a command that watches', () => {
+  const served = {
+    ...{ mode: 'hosted' as const, state: 'healthy' as const, url: 'http://kang.lan', host: 'kang', version: '19.3.0' },
+    hosted: { image: 'i', preset: 'homelab', folder: '/srv/gitlab', because: 'it answers', progress: null },
+  };
+  const here = smallCommands('watching', (agent) => {
+    agent.gitlab = { ...served };
+  });
+  const begin = (
+    ...words: string[]
+  ): { child: ChildProcess; said(): string; out(): string; ended: Promise<unknown> } => {
+    const child = spawn(process.execPath, [bin, '--home', here.home, ...words], { env: cleanEnv(here.home) });
+    let [said, out] = ['', ''];
+    child.stderr.on('data', (data) => (said += data));
+    child.stdout.on('data', (data) => (out += data));
+    const ended = new Promise((resolve) => child.once('close', resolve));
+    return { child, said: () => said, out: () => out, ended };
+  };
+
+  const wish = { from: 'kang', to: 'desktop-1' };
+  const image = 'gitlab/gitlab-ce:19.4.1-ce.0';
+  const watched: [string, object, string[], RegExp][] = [
+    [
+      'gitlab move',
+      { move: { wish, doing: { phase: 'it pulls the image', percent: null }, ended: null } },
+      ['desktop-1'],
+      /the mesh goes on moving it: autogit-node --home \S+ gitlab/,
+    ],
+    [
+      'gitlab upgrade',
+      {
+        upgrade: {
+          ...{ wish: { image, from: '19.3.0', to: '19.4.1' }, ended: null, rehearsed: null },
+          doing: { what: 'upgrade', to: '19.4.1', phase: 'it pulls the image', percent: null },
+        },
+      },
+      ['--image', image],
+      /the mesh goes on upgrading it: autogit-node --home \S+ gitlab/,
+    ],
+  ];
+  it.each(watched)('%s: Ctrl-C ends the watching, and says that the mesh goes on', async (name, gitlab, more, last) => {
+    Object.assign(here.agent.gitlab, gitlab);
+    const { child, said, ended } = begin(...name.split(' '), ...more);
+    await expect.poll(said, { timeout: 20_000 }).toContain('it pulls the image');
+    child.kill('SIGINT');
+    expect(await ended).toBe(130);
+    expect(said()).toMatch(last);
+  });
+
+  it('before it watches, Ctrl-C ends it at once', async () => {
+    const never = (): never => new Promise(() => {}) as never;
+    here.agent.gitlabMovePlan = never;
+    const { child, ended } = begin('--yes', 'gitlab', 'move', 'desktop-1');
+    await expect.poll(() => here.agent.looks, { timeout: 20_000 }).toBeGreaterThan(0);
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    const at = performance.now();
+    child.kill('SIGINT');
+    expect(await ended).toBe(130);
+    expect(performance.now() - at).toBeLessThan(3_000);
+  });
+
+  const row = {
+    ...{ job: 16, name: 'train', project: 'lab/vision', ref: 'main', tags: [], state: 'running' as const },
+    ...{ node: 'kang', attempt: 1, queuedAt: null, startedAt: null, finishedAt: null, exitCode: null, because: '' },
+  };
+  it.each([
+    ['jobs', '-w', '200ms'],
+    ['settings', '-w'],
+    ['events', '-f'],
+  ])('%s %s goes on over a restart of its agent', async (...words) => {
+    here.agent.rows = [row];
+    here.agent.events = [event('1', 'kang leads in term 1')];
+    const { child, said, out } = begin(...words);
+    await expect.poll(out, { timeout: 20_000 }).not.toBe('');
+    await here.close();
+    await expect.poll(said, { timeout: 20_000 }).toContain('# waiting for the agent: no agent');
+    const next = new SmallAgent();
+    next.rows = [{ ...row, job: 17 }];
+    next.graceMs = 7_000;
+    next.events = [event('2', 'desktop-1 leads in term 2')];
+    const log = { warn: () => {}, error: () => {} };
+    const server = await serveSocket({ path: places(here.home).socket, api: next, log });
+    const news = { jobs: /^17\trunning/m, settings: /^graceMs\t7000/m, events: /desktop-1 leads in term 2/ };
+    await expect.poll(out, { timeout: 20_000 }).toMatch(news[words[0] as keyof typeof news]);
+    child.kill('SIGKILL');
+    await server.close();
+  });
+  const event = (id: string, sentence: string) => ({
+    ...{ id: id.padStart(16, '0'), at: new Date().toISOString(), kind: 'election' as const, severity: 'info' as const },
+    ...{ node: null, sentence, because: null },
+  });
+
+  it('jobs -w at a terminal ends with q, and gives the terminal back', async () => {
+    here.agent.rows = [row];
+    const screen = new Terminal([process.execPath, bin, '--home', here.home, 'jobs', '-w', '200ms'], {
+      ...{ PATH: process.env.PATH, HOME: here.home },
+    });
+    await screen.until(/16 +running +kang +train/);
+    screen.type('q');
+    expect(await screen.ended).toBe(0);
+    expect(screen.isGivenBack).toBe(true);
+  });
+});
