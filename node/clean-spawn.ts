@@ -48,6 +48,9 @@ function ownProgram(name: string): string | null {
   return own.get(name) ?? null;
 }
 
+/** The machine's own, whatever stands before it in anybody's PATH; null where there is none. */
+export const ownBash = (): string | null => ownProgram('bash');
+
 interface ProgramStart {
   file: string;
   args: readonly string[];

@@ -3,7 +3,7 @@ import { chown, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AutogitError } from '../../protocol/errors.ts';
-import { droppingTo } from '../clean-spawn.ts';
+import { droppingTo, ownBash } from '../clean-spawn.ts';
 import type { Clock } from '../clock.ts';
 import type { Freezer, KeptTree, Step, StepEnd, TreeRead, Workspace } from '../ports.ts';
 import type { Child } from '../starter/far-child.ts';
@@ -26,10 +26,12 @@ import {
   descendants,
   isAlive,
   isAtWork,
+  mayLookAfter,
   type ProcessName,
   processesOf,
   type RunMarks,
   stopRun,
+  supervisorsOf,
   terminate,
 } from './run-processes.ts';
 import { endUser } from './run-uids.ts';
@@ -37,8 +39,8 @@ import { StepLimits } from './step-limits.ts';
 import {
   feederFile,
   laySupervision,
+  outputFile,
   readStepRecord,
-  readSupervisors,
   type StepRecord,
   statusFile,
   supervisorFile,
@@ -147,7 +149,8 @@ export class ProcessWorkspace implements Workspace {
     const feeding = ['--norc', '--noprofile', '-p', feederFile(folder), drop ? `${uid}:${gid}` : ''];
     const supervising = ['bash', supervisorFile(folder), script, holder ? 'hold' : ''];
     this.#memoryKills.set(index, this.#killedForMemory());
-    const child = spawnAside('bash', [...feeding, ...(drop ?? []), ...(holder ?? []), ...supervising], {
+    // Root begins it, and where is found what the job's user runs is that user's to say: `~/.local/bin` stands first.
+    const child = spawnAside(ownBash() ?? 'bash', [...feeding, ...(drop ?? []), ...(holder ?? []), ...supervising], {
       cwd: paths.projectDir,
       env: environment,
       detached: true,
@@ -304,7 +307,7 @@ export class ProcessWorkspace implements Workspace {
   }
 
   #supervisors(): Set<number> {
-    const all = readSupervisors(this.#of.folder);
+    const all = supervisorsOf(this.#of.marks);
     return new Set(all.filter(({ pid, startTicks }) => isAlive(pid, startTicks)).map(({ pid }) => pid));
   }
 
@@ -312,7 +315,7 @@ export class ProcessWorkspace implements Workspace {
     const { folder } = this.#of;
     this.#looking ??= setInterval(() => {
       if (!existsSync(folder)) return this.#lookNoMore();
-      this.#seen = descendants([...readSupervisors(folder), ...this.#seen]);
+      this.#seen = descendants([...supervisorsOf(this.#of.marks), ...this.#seen]);
     }, lookEveryMs).unref();
   }
 
@@ -327,11 +330,11 @@ export class ProcessWorkspace implements Workspace {
     if (record === null || record.exitCode !== null) return true;
     const { supervisor, filter } = record;
     if (this.#of.bootId !== this.#of.clock.bootId()) return true;
-    if (supervisor) {
-      if (isAlive(supervisor.pid, supervisor.startTicks)) return false;
+    const isOurs = ({ pid }: ProcessName): boolean => mayLookAfter(pid, this.#of.marks.uid, this.#output(index));
+    if (supervisor && !isAlive(supervisor.pid, supervisor.startTicks))
       // Killed: what it left may still be on its way into the file, and is there when that cat waits for more.
-      return filter === null || !isAtWork(filter.pid, filter.startTicks);
-    }
+      return filter === null || !isAtWork(filter.pid, filter.startTicks) || !isOurs(filter);
+    if (supervisor && isOurs(supervisor)) return false;
     const child = this.#children.get(index);
     if (child) return !isRunning(child);
     // Begun by an agent that was killed at that moment: its supervisor says who it is within milliseconds, or never.
@@ -352,7 +355,7 @@ export class ProcessWorkspace implements Workspace {
   }
 
   #output(index: number): string {
-    return join(this.#of.folder, `step-${index}.out`);
+    return outputFile(this.#of.folder, index);
   }
 }
 

@@ -1,4 +1,4 @@
-import { readdirSync, readlinkSync } from 'node:fs';
+import { readdirSync, readlinkSync, statSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { readKernelFile } from '../machine/kernel-file.ts';
 import { fieldsOfStat } from '../machine/processes.ts';
@@ -162,8 +162,23 @@ export function straysBelow(workDir: string, isKept: (path: string[]) => boolean
 /** Whatever has it: in a session of ours too. */
 export const processesOfUid = (uid: number): ProcessStat[] => living().filter(({ pid }) => hasUid(pid, uid));
 
-const supervisorsOf = ({ places: [folder] }: RunMarks): ProcessName[] =>
-  folder === undefined ? [] : readSupervisors(folder);
+/** Who looks after the steps of a run, living or not any more. */
+export const supervisorsOf = ({ places: [folder], uid }: RunMarks): ProcessName[] =>
+  folder === undefined ? [] : readSupervisors(folder).filter(({ pid, output }) => mayLookAfter(pid, uid, output));
+
+/**
+ * Whether a process that a step's record names may be its supervisor, or bring its output to that file. What runs as the job's user can
+ * write any number into a record; who is somebody else is not ended for it, nor waited for.
+ */
+export function mayLookAfter(pid: number, uid: number, output: string): boolean {
+  if (hasUid(pid, uid)) return true;
+  try {
+    const [its, wanted] = [statSync(`/proc/${pid}/fd/1`), statSync(output)];
+    return its.dev === wanted.dev && its.ino === wanted.ino;
+  } catch {
+    return false;
+  }
+}
 
 const childrenOf = (pid: number): number[] => {
   try {

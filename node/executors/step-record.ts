@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readSync } from 'node:fs';
 import { chmod, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { filterWait } from './filter-wait.ts';
@@ -24,40 +24,75 @@ export interface StepRecord {
   exitCode: number | null;
 }
 
+/** No record is longer. */
+const mostBytes = 16 << 10;
+
+const lines: ReadonlyMap<string, RegExp> = new Map([
+  ['begun', /^begun \d{1,16}(?:\.\d+)? \d{1,16}(?:\.\d+)?$/],
+  ['filter', /^filter \d{1,10} \d{1,20}$/],
+  ['pid', /^pid \d{1,10} \d{1,20}$/],
+  ['killed', /^killed ".*"$/],
+  ['exit', /^exit \d{1,3}$/],
+]);
+
+/** The file is the agent's, and the supervisor alone has it open, but what runs as the job's user can take that descriptor: of each kind the first line counts, and what is no line of ours is none. */
 export function parseStepRecord(text: string): StepRecord {
-  const nobody = { supervisor: null, filter: null };
-  const record: StepRecord = { begunMs: 0, timeoutMs: null, ...nobody, killed: null, exitCode: null };
+  const said = new Map<string, string>();
   for (const line of text.split('\n').slice(0, -1)) {
-    const [word, first = '', second = ''] = line.split(' ');
-    if (word === 'begun') {
-      record.begunMs = Number(first);
-      record.timeoutMs = Number(second) > 0 ? Number(second) : null;
-    } else if (word === 'pid') record.supervisor = { pid: Number(first), startTicks: second };
-    else if (word === 'filter') record.filter = { pid: Number(first), startTicks: second };
-    else if (word === 'killed' && record.exitCode === null) record.killed ??= JSON.parse(line.slice(7)) as string;
-    else if (word === 'exit') record.exitCode ??= Number(first);
+    const [word = ''] = line.split(' ', 1);
+    if (!said.has(word) && lines.get(word)?.test(line)) said.set(word, line.slice(word.length + 1));
+    // Too late: it had ended.
+    if (word === 'exit' && said.has(word) && !said.has('killed')) said.set('killed', '');
   }
-  return record;
+  const wordsOf = (word: string): string[] => said.get(word)?.split(' ') ?? [];
+  const processOf = ([pid, startTicks]: string[]): StepRecord['supervisor'] =>
+    pid === undefined || startTicks === undefined ? null : { pid: Number(pid), startTicks };
+  const [begunMs = 0, timeoutMs = 0] = wordsOf('begun').map(Number);
+  const killed = said.get('killed') ?? '';
+  return {
+    begunMs,
+    timeoutMs: timeoutMs > 0 ? timeoutMs : null,
+    supervisor: processOf(wordsOf('pid')),
+    filter: processOf(wordsOf('filter')),
+    killed: killed === '' ? null : sentenceIn(killed),
+    exitCode: said.has('exit') ? Number(said.get('exit')) : null,
+  };
+}
+
+function sentenceIn(json: string): string | null {
+  try {
+    return String(JSON.parse(json));
+  } catch {
+    return null;
+  }
 }
 
 /** Null when the step was never begun. */
 export function readStepRecord(path: string): StepRecord | null {
   try {
-    return parseStepRecord(readFileSync(path, 'utf8'));
+    const file = openSync(path, 'r');
+    try {
+      const buffer = Buffer.allocUnsafe(mostBytes);
+      return parseStepRecord(buffer.toString('utf8', 0, readSync(file, buffer, 0, mostBytes, 0)));
+    } finally {
+      closeSync(file);
+    }
   } catch {
     return null;
   }
 }
 
 export const statusFile = (folder: string, index: number): string => join(folder, `step-${index}.status`);
+export const outputFile = (folder: string, index: number): string => join(folder, `step-${index}.out`);
 
-/** Who looks after the steps of a run that were begun, and after their output, living or not. */
-export function readSupervisors(folder: string): { pid: number; startTicks: string }[] {
-  const found: { pid: number; startTicks: string }[] = [];
+/** Who, as the records say, looks after the steps of a run that were begun, and after their output, living or not. */
+export function readSupervisors(folder: string): { pid: number; startTicks: string; output: string }[] {
+  const found: { pid: number; startTicks: string; output: string }[] = [];
   for (let index = 0; ; index++) {
     const record = readStepRecord(statusFile(folder, index));
     if (record === null) return found;
-    found.push(...[record.supervisor, record.filter].filter((one) => one !== null));
+    for (const one of [record.supervisor, record.filter])
+      if (one !== null) found.push({ ...one, output: outputFile(folder, index) });
   }
 }
 

@@ -1,4 +1,4 @@
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import {
   chmodSync,
   existsSync,
@@ -14,12 +14,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { JobArtifact } from '../../gitlab-bridge/payload.ts';
+import { findProgram } from '../../node/clean-spawn.ts';
 import { ProcessExecutor } from '../../node/executors/process-executor.ts';
+import { isAlive, startTicksOf } from '../../node/executors/run-processes.ts';
+import { statusFile } from '../../node/executors/step-record.ts';
 import { removeTree } from '../../node/executors/tree-removal.ts';
 import { collectArtifact } from '../../node/runs/artifact-up.ts';
 import { executorContract } from '../contract/executor-contract.ts';
 import { filesContract } from '../contract/executor-files.ts';
-import { runStep, specOf, tarOf } from '../contract/executor-steps.ts';
+import { outputUntil, runStep, specOf, step, tarOf } from '../contract/executor-steps.ts';
 
 const user = 'autogit-test-user';
 const home = mkdtempSync(join(tmpdir(), 'autogit-user-'));
@@ -139,6 +142,25 @@ describe('process executor of a root agent', () => {
     expect(existsSync(tree)).toBe(false);
   });
 
+  it('ends nobody else whom a job has put into a record of its steps', async () => {
+    // What runs as the job's user may take the descriptor that its supervisor has of that file (pidfd_getfd): here it has.
+    const victim = spawn('sleep', ['60'], { detached: true, stdio: 'ignore' });
+    const workspace = await executor.prepare(specOf('forged-1', null), never);
+    try {
+      await workspace.start(step('echo ready; sleep 60'), 0);
+      await outputUntil(workspace, 0, 'ready');
+      const named = `${victim.pid} ${startTicksOf(victim.pid ?? 0)}`;
+      writeFileSync(statusFile(workspace.handle, 0), `begun 1 0\nfilter ${named}\npid ${named}\n`);
+      await workspace.kill(0);
+      expect((await workspace.ended(0)).kind).toBe('killed');
+    } finally {
+      await workspace.remove();
+      expect(victim.signalCode).toBeNull();
+      expect(isAlive(victim.pid ?? 0, startTicksOf(victim.pid ?? 0))).toBe(true);
+      victim.kill('SIGKILL');
+    }
+  });
+
   it('a person’s HOME and shell are the job’s on purpose, and no start-up file is read (official-runner F19)', async () => {
     const person = 'autogit-test-person';
     const homeDir = `/var/lib/${person}-${process.pid}`;
@@ -149,6 +171,14 @@ describe('process executor of a root agent', () => {
         mode: 0o755,
       });
       writeFileSync(join(homeDir, '.toolrc'), 'configured\n');
+      // What stands first in a person's PATH is hers, and whoever is she can put it there: nobody else may run it.
+      const whoRuns = join(homeDir, 'who-runs');
+      for (const tool of ['bash', 'sh', 'setpriv', 'cat', 'chown', 'perl', 'tar', 'chmod', 'rm'])
+        writeFileSync(
+          join(homeDir, '.local', 'bin', tool),
+          `#!/bin/sh\nid -u >>${whoRuns}\nexec ${findProgram(tool, '/usr/bin:/bin')} "$@"\n`,
+          { mode: 0o755 },
+        );
       for (const file of ['.bashrc', '.profile', '.bash_profile', '.shrc'])
         writeFileSync(join(homeDir, file), 'echo started-up; export STARTED_UP=1\n');
       execFileSync('chown', ['-R', `${person}:`, homeDir]);
@@ -164,6 +194,8 @@ describe('process executor of a root agent', () => {
         'case $PATH in *//*|*/root*) echo "$PATH";; esac',
       );
       await workspace.remove();
+      const uid = execFileSync('id', ['-u', person], { encoding: 'utf8' }).trim();
+      expect([...new Set(readFileSync(whoRuns, 'utf8').trim().split('\n'))]).toEqual([uid]);
       expect(end).toEqual({ kind: 'exited', exitCode: 0 });
       expect(text).toBe(`${homeDir} ${person} ${person} /bin/dash \nconfigured\ninner\n0\n`);
       expect(readFileSync(join(homeDir, '.toolrc'), 'utf8')).toBe('configured\nkept\n');

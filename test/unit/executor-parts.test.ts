@@ -1,4 +1,7 @@
 import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { containerOptions } from '../../node/executors/docker-container.ts';
 import { cdiDevices } from '../../node/executors/gpu-options.ts';
@@ -6,7 +9,7 @@ import { jobEnvironment, jobPaths, quote, stepScript } from '../../node/executor
 import { lacksToolkit, toolkitFix } from '../../node/executors/nvidia-toolkit.ts';
 import { authProblem, registryLogin } from '../../node/executors/registry-login.ts';
 import { runSlug } from '../../node/executors/run-slug.ts';
-import { parseStepRecord } from '../../node/executors/step-record.ts';
+import { parseStepRecord, readStepRecord, statusFile } from '../../node/executors/step-record.ts';
 import type { ExecutorSpec } from '../../node/ports.ts';
 import { jobMemory } from '../../node/runs/job-memory.ts';
 import { watch } from '../../node/watchdog/watchdog-beat.ts';
@@ -119,6 +122,24 @@ describe('a step’s record', () => {
       exitCode: 0,
     });
     expect(parseStepRecord('').supervisor).toBeNull();
+  });
+
+  it('is what the agent’s side wrote first, whatever a job that has its descriptor adds', () => {
+    const own = 'begun 1000 60000\nfilter 13 346\npid 12 345\n';
+    const forged = 'begun 9 0\nfilter 1 2\npid 1 2\nkilled {\nexit many\npid\nexit 1e9\n__proto__ 1\n\n';
+    expect(parseStepRecord(own + forged)).toEqual(parseStepRecord(own));
+    expect(parseStepRecord(`${own}killed "late"\nkilled "later"\n`).killed).toBe('late');
+  });
+
+  it('is read as far as one can be, however much a job has put into it', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'autogit-record-'));
+    try {
+      const path = statusFile(folder, 0);
+      writeFileSync(path, `begun 1000 0\n${'x\n'.repeat(4 << 20)}exit 0\n`);
+      expect(readStepRecord(path)).toMatchObject({ begunMs: 1000, exitCode: null });
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
   });
 });
 
