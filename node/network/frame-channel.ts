@@ -4,6 +4,8 @@ import { sentenceOf } from '../../protocol/errors.ts';
 
 /** Frames that wait at the same time are written together, up to so many bytes. */
 const writeBytes = 32 << 10;
+/** The length before each frame. */
+const headBytes = 4;
 
 interface FrameLimits {
   /** A received frame may have so many bytes; a longer one ends the channel. */
@@ -27,6 +29,10 @@ export class FrameChannel {
   ended: string | null = null;
   /** True when the channel ended because the other side broke the rules of framing. */
   isBroken = false;
+  /** Frames that were queued and not dropped since, empty ones left out. */
+  framesTaken = 0;
+  /** Frames that gave way to others. */
+  framesDropped = 0;
   #limits: FrameLimits;
   #chunks: Uint8Array[] = [];
   #buffered = 0;
@@ -61,6 +67,11 @@ export class FrameChannel {
       if (stream.status !== 'open') this.#end('the other side refused it');
       else if (stream.readableEnded) this.close('the other side ended it');
     });
+  }
+
+  /** All that was queued is on its way. */
+  get isDrained(): boolean {
+    return this.#queue.length === 0 && this.ended === null;
   }
 
   /** Raises the limit of a received frame, after the opening has been checked. */
@@ -108,17 +119,20 @@ export class FrameChannel {
    */
   send(payload: Uint8Array, droppable = false): boolean {
     if (this.ended !== null) return false;
-    const bytes = new Uint8Array(payload.byteLength + 4);
+    const bytes = new Uint8Array(payload.byteLength + headBytes);
     new DataView(bytes.buffer).setUint32(0, payload.byteLength);
-    bytes.set(payload, 4);
+    bytes.set(payload, headBytes);
     while (this.#queued + bytes.byteLength > this.#limits.queueBytes) {
       const at = this.#queue.findIndex((one) => one.droppable);
       if (at < 0) return false;
-      this.#queued -= this.#queue[at]?.bytes.byteLength ?? 0;
-      this.#queue.splice(at, 1);
+      const goneBytes = this.#queue.splice(at, 1)[0]?.bytes.byteLength ?? 0;
+      this.#queued -= goneBytes;
+      this.framesDropped += 1;
+      if (goneBytes > headBytes) this.framesTaken -= 1;
     }
     this.#queue.push({ bytes, droppable });
     this.#queued += bytes.byteLength;
+    if (payload.byteLength > 0) this.framesTaken += 1;
     if (!this.#isGathering) this.#sendAndGather();
     return this.ended === null;
   }
@@ -197,14 +211,14 @@ export class FrameChannel {
     this.lastHeardAt = performance.now();
     this.#chunks.push(bytes);
     this.#buffered += bytes.byteLength;
-    while (this.#buffered >= 4 && this.ended === null) {
+    while (this.#buffered >= headBytes && this.ended === null) {
       const length = this.#peekLength();
       if (length > this.#limits.receiveBytes) {
         this.#break(`a frame of ${length} bytes is over the limit of ${this.#limits.receiveBytes}`);
         return;
       }
-      if (this.#buffered < 4 + length) return;
-      this.#take(4);
+      if (this.#buffered < headBytes + length) return;
+      this.#take(headBytes);
       this.#deliver(this.#take(length));
     }
   }
@@ -221,13 +235,13 @@ export class FrameChannel {
 
   #peekLength(): number {
     const first = this.#chunks[0] as Uint8Array;
-    if (first.byteLength < 4) {
+    if (first.byteLength < headBytes) {
       const joined = this.#take(this.#buffered);
       this.#chunks = [joined];
       this.#buffered = joined.byteLength;
     }
     const head = this.#chunks[0] as Uint8Array;
-    return new DataView(head.buffer, head.byteOffset, 4).getUint32(0);
+    return new DataView(head.buffer, head.byteOffset, headBytes).getUint32(0);
   }
 
   /** Cuts `count` bytes off the front. */

@@ -4,6 +4,7 @@ import { Ledger } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import { Envelope } from '../../protocol/messages.ts';
 import { fits } from '../../protocol/schema-fit.ts';
+import { isSameJson } from './same-json.ts';
 
 type Json = Record<string, unknown>;
 
@@ -47,7 +48,7 @@ export class LedgerMemo {
     const ledger: Json = {};
     for (const [part, value] of Object.entries(raw)) {
       const before = Object.hasOwn(known.raw, part) ? known.raw[part] : undefined;
-      if (before !== undefined && isSame(value, before)) ledger[part] = known.ledger[part];
+      if (before !== undefined && isSameJson(value, before)) ledger[part] = known.ledger[part];
       else {
         const requests = part === 'requests' ? requestsOf(value, before, known.ledger.requests) : null;
         const schema = Object.hasOwn(shape, part) ? shape[part] : undefined;
@@ -70,24 +71,15 @@ function ledgerIn(json: unknown): Json | null {
 /** The oldest go, new ones come behind: only those are checked. Null when it is not so. */
 function requestsOf(value: unknown, before: unknown, known: Ledger['requests']): Ledger['requests'] | null {
   if (!Array.isArray(value) || !Array.isArray(before) || value.length > limits.rememberedRequests) return null;
-  const from = before.findIndex((one) => isSame(one, value[0]));
+  const from = before.findIndex((one) => isSameJson(one, value[0]));
   if (from < 0) return null;
   const kept = known.slice(from);
-  if (kept.length > value.length || !kept.every((_, index) => isSame(before[from + index], value[index]))) return null;
+  if (kept.length > value.length || !kept.every((_, index) => isSameJson(before[from + index], value[index])))
+    return null;
   for (const one of value.slice(kept.length)) {
     const found = remembered.safeParse(one);
     if (!found.success) return null;
     kept.push(found.data);
   }
   return kept;
-}
-
-/** Two values of JSON that say the same. */
-function isSame(a: unknown, b: unknown): boolean {
-  if (a === b) return true;
-  if (typeof a !== 'object' || typeof b !== 'object' || a === null || b === null) return false;
-  if (Array.isArray(a) !== Array.isArray(b)) return false;
-  const keys = Object.keys(a);
-  if (keys.length !== Object.keys(b).length) return false;
-  return keys.every((key) => Object.hasOwn(b, key) && isSame((a as Json)[key], (b as Json)[key]));
 }

@@ -6,8 +6,10 @@ import type { NodeId } from '../../protocol/ids.ts';
 import type { Era } from '../../protocol/ledger.ts';
 import { limits } from '../../protocol/limits.ts';
 import { type Envelope, encodeEnvelope, type PeerMessage } from '../../protocol/messages.ts';
-import { Opening, openingBytes } from '../../protocol/opening.ts';
+import { DatagramOffer, datagramOfferByte, datagramOfferBytes, Opening, openingBytes } from '../../protocol/opening.ts';
+import { hostPortOf } from './addresses.ts';
 import { BeatMemo, isBeat } from './beat-memo.ts';
+import { BeatWay } from './beat-way.ts';
 import { FrameChannel } from './frame-channel.ts';
 import { LedgerMemo } from './ledger-memo.ts';
 
@@ -25,6 +27,8 @@ interface LinkEvents {
   message(link: MeshLink, message: PeerMessage, era: Era | null): void;
   /** `isBad`: the other side broke the rules. */
   ended(link: MeshLink, because: string, isBad: boolean): void;
+  /** Beats go as datagrams from now on, or by the stream again. */
+  beatsChanged(link: MeshLink, areDatagrams: boolean, because: string): void;
 }
 
 /** Heartbeats and their answers are repeated within 100 ms, so they may be dropped when a stream is slow. */
@@ -47,6 +51,10 @@ export class MeshLink {
   #events: LinkEvents;
   readonly #beats = new BeatMemo();
   readonly #ledgers = new LedgerMemo();
+  readonly #way: BeatWay;
+  /** The other side knows datagrams. */
+  #knowsDatagrams = false;
+  #dropped = 0;
   #isBad = false;
   #lastTick = performance.now();
   #overdue = performance.now() + openingMs;
@@ -56,15 +64,23 @@ export class MeshLink {
     this.connection = connection;
     this.#events = events;
     this.#channel = new FrameChannel(stream, { receiveBytes: openingBytes, queueBytes });
+    this.#way = new BeatWay({
+      host: hostPortOf(connection.remoteAddr.toString())?.host ?? null,
+      framesSent: () => (this.#channel.isDrained ? this.#channel.framesTaken : null),
+      offer: (offer) => void this.#channel.send(offerFrame(offer)),
+      deliver: ({ message, era }) => events.message(this, message, era),
+      changed: (isGood, because) => events.beatsChanged(this, isGood, because),
+    });
   }
 
   /** Sends the opening. This is no part of the constructor, since a refused stream ends in here already. */
   start(ownAddresses: string[]): void {
     this.#channel.onEnd((because) => {
       this.isOpen = false;
+      this.#way.close();
       this.#events.ended(this, because, this.#isBad || this.#channel.isBroken);
     });
-    this.#channel.send(encode({ v: 1, addresses: ownAddresses } satisfies Opening, openingBytes));
+    this.#channel.send(encode({ v: 1, addresses: ownAddresses, datagrams: true } satisfies Opening, openingBytes));
     this.#channel.onFrame((frame) => this.#heard(frame));
   }
 
@@ -75,7 +91,13 @@ export class MeshLink {
   /** False when the message was dropped: link not open, queue full. Throws `frame-too-large`. */
   send(message: PeerMessage, era: Era | null): boolean {
     if (!this.isOpen) return false;
-    return this.#channel.send(encodeEnvelope({ v: 1, era, message }), isDroppable(message));
+    const envelope: Envelope = { v: 1, era, message };
+    if (this.#knowsDatagrams && this.#way.send(envelope)) return true;
+    const isTaken = this.#channel.send(encodeEnvelope(envelope), isDroppable(message));
+    if (isTaken) this.#way.said(envelope);
+    if (this.#channel.framesDropped > this.#dropped) this.#way.dropped();
+    this.#dropped = this.#channel.framesDropped;
+    return isTaken;
   }
 
   /** Called twice a second: keeps the link alive, and ends it when nothing comes any more. */
@@ -120,11 +142,20 @@ export class MeshLink {
       this.addresses = opening.addresses;
       this.isOpen = true;
       this.wasOpen = true;
+      this.#knowsDatagrams = opening.datagrams === true;
       this.#channel.setReceiveBytes(limits.frameBytes);
+      this.#way.heard(null);
       this.#events.opened(this);
+    } else if (frame[0] === datagramOfferByte) {
+      const offer = this.#read(() => decode(DatagramOffer, frame.subarray(1), datagramOfferBytes));
+      if (!offer) return;
+      this.#way.heard(null);
+      this.#way.offered(offer);
     } else if (frame.byteLength > 0) {
       const envelope = this.#beats.read(frame) ?? this.#read(() => this.#decoded(frame));
-      if (envelope) this.#events.message(this, envelope.message, envelope.era);
+      if (!envelope) return;
+      this.#events.message(this, envelope.message, envelope.era);
+      this.#way.heard(envelope);
     }
   }
 
@@ -144,3 +175,6 @@ export class MeshLink {
     }
   }
 }
+
+const offerFrame = (offer: DatagramOffer): Uint8Array =>
+  Buffer.concat([Uint8Array.of(datagramOfferByte), encode(offer, datagramOfferBytes)]);

@@ -208,6 +208,11 @@ export class MeshLinks {
         if (peer.link === one) this.#events.message(one.node, message, era);
       },
       ended: (one, because, isBad) => this.#ended(peer, one, because, isBad),
+      beatsChanged: ({ node }, areDatagrams, because) =>
+        this.#log.debug(
+          { event: areDatagrams ? 'beats-by-datagram' : 'beats-by-stream', node, because },
+          `heartbeats with ${node} go ${areDatagrams ? 'as datagrams' : 'by the stream'}: ${because}`,
+        ),
     });
     peer.link = link;
     const wasUp = old?.isOpen === true;

@@ -92,6 +92,28 @@ export class Lan {
     for (const program of ['iptables', 'ip6tables']) runs('nsenter', this.#rule(program, '-D', from, to));
   }
 
+  /** UDP datagrams that programs of the machine have been given since it was made. */
+  datagramsIn(i: number): number {
+    const table = run('nsenter', [`--net=/var/run/netns/${this.namespace(i)}`, 'cat', '/proc/net/snmp']);
+    const [names, values] = table
+      .split('\n')
+      .filter((line) => line.startsWith('Udp: '))
+      .map((line) => line.split(' '));
+    return Number(values?.[names?.indexOf('InDatagrams') ?? -1]);
+  }
+
+  /** A firewall on the machine that lets no datagram in or out, but for mDNS. */
+  wallOfDatagrams(i: number): { end(): void } {
+    const change = (action: '-I' | '-D'): void => {
+      for (const chain of ['INPUT', 'OUTPUT']) {
+        const rule = ['-p', 'udp', '!', '--dport', '5353', '-j', 'DROP'];
+        run('nsenter', [`--net=/var/run/netns/${this.namespace(i)}`, 'iptables', '-w', action, chain, ...rule]);
+      }
+    };
+    change('-I');
+    return { end: () => change('-D') };
+  }
+
   /** By the sender's hardware address, and in `raw`, which the engine's own rules leave alone. */
   #rule(program: string, action: '-I' | '-D' | '-C', from: number, to: number): string[] {
     const chain = [program, '-w', '-t', 'raw', action, 'PREROUTING'];

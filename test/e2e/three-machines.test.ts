@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { counting, formMesh, pipelineEnd, runningJobs, settled, ticks, upTo } from './mesh.ts';
 import { Lan } from './namespaces.ts';
-import { asRoot, Rig, type TestMachine, until } from './rig.ts';
+import { asRoot, Rig, sleep, type TestMachine, until } from './rig.ts';
 
 /** Three machines with nothing shared but a bridge, found by mDNS alone (needs root: it makes network namespaces). */
 describe('three machines on one LAN', () => {
@@ -102,5 +102,27 @@ describe('three machines on one LAN', () => {
     expect(ticks(await gitlab.trace(project, done[0]!.id))).toEqual(upTo(50));
     lan.plug(victim + 1);
     await settled(machines);
+  });
+
+  it('lose all datagrams (a firewall), then have them again: nobody elects, misses or looks for anybody', async () => {
+    const leaderName = await settled(machines);
+    const leader = machines.findIndex((machine) => machine.name === leaderName);
+    /** Datagrams that came into the leader's machine, mDNS among them (a few in ten seconds). */
+    const heardIn = async (ms: number): Promise<number> => {
+      const before = lan.datagramsIn(leader + 1);
+      await sleep(ms);
+      return lan.datagramsIn(leader + 1) - before;
+    };
+    const unrest = ['leader-elected', 'leader-lost', 'node-suspect', 'node-lost', 'false-alarm'];
+    const alarms = (): number => machines.flatMap((machine) => unrest.flatMap((name) => machine.events(name))).length;
+    // Two followers answer ten times a second each.
+    await until('beats are datagrams', async () => (await heardIn(1000)) >= 15);
+    const before = alarms();
+    const wall = lan.wallOfDatagrams(leader + 1);
+    expect(await heardIn(4000)).toBeLessThan(20);
+    expect((await machines[leader]!.status()).leader?.node).toBe(leaderName);
+    wall.end();
+    await until('beats are datagrams again', async () => (await heardIn(1000)) >= 15, 30_000);
+    expect(alarms()).toBe(before);
   });
 });
