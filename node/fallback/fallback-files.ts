@@ -3,10 +3,11 @@ import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { AutogitError } from '../../protocol/errors.ts';
 import { replaceFileNow } from '../hosting/replace-file-now.ts';
+import { places } from '../store/home.ts';
 import { configMark } from './runner-config.ts';
 
 /** Where the files of a fall-back are when nothing else was said. */
-export const fallbackFolder = (home: string): string => join(home, 'fallback');
+export const fallbackFolder = (home: string): string => places(home).fallback;
 
 const configFile = (folder: string): string => join(folder, 'config.toml');
 const idFile = (folder: string): string => join(folder, '.runner_system_id');

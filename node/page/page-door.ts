@@ -1,6 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { hostname } from 'node:os';
-import { join } from 'node:path';
 import { AutogitError } from '../../protocol/errors.ts';
 import { clientOf } from '../hosting/gate/client-share.ts';
 import type { AgentApi } from '../local-api/agent-api.ts';
@@ -9,6 +8,7 @@ import { refusal } from '../local-api/routes.ts';
 import type { Log } from '../log.ts';
 import { stackOf } from '../source-positions.ts';
 import { SourceRates } from '../source-rates.ts';
+import { places } from '../store/home.ts';
 import type { DoorConnections } from './door-connections.ts';
 import { PageAccess } from './page-access.ts';
 import { alwaysHeaders, html, jsonOf, notSo, refused, send, tooLittle, whyNot, withRefusals } from './page-answers.ts';
@@ -67,7 +67,7 @@ export class PageDoor {
   constructor(here: DoorHere) {
     this.#here = here;
     this.access = new PageAccess({
-      file: join(here.home, 'page.json'),
+      file: places(here.home).page,
       wallMs: here.wallMs,
       onEnd: (name) => {
         for (const open of this.#underWay.get(name)?.all ?? []) open.abort();

@@ -28,6 +28,8 @@ export const places = (home: string) => ({
   caches: join(home, 'caches'),
   work: join(home, 'work'),
   history: join(home, 'history'),
+  page: join(home, 'page.json'),
+  fallback: join(home, 'fallback'),
 });
 
 /** Members of this group may use the system service's agent. */

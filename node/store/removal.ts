@@ -33,11 +33,14 @@ export function readRemoval(home: string): Removal | null {
   }
 }
 
-/** Membership, key, secrets, sources, caches and folders of jobs, what happened in the mesh; the identity and the logs stay. */
+/**
+ * Membership, key, secrets, sources, caches and folders of jobs, what happened in the mesh, whom the page lets in, and the tokens of a
+ * fall-back; the identity and the logs stay. A session of before is none in the mesh that lets this machine in next.
+ */
 export function keepNothing(home: string): void {
-  const { store, mirrors, caches, work, history } = places(home);
-  for (const folder of [store, mirrors, caches, work, history, join(home, 'runs')])
-    rmSync(folder, { recursive: true, force: true });
+  const { store, mirrors, caches, work, history, page, fallback } = places(home);
+  for (const path of [store, mirrors, caches, work, history, page, fallback, join(home, 'runs')])
+    rmSync(path, { recursive: true, force: true });
 }
 
 /** A `join` after a removal begins anew; what is returned is what there was to say of it. */

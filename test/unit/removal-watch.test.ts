@@ -1,7 +1,13 @@
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { RemovalWatch } from '../../node/agent/removal-watch.ts';
 import type { Farewell } from '../../node/enrol/membership-question.ts';
-import type { Removal } from '../../node/store/removal.ts';
+import { writeFallback } from '../../node/fallback/fallback-files.ts';
+import { PageAccess } from '../../node/page/page-access.ts';
+import { places } from '../../node/store/home.ts';
+import { beginAnew, type Removal, writeRemoval } from '../../node/store/removal.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { foundedMesh } from '../fixtures/founded-mesh.ts';
 
@@ -86,5 +92,34 @@ describe('a machine that its mesh removed', () => {
     const { D: _, ...nodes } = ledger.nodes;
     watch.onLedger({ ...ledger, nodes, forgotten: { D: 5 }, forgottenBy: { D: 'ann on kang' } });
     expect(told).toEqual([{ mesh: 'home', at: 5, by: 'ann on kang' }]);
+  });
+});
+
+describe('a removed machine', () => {
+  it('keeps who it is and its logs alone: nothing that opens anything in the mesh that it was in, or lets anybody into the next one', () => {
+    const home = mkdtempSync(join(tmpdir(), 'autogit-removed-'));
+    try {
+      const { identity, log, store, mirrors, caches, work, history, page, fallback } = places(home);
+      for (const folder of [store, mirrors, caches, work, history, join(home, 'runs')]) {
+        mkdirSync(folder);
+        writeFileSync(join(folder, 'file'), 'x');
+      }
+      for (const file of [identity, log]) writeFileSync(file, 'x');
+      const access = (): PageAccess =>
+        new PageAccess({ file: page, wallMs: () => 1_000, onEnd: () => undefined, warn: () => undefined });
+      const before = access();
+      const session = before.enter(before.link('owner', 60_000).code);
+      const { key } = before.makeKey('owner', null);
+      writeFallback(fallback, 'D', '# made by autogit-node\ntoken = "glrt-1"\n');
+      writeRemoval(home, { mesh: 'home', at: 77, by: 'root on kang' });
+
+      expect(beginAnew(home)?.by).toBe('root on kang');
+      expect(readdirSync(home).sort()).toEqual(['agent.log', 'identity.key']);
+      const after = access();
+      expect(after.session(session!.id, [session!.secret])).toBeNull();
+      expect(after.key(key)).toBeNull();
+    } finally {
+      rmSync(home, { recursive: true, force: true });
+    }
   });
 });
