@@ -1,5 +1,6 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import type Docker from 'dockerode';
+import { readKernelFile } from '../machine/kernel-file.ts';
 import { printedIn } from './docker-exec.ts';
 import { groupOfContainer } from './run-cgroup.ts';
 
@@ -68,13 +69,17 @@ export function lookOf(found: Inspected, open: ReadonlySet<number> | null): Read
 /** An image's own `cat` may print anything, without end. */
 const catLimits = { limitMs: 5000, mostChars: 1 << 20 };
 const files = ['/proc/net/tcp', '/proc/net/tcp6'];
+/** Of each: 1,700 sockets, and the kernel tells those that listen first. */
+const listBytes = 256 << 10;
+/** A service that has hundreds of thousands of them would have the agent stand still. */
+export const socketList = (file: string): string => readKernelFile(file, listBytes);
 
 /** By the container's process where that is one of this machine, else by `cat` in the container; null where neither works. */
 export async function openPorts(container: Docker.Container, pid: number): Promise<Set<number> | null> {
   if (groupOfContainer(container.id, pid) !== null)
     try {
       const own = files.map((file) => file.replace('/proc/', `/proc/${pid}/`)).filter((file) => existsSync(file));
-      if (own.length > 0) return listeningPorts(own.map((file) => readFileSync(file, 'utf8')).join('\n'));
+      if (own.length > 0) return listeningPorts(own.map(socketList).join('\n'));
     } catch {
       // It has just ended, or a machine that hides processes from others: asked within, then.
     }

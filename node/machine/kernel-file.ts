@@ -9,15 +9,18 @@ const mostKept = 64 << 10;
  */
 let kept = Buffer.allocUnsafeSlow(16 << 10);
 
-/** All of a file that the kernel makes, a character for each byte. Throws where it cannot be read. */
-export function readKernelFile(path: string): string {
+/**
+ * All of a file that the kernel makes, a character for each byte; no more than `mostBytes`, where a job can make it as long as it likes and
+ * what matters stands first. Throws where it cannot be read.
+ */
+export function readKernelFile(path: string, mostBytes = Number.POSITIVE_INFINITY): string {
   const handle = openSync(path, 'r');
   try {
     let buffer = kept;
     for (let length = 0; ; ) {
-      const read = readSync(handle, buffer, length, buffer.length - length, null);
+      const read = readSync(handle, buffer, length, Math.min(buffer.length, mostBytes) - length, null);
       length += read;
-      if (read === 0) return buffer.toString('latin1', 0, length);
+      if (read === 0 || length >= mostBytes) return buffer.toString('latin1', 0, length);
       if (length < buffer.length) continue;
       buffer = Buffer.concat([buffer], 2 * length);
       if (buffer.length <= mostKept) kept = buffer;
