@@ -25,6 +25,9 @@ export async function askMember(
     });
   });
   if (answer.kind === 'failed') throw new AutogitError(answer.code as ErrorCode, answer.because, { hint: answer.hint });
-  if (answer.kind === 'refused') throw new AutogitError('unsupported', `${name}: ${answer.because}`);
+  if (answer.kind === 'refused')
+    throw new AutogitError('unsupported', `${name}: ${answer.because}`, {
+      hint: 'how things are: autogit-node status',
+    });
   return answer;
 }

@@ -76,10 +76,12 @@ export class LeaderLoss {
     const { network, view, feed, log } = this.#parts;
     const now = view();
     const { state, at } = now;
+    // Whoever watches hands on these words.
+    const name = nodeName(committedLedger(state), state.identity.node);
     if (leaderOf(state)?.node !== state.identity.node || state.raft.term !== term)
-      return refused('this machine leads no more: ask again');
+      return refused(`${name} leads no more: ask again`);
     if (at - this.#silentAt < rehearsalTimings.pauseMs)
-      return refused('its loss was rehearsed less than a minute ago: ask again when that is over');
+      return refused(`the loss of ${name} was rehearsed less than a minute ago: ask again when that is over`);
     const { because } = planLeaderLoss(viewInput(now));
     if (because !== null) return refused(because);
     this.#silentAt = at;

@@ -1,13 +1,19 @@
 import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { labCgroup } from './lab-file.ts';
+import { labCgroup, labRoot } from './lab-file.ts';
 import { processesOf } from './machine-processes.ts';
 
 /** In the command line of each machine's first process, by which it is found again. */
 const mark = 'autogit-lab-init';
-/** It does nothing but bury orphans, as an init must. */
-const body = 'while :; do sleep 3600 & wait $!; done';
+/**
+ * First it lets go of the disks of other labs, which its own mounts began with: they would be held for as long as it lives. Then it does nothing
+ * but bury orphans, as an init must.
+ */
+const body = `while read -r _ point _; do
+  case "$point" in "$1"/*) ;; /var/tmp/autogit-*) umount --lazy "$point" ;; esac
+done </proc/self/mounts
+while :; do sleep 3600 & wait $!; done`;
 
 const pause = (ms: number): void => void Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
 
@@ -21,7 +27,19 @@ const initOf = (namespace: string): number | null =>
 function init(namespace: string): number {
   const found = initOf(namespace);
   if (found !== null) return found;
-  const own = ['unshare', '--pid', '--fork', '--mount-proc', '--kill-child', 'bash', '--norc', '-c', body, mark];
+  const own = [
+    'unshare',
+    '--pid',
+    '--fork',
+    '--mount-proc',
+    '--kill-child',
+    'bash',
+    '--norc',
+    '-c',
+    body,
+    mark,
+    labRoot,
+  ];
   const cpu = cpuGroup(namespace);
   const enter = cpu === null ? [] : ['sh', '-c', `echo $$ > '${cpu}' && exec "$@"`, 'sh'];
   const [file, ...args] = [...enter, 'nsenter', `--net=/var/run/netns/${namespace}`, ...own] as [string, ...string[]];

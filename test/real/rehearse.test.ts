@@ -143,7 +143,7 @@ describe('rehearse leader-loss', () => {
     const [other] = others;
     await until(async () => (await fallSilent(leader, other.id)).kind === 'said', 'it is about to fall silent');
     expect(await fallSilent(leader, other.id)).toMatchObject({
-      because: expect.stringContaining('less than a minute ago'),
+      because: expect.stringMatching(/^the loss of \S+ was rehearsed less than a minute ago/),
     });
     await until(() => all.some((one) => one !== leader && one.leads), 'another one leads');
     await leader.stop();

@@ -248,8 +248,15 @@ describe('what a machine served until another one took over', () => {
       writeFileSync(join(tree, 'copies/bulk/markers', `${name}.json`), JSON.stringify(marker));
     }
     const here = () => ({ ...open(), hosting: { data: 'd', epoch: 3, copies } as never });
-    const said = await kept({ here, exclusive: async () => null }).compare('fenced-2', 0);
+    const clock = { bootMs: () => 0, wallMs: () => 1_840_000 };
+    const said = await kept({ here, clock, exclusive: async () => null }).compare('fenced-2', 0);
     expect(said.notes.join()).toContain('it is compared with round 0-2-1, with which the mesh went on');
+    // Of what serves now the newest here, and how old that is: rounds come no more once this machine is behind.
+    const next = () => ({ ...open(), hosting: { data: 'd', epoch: 2, copies } as never });
+    const compared = await kept({ here: next, clock, exclusive: async () => null }).compare('fenced-2', 0);
+    expect(compared.notes).toContain(
+      'what serves now is looked at in its round 0-2-9 of 14 min ago, the newest that is here',
+    );
   });
 
   it('is told to everybody by the machine that keeps it, of this GitLab alone', () => {

@@ -204,8 +204,8 @@ export class FencedData {
 
   async #whole(name: FencedName, signal: AbortSignal): Promise<WholeComparison> {
     const { tree, hosting, isHost } = this.#open(name);
-    const { now, note } = isHost ? { now: sideIn(tree), note: null } : presentHere(tree, name, hosting);
     const wallMs = this.#options.clock.wallMs();
+    const { now, note } = isHost ? { now: sideIn(tree), note: null } : presentHere(tree, name, hosting, wallMs);
     const whole = await compareWith({
       ...{ tree, now, id: name, wallMs, signal },
       projects: async () => projectsBy(this.#door()).list(),
@@ -269,14 +269,22 @@ const namesIn = (tree: string): string[] => (existsSync(tree) ? fencedNames(tree
 const isMounted = (tree: string): boolean => existsSync(copiesOf(tree)) || existsSync(join(tree, 'live'));
 
 /**
- * What serves elsewhere is here as its newest round, seconds old. Where none has come, or comes, it is what was here before that: the round
+ * What serves elsewhere is here as its newest round: seconds old while this machine is in sync, and how old else is said. Where none has come, or comes, it is what was here before that: the round
  * with which the mesh went on. Never a later one of the epoch that was served here: that is of this side.
  */
-function presentHere(tree: string, name: FencedName, { epoch, copies }: Hosting): { now: DataSide; note: string } {
+function presentHere(
+  tree: string,
+  name: FencedName,
+  { epoch, copies }: Hosting,
+  wallMs: number,
+): { now: DataSide; note: string } {
   const newest = newestOf(keptRounds(tree, 'hot').filter((one) => one.name.epoch === epoch));
   const side = newest && roundSide(tree, newest.name);
   if (newest && side)
-    return { now: side, note: `what serves now is looked at in its round ${roundText(newest.name)}, which is here` };
+    return {
+      now: side,
+      note: `what serves now is looked at in its round ${roundText(newest.name)} of ${span(wallMs - newest.wallMs)} ago, the newest that is here`,
+    };
   const base = baseAfter(copies?.bases, fencedEpoch(name));
   const before = base && roundSide(tree, base);
   if (base && before)

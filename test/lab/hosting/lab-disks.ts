@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { chmodSync, mkdirSync, rmSync, statfsSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, rmSync, statfsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Lab } from '../lab.ts';
 import type { LabMachine } from '../lab-machine.ts';
@@ -8,7 +8,7 @@ const GiB = 2 ** 30;
 
 /**
  * Disks of their own, so that one can be filled: kang's with little more than preset `minimal` takes, ext4, so that GitLab's data
- * lie in an image; of the copies one owner has btrfs and the other ext4, so that both kinds of place are met.
+ * lie in an image; of the copies one owner has btrfs and the other ext4, so that both kinds of place are met. Others hold none.
  */
 const kinds = {
   kang: { bytes: 32 * GiB, format: ['mkfs.ext4', '-q', '-E', 'lazy_itable_init=1'] },
@@ -22,7 +22,9 @@ export const diskOf = (machine: LabMachine): string =>
 
 export function mountDisks({ machines }: Lab): void {
   for (const machine of machines) {
-    const { bytes, format } = kinds[machine.name as keyof typeof kinds];
+    const kind = kinds[machine.name as keyof typeof kinds];
+    if (kind === undefined) continue;
+    const { bytes, format } = kind;
     const point = diskOf(machine);
     const file = join(machine.dir, 'disk.img');
     mkdirSync(point, { recursive: true, mode: 0o700 });
@@ -35,9 +37,10 @@ export function mountDisks({ machines }: Lab): void {
   }
 }
 
-/** Also after a power cut, which takes all that was mounted there. */
+/** Also after a power cut, which takes all that was mounted there. Of a machine without a disk of its own nothing is. */
 export function mountDisk(machine: LabMachine): void {
-  execFileSync('mount', ['-o', 'loop', join(machine.dir, 'disk.img'), diskOf(machine)]);
+  if (existsSync(join(machine.dir, 'disk.img')))
+    execFileSync('mount', ['-o', 'loop', join(machine.dir, 'disk.img'), diskOf(machine)]);
 }
 
 /** Takes all of a disk but so much, without writing it. */

@@ -2,6 +2,7 @@ import { install } from '../../bench/debian.ts';
 import { hostingPrograms } from '../../hosting/stand/programs.ts';
 import { buildLab } from '../lab.ts';
 import { LabRefusal } from '../lab-file.ts';
+import { awayCases, twoDieCase } from './away-cases.ts';
 import { dataCases } from './data-cases.ts';
 import { HostedLab, seconds, WrongHere } from './hosted-lab.ts';
 import { httpsCase } from './https-case.ts';
@@ -13,10 +14,10 @@ const usual: readonly LabCase[] = [...machineCases, ...dataCases];
 /** What the others stand on. */
 const first = 'deploy';
 
-/** `only`: names of cases, in the order of the table; deploying is always done, https and the probe only where they are named. */
+/** `only`: names of cases, in the order of the table; deploying is always done; https, the probe and what makes GitLab move only where they are named. */
 function chosen(only: readonly string[], wish: ProbeWish): readonly LabCase[] {
   if (only.length === 0) return usual;
-  const cases = [...usual, httpsCase, probeCase(wish)];
+  const cases = [...usual, ...awayCases, httpsCase, probeCase(wish)];
   const lines = cases.map(({ name, what }) => `  ${name.padEnd(14)} ${what}`).join('\n');
   const unknown = only.find((name) => !cases.some((one) => one.name === name));
   if (unknown !== undefined) throw new LabRefusal(`there is no case ${unknown}. There are\n${lines}`);
@@ -43,7 +44,8 @@ export async function hostingScenario(
   const wanted = chosen(only, { ...probe, say });
   install({ ...hostingPrograms, restic: 'restic', nft: 'nftables', curl: 'curl', openssl: 'openssl' });
   const began = performance.now();
-  const lab = await buildLab(3, 'hosting', say, { isBare: true, disks: mountDisks });
+  const count = wanted.some(({ name }) => name === twoDieCase) ? 5 : 3;
+  const lab = await buildLab(count, 'hosting', say, { isBare: true, disks: mountDisks });
   const hosted = new HostedLab(lab);
   await hosted.bringImage();
   say(`a stand-in for GitLab's image is in kang's engine; ${seconds(performance.now() - began)} so far`);
