@@ -81,7 +81,9 @@ export function silenceWords(view: ViewInput, ledger: Ledger, since: number): st
   const { leader, at, wallMs } = view;
   if (leader === null) return 'nothing is decided while no machine leads';
   const leads = Math.max(0, wallMs - leader.sinceWallMs);
-  const leftMs = Math.max(since + next.graceMs - at, hostingTimings.waitMs - leads, 0);
+  // Who leads counts from its election at the earliest, and this machine may never have heard that host.
+  const silentMs = Math.min(at - since, leads);
+  const leftMs = Math.max(next.graceMs - silentMs, hostingTimings.waitMs - leads, 0);
   const to = nodeName(ledger, next.to);
   const when = leftMs === 0 ? 'now,' : `in ${span(Math.ceil(leftMs / 1000) * 1000)}`;
   return `${to} takes GitLab over ${when} unless it is back${besideWords(view, ledger, hosting, next.to)}`;

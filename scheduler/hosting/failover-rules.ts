@@ -7,6 +7,7 @@ import { listed } from '../phrases.ts';
 import { rankedVoters } from '../raft/quorum.ts';
 import { unseenIn } from '../recovered.ts';
 import type { Hosting } from './hosted-edits.ts';
+import { hostingTimings } from './hosting-timings.ts';
 import { wayBackOf } from './move-edits.ts';
 
 /*
@@ -71,7 +72,7 @@ export function graceOf(
   const { left = false, backMs = 0, bootMs = 0 } = nodes[host] ?? {};
   const { graceMs, inSyncGraceMs: short = inSyncGraceMs } = settings;
   const hold = left ? Math.min(backMs, limits.holdMs) : 0;
-  if (!wasHeard) return Math.max(graceMs, 2 * bootMs, hold);
+  if (!wasHeard) return Math.max(graceMs, 2 * bootMs, hold) + hostingTimings.startMs;
   return Math.max(kind === 'in-sync' ? Math.min(short, graceMs) : graceMs, hold);
 }
 

@@ -11,6 +11,8 @@ export const hostingTimings = {
   waitMs: 5_000,
   /** A gate that has not said that it is closed is told again. */
   endAgainMs: 1_000,
+  /** A host whose power has come back with everybody's has to begin, and to be heard: its grace lasts so much longer (SAFETY H10). */
+  startMs: 30_000,
   /** A silence so long is said, with what will come of it. */
   silentSaidMs: 5_000,
   /** Who may go on is asked which rounds it has, again so often, and may take so long to answer. */

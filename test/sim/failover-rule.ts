@@ -11,6 +11,7 @@ type Gitlab = Ledger['gitlab'];
 
 /** Written again: the rules share no code with what they check. */
 const waitMs = 5000;
+const startMs = 30_000;
 const inSyncGraceMs = 45_000;
 const countMost = 3;
 
@@ -131,7 +132,7 @@ export class FailoverRule {
     const wasHeard = this.#heard.has(`${life} ${host}`);
     const { left = false, backMs = 0, bootMs = 0 } = nodes[host] ?? {};
     const short = Math.min(settings.inSyncGraceMs ?? inSyncGraceMs, settings.graceMs);
-    const usual = wasHeard ? (isInSync ? short : settings.graceMs) : Math.max(settings.graceMs, 2 * bootMs);
+    const usual = wasHeard ? (isInSync ? short : settings.graceMs) : Math.max(settings.graceMs, 2 * bootMs) + startMs;
     if (!wasHeard) this.#world.rare.saw('unplanned move after all were switched off');
     // A person's word waits for no grace, but for every lease.
     const isWanted = gitlab.hosted!.failover?.wanted !== undefined;

@@ -85,6 +85,20 @@ describe("what comes of the death of GitLab's host, in status (SAFETY H10)", () 
     expect(now(all).gitlab.hosted?.because).toContain('desktop-1 takes GitLab over now, unless it is back');
   });
 
+  it('counts down from the election of who leads, where nobody has heard the host since: after a power cut of all', () => {
+    const all = lab();
+    all.elect('laptop');
+    all.run(10_000);
+    const view = viewOf(all, 'laptop');
+    const { kang: _unheard, ...reports } = view.jobs.reports;
+    const heard = { ...view.jobs, reports };
+    const liveness: typeof view.liveness = (node) =>
+      node === 'kang' ? { state: 'silent', since: Number.NEGATIVE_INFINITY } : view.liveness(node);
+    const leader = { ...view.leader!, sinceWallMs: view.wallMs - 90_000 };
+    const told = StatusSnapshot.parse(snapshot({ ...view, jobs: heard, liveness, leader })).gitlab.hosted?.because;
+    expect(told).toMatch(/^kang is silent; desktop-1 takes GitLab over in 60 s unless it is back$/);
+  });
+
   it('afterwards says where it went and why, for a day; and what could not bring it up', () => {
     const at = { place: { kind: 'image' as const, path: '/x' }, hostname: 'h' };
     const move: HostedMove = {

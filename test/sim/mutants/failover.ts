@@ -42,7 +42,7 @@ export const failoverMutants: Mutant[] = [
     'short grace after a power cut',
     'H10',
     'failover-rules',
-    '  if (!wasHeard) return Math.max(graceMs, 2 * bootMs, hold);\n',
+    '  if (!wasHeard) return Math.max(graceMs, 2 * bootMs, hold) + hostingTimings.startMs;\n',
     '',
   ),
   planted('no grace', 'H10', 'failover-rules', '  if (failover?.wanted) return 0;', '  if (host !== null) return 0;'),
