@@ -88,25 +88,37 @@ describe('a cache that is kept again', () => {
     expect(pack(more, { earlier: from(first) }).bytes.equals(pack(more).bytes)).toBe(true);
   });
 
-  it('takes nothing of a file that is damaged, gone, another one, or packed in another way', () => {
+  it('takes nothing of a file that is gone, cut off, another one, or packed in another way', () => {
     const changed = new Map(tree).set('d/399', Buffer.from('x'));
     const expected = pack(changed).bytes;
     const isAnew = ({ reusedBytes, bytes }: Made): void =>
       expect([reusedBytes, bytes.equals(expected)]).toEqual([0, true]);
-    const damaged = { ...first, file: join(top, 'damaged') };
-    for (const at of [100, first.bytes.length >> 1, first.bytes.length - 40]) {
-      const bytes = Buffer.from(first.bytes);
-      bytes[at] = (bytes[at] as number) ^ 1;
-      writeFileSync(damaged.file, bytes);
-      isAnew(pack(changed, { earlier: from(damaged) }));
-    }
-    writeFileSync(damaged.file, first.bytes.subarray(0, 5000));
-    isAnew(pack(changed, { earlier: from(damaged) }));
-    rmSync(damaged.file);
-    isAnew(pack(changed, { earlier: from(damaged) }));
+    const cut = { ...first, file: join(top, 'cut') };
+    writeFileSync(cut.file, first.bytes.subarray(0, 5000));
+    isAnew(pack(changed, { earlier: from(cut) }));
+    rmSync(cut.file);
+    isAnew(pack(changed, { earlier: from(cut) }));
     const other = { ...first, file: pack(changed).file };
     isAnew(pack(changed, { earlier: from(other) }));
     expect(pack(changed, { earlier: from(first), effort: 5 }).reusedBytes).toBe(0);
+  });
+
+  it('packs anew what the disk has changed since, and is written whole where all else is as before', () => {
+    const changed = new Map(tree).set('d/399', Buffer.from('x'));
+    const damaged = { ...first, file: join(top, 'damaged') };
+    // In its head, the head of a block, blocks, and its tail.
+    const middle = first.bytes.length >> 1;
+    for (const at of [20, 100, 500, middle, first.bytes.length - 1500, first.bytes.length - 40]) {
+      const bytes = Buffer.from(first.bytes);
+      bytes[at] = (bytes[at] as number) ^ 1;
+      writeFileSync(damaged.file, bytes);
+      const again = pack(changed, { earlier: from(damaged), savedAt: 2 });
+      expect(again.bytes.equals(pack(changed, { savedAt: 2 }).bytes)).toBe(true);
+      expect(again.reusedBytes).toBeGreaterThan(0);
+      const same = pack(tree, { earlier: from(damaged), savedAt: 2 });
+      expect(same.blocks).not.toBe(null);
+      expect(same.bytes.equals(pack(tree, { savedAt: 2 }).bytes)).toBe(true);
+    }
   });
 
   it('is known by the store that has kept it, until another one comes, and within a limit', async () => {
@@ -124,7 +136,7 @@ describe('a cache that is kept again', () => {
     // As one of another machine comes: what its blocks hold, that one alone says.
     await store.keep(owner, 'k', await spooled(first.bytes));
     expect(store.blocksOf(owner, 'k')).toBe(null);
-    const large = { ...first.blocks!, records: new Uint8Array(400_000) };
+    const large = { ...first.blocks!, records: new Uint8Array(420_000) };
     for (const key of ['a', 'b', 'c']) await store.keep(owner, key, await spooled(first.bytes), large);
     expect(['a', 'b', 'c'].map((key) => store.blocksOf(owner, key) !== null)).toEqual([false, true, true]);
   });

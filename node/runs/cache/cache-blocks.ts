@@ -67,6 +67,8 @@ export async function sumUpTo(read: ReadAt, end: number, signal?: AbortSignal): 
 /** The tar that is in its blocks, the first of which is at `from`. Throws CacheDamaged. */
 export async function* plainBlocks(read: ReadAt, from: number): AsyncGenerator<Buffer> {
   const ahead: Promise<Buffer>[] = [];
+  // What was read is used again when it is unpacked: half as much memory for V8 to collect, which is a quarter of the time.
+  const free: Buffer[] = [];
   let at: number | null = from;
   for (;;) {
     while (at !== null && ahead.length < blocksAhead) {
@@ -75,8 +77,9 @@ export async function* plainBlocks(read: ReadAt, from: number): AsyncGenerator<B
       const plainBytes = head.readUInt32LE(4);
       if (plainBytes > blockBytes || packedBytes > mostBlockBytes) throw new CacheDamaged('a block of it is too large');
       if (plainBytes > 0) {
-        const packed = await bytesAt(read, at + blockHeadBytes, packedBytes);
-        const plain = unpacked(packed, head[8] as number, plainBytes);
+        const room = free.pop() ?? Buffer.allocUnsafeSlow(blockBytes);
+        const packed = await read(room.subarray(0, packedBytes), at + blockHeadBytes);
+        const plain = unpacked(packed, head[8] as number, plainBytes).finally(() => free.push(room));
         // Whoever comes to it hears of it.
         plain.catch(() => undefined);
         ahead.push(plain);
@@ -145,7 +148,7 @@ async function unpacked(bytes: Buffer, method: number, plainBytes: number): Prom
 }
 
 async function unpackedBy(bytes: Buffer, method: number, plainBytes: number): Promise<Buffer> {
-  if (method === methods.stored) return bytes;
+  if (method === methods.stored) return Buffer.from(bytes);
   try {
     // In one piece: by the usual 16 KiB it would be a turn of the event loop, and a thread's, for each of them.
     const whole = { maxOutputLength: plainBytes, chunkSize: plainBytes + spareBytes };

@@ -21,7 +21,7 @@ export const CacheHead = z.object({
 export type CacheHead = z.infer<typeof CacheHead>;
 
 const CacheTail = z.object({
-  /** SHA-256 of the tar. */
+  /** What the tar is told by, of those that were packed here: SHA-256 of its blocks' own. */
   content: z.string().regex(/^[0-9a-f]{64}$/),
   files: z.int().nonnegative(),
   plainBytes: z.int().nonnegative(),

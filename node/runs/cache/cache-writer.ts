@@ -54,9 +54,9 @@ export class CacheWriter {
   readonly #plainness = new Plainness();
   readonly #notes = new BlockNotes();
   readonly #earlier: EarlierBlocks | null;
-  /** Of the earlier file of the same key: all is as in it so far, so many blocks, which are written when one is not. */
+  /** Of the earlier file of the same key: all is as in it so far, so many blocks and bytes. They are summed up, and written when one is not. */
   #isSame: boolean;
-  #same = 0;
+  #same = { blocks: 0, bytes: 0 };
   #reusedBytes = 0;
   #linksBytes = 0;
   #held = 0;
@@ -70,12 +70,8 @@ export class CacheWriter {
     this.#isSame = this.#earlier?.isOwn ?? false;
     this.#method = head.method;
     this.#level = level;
-    this.#append(cacheMagic);
     const json = Buffer.from(JSON.stringify(head));
-    const length = Buffer.alloc(4);
-    length.writeUInt32LE(json.length);
-    this.#append(length);
-    this.#append(json);
+    this.#frame(cacheMagic, lengthOf(json), json);
   }
 
   folder(facts: FileFacts): void {
@@ -135,15 +131,10 @@ export class CacheWriter {
     this.#flush();
     const { isPlain } = this.#plainness;
     const tail = { content: this.#content.digest('hex'), files: this.#count, plainBytes: this.#plainBytes, isPlain };
-    if (this.#isSame && this.#same === this.#earlier?.count) return { tail, blocks: null, reusedBytes: 0 };
+    if (this.#isSame && this.#same.blocks === this.#earlier?.count) return { tail, blocks: null, reusedBytes: 0 };
     this.#writeSame();
-    this.#blockHead.fill(0);
-    this.#append(this.#blockHead);
     const json = Buffer.from(JSON.stringify(tail));
-    const length = Buffer.alloc(4);
-    length.writeUInt32LE(json.length);
-    this.#append(json);
-    this.#append(length);
+    this.#frame(this.#blockHead.fill(0), json, lengthOf(json));
     const sum = this.#sum.digest();
     this.#out.append(sum);
     this.#out.flush();
@@ -183,32 +174,39 @@ export class CacheWriter {
     if (this.#held === 0) return;
     const plain = this.#block.subarray(0, this.#held);
     this.#held = 0;
-    this.#content.update(plain);
     const digest = createHash('sha256').update(plain).digest();
-    if (this.#isAsBefore(digest)) this.#same++;
-    else {
-      this.#writeSame();
-      if (!this.#takeEarlier(digest)) this.#writeBlock(digest, plain);
-    }
+    this.#content.update(digest);
+    if (this.#isAsBefore(digest)) return;
+    this.#writeSame();
+    if (!this.#takeEarlier(digest)) this.#writeBlock(digest, plain);
   }
 
   #isAsBefore(digest: Buffer): boolean {
     const { earlier, same } = { earlier: this.#earlier, same: this.#same };
-    return this.#isSame && earlier !== null && same < earlier.count && digest.equals(earlier.digestAt(same));
+    if (!this.#isSame || earlier === null || same.blocks >= earlier.count) return false;
+    const bytes = digest.equals(earlier.digestAt(same.blocks)) ? earlier.packedAt(same.blocks) : null;
+    if (bytes === null) return false;
+    this.#notes.add(digest, this.#out.size + same.bytes, earlier.checkAt(same.blocks));
+    this.#sum.update(bytes);
+    this.#same = { blocks: same.blocks + 1, bytes: same.bytes + bytes.length };
+    return true;
   }
 
   /** What was not written, as all was as before. */
   #writeSame(): void {
     this.#isSame = false;
-    for (let index = 0; index < this.#same; index++)
-      this.#takeEarlier((this.#earlier as EarlierBlocks).digestAt(index));
-    this.#same = 0;
+    const { blocks, bytes } = this.#same;
+    if (blocks > 0) for (const part of (this.#earlier as EarlierBlocks).firstBytes(blocks)) this.#out.append(part);
+    this.#same = { blocks: 0, bytes: 0 };
+    this.#reusedBytes += bytes;
   }
 
   #takeEarlier(digest: Buffer): boolean {
-    const bytes = this.#earlier?.packed(digest) ?? null;
+    const index = this.#earlier?.numberOf(digest) ?? null;
+    if (this.#earlier === null || index === null) return false;
+    const bytes = this.#earlier.packedAt(index);
     if (bytes === null) return false;
-    this.#notes.add(digest, this.#out.size);
+    this.#notes.add(digest, this.#out.size, this.#earlier.checkAt(index));
     this.#append(bytes);
     this.#reusedBytes += bytes.length;
     return true;
@@ -221,7 +219,7 @@ export class CacheWriter {
     this.#blockHead.writeUInt32LE(bytes.length, 0);
     this.#blockHead.writeUInt32LE(plain.length, 4);
     this.#blockHead[8] = isSmaller ? methods[this.#method] : methods.stored;
-    this.#notes.add(digest, this.#out.size);
+    this.#notes.add(digest, this.#out.size, crc32(bytes, crc32(this.#blockHead)));
     this.#append(this.#blockHead);
     this.#append(bytes);
   }
@@ -231,8 +229,22 @@ export class CacheWriter {
     return this.#method === 'deflate' ? deflated(bytes, this.#level) : null;
   }
 
+  /** What is no block. */
+  #frame(...parts: Uint8Array[]): void {
+    for (const part of parts) {
+      this.#notes.addFrame(part);
+      this.#append(part);
+    }
+  }
+
   #append(bytes: Uint8Array): void {
     this.#sum.update(bytes);
     this.#out.append(bytes);
   }
+}
+
+function lengthOf(bytes: Uint8Array): Buffer {
+  const length = Buffer.alloc(4);
+  length.writeUInt32LE(bytes.length);
+  return length;
 }
