@@ -47,7 +47,11 @@ export function vaultLines(view: ViewInput, ledger: Ledger): Attention[] {
   const isLate = ageMs === null || ageMs > 2 * vault.everyMs;
   if (said.problem === null && (ageMs === null || !isLate)) return [];
   const age = ageMs === null ? 'there is none yet' : `the newest is ${span(ageMs)} old`;
-  const cause = said.problem?.replace(' -> ', '; ') ?? 'none is made while GitLab does not work';
+  const cause =
+    said.problem?.replace(' -> ', '; ') ??
+    (said.doing?.what === 'backup'
+      ? `one is being made, and has not come to its end: ${said.doing.phase}`
+      : 'none is made while GitLab does not work');
   return [
     {
       code: 'gitlab-backup',

@@ -56,15 +56,17 @@ export async function checkDeploy(
 ): Promise<Answer> {
   const { leastMemoryBytes, leastDiskBytes } = presets[wish.preset];
   const { deployFacts } = await import('../hosting/deploy-facts.ts');
+  const { leftVersionLines } = await import('../hosting/data-version.ts');
   const { preflight } = await import('../hosting/deploy-preflight.ts');
   const named = wish.hostname === null ? ownName(ledger()?.mesh.name ?? '', here) : null;
   const facts = await deployFacts(wish, { home, mesh, dockerHost });
   const { hostname: address, ipv6 } = reachedAt(here.network);
   const { name, lines } = (await named) ?? { lines: [] };
   const { checks, place } = preflight(facts, { ...wish, leastMemoryBytes, leastDiskBytes });
+  const left = place === null || place.data === null ? lines : leftVersionLines(place, wish.image);
   return {
     kind: 'deploy-checked',
-    checks: asChecks([...checks, ...(place?.data === null ? lines : [])]),
+    checks: [...asChecks(checks), ...left],
     place: place && { kind: place.kind, path: place.path, data: place.data },
     ...{ address, ipv6, name },
   };

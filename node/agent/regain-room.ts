@@ -3,6 +3,7 @@ import { AutogitError } from '../../protocol/errors.ts';
 import { asSentence } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { roundText } from '../../protocol/round-name.ts';
+import { versionLine } from '../hosting/data-version.ts';
 import { asChecks, checkOf } from '../hosting/deploy-check.ts';
 import { deployFacts } from '../hosting/deploy-facts.ts';
 import { preflight } from '../hosting/deploy-preflight.ts';
@@ -64,7 +65,7 @@ export class RegainRoom {
       ...{ at: left.at, round: left.round && roundText(left.round.name), version: left.version, image },
     };
     const place = checkOf(left.kind === 'folder' ? 'warn' : 'ok', 'place', leftWords(left));
-    return { kind: 'left-checked', isPlace: true, checks: [place, versionLine(left, image), ...lines], found, ...at };
+    return { kind: 'left-checked', isPlace: true, checks: [place, versionOf(left, image), ...lines], found, ...at };
   }
 
   async #take({ path, mesh, data, epoch }: Ask & { kind: 'take-left' }): Promise<Answer> {
@@ -84,23 +85,13 @@ export class RegainRoom {
   }
 }
 
-/** GitLab takes data of exactly its own version. */
-function versionLine({ version, path }: LeftPlace, image: string): ReturnType<typeof checkOf> {
-  if (version === null)
-    return checkOf(
-      'warn',
-      'version',
-      `its data do not say of which GitLab version they are; ${image} shall run on them`,
-      'another image: --image IMAGE',
-    );
-  const tagged = /:(\d+\.\d+\.\d+)/.exec(image)?.[1];
-  const plain = /^\d+\.\d+\.\d+/.exec(version)?.[0];
-  if (tagged !== undefined && plain !== undefined && tagged !== plain)
-    return checkOf(
-      'fail',
-      'version',
-      `${path} is of GitLab ${version}, and ${image} is another one: it takes data of exactly its own version`,
-      `leave --image out, or: --image gitlab/gitlab-ce:${plain}-ce.0`,
-    );
-  return checkOf('ok', 'version', `GitLab ${version}, by ${image}`);
+function versionOf({ version, path, image: noted }: LeftPlace, image: string): ReturnType<typeof checkOf> {
+  if (version !== null)
+    return versionLine({ path, version, image: noted }, image, (right) => `leave --image out, or: --image ${right}`);
+  return checkOf(
+    'warn',
+    'version',
+    `its data do not say of which GitLab version they are; ${image} shall run on them`,
+    'another image: --image IMAGE',
+  );
 }

@@ -7,6 +7,7 @@ import { showDuration } from '../settings/quantities.ts';
 import { wrapped } from '../text-wrap.ts';
 import { agentOf, type Context } from './context.ts';
 import { exit, failedWith, gitlabHint } from './failure.ts';
+import { lostWords } from './gitlab-backup.ts';
 import { sentence } from './output.ts';
 import { stopsWatching } from './watching.ts';
 
@@ -59,6 +60,7 @@ export async function untilDrillIsOver(
   let told = 0;
   let phase = '';
   let wasDoing = false;
+  let quietSince: number | null = null;
   const tell = (steps: readonly DrillStep[]): void => {
     for (const step of steps.slice(told)) talk(stepLine(step, out.columns));
     told = Math.max(told, steps.length);
@@ -69,6 +71,7 @@ export async function untilDrillIsOver(
     const now = news.snapshot.gitlab.drills?.find((one) => one.node === node);
     if (now?.doing) {
       wasDoing = true;
+      quietSince = null;
       tell(now.doing.steps);
       if (now.doing.phase !== phase) talk(`      ${now.doing.phase}`);
       phase = now.doing.phase;
@@ -81,6 +84,9 @@ export async function untilDrillIsOver(
     if (now?.ended && now.ended.at !== before?.ended?.at) return { ended: now.ended.because };
     if (!wasDoing && performance.now() - began > hearsMs)
       return { ended: `${node} has not said that it began -> ${gitlabHint}` };
+    // An agent that is started anew knows nothing of it.
+    quietSince ??= performance.now();
+    if (wasDoing && performance.now() - quietSince > hearsMs) return { ended: lostWords };
   }
   return null;
 }

@@ -179,14 +179,23 @@ export async function watched<T>(
 /** ms for this machine to hear what the one that hosts says now. */
 export const hearsMs = 10_000;
 
+/** What ended without a word: an agent that is started anew knows nothing of what one of before was asked for. */
+export const lostWords = 'the agent there was ended meanwhile';
+
 function untilBackedUp(context: Context, agent: AgentClient, before: string | null) {
   const began = performance.now();
   let wasDoing = false;
+  let quietSince: number | null = null;
   return watched(context, agent, ({ vault, lastBackup }) => {
+    const isDoing = vault?.doing != null;
     wasDoing ||= vault?.doing?.what === 'backup' || performance.now() - began > hearsMs;
-    if (lastBackup !== null && lastBackup.id !== before && vault?.doing == null) return lastBackup;
-    if (wasDoing && vault?.doing == null && vault?.problem != null)
-      throw failedWith('backup', vault.problem, gitlabHint);
+    if (lastBackup !== null && lastBackup.id !== before && !isDoing) return lastBackup;
+    if (wasDoing && !isDoing && vault?.problem != null) throw failedWith('backup', vault.problem, gitlabHint);
+    quietSince = wasDoing && !isDoing ? (quietSince ?? performance.now()) : null;
+    if (quietSince !== null && performance.now() - quietSince >= 2 * hearsMs)
+      throw new AutogitError('backup', `${lostWords}: no backup was made`, {
+        hint: 'make one now: autogit-node gitlab backup',
+      });
     return null;
   });
 }

@@ -34,8 +34,8 @@ export interface DataPlace extends PlaceAt {
   withPrograms<T>(act: () => Promise<T>): Promise<T>;
   /** The agent ends: GitLab goes on. */
   letGo(): Promise<void>;
-  /** GitLab has ended: nothing stays mounted. */
-  close(): Promise<void>;
+  /** GitLab has ended: nothing stays mounted. `image`: by which it ran. */
+  close(image?: string): Promise<void>;
 }
 
 export interface PlaceRoom {

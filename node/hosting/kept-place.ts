@@ -145,7 +145,7 @@ export class KeptPlace {
     });
     await this.endCopies();
     this.#isCopied = false;
-    await place?.close();
+    await place?.close(hosting.image);
     this.#open = null;
     const { data, epoch, place: at } = hosting;
     const unserved = memory.read(data).isUnserved === true ? epoch : null;

@@ -13,6 +13,7 @@ import { placeProblem } from './place-problem.ts';
 import { checkMarker, type DataOwner, type PlaceClaim, writeClaim } from './place-records.ts';
 import { copiesOf, mountPointOf, treeOf } from './place-tree.ts';
 import type { SystemTools } from './system-tools.ts';
+import { versionIn } from './vault/kept-rounds.ts';
 
 /** With less, PostgreSQL ends itself within minutes. */
 const leastFreeBytes = 64 << 20;
@@ -73,7 +74,8 @@ export class OpenPlace implements DataPlace {
       if (this.#claim.isMounted)
         this.notices.push(`${image.path} was not unmounted when this machine went down; btrfs took in what was synced`);
     }
-    await this.said({ isMounted: true });
+    // What was said of closed data holds no more.
+    await this.said({ isMounted: true, version: undefined, image: undefined });
     await image.attach(point, this.#parts.role, this.#claim.fsid);
     const errors = (await tools.run('btrfs', ['device', 'stats', point]))
       .split('\n')
@@ -177,11 +179,13 @@ export class OpenPlace implements DataPlace {
     await this.#parts.image?.letGo();
   }
 
-  async close(): Promise<void> {
-    const { image } = this.#parts;
+  async close(ran?: string): Promise<void> {
+    const { image, role } = this.#parts;
     if (!image) return;
+    // Whoever deploys on them again reads it without mounting them.
+    const of = role === 'host' ? { version: versionIn(join(treeOf(this), 'live')), ...(ran && { image: ran }) } : {};
     await image.detach();
-    await this.said({ isMounted: false });
+    await this.said({ isMounted: false, ...of });
   }
 
   #checkMount(): void {

@@ -30,6 +30,9 @@ const PlaceClaim = z.looseObject({
   isMounted: z.boolean().optional(),
   /** What stays free on the disk for the machine's owner when an image grows. */
   reserveBytes: z.number().nonnegative(),
+  /** Of a closed image: GitLab's own note in the data (null: it never worked with them), and by which image it ran last. */
+  version: z.string().max(64).nullish(),
+  image: z.string().max(512).optional(),
 });
 export type PlaceClaim = z.infer<typeof PlaceClaim>;
 

@@ -269,6 +269,15 @@ describe('a GitLab of the mesh, by its commands', () => {
         1,
         'copies\nerror: restic is not installed on this machine\nfix: install it: apt install restic\n',
       ]);
+      // An agent that was killed in its midst knows nothing of it.
+      const doing = { what: 'backup' as const, phase: 'copies', percent: 1 };
+      here.agent.gitlab = { ...hosted('healthy', null), lastBackup: last, vault: { ...vault, doing } };
+      setTimeout(() => Object.assign(here.agent.gitlab, { vault }), 2_000);
+      const lost = await run('gitlab', 'backup');
+      expect([lost.code, lost.stderr]).toEqual([
+        1,
+        expect.stringMatching(/error: the agent there was ended meanwhile: no backup was made\nfix: make one now: /),
+      ]);
       here.agent.gitlab = { mode: 'connected' };
       expect((await run('gitlab', 'backup')).stderr).toContain('backs up no other');
       expect((await run('gitlab', 'fenced')).stderr).toMatch(/itself\nfix: autogit-node .*gitlab deploy\n$/);
@@ -316,7 +325,14 @@ describe('a GitLab of the mesh, by its commands', () => {
       expect((await run('gitlab', 'drill')).stderr).toContain(
         'error: the drill on desktop-1 ended without a verdict: the owner of this machine is back\n',
       );
-      expect(asked('drill')).toEqual([{ drill: null }, { drill: 'desktop-1' }, { drill: null }]);
+      here.agent.onceAsked('drill', 4, () => {
+        Object.assign(here.agent.gitlab, { drills: [{ ...idle, doing: { phase: 'boots GitLab', steps: [] } }] });
+        setTimeout(() => Object.assign(here.agent.gitlab, { drills: [idle] }), 2_000);
+      });
+      expect((await run('gitlab', 'drill')).stderr).toContain(
+        'error: the drill on desktop-1 ended without a verdict: the agent there was ended meanwhile\n',
+      );
+      expect(asked('drill')).toEqual([{ drill: null }, { drill: 'desktop-1' }, { drill: null }, { drill: null }]);
     });
   });
 });

@@ -12,8 +12,10 @@ import {
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { DataPlace } from '../../node/hosting/data-place.ts';
+import { leftVersionLines } from '../../node/hosting/data-version.ts';
 import { mountsOf } from '../../node/hosting/mount-table.ts';
 import { openPlace, removePlace } from '../../node/hosting/place-making.ts';
+import { readClaim } from '../../node/hosting/place-records.ts';
 import { systemTools } from '../../node/hosting/system-tools.ts';
 import { later, MiB, PlaceRig, refusal, sh, wish } from './data-place-rig.ts';
 
@@ -49,12 +51,23 @@ describe('an image', () => {
     const second = await opened(image(), later);
     expect(second.notices).toEqual([]);
     expect(readFileSync(join(second.folders.data, 'of GitLab'), 'utf8')).toBe('kept');
-    await second.close();
+    mkdirSync(join(second.folders.data, 'gitlab-rails'));
+    writeFileSync(join(second.folders.data, 'gitlab-rails/VERSION'), '19.3.0\n');
+    const path = join(folder, 'gitlab');
+    const asked = (name: string) => leftVersionLines({ kind: 'image', path }, name).map(({ state }) => state);
+    const [older, same] = ['gitlab/gitlab-ce:19.2.4-ce.0', 'gitlab/gitlab-ce:19.3.0-ce.0'];
+    expect([asked(older), asked(same)]).toEqual([['fail'], ['ok']]);
+    await second.close(same);
+    // Closed, they say it all the same, and by which image they ran.
+    expect([asked(older), asked(same)]).toEqual([['fail'], ['ok']]);
+    expect(readClaim(path)).toMatchObject({ version: '19.3.0', image: same });
     expect(sh(`losetup --associated ${file}`)).toBe('');
     // The empty mount point takes nothing, so nobody begins a new GitLab in it.
     expect(() => writeFileSync(join(point, 'x'), '')).toThrow(/EPERM/);
     const third = await opened(image(), later);
     expect(readFileSync(join(third.folders.data, 'of GitLab'), 'utf8')).toBe('kept');
+    // What a newer one makes of them meanwhile is not what was noted.
+    expect(readClaim(path)).not.toHaveProperty('version');
   });
 
   it('made by an agent that ended half way is made to its end by the next one', async () => {

@@ -384,12 +384,13 @@ it('uninstalled it leaves its data, is deployed on them again, and deletes them 
   expect([containers(), existsSync(place), gateNow(kang.home).pid]).toEqual([[], true, null]);
   expect(spawnSync('nft', ['list', 'tables'], { encoding: 'utf8' }).stdout).not.toContain(bridgeOf(data));
   expect(readMounts()).not.toContain(place);
-
+  image = broken;
+  expect((await deploying(kang)).stderr).toContain(`is of GitLab 19.4.1-practice, and ${broken} is another one`);
+  image = newer;
   const again = await deploying(kang);
   expect([again.code, again.stderr]).toEqual([0, expect.stringContaining('they are taken up again')]);
   expect(await gitlab.api<{ name: string }[]>('/projects')).toHaveLength(2);
   expect((await kang.status()).gitlab.epoch).toBe(7);
-
   const gone = await kang.cli('--yes', 'gitlab', 'uninstall', '--delete-data');
   expect([gone.code, gone.stdout]).toEqual([0, expect.stringContaining('with its data')]);
   expect([containers(), existsSync(place), readMounts().includes(place)]).toEqual([[], false, false]);

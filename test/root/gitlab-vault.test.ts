@@ -233,7 +233,7 @@ describe('the vault of a host', () => {
       sh(`mv ${tree}/live/data/git-data/repositories/b.git ${tree}/live/data/git-data/repositories/a.git`);
       kept.version = '19.4.2';
       vault.restore(rows[0]!.id);
-      await poll(() => seen()?.restored?.because).toMatch(/is of GitLab 19.4.1, and 19.4.2 runs here.*deploy --image/);
+      await poll(() => seen()?.restored?.because).toMatch(/is of GitLab 19.4.1, and 19.4.2 runs here.* --data DIR$/);
       await poll(() => seen()?.doing).toBeNull();
       kept.version = '19.4.1';
       vault.restore(rows[0]!.id);
@@ -359,7 +359,7 @@ describe('the vault of a host', () => {
     // Who asks as an earlier version does hears of none.
     expect((await vault.rows()).rows).toEqual([]);
     for (const [id, why] of [
-      ['round-1-3-2', /is of GitLab 19.3.9, and 19.4.1 runs here.*--image gitlab.gitlab-ce:19.3.9-ce.0/],
+      ['round-1-3-2', /is of GitLab 19.3.9, and 19.4.1 runs here.* restore round-1-3-2 --project .*history$/],
       ['round-1-3-8', /is not on this machine, and is not brought from another one: desktop-1 does not hold it/],
       ['round-1-3-7', /nothing was changed: .*: desktop-1: it did not come whole: its cable is out/],
     ] as const) {

@@ -109,6 +109,11 @@ describe('a GitLab that the mesh runs, in status', () => {
     expect(of({ problem: 'no room' }, 3 * 86_400_000).lines[0]).toMatchObject({ severity: 'fail' });
     expect(of({}, 3 * 86_400_000).lines[0]?.sentence).toContain('while GitLab does not work');
     expect(of({}, null).lines).toEqual([]);
+    // One that hangs is no GitLab that does not work.
+    const doing = { what: 'backup', phase: 'copies to /mnt/disk', percent: 40 };
+    expect(of({ doing }, 3 * 86_400_000).lines[0]?.sentence).toContain(
+      'one is being made, and has not come to its end: copies to /mnt/disk (the newest is',
+    );
     // Where none is named there is nothing to say.
     expect(shown(hostedLab({})).gitlab).not.toHaveProperty('vault');
   });

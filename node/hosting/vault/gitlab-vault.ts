@@ -90,11 +90,18 @@ export class GitlabVault {
         last: known?.last ?? null,
         checkedAt: known?.checkedAt ?? null,
         doing: this.#work.doing,
-        problem: this.#work.problem,
+        problem: this.#work.problem ?? this.#whyWaits(kept),
         ...keptWords(vault, this.#options),
         restored,
       },
     };
+  }
+
+  /** Who asked for one now waits for a word. */
+  #whyWaits({ mayRun, life, version }: KeptGitlab): string | null {
+    if (!this.#isAsked || this.#work.doing !== null) return null;
+    if (mayRun && life.hasWorked && version !== null) return null;
+    return asSentence(`GitLab does not work now (${life.because}): a backup is made as soon as it does`);
   }
 
   /** Looks whether backups can go there, makes the repository, and asks the mesh to remember it. */

@@ -3,9 +3,11 @@ import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 import { z } from 'zod';
 import { AutogitError, sentenceOf } from '../../../protocol/errors.ts';
+import { span } from '../../../scheduler/phrases.ts';
 import { findProgram, spawnClean } from '../../clean-spawn.ts';
 import { shown } from '../../foreign-text.ts';
 import { toolEnv } from '../system-tools.ts';
+import { bytesReadBy, SignOfLife } from './sign-of-life.ts';
 
 /** Where it lies for one call: `target` in restic's words. `trouble`: it is no use to go on, for the reason that it gives. */
 interface Reached {
@@ -47,8 +49,12 @@ const Progress = z.looseObject({ message_type: z.literal('status'), percent_done
 const Node = z.looseObject({ struct_type: z.literal('node'), type: z.string(), path: z.string() });
 const Size = z.looseObject({ total_size: z.number() });
 
-/** It says nothing for so long: a target that hangs must not hold backups up for ever. */
-const silentMs = 30 * 60_000;
+export const resticTimings = {
+  /** It gives no sign of life for so long: a target that hangs must not hold backups up for ever. */
+  silentMs: 30 * 60_000,
+};
+/** Looks in that time, by which it is counted: an agent that stood still itself has not seen it do nothing. */
+const looksMost = 30;
 /** It takes its lock along when it is asked to end; then it is ended. */
 const endMs = 5_000;
 
@@ -266,11 +272,15 @@ async function ended(
   what: string,
   { signal, onLine }: Pick<How, 'signal' | 'onLine'>,
 ): Promise<string> {
-  let [out, said, isSilent] = ['', '', false];
-  const quiet = setTimeout(() => {
+  let [out, said, isSilent, still] = ['', '', false, 0];
+  const life = new SignOfLife();
+  const { silentMs } = resticTimings;
+  const looking = setInterval(() => {
+    still = life.isRead(bytesReadBy(child.pid)) ? 0 : still + 1;
+    if (still < looksMost) return;
     isSilent = true;
     end();
-  }, silentMs);
+  }, silentMs / looksMost);
   let kill: NodeJS.Timeout | undefined;
   const end = (): void => {
     child.kill('SIGINT');
@@ -279,12 +289,12 @@ async function ended(
   signal.addEventListener('abort', end, { once: true });
   if (signal.aborted) end();
   createInterface({ input: child.stdout as Readable }).on('line', (line) => {
-    quiet.refresh();
+    if (life.isIn(line)) still = 0;
     if (onLine) onLine(line);
     else if (out.length < outMost) out += `${line}\n`;
   });
   child.stderr?.on('data', (data) => {
-    quiet.refresh();
+    still = 0;
     said = `${said}${data}`.slice(-saidMost);
   });
   try {
@@ -293,11 +303,15 @@ async function ended(
       child.once('close', resolve);
     });
     if (signal.aborted) throw new DOMException('the agent ends', 'AbortError');
-    if (isSilent) throw problem(`restic ${what} said nothing for half an hour`, 'see whether the target answers');
+    if (isSilent)
+      throw problem(
+        `restic ${what} has done nothing for ${span(silentMs)}`,
+        'see whether the place of the backups answers: its disk, or its network',
+      );
     if (code === 0) return out;
     throw new AutogitError('backup', `restic ${what} failed: ${words(said)}`);
   } finally {
-    clearTimeout(quiet);
+    clearInterval(looking);
     clearTimeout(kill);
     signal.removeEventListener('abort', end);
   }

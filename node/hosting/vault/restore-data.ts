@@ -189,8 +189,16 @@ function fits({ version, image }: About, what: Restoring): void {
   if (version !== what.now.version)
     throw refused(
       `${what.backup} is of GitLab ${version}, and ${what.now.version} runs here: it takes data of exactly its own version`,
-      `deploy that version, then restore: autogit-node gitlab deploy --image ${image}`,
+      otherVersion(what.backup, image),
     );
+}
+
+/** A round is of the data that run here, and an older GitLab cannot be deployed on those; of a project the version is no matter. */
+function otherVersion(id: string, image: string): string {
+  const project = `one project of it: autogit-node gitlab restore ${id} --project group/name`;
+  return /^(round|replaced)-/.test(id)
+    ? `${project}; what an upgrade replaced comes back with its own version: autogit-node gitlab history`
+    : `${project}; all of it: uninstall GitLab, which keeps its data, then on another folder: autogit-node gitlab deploy --image ${image} --data DIR`;
 }
 
 const historyHint = 'which there are: autogit-node gitlab history';

@@ -1,5 +1,4 @@
-import { stat } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Ask } from '../../../protocol/asks.ts';
 import type { Change, ChangeOutcome } from '../../../protocol/changes.ts';
@@ -7,9 +6,9 @@ import { AutogitError, sentenceOf } from '../../../protocol/errors.ts';
 import { asSentence, type NodeId } from '../../../protocol/ids.ts';
 import type { Ledger, LedgerVault } from '../../../protocol/ledger.ts';
 import { vaultOf } from '../../../scheduler/hosting/vault-edits.ts';
-import { askDisk } from '../../asked-disk.ts';
 import { checkTarget, isFolder, nodeIn, nodeTarget } from './backup-target.ts';
 import { type Reach, Restic } from './restic.ts';
+import { targetDiskWords } from './target-disk.ts';
 import { VaultSecret } from './vault-memory.ts';
 
 /** What opens and seals the key of the backups on this machine. */
@@ -79,7 +78,7 @@ export async function beginVault(
   const named = nodeIn(asked);
   const keeper = named === null ? null : keepers.named(named);
   const target = keeper === null ? asked : nodeTarget(keepers.nameOf(keeper));
-  const same = await sameDisk(target, data);
+  const where = await targetDiskWords(target, data);
   const restic = resticOf(home, {
     target: keeper === null ? target : keepers.reach(keeper, 'begin'),
     ...{ password, credentials },
@@ -137,7 +136,7 @@ export async function beginVault(
     before === null || before.target === target
       ? ''
       : `, and no more to ${before.target}: what is there stays, and is opened by its own key`;
-  return asSentence(`backups of GitLab go to ${target}${instead}${same}${said === null ? '' : `: ${said}`}`);
+  return asSentence(`backups of GitLab go to ${target}${instead}${where}${said === null ? '' : `: ${said}`}`);
 }
 
 /** Backups go there, and what lies there is theirs: a disk that was changed for an empty one has another repository, or none. */
@@ -157,22 +156,4 @@ const knownMs = 10_000;
 async function untilKnown(isKnown: () => boolean, signal: AbortSignal): Promise<void> {
   for (const end = performance.now() + knownMs; !isKnown() && performance.now() < end; )
     await sleep(50, undefined, { signal });
-}
-
-/** Said, not refused: better there than nowhere. */
-async function sameDisk(target: string, data: string): Promise<string> {
-  if (!isFolder(target)) return '';
-  if (target === data || target.startsWith(`${data}/`))
-    throw new AutogitError('bad-flag', `${target} lies in GitLab's own data`, {
-      hint: 'name a folder on another disk',
-    });
-  return (await deviceNear(target)) === (await deviceNear(data))
-    ? "; it is the same disk as GitLab's data: if that dies both are gone, so name another one too"
-    : '';
-}
-
-/** Of that folder, or the one above it in which it would be made. */
-async function deviceNear(path: string): Promise<number> {
-  const there = await askDisk(path, () => stat(path).catch(() => null));
-  return there?.dev ?? (path === '/' ? 0 : deviceNear(dirname(path)));
 }
