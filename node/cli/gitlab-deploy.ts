@@ -154,9 +154,11 @@ export class PhaseLines {
     if (progress) this.sayPhase(progress.phase, progress.percent);
     // What is tried again counts down: the cause is said once.
     const cause = because?.replace(/; tried again in .*$/, '') ?? null;
-    if (cause === this.#because || cause === null) return;
+    const isWrong = cause !== because || state === 'degraded' || state === 'repairing';
+    // What is begun anew at once has its cause without a time: it is said with the next one.
+    if (cause === this.#because || cause === null || !isWrong) return;
     this.#because = cause;
-    if (cause !== because || state === 'degraded' || state === 'repairing') this.#lines.warn(state, cause);
+    this.#lines.warn(state, cause);
   }
 
   sayPhase(name: string, percent: number | null): void {
