@@ -1,6 +1,8 @@
 import { AutogitError } from '../../protocol/errors.ts';
 import type { StatusSnapshot } from '../../protocol/status.ts';
 import { plural } from '../../scheduler/phrases.ts';
+import { agentProcess } from '../agent-process.ts';
+import { isOfAnotherUser } from '../local-api/socket-call.ts';
 import { type AgentClient, findAgent } from '../local-api/socket-client.ts';
 import type { NoticesAnswer } from '../local-api/socket-protocol.ts';
 import { readAddress } from '../network/addresses.ts';
@@ -58,27 +60,38 @@ function leaderFinding({ mesh, leader, quorum }: StatusSnapshot): Finding {
 
 const ofNoMesh = { mesh: null, lacksGitlab: false, isUnprotected: false, nodes: [] };
 
-/** What the running agent knows: its phase, GitLab, and what needs attention. Nothing more when none runs. */
+/** What the running agent knows: its phase, GitLab, and what needs attention. What keeps it from telling is a finding too. */
 export async function checkAgent(homes: readonly string[]): Promise<AgentState> {
-  let agent: AgentClient;
+  let agent: AgentClient | null = null;
   try {
     agent = findAgent(homes);
-    const phase = await agent.phase();
-    if (phase.phase === 'waiting') {
-      const { message, hint } = notApproved(phase);
-      return {
-        ...ofNoMesh,
-        isRunning: true,
-        home: agent.home,
-        findings: [{ ...finding('agent', 'warn', message, hint), runbook: 'not-approved' }],
-      };
-    }
+    return await toldBy(agent);
   } catch (error) {
-    if (!(error instanceof AutogitError) || error.code !== 'no-agent') throw error;
+    if (!(error instanceof AutogitError)) throw error;
+    return { ...ofNoMesh, ...(agent && { home: agent.home }), ...silenceOf(error, agent?.home) };
+  }
+}
+
+/** No agent is no fault; one that hangs, is of another version, or was removed with its machine is one. */
+function silenceOf(error: AutogitError, home: string | undefined): Pick<AgentState, 'isRunning' | 'findings'> {
+  const { code, message, hint } = error;
+  if (code === 'no-agent' && !isOfAnotherUser(error))
+    return { isRunning: false, findings: [finding('agent', 'ok', 'does not run here', 'autogit-node join')] };
+  return {
+    isRunning: home !== undefined && agentProcess(home) !== null,
+    findings: [finding('agent', code === 'no-agent' ? 'warn' : 'fail', message, hint)],
+  };
+}
+
+async function toldBy(agent: AgentClient): Promise<AgentState> {
+  const phase = await agent.phase();
+  if (phase.phase === 'waiting') {
+    const { message, hint } = notApproved(phase);
     return {
       ...ofNoMesh,
-      isRunning: false,
-      findings: [finding('agent', 'ok', 'does not run here', 'autogit-node join')],
+      isRunning: true,
+      home: agent.home,
+      findings: [{ ...finding('agent', 'warn', message, hint), runbook: 'not-approved' }],
     };
   }
   const { snapshot } = await agent.status();

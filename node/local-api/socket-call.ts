@@ -14,11 +14,13 @@ const timeoutMs = 60_000;
 const silentMs = 2_000;
 const missesMost = 3;
 
+const anothersHint = 'use sudo, or for a system service be in its group, autogit-node';
+
 export const ofAnotherUser = (path: string, cause?: Error): AutogitError =>
-  new AutogitError('no-agent', `${path} belongs to another user`, {
-    cause,
-    hint: 'use sudo, or for a system service be in its group, autogit-node',
-  });
+  new AutogitError('no-agent', `${path} belongs to another user`, { cause, hint: anothersHint });
+
+/** Whether an agent runs there this user cannot see. */
+export const isOfAnotherUser = ({ hint }: AutogitError): boolean => hint === anothersHint;
 
 /** One question to the agent of that home; its answer is checked. Throws `bad-message`. */
 export const askOf =

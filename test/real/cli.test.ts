@@ -37,6 +37,7 @@ describe('exit codes without an agent', () => {
     [['gitlab', 'copies', 'remov', 'x'], 2, /unknown command 'gitlab copies remov'/, /mean gitlab copies remove\?/],
     [['help', 'foo'], 2, /unknown command 'foo'/, /autogit-node --help/],
     [['help', 'gitlab', 'conect'], 2, /unknown command 'gitlab conect'/, /did you mean gitlab connect\?/],
+    [['join', '--reserve-memory', '8'], 2, /"8" would be 8 bytes; write the unit: 8g or 8m/, /join --help/],
     [['invite', '--for', '5'], 2, /10 s to 7 days, not for 5 s/, /invite --for 15m/],
     [['settings', 'graceMs', '3'], 2, /graceMs 3 would be 3 ms: write the unit/, /settings graceMs 3s/],
     [['pause', '--for', '5'], 2, /5 s is no pause worth having; write 5m/, /pause --for 2h/],
@@ -278,7 +279,7 @@ describe('with an agent', () => {
     expect((await here('status')).code).toBe(0);
   });
 
-  it('a watch says when its agent is stopped, and goes on with it', async () => {
+  it('a watch says when its agent is stopped, and goes on with it; doctor names it, and looks at all else', async () => {
     const words = [bin, '--home', home, 'status', '-w', '200ms'];
     const watch = spawn(process.execPath, words, { env: env(), stdio: ['ignore', 'pipe', 'pipe'] });
     let [pictures, talk] = [0, ''];
@@ -295,6 +296,9 @@ describe('with an agent', () => {
       expect(talk).toMatch(
         new RegExp(`# waiting for the agent: .*pid ${agent.pid}.* is [\\d.]+ s old *-> kill -CONT ${agent.pid}`),
       );
+      const { code, stdout } = await here('doctor');
+      expect([code, stdout]).toEqual([5, expect.stringContaining(`is stopped (T)\tkill -CONT ${agent.pid}`)]);
+      expect(stdout).toMatch(/^ok\tstore\t[\s\S]*^warn\tdiscovery\t/m);
       const before = pictures;
       agent.kill('SIGCONT');
       await until(() => pictures > before);
@@ -313,6 +317,7 @@ describe('with an agent', () => {
     });
     expect(await here('jobs')).toEqual({ code: 0, stdout: '', stderr: '' });
     expect((await here('jobs', '--json')).stdout.trim()).toBe('[]');
+    expect(StatusSnapshot.parse(JSON.parse((await here('status', '-o', 'json')).stdout)).seenFrom).toBe('kang');
     const unknown = await here('why', '7');
     expect(unknown.code).toBe(1);
     expect(unknown.stderr).toMatch(/knows no job 7: .* of jobs that are over the newest 60 are remembered/);
