@@ -1,9 +1,8 @@
 import type { AuditEntry } from '../../protocol/audit.ts';
-import { shown } from '../foreign-text.ts';
 import { agentOf, type Context } from './context.ts';
 import { exit } from './failure.ts';
 import { localTime } from './local-time.ts';
-import { printTable } from './table.ts';
+import { printTold } from './table.ts';
 
 /** Who did what in the mesh, the oldest first, as this machine wrote it down. */
 export async function audit(context: Context): Promise<number> {
@@ -13,21 +12,13 @@ export async function audit(context: Context): Promise<number> {
   const newest = most === 0 ? [] : entries.slice(-most);
   if (settings.isOn('json')) out.json(newest);
   else {
-    const rows = newest.map((entry, index) => [
-      whenOf(entry, out.isTerminal),
-      entry.who,
-      entry.on,
-      entry.what,
-      shown(entry.sentence),
-      gapBefore(newest, index),
-    ]);
+    const rows = newest.map((entry, index) => {
+      const missing = gapBefore(newest, index);
+      const said = out.isTerminal ? [`${entry.sentence}${missing && ` (${missing})`}`] : [entry.sentence, missing];
+      return [whenOf(entry, out.isTerminal), entry.who, entry.on, entry.what, ...said];
+    });
     if (rows.length > 0)
-      out.data(
-        printTable(
-          { head: ['WHEN', 'WHO', 'ON', 'ACT', 'WHAT CAME OF IT', ''], rows, spare: ['ACT'], lastLeast: 0 },
-          out,
-        ),
-      );
+      out.data(printTold({ head: ['WHEN', 'WHO', 'ON', 'ACT', 'WHAT CAME OF IT'], rows, spare: ['ACT'] }, out));
     else if (entries.length === 0) out.talk('nobody has done anything since the mesh writes it down');
   }
   if (!isVoter)

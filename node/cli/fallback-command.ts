@@ -9,7 +9,7 @@ import { type Remembered, recallJoin } from '../store/join-memory.ts';
 import type { Context } from './context.ts';
 import { exit } from './failure.ts';
 import { sentence } from './output.ts';
-import { printTable } from './table.ts';
+import { printTold } from './table.ts';
 
 /** `fallback`: an ordinary gitlab-runner takes the mesh's jobs on this machine while the mesh is off. `--end`: no more. */
 export async function fallback(context: Context): Promise<number> {
@@ -108,7 +108,7 @@ function show(
     ...takes.map((tags) => [shownTags(tags), 'taken', '']),
     ...leaves.map(({ tags, because }) => [shownTags(tags), 'left', because]),
   ];
-  out.data(printTable({ head: ['JOBS WITH', 'HERE', 'BECAUSE'], rows }, out));
+  out.data(printTold({ head: ['JOBS WITH', 'HERE', 'BECAUSE'], rows }, out));
   out.talk(`written: ${config} (runner tokens: only you can read it)`);
   out.talk(`run it: ${runLine(config)}`);
   if (kinds.includes('docker')) out.talk(`or in a container: ${containerLine(folder, caFile, dockerHost)}`);

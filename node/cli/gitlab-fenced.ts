@@ -13,7 +13,7 @@ import { hearsMs, hosted, watched } from './gitlab-backup.ts';
 import { promptOf } from './mesh-commands.ts';
 import { sentence } from './output.ts';
 import { isAgreed } from './prompt.ts';
-import { printTable } from './table.ts';
+import { printTold } from './table.ts';
 import { stopsWatching } from './watching.ts';
 
 type Fenced = NonNullable<StatusSnapshot['gitlab']['fenced']>[number];
@@ -37,7 +37,7 @@ export async function show(context: Context): Promise<number> {
     out.talk('no machine keeps anything that it served before another one took over');
   else
     out.data(
-      printTable(
+      printTold(
         { head: ['NAME', 'MACHINE', 'WRITTEN UTC', 'FREES', 'BROUGHT OVER'], rows, spare: ['WRITTEN UTC'] },
         out,
       ),

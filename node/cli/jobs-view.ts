@@ -13,6 +13,8 @@ interface Form {
   isAll?: boolean;
 }
 
+const gapOfLabel = ' '.repeat(10);
+
 /** How long it waits, ran or runs; what happened last counts. */
 function timeOf(row: JobRow, now: number): string {
   const from = row.startedAt ?? row.queuedAt;
@@ -91,7 +93,9 @@ export function jobView(row: JobRow, rows: readonly JobRow[], form: Form): strin
     ['why', row.because],
   ];
   return form.isTerminal
-    ? lines.map(([name, value]) => `${name.padEnd(10)}${value}`).join('\n')
+    ? lines
+        .map(([name, value]) => `${name.padEnd(10)}${wrapped(value, form.columns - 10).join(`\n${gapOfLabel}`)}`)
+        .join('\n')
     : lines.map((line) => line.join('\t')).join('\n');
 }
 
@@ -104,7 +108,10 @@ export function whyView(why: WhyAnswer, form: { isTerminal: boolean; columns: nu
     return printTable({ head: [], rows: [...rows, ...last] }, form);
   }
   const verb = ended ?? (why.state === 'waiting' ? `waits ${showDuration(why.waitedMs)}` : why.state);
-  const head = `${why.job} ${why.name} ${why.project}@${why.ref}   ${verb}   needs: ${why.needs}`;
+  const which = `${why.job} ${why.name} ${why.project}@${why.ref}   ${verb}`;
+  const needs = `needs: ${why.needs}`;
+  const isOneLine = which.length + needs.length + 3 <= form.columns;
+  const head = isOneLine ? `${which}   ${needs}` : [which, ...wrapped(needs, form.columns)].join('\n');
   const width = Math.max(0, ...why.machines.map(({ node }) => node.length));
   const gap = ' '.repeat(width + 5);
   const rows = why.machines.map(

@@ -127,7 +127,11 @@ export async function paths({ out, settings }: Context): Promise<number> {
   const all = { ...places(homeOf(settings)), config: configOf(settings) };
   const running = homesToSearch(settings).find((home) => existsSync(places(home).socket)) ?? null;
   if (settings.isOn('json')) out.json({ ...all, running });
-  else out.data(printTable({ head: ['WHAT', 'WHERE'], rows: Object.entries(all) }, out));
+  // A place is there to be copied: it is never cut.
+  else
+    out.data(
+      printTable({ head: ['WHAT', 'WHERE'], rows: Object.entries(all) }, { ...out, columns: Number.POSITIVE_INFINITY }),
+    );
   return exit.ok;
 }
 

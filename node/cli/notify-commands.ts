@@ -10,7 +10,7 @@ import { agentOf, type Context } from './context.ts';
 import { exit, requireDone } from './failure.ts';
 import { sentence } from './output.ts';
 import { readText } from './read-text.ts';
-import { printTable } from './table.ts';
+import { attentionLine, printTold } from './table.ts';
 
 const hint = 'look who is told: autogit-node notify list';
 const most = 2048;
@@ -101,10 +101,9 @@ export function noticesView(
     stateOf(row, (at) => (isTerminal ? `${span(Math.max(0, now - at))} ago` : new Date(at).toISOString())),
   ]);
   const head = ['NAME', 'KIND', 'TO', 'SINCE', 'STATE'];
-  const table =
-    rows.length > 0 ? [printTable({ head, rows: cells, spare: ['SINCE', 'KIND'], lastLeast: 24 }, form)] : [];
+  const table = rows.length > 0 ? [printTold({ head, rows: cells, spare: ['SINCE', 'KIND'] }, form)] : [];
   if (!isTerminal) return table.join('\n');
-  const none = '# nobody is told when something is wrong   -> autogit-node notify add --help';
+  const none = attentionLine('nobody is told when something is wrong', 'autogit-node notify add --help', form.columns);
   const hours = quiet === null ? [] : [`# it is quiet ${shown(quietWords(quiet))}`];
   return [...(rows.length === 0 ? [none] : table), ...hours].join('\n');
 }
@@ -137,7 +136,7 @@ export async function test(context: Context): Promise<number> {
   if (settings.isOn('json')) out.json({ rows });
   else {
     const cells = rows.map(({ name: one, kind, shown: to, said }) => [one, kind, to, said]);
-    out.data(printTable({ head: ['NAME', 'KIND', 'TO', 'SAID'], rows: cells, spare: ['KIND'], lastLeast: 24 }, out));
+    out.data(printTold({ head: ['NAME', 'KIND', 'TO', 'SAID'], rows: cells, spare: ['KIND'] }, out));
   }
   return rows.every(({ ok }) => ok) ? exit.ok : exit.failed;
 }

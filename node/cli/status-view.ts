@@ -26,7 +26,7 @@ function forPeople(snapshot: StatusSnapshot, form: ViewForm): string {
     ...meshLines(snapshot, form),
     ...gitlabLines(snapshot, form),
     ...queueLines(snapshot, form),
-    ...pageLines(snapshot),
+    ...pageLines(snapshot, form),
     '',
     nodeTable(snapshot, form),
   ];
@@ -66,7 +66,7 @@ function meshLines(
 }
 
 function gitlabLines({ gitlab, at }: StatusSnapshot, { columns }: ViewForm): string[] {
-  if (gitlab.mode === 'none') return [`${label('gitlab')}none   -> autogit-node gitlab deploy`];
+  if (gitlab.mode === 'none') return oneOrTwo([`${label('gitlab')}none`], '-> autogit-node gitlab deploy', columns);
   const where = gitlab.host === null ? '' : ` on ${gitlab.host}`;
   const backup = gitlab.lastBackup
     ? `backup ${since(gitlab.lastBackup.at, at)} ago, ${plural(gitlab.lastBackup.copies.length, 'cop').replace(/cops$/, 'copies').replace(/cop$/, 'copy')}`
@@ -93,8 +93,8 @@ const queueLines = ({ queue }: StatusSnapshot, { columns }: ViewForm): string[] 
   );
 
 /** The way in is a link that is good once: it is printed when somebody asks for it. */
-const pageLines = ({ page }: StatusSnapshot): string[] =>
-  page === undefined ? [] : [`${label('page')}${page.url}   -> autogit-node dashboard`];
+const pageLines = ({ page }: StatusSnapshot, { columns }: ViewForm): string[] =>
+  page === undefined ? [] : oneOrTwo([`${label('page')}${page.url}`], '-> autogit-node dashboard', columns);
 
 const usedOf = (node: NodeRow): { cpu: string; memory: string } => {
   const use = machineUse(node);

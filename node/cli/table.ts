@@ -33,6 +33,22 @@ export function printTable(table: Table, form: { isTerminal: boolean; columns: n
     .join('\n');
 }
 
+/**
+ * A table whose last column is a sentence, which is never cut: where a terminal is too narrow for all of it, it stands below its row, in as
+ * many lines as it takes.
+ */
+export function printTold({ head, rows, spare }: Table, form: { isTerminal: boolean; columns: number }): string {
+  const whole = printTable({ head, rows }, { ...form, columns: Number.POSITIVE_INFINITY });
+  if (!form.isTerminal || whole.split('\n').every((line) => [...line].length <= form.columns)) return whole;
+  const first = { head: head.slice(0, -1), rows: rows.map((row) => row.slice(0, -1)), ...(spare && { spare }) };
+  const [title = '', ...lines] = printTable(first, form).split('\n');
+  const below = (row: readonly string[]): string[] =>
+    wrapped(shown(row.at(-1) ?? ''), form.columns - gap.length).map((line) => `${gap}${line}`.trimEnd());
+  return [title, ...lines.flatMap((line, index) => [line, ...below(rows[index] ?? [])])]
+    .filter((line) => line !== '')
+    .join('\n');
+}
+
 /** All columns for people, in as many tables below each other as it takes; each begins with the first column. */
 export function printTables({ head, rows }: Pick<Table, 'head' | 'rows'>, columns: number): string {
   const widths = widthsOf(
@@ -92,6 +108,6 @@ export function attentionLine(sentence: string, fix: string | null, columns = 10
   const whole = fix === null ? `# ${text}` : `# ${text}   -> ${shown(fix)}`;
   if (whole.length <= columns) return whole;
   // A row with a name before it keeps its gap, which wrapping takes for a word of nothing.
-  const said = `# ${wrapped(text, columns - 2).join('\n#   ')}`;
+  const said = `# ${wrapped(text, columns - 4).join('\n#   ')}`;
   return fix === null ? said : `${said}\n#   -> ${wrappedFix(shown(fix), columns - 7).join('\n#      ')}`;
 }

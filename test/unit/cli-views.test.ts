@@ -4,7 +4,7 @@ import { describeFailure } from '../../node/cli/failure.ts';
 import { pairTokens } from '../../node/cli/gitlab-commands.ts';
 import { jobsView, jobView, whyView } from '../../node/cli/jobs-view.ts';
 import { sentence } from '../../node/cli/output.ts';
-import { attentionLine, printTable } from '../../node/cli/table.ts';
+import { attentionLine, printTable, printTold } from '../../node/cli/table.ts';
 import { watchMs } from '../../node/cli/watching.ts';
 import { webhookTestView } from '../../node/cli/webhook-command.ts';
 import { doctorView } from '../../node/doctor/doctor-command.ts';
@@ -90,7 +90,9 @@ describe('jobs and why', () => {
     expect(jobsView([long], { ...pipe, now })).toContain('w'.repeat(300));
   });
 
-  it('a job alone', () => {
+  it('a job alone, its reason set in below it where it is long', () => {
+    const long = job({ because: 'w'.repeat(30).concat(' ').repeat(3).trim() });
+    expect(jobView(long, [long], { ...people, columns: 60, now })).toMatch(/why {7}w{30}\n {10}w{30}\n {10}w{30}$/);
     const failed = job({ state: 'failed', exitCode: 3 });
     expect(jobView(failed, [failed], { ...people, now })).toContain('state     failed, exit code 3');
     expect(jobView(job({}), [job({})], { ...pipe, now }).split('\n')[0]).toBe('job\t4815 eval');
@@ -123,13 +125,14 @@ describe('jobs and why', () => {
     );
     const narrow = { isTerminal: true, columns: 60 };
     expect(whyView({ ...why, because: `nobody fits, ${'and that is so '.repeat(5)}` }, narrow).split('\n')).toEqual([
-      '4815 eval lab/vision@gpu-fix   waits 20 s   needs: gpu, vram-20g',
+      '4815 eval lab/vision@gpu-fix   waits 20 s',
+      'needs: gpu, vram-20g',
       '  desktop-1   its only GPU has 2 of 24 GiB free: run 4813',
       '              has it since 19:58',
       '  desktop-2   its largest GPU has 16 GiB',
       '  kang        has no GPU',
-      '# nobody fits, and that is so and that is so and that is so',
-      '#   and that is so and that is so ',
+      '# nobody fits, and that is so and that is so and that is',
+      '#   so and that is so and that is so ',
     ]);
     expect(whyView(why, pipe).split('\n')[2]).toBe('kang\tno\thas no GPU');
   });
@@ -230,6 +233,28 @@ describe('small prints', () => {
       'WHERE\na round on kang and desktop-1',
     );
     expect(printTable({ head: [], rows }, pipe)).toBe('größe\ta\nx [31my z\tb');
+  });
+
+  it('a sentence in the last column is never cut: it stands below its row', () => {
+    const table = { head: ['WHO', 'ON', 'WHAT'], rows: [['root', 'kang', `a ${'word '.repeat(12)}`.trim()]] };
+    expect(printTold(table, people)).toBe(`WHO   ON    WHAT\nroot  kang  ${table.rows[0]?.[2]}`);
+    expect(printTold(table, { ...people, columns: 40 })).toBe(
+      ['WHO   ON', 'root  kang', `  a${' word'.repeat(7)}`, `  word${' word'.repeat(4)}`].join('\n'),
+    );
+    expect(printTold(table, pipe)).toBe(table.rows[0]?.join('\t'));
+  });
+
+  it('no line of what needs attention is longer than the terminal', () => {
+    const sentence =
+      'no approved machine could ever satisfy gpu: desktop-1 has no GPU, desktop-2 has no GPU and kang has no GPU';
+    for (const columns of [50, 60, 70])
+      expect(
+        Math.max(
+          ...attentionLine(sentence, null, columns)
+            .split('\n')
+            .map((line) => line.length),
+        ),
+      ).toBeLessThanOrEqual(columns);
   });
 
   it('puts a long fix on a line of its own', () => {
