@@ -8,6 +8,7 @@ import { version } from '../version.ts';
 import { type Command, commands, groups } from './command-table.ts';
 import { processOutput } from './output.ts';
 import { listenForStop } from './stopping.ts';
+import { topicOf, topics } from './topics.ts';
 
 const epilogue = [
   'Exit codes: 0 ok, 1 failed, 2 usage, 3 no agent is running here, 4 waiting for approval, 5 something is unhealthy, 70 internal error, 130 interrupted.',
@@ -66,7 +67,20 @@ export function buildProgram(
   quiet(program);
   const made = new Map<string, Commander>([['', program]]);
   for (const command of commands) addCommand(made, command, program, start);
+  sortByTopic(program);
   return program;
+}
+
+/** A list of forty is read by nobody: they stand below what they are for. */
+function sortByTopic(program: Commander): void {
+  const order = Object.values(topics).flat();
+  const ownTopic = topicOf('help') as string;
+  program.commandsGroup(ownTopic).helpCommand('help [command]', 'what a command does, and its flags');
+  for (const one of program.commands) one.helpGroup(topicOf(one.name()) ?? ownTopic);
+  // What is hidden has no place.
+  const place = (one: Commander): number =>
+    topicOf(one.name()) === undefined ? order.length : order.indexOf(one.name());
+  (program.commands as Commander[]).sort((a, b) => place(a) - place(b));
 }
 
 function quiet(commander: Commander): void {

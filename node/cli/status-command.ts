@@ -8,14 +8,15 @@ import { watchMs, watchPicture } from './watching.ts';
 const restMs = 200;
 
 export const status = (context: Context): Promise<number> =>
-  show(context, watchMs(context.settings.get('status.watch')), context.settings.text('status.output') === 'wide');
+  show(context, watchMs(context.settings.get('status.watch')), context.settings.text('status.output'));
 
-export const watchStatus = (context: Context, everyMs: number): Promise<number> => show(context, everyMs, false);
+export const watchStatus = (context: Context, everyMs: number): Promise<number> => show(context, everyMs, null);
 
-async function show(context: Context, everyMs: number | null, wide: boolean): Promise<number> {
+async function show(context: Context, everyMs: number | null, form: string | null): Promise<number> {
   const { out, settings } = context;
+  const wide = form === 'wide';
   const view = (snapshot: StatusSnapshot): string => {
-    if (settings.isOn('json')) return JSON.stringify(snapshot, null, everyMs === null ? 2 : 0);
+    if (settings.isOn('json') || form === 'json') return JSON.stringify(snapshot, null, everyMs === null ? 2 : 0);
     return statusView(snapshot, { isTerminal: out.isTerminal, columns: out.columns, wide });
   };
   if (everyMs !== null) return watch(context, everyMs, view);

@@ -187,10 +187,10 @@ const others: Flag[] = [
     name: 'output',
     short: 'o',
     kind: 'choice',
-    choices: ['wide'],
+    choices: ['wide', 'json'],
     value: 'FORM',
     commands: ['status'],
-    help: 'wide: more columns',
+    help: 'wide: more columns; json: as --json',
   },
   {
     key: 'status.exitStatus',

@@ -67,6 +67,15 @@ export function parseOne(flag: Kind, text: string): Value {
   }
 }
 
+const bareMost = 1 << 20;
+
+/** Of what a person types now: `--reserve-memory 8` is no wish for eight bytes. Throws `bad-flag`. */
+export function checkTyped({ kind }: Kind, text: string): void {
+  const bytes = /^[1-9]\d*$/.test(text.trim()) ? Number(text) : 0;
+  if (kind === 'size' && bytes > 0 && bytes < bareMost)
+    throw wrong(text, `would be ${bytes} bytes; write the unit: ${text.trim()}g or ${text.trim()}m`);
+}
+
 function checkChoice({ choices }: Kind, text: string): void {
   if (choices && !choices.includes(text)) throw wrong(text, `is none of ${choices.join(', ')}`);
 }

@@ -6,7 +6,7 @@ import type { OwnerHours } from './owner-hours.ts';
 import type { Note, Place } from './settings-note.ts';
 import type { PageSettings } from './settings-page.ts';
 import { type Flag, flags, flagsOf, spellingOf, variableOf } from './settings-table.ts';
-import { parseOne, parseText, type Value } from './settings-value.ts';
+import { checkTyped, parseOne, parseText, type Value } from './settings-value.ts';
 import type { WebhookSettings } from './settings-webhook.ts';
 
 export type Source = 'flag' | 'variable' | 'file' | 'default';
@@ -177,6 +177,8 @@ function resolveOne(flag: Flag, sources: SettingsSources): Entry {
   const written = sources.file.get(flag.key);
   const named = (where: string, code: 'bad-flag' | 'bad-config', text: boolean | string | string[]): Value => {
     try {
+      // A file or a variable of before, which starts an agent at boot, goes on meaning what it meant.
+      if (code === 'bad-flag' && typeof text === 'string') checkTyped(flag, text);
       return typeof text === 'boolean' ? text : parseText(flag, text);
     } catch (cause) {
       throw new AutogitError(code, `${where}: ${(cause as Error).message}`, { cause });

@@ -131,7 +131,7 @@ describe('completion', () => {
     // The value of a flag is no command and no machine.
     [['join', '--name', 'drain', '--exec'], '--executor'],
     [['join', '--executor', ''], 'docker process'],
-    [['status', '-o', ''], 'wide'],
+    [['status', '-o', ''], 'wide json'],
     [['completion', 'f'], 'fish'],
     [['gitlab', 'con'], 'connect'],
     [['gitlab', 'copies', ''], 'add remove'],

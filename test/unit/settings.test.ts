@@ -2,6 +2,7 @@ import type { Command as Commander } from 'commander';
 import { describe, expect, it } from 'vitest';
 import { commands } from '../../node/cli/command-table.ts';
 import { buildProgram, optionOf } from '../../node/cli/program.ts';
+import { topics } from '../../node/cli/topics.ts';
 import { joinOptions, parsePlayedGpu } from '../../node/settings/join-options.ts';
 import { nameFromHost } from '../../node/settings/node-name.ts';
 import { resolveSettings, type SettingsSources } from '../../node/settings/settings.ts';
@@ -11,6 +12,17 @@ import type { Environment } from '../../node/store/home.ts';
 const resolve = (sources: Partial<SettingsSources>) =>
   resolveSettings({ command: 'join', given: {}, env: {}, file: new Map(), fileName: 'autogit.yml', ...sources });
 const program = (): Commander => buildProgram(() => {});
+const firstWords = [...new Set(commands.map(({ path }) => path.split(' ')[0] as string))].filter(
+  (word) => !word.startsWith('__'),
+);
+it('each command stands below one topic of --help, and nothing else does', () => {
+  expect(Object.values(topics).flat().sort()).toEqual([...firstWords, 'help'].sort());
+  const help = program().helpInformation();
+  const heads = Object.keys(topics).map((topic) => help.indexOf(`\n${topic}\n`));
+  expect(heads).not.toContain(-1);
+  expect(heads).toEqual([...heads].sort((a, b) => a - b));
+  expect(help).not.toContain('\nCommands:\n');
+});
 const all = (commander: Commander): Commander[] => [commander, ...commander.commands.flatMap(all)];
 
 /** A text that the flag accepts, and what it means. */
@@ -170,6 +182,7 @@ describe('bad settings are refused by name', () => {
       'autogit.yml: pair: "soon" is no duration; write 90s, 10m or 2h',
     ],
     [{ given: { executors: ['docker', 'vm'] } }, 'bad-flag', '--executor: "vm" is none of docker, process'],
+    [{ given: { reserveMemory: '8' } }, 'bad-flag', '--reserve-memory: "8" would be 8 bytes; write the unit: 8g or 8m'],
     [{ given: { reserveMemory: '-1' } }, 'bad-flag', '--reserve-memory: "-1" is no size; write 512m or 24g'],
     [
       { command: 'practice-gitlab', given: { 'practice.port': '70000' } },
