@@ -8,9 +8,9 @@ import { figures } from './figures.ts';
 export interface Chunk {
   at: number;
   isSent: boolean;
-  /** `from-to`, both with their ports. */
+  /** `from-to`, both with their ports; of datagrams `udp from-to`. */
   line: string;
-  /** Its end, in bytes of the stream so far. */
+  /** Its end, in bytes of the stream so far; of a datagram its number. */
   until: number;
   bytes: number;
 }
@@ -34,14 +34,17 @@ const sizeOf = (chunks: readonly Chunk[]): number => {
 
 /**
  * The heartbeats of one leader as its followers heard them. They are the leader's most frequent chunks on a line, some
- * bytes longer or shorter as their numbers grow; a follower has heard one when the stream has come as far as its end.
+ * bytes longer or shorter as their numbers grow; a follower has heard one when the stream has come as far as its end. Where
+ * they are datagrams, those are looked at: one that is lost, or goes by the stream in between, is late until the next is heard.
  */
 export function beatsOf(leader: readonly Chunk[], followers: readonly (readonly Chunk[])[]): Beats {
   const late: number[] = [];
   const way: number[] = [];
   for (const follower of followers) {
     const reads = follower.filter(({ isSent }) => !isSent);
-    for (const line of new Set(reads.map((chunk) => chunk.line))) {
+    const lines = new Set(reads.map(({ line }) => line).filter((line) => leader.some((sent) => sent.line === line)));
+    const ofDatagrams = [...lines].filter((line) => line.startsWith('udp '));
+    for (const line of ofDatagrams.length > 0 ? ofDatagrams : lines) {
       const read = reads.filter((chunk) => chunk.line === line);
       const sent = leader.filter((chunk) => chunk.isSent && chunk.line === line);
       const size = sizeOf(sent);

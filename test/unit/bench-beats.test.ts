@@ -17,3 +17,14 @@ test('what was not heard in the look does not count, nor another line', () => {
   const leader = [sent(0, 200, 200), sent(100, 400, 200), { ...sent(100, 200, 200), line: 'elsewhere' }];
   expect(beatsOf(leader, [[read(1, 200, 200)]])).toMatchObject({ count: 0, lateMs: Number.NaN, wayMs: 1 });
 });
+
+test('where heartbeats are datagrams only those are looked at, and one that is lost is late', () => {
+  const udp = (chunk: Chunk): Chunk => ({ ...chunk, line: `udp ${line}`, bytes: 41 });
+  const leader = [0, 100, 200].flatMap((at, index) => [
+    udp(sent(at, index + 1, 41)),
+    sent(at, 4500 * (index + 1), 4500),
+  ]);
+  const follower = [udp(read(1, 1, 41)), read(40, 4500, 4500), udp(read(205, 3, 41)), read(290, 13_500, 9000)];
+  const { count, worstMs } = beatsOf(leader, [follower]);
+  expect({ count, worstMs }).toEqual({ count: 2, worstMs: 104 });
+});
