@@ -78,7 +78,7 @@ export class AdminDoor {
       throw new AutogitError(
         'gitlab-refused',
         status === 401
-          ? `GitLab does not know this token (${what})`
+          ? `GitLab does not know this token, or it has ended (${what})`
           : `${refusalOf(what, reply)} (the token needs scope api, and admin_mode where GitLab uses that)`,
       );
     if (status >= 300 && status < 400)

@@ -3,7 +3,7 @@ import { AutogitError } from '../protocol/errors.ts';
 import { apiOf, refusalOf } from './gitlab-runner.ts';
 import { type CallReply, call, isHtml, jsonOf, mayWorkLater, reasonOf } from './http-call.ts';
 
-export interface TokenHolder {
+interface TokenHolder {
   url: string;
   token: string;
   timeoutMs: number;
@@ -13,17 +13,37 @@ const dayMs = 86_400_000;
 /** GitLab allows a token a year at most, unless its administrator said otherwise. */
 const mostDays = 364;
 
+/** A day as GitLab writes it: at its beginning, in UTC, a token ends. */
+const Day = z.string().regex(/^\d{4}-\d{2}-\d{2}$/);
+const Self = z.object({ expires_at: Day.nullish() });
+
 /**
- * A new admin token for the old one, which GitLab revokes in the same moment. It ends when the old one would have: without
- * a date GitLab gives it a week. Throws AutogitError `gitlab-*`; only `gitlab-unreachable` may have come after all.
+ * The day at whose beginning (UTC) an admin token ends, YYYY-MM-DD; null when it has no end. Throws AutogitError `gitlab-*`,
+ * also of a token that is no personal one, of which GitLab tells nothing.
  */
-export async function rotateAdminToken(holder: TokenHolder): Promise<string> {
-  const self = z.object({ expires_at: z.string().nullish() });
-  const { expires_at: ends } = await ask(holder, self, 'GET', '/personal_access_tokens/self', 'its own token');
+export async function readTokenEnd(holder: TokenHolder): Promise<string | null> {
+  return (await ask(holder, Self, 'GET', '/personal_access_tokens/self', 'its own token')).expires_at ?? null;
+}
+
+/**
+ * A new admin token for the old one, which GitLab revokes in the same moment. `lasts`: `same` ends when the old one would
+ * have, `longest` as late as GitLab allows: a year, or, where its administrator allows less, what it gives without being
+ * asked, a week. Throws AutogitError `gitlab-*`; only `gitlab-unreachable` may have come after all.
+ */
+export async function rotateAdminToken(holder: TokenHolder, lasts: 'same' | 'longest' = 'same'): Promise<string> {
+  const today = new Date().toISOString().slice(0, 10);
   const latest = new Date(Date.now() + mostDays * dayMs).toISOString().slice(0, 10);
-  const expires_at = ends && ends > new Date().toISOString().slice(0, 10) ? ends : latest;
+  const ends = lasts === 'same' ? await readTokenEnd(holder) : null;
   const path = '/personal_access_tokens/self/rotate';
-  return (await ask(holder, Token, 'POST', path, 'the rotation of the token', { expires_at })).token;
+  const rotate = async (body: object): Promise<string> =>
+    (await ask(holder, Token, 'POST', path, 'the rotation of the token', body)).token;
+  try {
+    return await rotate({ expires_at: ends && ends > today ? ends : latest });
+  } catch (error) {
+    // A refusal has changed nothing. Without a date GitLab gives what it always allows.
+    if (lasts === 'same' || !(error instanceof AutogitError) || error.code !== 'gitlab-refused') throw error;
+    return rotate({});
+  }
 }
 
 /** A new token for a runner, by its old one, which ends with that. Jobs that run have tokens of their own. */

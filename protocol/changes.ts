@@ -260,6 +260,8 @@ export const Change = z.discriminatedUnion('kind', [
     certificate: z.object({ was: Sealed, now: Sealed }).optional(),
     /** Of each that is told when something is wrong, by its name. */
     notices: z.record(NoticeName, z.object({ was: Sealed, now: Sealed })).optional(),
+    /** GitLab said when its token ends; null: never. */
+    ends: z.object({ of: Sealed, at: WallMs.nullable() }).optional(),
     runner: z.object({ class: ClassKey, was: Sealed, now: Sealed, epoch: z.int().nonnegative() }).optional(),
   }),
 ]);

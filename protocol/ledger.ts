@@ -319,6 +319,8 @@ const LedgerGitlab = z.looseObject({
   instance: z.string().max(128).nullable(),
   /** The admin token has no scope sudo, so no job is tried again that is another user's; absent: it has, or nobody knows. */
   lacksSudo: z.boolean().optional(),
+  /** When the admin token ends, at the beginning of a day in UTC; absent: it has no end, or nobody has looked. */
+  tokenEnds: WallMs.optional(),
   /** Absent unless it is being disconnected. */
   leaving: Leaving.optional(),
   /** Only in mode 'hosted': then url, token and instance are null until it stands. */

@@ -51,7 +51,7 @@ export const tokenIsNew = ({ secrets }: Ledger): { secrets?: LedgerSecrets } =>
 /** Each part changes nothing when what it replaces is no longer there: it may come late, and twice. */
 export function reseal(
   ledger: Ledger,
-  { token, key, runner, vault, certificate, notices }: Change & { kind: 'reseal' },
+  { token, key, runner, vault, certificate, notices, ends }: Change & { kind: 'reseal' },
 ): Ledger {
   let next = ledger;
   if (token && next.gitlab.token === token.was) {
@@ -59,8 +59,12 @@ export function reseal(
     const admin = token.epoch === null || !secrets ? {} : { secrets: { ...secrets, admin: token.epoch } };
     const { leaving } = next.gitlab;
     const said = leaving && leavingOf(next) ? { leaving: { ...leaving, of: markOf(token.now) } } : {};
-    next = { ...next, gitlab: { ...next.gitlab, token: token.now, ...said }, ...admin };
+    // Of a token that is another one it is not known when it ends.
+    const { tokenEnds: _old, ...gitlab } = next.gitlab;
+    const before = token.epoch === null ? next.gitlab : gitlab;
+    next = { ...next, gitlab: { ...before, token: token.now, ...said }, ...admin };
   }
+  if (ends && next.gitlab.token === ends.of) next = withTokenEnd(next, ends.at);
   if (key) next = withKey(next, key);
   if (runner) next = withRunnerToken(next, runner);
   const known = next.gitlab.vault;
@@ -68,6 +72,12 @@ export function reseal(
     next = { ...next, gitlab: { ...next.gitlab, vault: { ...known, secret: vault.now } } };
   if (notices) next = withNoticeSecrets(next, notices);
   return certificate ? withCertificateKey(next, certificate) : next;
+}
+
+function withTokenEnd(ledger: Ledger, at: number | null): Ledger {
+  const { tokenEnds, ...gitlab } = ledger.gitlab;
+  if ((tokenEnds ?? null) === at) return ledger;
+  return { ...ledger, gitlab: at === null ? gitlab : { ...gitlab, tokenEnds: at } };
 }
 
 function withCertificateKey(ledger: Ledger, { was, now }: { was: string; now: string }): Ledger {

@@ -249,7 +249,7 @@ function connectGitlab(ledger: Ledger, change: Change & { kind: 'connect-gitlab'
   if (Object.keys(classes).length > limits.classes)
     return { refused: `more than ${limits.classes} sets of tags: give fewer runner tokens` };
   const { url, token, instance, lacksSudo } = change;
-  const { leaving: _void, lacksSudo: _before, ...before } = ledger.gitlab;
+  const { leaving: _void, lacksSudo: _before, tokenEnds: _old, ...before } = ledger.gitlab;
   const connected = { ...before, mode: 'connected' as const, url, token, instance };
   const gitlab = { ...connected, ...(lacksSudo && { lacksSudo }) };
   return { ...ledger, classes, gitlab, ...tokenIsNew(ledger) };

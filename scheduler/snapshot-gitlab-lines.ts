@@ -7,6 +7,7 @@ import { protectedLines } from './snapshot-protected.ts';
 import { upgradeLines } from './snapshot-upgrade.ts';
 import { vaultLines } from './snapshot-vault.ts';
 import type { ViewInput } from './snapshot-view.ts';
+import { tokenEnd } from './token-end.ts';
 import { lacksSudoSentence } from './token-scopes.ts';
 import { twoSidesLines } from './two-sides.ts';
 
@@ -15,8 +16,10 @@ export function gitlabLines(view: ViewInput, ledger: Ledger): Attention[] {
   const { mode, url, lacksSudo } = ledger.gitlab;
   const backups = [...protectedLines(view, ledger), ...vaultLines(view, ledger)];
   if (mode === 'none') return [...backups, noGitlab];
-  if (mode === 'connected')
-    return [...backups, ...queueLines(view, url), ...(lacksSudo === true ? [tokenWithoutSudo(url)] : [])];
+  if (mode === 'connected') {
+    const ofToken = [...(lacksSudo === true ? [tokenWithoutSudo(url)] : []), ...tokenEndLines(ledger, view.wallMs)];
+    return [...backups, ...queueLines(view, url), ...ofToken];
+  }
   const own = [
     ...hostedLines(view, ledger),
     ...twoSidesLines(view, ledger),
@@ -43,6 +46,22 @@ const tokenWithoutSudo = (url: string | null): Attention => ({
   sentence: lacksSudoSentence,
   fix: `a new token with scopes api and sudo in VAR, then: autogit-node gitlab connect ${url} --token-env VAR`,
 });
+
+/** Nobody but a person knows who else uses it. */
+function tokenEndLines(ledger: Ledger, wallMs: number): Attention[] {
+  const end = tokenEnd(ledger, wallMs);
+  if (end === null || end.state === 'far') return [];
+  const { url } = ledger.gitlab;
+  const line = (severity: Attention['severity'], sentence: string): Attention[] => {
+    const fix = `a new token with scopes api and sudo in VAR, then: autogit-node gitlab connect ${url} --token-env VAR`;
+    return [{ code: 'gitlab-token-ends', severity, sentence, fix }];
+  };
+  if (end.state === 'ended') return line('fail', `GitLab's token ended on ${end.day}: no job is taken`);
+  const ends = `GitLab's token ends on ${end.day}, in ${end.daysLeft} day${end.daysLeft === 1 ? '' : 's'}`;
+  if (end.state === 'renewed-now') return line('warn', `${ends}, and could not be renewed yet`);
+  const renewed = `the mesh renews it by itself on ${end.renewedOn}, and the one of now is dead then, also for what else uses it`;
+  return line('info', `${ends}: ${renewed}`);
+}
 
 function queueLines(view: ViewInput, url: string | null): Attention[] {
   const seen = view.leader ? view.jobs.reports[view.leader.node]?.report.queue : undefined;

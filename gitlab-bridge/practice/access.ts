@@ -1,7 +1,7 @@
 import type { Call } from './api-call.ts';
 import type { State } from './practice-state.ts';
 import type { Job, Project, User } from './records.ts';
-import { notFound, refuse, refuseWith } from './refusal.ts';
+import { notFound, refuse, refuseWith, tokenHasEnded } from './refusal.ts';
 
 /** Who is asking, and what they may see. */
 export interface Caller {
@@ -22,7 +22,8 @@ export const callerOf = (state: State, call: Call, jobTokens = false): Caller | 
   const personal = header(call, 'private-token') ?? bearer ?? call.query.get('private_token');
   if (personal !== null) {
     const found = state.ownerOfToken(personal);
-    if (found !== undefined) return { ...found, job: null };
+    if (found?.hasEnded) throw tokenHasEnded();
+    if (found !== undefined) return { user: found.user, scopes: found.scopes, job: null };
   }
   if (!jobTokens) return null;
   const token = header(call, 'job-token') ?? call.query.get('job_token') ?? call.query.get('token') ?? personal;

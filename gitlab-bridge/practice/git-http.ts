@@ -41,7 +41,7 @@ const gitCaller = (context: PracticeContext, call: Call): GitCaller | 'nobody' |
     return { user, jobProject: job.projectId, scopes: ['read_repository'] };
   }
   const owner = context.state.ownerOfToken(secret);
-  return owner === undefined ? 'wrong' : { ...owner, jobProject: null };
+  return owner === undefined || owner.hasEnded ? 'wrong' : { ...owner, jobProject: null };
 };
 
 const scoped = (caller: GitCaller, push: boolean): boolean =>

@@ -7,7 +7,7 @@ import type { PracticeContext } from './practice-context.ts';
 import { practiceRevision, practiceVersion } from './practice-identity.ts';
 import { userShape } from './project-shapes.ts';
 import type { PersonalToken, User } from './records.ts';
-import { notFound, refuseWith } from './refusal.ts';
+import { notFound, refuse, refuseWith } from './refusal.ts';
 import { newPersonalToken } from './secrets.ts';
 
 /** Who may ask the probes: everybody else gets 404. GitLab's default is this machine. */
@@ -33,14 +33,34 @@ const tokenScopes = [
   'sudo',
 ] as const;
 
-export const createToken = (context: PracticeContext, user: User, name: string, scopes: string[]): string => {
+export const createToken = (
+  context: PracticeContext,
+  user: User,
+  { name, scopes, expiresOn }: Pick<PersonalToken, 'name' | 'scopes' | 'expiresOn'>,
+): string => {
   const token = newPersonalToken();
-  user.tokens.push({ id: Math.max(0, ...user.tokens.map((one) => one.id)) + 1, name, token, scopes });
+  const id = Math.max(0, ...user.tokens.map((one) => one.id)) + 1;
+  user.tokens.push({ id, name, token, scopes, ...(expiresOn !== undefined && { expiresOn }) });
   context.state.saveUser(user);
   return token;
 };
 
-const rotateBody = z.object({ expires_at: z.string().optional() });
+const dayMs = 86_400_000;
+/** Days: what a token may live at most, and lives after a rotation that names no day. */
+const [mostDays, rotatedDays] = [365, 7];
+const rotateBody = z.object({ expires_at: z.iso.date().optional() });
+
+/** The day so many days from now. */
+const dayIn = (context: PracticeContext, days: number): string =>
+  iso(context.state.clock.now() + days * dayMs).slice(0, 10);
+
+/** Refuses as GitLab does what is over already or would live too long. */
+function allowedEnd(context: PracticeContext, day: string): string {
+  if (day <= dayIn(context, 0)) throw refuse(400, 'Expiration date must be after today');
+  if (day > dayIn(context, mostDays))
+    throw refuse(400, `Expiration date must be before ${dayIn(context, mostDays + 1)}`);
+  return day;
+}
 
 /** The token that this very request came with. */
 function ownToken(user: User, call: Call): PersonalToken {
@@ -50,7 +70,11 @@ function ownToken(user: User, call: Call): PersonalToken {
   return own;
 }
 
-const tokenBody = z.object({ name: z.string().min(1).max(255), scopes: z.array(z.enum(tokenScopes)).min(1) });
+const tokenBody = z.object({
+  name: z.string().min(1).max(255),
+  scopes: z.array(z.enum(tokenScopes)).min(1),
+  expires_at: z.iso.date().optional(),
+});
 
 /** What a personal token may do about itself. */
 const ownTokenRoutes = (context: PracticeContext): Route[] => {
@@ -66,14 +90,15 @@ const ownTokenRoutes = (context: PracticeContext): Route[] => {
         scopes,
         user_id: user.id,
         active: true,
-        expires_at: null,
+        expires_at: own.expiresOn ?? null,
       });
     }),
     route('POST', '/api/v4/personal_access_tokens/self/rotate', (call) => {
       const { user } = authenticate(state, call, ['self_rotate']);
       const own = ownToken(user, call);
       const body = read(rotateBody, call.body);
-      const token = createToken(context, user, own.name, own.scopes);
+      const expiresOn = allowedEnd(context, body.expires_at ?? dayIn(context, rotatedDays));
+      const token = createToken(context, user, { ...own, expiresOn });
       user.tokens = user.tokens.filter((one) => one !== own);
       state.saveUser(user);
       const id = user.tokens.at(-1)?.id;
@@ -82,7 +107,7 @@ const ownTokenRoutes = (context: PracticeContext): Route[] => {
         name: own.name,
         scopes: own.scopes,
         user_id: user.id,
-        expires_at: body.expires_at ?? null,
+        expires_at: expiresOn,
         token,
       });
     }),
@@ -118,7 +143,9 @@ export const instanceRoutes = (context: PracticeContext, monitors: (address: str
       const body = read(tokenBody, call.body);
       const user = state.user(idOf(call, 'user_id'));
       if (user === undefined) throw notFound('User');
-      const token = createToken(context, user, body.name, body.scopes);
+      const { name, scopes, expires_at: day } = body;
+      const ends = day === undefined ? {} : { expiresOn: allowedEnd(context, day) };
+      const token = createToken(context, user, { name, scopes, ...ends });
       const id = user.tokens.length;
       const now = iso(state.clock.now());
       return created({
@@ -129,6 +156,7 @@ export const instanceRoutes = (context: PracticeContext, monitors: (address: str
         scopes: body.scopes,
         user_id: user.id,
         active: true,
+        expires_at: body.expires_at ?? null,
         token,
       });
     }),

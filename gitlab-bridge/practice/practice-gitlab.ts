@@ -70,7 +70,10 @@ export interface PracticeGitlab {
   up(): Promise<void>;
   /** GitLab's hourly sweep, now, on the practice clock. */
   sweep(): void;
-  createUser(username: string, options?: { admin?: boolean; scopes?: string[] }): { id: number; token: string };
+  createUser(
+    username: string,
+    options?: { admin?: boolean; scopes?: string[]; expiresOn?: string },
+  ): { id: number; token: string };
   /** Records as stored, for tests and pages: never change them. */
   job(id: number): Readonly<Job> | null;
   jobsOf(pipelineId: number): readonly Readonly<Job>[];
@@ -202,9 +205,17 @@ class Practice implements PracticeGitlab {
     this.state.flush();
   }
 
-  createUser(username: string, options: { admin?: boolean; scopes?: string[] } = {}): { id: number; token: string } {
+  /** `expiresOn`: YYYY-MM-DD, the day at whose beginning its token ends; absent: never. */
+  createUser(
+    username: string,
+    options: { admin?: boolean; scopes?: string[]; expiresOn?: string } = {},
+  ): { id: number; token: string } {
     const user = createUser(this.context, { username, name: username, admin: options.admin ?? false });
-    const token = createToken(this.context, user, 'practice', options.scopes ?? ['api']);
+    const { scopes = ['api'], expiresOn } = options;
+    const token = createToken(this.context, user, {
+      ...{ name: 'practice', scopes },
+      ...(expiresOn !== undefined && { expiresOn }),
+    });
     this.state.flush();
     return { id: user.id, token };
   }

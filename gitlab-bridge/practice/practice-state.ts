@@ -100,11 +100,14 @@ export class State {
 
   runnerOfToken = (token: string): Runner | undefined => this.runner(this.runnerByToken.get(token) ?? 0);
   jobOfToken = (token: string): Job | undefined => this.job(this.jobByToken.get(token) ?? 0);
-  ownerOfToken(token: string): { user: User; scopes: string[] } | undefined {
+  /** Also of a token that has ended, which opens nothing. */
+  ownerOfToken(token: string): { user: User; scopes: string[]; hasEnded: boolean } | undefined {
     const found = this.userByToken.get(token);
     const user = found === undefined ? undefined : this.user(found.user);
     const personal = user?.tokens.find((entry) => entry.id === found?.token);
-    return user === undefined || personal === undefined ? undefined : { user, scopes: personal.scopes };
+    if (user === undefined || personal === undefined) return undefined;
+    const { scopes, expiresOn } = personal;
+    return { user, scopes, hasEnded: expiresOn !== undefined && Date.parse(expiresOn) <= this.clock.now() };
   }
 
   newId = (table: TableName): number => this.journal.newId(table);

@@ -8,6 +8,8 @@ export interface PersonalToken {
   name: string;
   token: string;
   scopes: string[];
+  /** The day (YYYY-MM-DD) at whose beginning, in UTC, it ends. Absent: never, which GitLab itself allows to none. */
+  expiresOn?: string;
 }
 
 export interface User {

@@ -37,3 +37,10 @@ export const refuseWith = (status: number, message: unknown): Refusal => new Ref
 export const badParameter = (error: string): Refusal => new Refusal(400, { error });
 
 export const notFound = (what: string): Refusal => new Refusal(404, { message: `404 ${what} Not Found` });
+
+/** Of an OAuth library, so in another shape than the rest. */
+export const tokenHasEnded = (): Refusal =>
+  new Refusal(401, {
+    error: 'invalid_token',
+    error_description: 'Token is expired. You can either do re-authentication or token refresh.',
+  });

@@ -38,6 +38,7 @@ export function secretKeeperOf(
     mayWrite: () => leadsSurely(loop, nodeId, clock),
     change: (change) => changes.ask(change),
     now: () => performance.now(),
+    wallMs: () => clock.wallMs(),
   });
 }
 

@@ -1,11 +1,12 @@
 import { z } from 'zod';
-import { resetRunnerToken, rotateAdminToken, type TokenHolder } from '../../gitlab-bridge/gitlab-tokens.ts';
+import { readTokenEnd, resetRunnerToken, rotateAdminToken } from '../../gitlab-bridge/gitlab-tokens.ts';
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 import { type NodeId, shownClass } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { rankedVoters } from '../../scheduler/raft/quorum.ts';
 import { secretsDue, votersCanOpen, withoutKey } from '../../scheduler/secrets-due.ts';
+import { tokenEnd } from '../../scheduler/token-end.ts';
 import { isEnvelopes, recipientsOf, sealFor, sealOne } from '../secrets/envelope.ts';
 import { newMeshKey } from '../secrets/seal.ts';
 import { type SecretBox, votersAnd } from '../secrets/secret-box.ts';
@@ -18,6 +19,11 @@ const timeoutMs = 10_000;
 const againMs = 30_000;
 /** The leader seals first; who votes and can open steps in after so long, in the order of their rank. */
 const stepInMs = 3_000;
+/** When GitLab's token ends is asked this often, and at once of another token. */
+const endEveryMs = 6 * 3_600_000;
+const endAgainMs = 300_000;
+/** Where GitLab allows no longer life than that in which a token is renewed, it is renewed this often. */
+const renewEveryMs = 24 * 3_600_000;
 /** What GitLab gave and the mesh has not committed yet; sealed for this node. */
 const pendingFact = 'pending-reseal';
 /** `class` null: GitLab's own token. */
@@ -35,17 +41,24 @@ interface SecretKeeperOptions {
   log: { info(sentence: string): void; warn(sentence: string): void };
   /** Monotonic ms. */
   now(): number;
-  gitlab?: { rotate(holder: TokenHolder): Promise<string>; reset(holder: TokenHolder): Promise<string> };
+  wallMs(): number;
+  gitlab?: GitlabTokens;
+}
+
+interface GitlabTokens {
+  rotate: typeof rotateAdminToken;
+  reset: typeof resetRunnerToken;
+  end: typeof readTokenEnd;
 }
 
 /**
  * Keeps GitLab's token sealed for exactly those who vote, and changes what a removed machine knew: first the mesh key,
- * then GitLab's own token and the runners'. One thing at a time, each a change of the ledger that does nothing when it
+ * then GitLab's own token and the runners'. GitLab's own it also renews before it ends. One thing at a time, each a change of the ledger that does nothing when it
  * comes late. What GitLab gave is on this disk, sealed, before the mesh is asked: the old token is dead by then.
  */
 export class SecretKeeper {
   readonly #options: SecretKeeperOptions;
-  readonly #gitlab: { rotate(holder: TokenHolder): Promise<string>; reset(holder: TokenHolder): Promise<string> };
+  readonly #gitlab: GitlabTokens;
   #timer: NodeJS.Timeout | null = null;
   #isBusy = false;
   #notBefore = 0;
@@ -53,10 +66,13 @@ export class SecretKeeper {
   #kept: string | null = null;
   /** Since when sealing anew is due, for those who do not lead. */
   #dueSince: number | null = null;
+  /** The sealed token whose end was asked for last, and when. */
+  #asked: { token: string; at: number } | null = null;
+  #renewedAt = Number.NEGATIVE_INFINITY;
 
   constructor(options: SecretKeeperOptions) {
     this.#options = options;
-    this.#gitlab = options.gitlab ?? { rotate: rotateAdminToken, reset: resetRunnerToken };
+    this.#gitlab = options.gitlab ?? { rotate: rotateAdminToken, reset: resetRunnerToken, end: readTokenEnd };
   }
 
   start(): void {
@@ -78,10 +94,11 @@ export class SecretKeeper {
     try {
       if (await this.#askPending(mine)) return;
       if (await this.#seal(mine)) return;
-      if (this.#options.mayWrite()) await this.#renew(mine);
+      if (!this.#options.mayWrite()) return;
+      if (!(await this.#renew(mine))) await this.#tendEnd(mine);
     } catch (error) {
       this.#notBefore = now() + againMs;
-      log.warn(`what a removed machine knew could not be changed yet: ${(error as Error).message}`);
+      log.warn(`a secret could not be changed yet: ${(error as Error).message}`);
     } finally {
       this.#isBusy = false;
     }
@@ -140,8 +157,8 @@ export class SecretKeeper {
     return Object.hasOwn(ledger.secrets?.keys.at(-1)?.sealed ?? {}, this.#options.self);
   }
 
-  /** What a removed machine knew. */
-  async #renew(ledger: Ledger): Promise<void> {
+  /** What a removed machine knew. False when nothing was to be done. */
+  async #renew(ledger: Ledger): Promise<boolean> {
     const { box, change, log } = this.#options;
     const due = secretsDue(ledger);
     const epoch = ledger.secrets?.wanted ?? 0;
@@ -151,24 +168,53 @@ export class SecretKeeper {
       const sealed = Object.fromEntries(Object.keys(ledger.nodes).map((node) => [node, sealOne(node, key)]));
       const { state } = await change({ kind: 'reseal', key: { epoch, sealed } });
       if (state === 'done') log.info('the mesh has a new key, which the removed machine does not know');
-      return;
+      return true;
     }
     const { url, token } = ledger.gitlab;
-    if (url === null) return;
+    if (url === null) return false;
     if (due.token && token !== null) {
-      const old = box.unseal(token);
-      const now = await this.#gitlab.rotate({ url, token: old, timeoutMs });
-      await this.#keepAndAsk({ class: null, old, now, epoch });
+      await this.#rotate(url, token, epoch, 'same');
       log.info("GitLab's token was rotated: the removed machine knew the old one");
-      return;
+      return true;
     }
     const [name] = due.classes;
     const was = name === undefined ? null : (ledger.classes[name]?.token ?? null);
-    if (name === undefined || was === null) return;
+    if (name === undefined || was === null) return false;
     const old = box.unseal(was);
     const now = await this.#gitlab.reset({ url, token: old, timeoutMs });
     await this.#keepAndAsk({ class: name, old, now, epoch });
     log.info(`the runner of ${shownClass(name)} has a new token: the removed machine knew the old one`);
+    return true;
+  }
+
+  async #rotate(url: string, token: string, epoch: number, lasts: 'same' | 'longest'): Promise<void> {
+    const old = this.#options.box.unseal(token);
+    const now = await this.#gitlab.rotate({ url, token: old, timeoutMs }, lasts);
+    await this.#keepAndAsk({ class: null, old, now, epoch });
+  }
+
+  /** GitLab ends each token after a year at the latest: the mesh knows when, and renews it a week before. */
+  async #tendEnd(ledger: Ledger): Promise<void> {
+    const { box, change, log, now, wallMs } = this.#options;
+    const { url, token, mode } = ledger.gitlab;
+    if (mode !== 'connected' || url === null || token === null) return;
+    if (this.#asked?.token !== token || now() - this.#asked.at >= endEveryMs) {
+      this.#asked = { token, at: now() };
+      const day = await this.#gitlab.end({ url, token: box.unseal(token), timeoutMs }).catch((error: unknown) => {
+        // A GitLab that refuses tells nothing of this token; one that does not answer is asked a little later. Both are said elsewhere.
+        if ((error as AutogitError).code === 'gitlab-unreachable')
+          this.#asked = { token, at: now() - endEveryMs + endAgainMs };
+      });
+      if (day === undefined) return;
+      const at = day === null ? null : Date.parse(day);
+      if (at !== (ledger.gitlab.tokenEnds ?? null)) await change({ kind: 'reseal', ends: { of: token, at } });
+      return;
+    }
+    const end = tokenEnd(ledger, wallMs());
+    if (end?.state !== 'renewed-now' || now() - this.#renewedAt < renewEveryMs) return;
+    await this.#rotate(url, token, ledger.secrets?.wanted ?? 0, 'longest');
+    this.#renewedAt = now();
+    log.info(`GitLab's token would have ended on ${end.day}: it was renewed`);
   }
 
   async #keepAndAsk(pending: Pending): Promise<void> {

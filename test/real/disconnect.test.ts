@@ -29,12 +29,14 @@ describe('gitlab disconnect', () => {
     expect([code, stderr]).toEqual([0, expect.not.stringContaining('error')]);
   };
   /** Of the practice GitLab's administrator, with these scopes, in a variable of kang's. */
-  const tokenWith = async (variable: string, scopes: string[]): Promise<void> => {
-    const body = JSON.stringify({ name: variable, scopes });
+  const tokenWith = async (variable: string, scopes: string[], days?: number): Promise<void> => {
+    const ends = days === undefined ? {} : { expires_at: dayIn(days) };
+    const body = JSON.stringify({ name: variable, scopes, ...ends });
     const path = '/users/1/personal_access_tokens';
     const made = await rig.gitlab!.api<{ token: string }>(path, { method: 'POST', body });
     kang.env[variable] = made.token;
   };
+  const dayIn = (days: number): string => new Date(Date.now() + days * 86_400_000).toISOString().slice(0, 10);
   const runners = async (): Promise<string[]> =>
     (await rig.gitlab!.api<{ description: string }[]>('/runners/all')).map(({ description }) => description);
   const push = (name: string, script: string): Promise<number> =>
@@ -62,6 +64,33 @@ describe('gitlab disconnect', () => {
     );
     await connect();
     await until('it is mended', async () => !(await codes()).includes('token-without-sudo'));
+  });
+
+  it('a token that ends is said a month before on each machine, and renewed a week before: the new one works, the old is dead', async () => {
+    const said = async () =>
+      (await machines[1]!.status()).attention
+        .filter(({ code }) => code === 'gitlab-token-ends')
+        .map(({ sentence }) => sentence);
+    const connectWith = async (days: number): Promise<void> => {
+      await tokenWith('ENDING_TOKEN', ['api', 'sudo', 'admin_mode'], days);
+      const { code } = await kang.cli('gitlab', 'connect', rig.gitlab!.url, '--token-env', 'ENDING_TOKEN');
+      expect(code).toBe(0);
+    };
+    await connectWith(20);
+    const [sentence] = await until('the others say when it ends', async () => {
+      const all = await said();
+      return all.length > 0 ? all : null;
+    });
+    expect(sentence).toContain(`ends on ${dayIn(20)}, in 20 days: the mesh renews it by itself on ${dayIn(13)}`);
+    await connectWith(3);
+    const old = kang.env.ENDING_TOKEN as string;
+    const isDead = async (): Promise<boolean> =>
+      (await fetch(`${rig.gitlab!.url}/api/v4/user`, { headers: { 'PRIVATE-TOKEN': old } })).status === 401;
+    await until('it is renewed', isDead);
+    await until('nothing is left to say', async () => (await said()).length === 0);
+    const project = await push('renewed', 'echo by the new token');
+    expect((await pipelineEnd(rig, project)).status).toBe('success');
+    await connect();
   });
 
   it('asks once on a terminal, and no means no', async () => {

@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { createGitlabAdmin } from '../../gitlab-bridge/gitlab-admin.ts';
+import { readTokenEnd, rotateAdminToken } from '../../gitlab-bridge/gitlab-tokens.ts';
 import { RunLab } from './run-lab.ts';
 
 /** The admin client against the practice GitLab, which speaks as GitLab 19 does. */
@@ -41,6 +42,28 @@ describe('admin client', () => {
     await expect(guest.readQueue(10)).rejects.toMatchObject({
       code: 'gitlab-refused',
       message: expect.stringMatching(/no admin/),
+    });
+  });
+
+  it('knows when its token ends, and renews it for as long as GitLab allows; one that has ended opens nothing', async () => {
+    lab = await RunLab.start({ '.gitlab-ci.yml': jobs(1) });
+    const { url } = lab.gitlab;
+    const dayIn = (days: number): string => new Date(Date.now() + days * 86_400_000).toISOString().slice(0, 10);
+    const { token } = lab.gitlab.createUser('carl', { admin: true, scopes: ['api'], expiresOn: dayIn(5) });
+    const holder = { url, token, timeoutMs: 5000 };
+    expect(await readTokenEnd({ ...holder, token: lab.gitlab.adminToken })).toBeNull();
+    expect(await readTokenEnd(holder)).toBe(dayIn(5));
+    const same = await rotateAdminToken(holder);
+    expect(await readTokenEnd({ ...holder, token: same })).toBe(dayIn(5));
+    const longest = await rotateAdminToken({ ...holder, token: same }, 'longest');
+    expect(await readTokenEnd({ ...holder, token: longest })).toBe(dayIn(364));
+    for (const dead of [token, same])
+      await expect(readTokenEnd({ ...holder, token: dead })).rejects.toMatchObject({ code: 'gitlab-refused' });
+    lab.gitlab.clock.advance(365 * 86_400_000);
+    const admin = createGitlabAdmin({ url, token: longest, timeoutMs: 5000 });
+    await expect(admin.readQueue(10)).rejects.toMatchObject({
+      code: 'gitlab-refused',
+      message: expect.stringMatching(/does not know this token, or it has ended/),
     });
   });
 

@@ -1,121 +1,15 @@
-import { generateKeyPair } from '@libp2p/crypto/keys';
-import { peerIdFromPrivateKey } from '@libp2p/peer-id';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { SecretKeeper } from '../../node/agent/secret-keeper.ts';
 import { isEnvelopes, openEnvelope, recipientsOf, sealFor } from '../../node/secrets/envelope.ts';
-import { newMeshKey, seal, unseal } from '../../node/secrets/seal.ts';
+import { seal, unseal } from '../../node/secrets/seal.ts';
 import { SecretBox } from '../../node/secrets/secret-box.ts';
-import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
-import { AutogitError } from '../../protocol/errors.ts';
-import { abilities, Ledger } from '../../protocol/ledger.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
 import { applyChange } from '../../scheduler/membership.ts';
 import { editsForRemovals } from '../../scheduler/membership-secrets.ts';
 import { secretsDue } from '../../scheduler/secrets-due.ts';
-import { foundedMesh } from '../fixtures/founded-mesh.ts';
 import { hostedGitlab } from '../fixtures/hosted-gitlab.ts';
+import { drawPeople, mesh, meshKey, SecretsRig, who } from './secrets-rig.ts';
 
-interface Who {
-  id: string;
-  seed: Uint8Array;
-}
-const people: Who[] = [];
-beforeAll(async () => {
-  for (let index = 0; index < 4; index++) {
-    const key = await generateKeyPair('Ed25519');
-    people.push({ id: peerIdFromPrivateKey(key).toString(), seed: key.raw });
-  }
-});
-const who = (index: number): Who => people[index] as Who;
-const meshKey = newMeshKey();
-const can = [...abilities];
-
-/** A and B vote, P does not; all of this version unless said otherwise. GitLab is connected, with one class. */
-function mesh(old: number[] = []): Ledger {
-  const base = foundedMesh({ node: who(0).id, name: 'a' });
-  const { can: _, ...entry } = base.nodes[who(0).id]!;
-  const names = ['a', 'b', 'p'];
-  const nodes = Object.fromEntries(
-    names.map((name, index) => [who(index).id, { ...entry, name, ...(old.includes(index) ? {} : { can }) }]),
-  );
-  const voters = { [who(0).id]: { store: 's', weight: 2 }, [who(1).id]: { store: 's', weight: 2 } };
-  const classes = {
-    gpu: {
-      tags: ['gpu'],
-      state: 'ready' as const,
-      nonce: 'n',
-      runner: 7,
-      token: seal(meshKey, 'glrt-old'),
-      lastUsedAt: 0,
-      given: false,
-    },
-  };
-  const gitlab = { ...base.gitlab, mode: 'connected' as const, url: 'http://gl', token: seal(meshKey, 'glpat-old') };
-  return { ...base, nodes, configuration: { voters, next: null }, classes, gitlab };
-}
-
-/** One ledger, and what each machine does with it. GitLab knows one admin token and one runner token at a time. */
-class Rig {
-  ledger: Ledger;
-  readonly gitlab = { admin: 'glpat-old', runner: 'glrt-old', calls: [] as string[], fails: false };
-  readonly facts = new Map<string, string>();
-  answers = true;
-  leader = 0;
-  now = 0;
-  /** Of the store. */
-  reads = 0;
-  constructor(ledger: Ledger) {
-    this.ledger = ledger;
-  }
-  box = (index: number): SecretBox =>
-    new SecretBox({ self: who(index).id, seed: who(index).seed, meshKey, ledger: () => this.ledger });
-  keeper(index: number): SecretKeeper {
-    const swap = (what: 'admin' | 'runner') => async (holder: { token: string }) => {
-      if (this.gitlab.fails || holder.token !== this.gitlab[what]) throw new AutogitError('gitlab-refused', 'no');
-      this.gitlab.calls.push(what);
-      this.gitlab[what] = `${holder.token}+`;
-      return this.gitlab[what];
-    };
-    return new SecretKeeper({
-      self: who(index).id,
-      box: this.box(index),
-      ledger: () => this.ledger,
-      mayWrite: () => this.leader === index,
-      change: async (change) => this.apply(change),
-      store: {
-        get: async (key) => {
-          this.reads += 1;
-          return this.facts.get(key) ?? null;
-        },
-        put: async (key, value) => void this.facts.set(key, value),
-      },
-      log: { info: () => {}, warn: () => {} },
-      now: () => this.now,
-      gitlab: { rotate: swap('admin'), reset: swap('runner') },
-    });
-  }
-  apply(change: Change): ChangeOutcome {
-    if (!this.answers) return { state: 'unknown', because: 'the leader changed' };
-    const after = applyChange(this.ledger, change, 0);
-    if ('refused' in after) return { state: 'refused', because: String(after.refused) };
-    this.ledger = Ledger.parse(JSON.parse(JSON.stringify(after)));
-    return { state: 'done', because: '' };
-  }
-  /** So many looks of every machine, a second apart. */
-  async live(seconds: number, ...indexes: number[]): Promise<void> {
-    const keepers = indexes.map((index) => this.keeper(index));
-    for (let second = 0; second < seconds; second++) {
-      this.now += 1000;
-      for (const keeper of keepers) await keeper.look();
-    }
-  }
-  opens = (index: number, sealed: string | null): string | null => {
-    try {
-      return this.box(index).unseal(sealed ?? '');
-    } catch {
-      return null;
-    }
-  };
-}
+beforeAll(drawPeople);
 
 describe('an envelope', () => {
   it('opens for whom it was sealed, is never the same twice, and for nobody else', () => {
@@ -133,7 +27,7 @@ describe('an envelope', () => {
 
 describe("GitLab's token", () => {
   it('is sealed for those who vote as soon as all of them can read that: a witness and a plain member cannot open it', async () => {
-    const rig = new Rig(mesh());
+    const rig = new SecretsRig(mesh());
     expect(rig.opens(2, rig.ledger.gitlab.token)).toBe('glpat-old');
     await rig.live(1, 0);
     expect([0, 1, 2].map((index) => rig.opens(index, rig.ledger.gitlab.token))).toEqual([
@@ -143,7 +37,7 @@ describe("GitLab's token", () => {
     ]);
   });
   it('follows the voters; who can open it steps in when the leader cannot', async () => {
-    const rig = new Rig(mesh());
+    const rig = new SecretsRig(mesh());
     await rig.live(1, 0);
     const voters = { ...rig.ledger.configuration.voters, [who(2).id]: { store: 's', weight: 2 } };
     rig.ledger = { ...rig.ledger, configuration: { voters, next: null } };
@@ -157,7 +51,7 @@ describe("GitLab's token", () => {
     expect(recipientsOf(rig.ledger.gitlab.token ?? '').sort()).toEqual([who(0).id, who(2).id].sort());
   });
   it('the key of the backups goes the same way', async () => {
-    const rig = new Rig(mesh());
+    const rig = new SecretsRig(mesh());
     await rig.live(3, 0);
     const voters = recipientsOf(rig.ledger.gitlab.token ?? '');
     const keep = { daily: 7, weekly: 4, monthly: 6 };
@@ -179,7 +73,7 @@ describe("GitLab's token", () => {
     expect(rig.opens(1, sealed)).toBe('key of the backups');
   });
   it('so does that of the certificate of a hosted GitLab, and its host has it too', async () => {
-    const rig = new Rig(mesh());
+    const rig = new SecretsRig(mesh());
     const key = sealFor([who(0).id], '00ff');
     const https = { mark: '0123456789abcdef', box: 'boxed', key };
     const { gitlab } = rig.ledger;
@@ -191,11 +85,11 @@ describe("GitLab's token", () => {
     expect([rig.opens(1, sealed), rig.opens(2, sealed)]).toEqual(['00ff', '00ff']);
   });
   it('stays as it was while a voter is of an older version, which may lead at any moment, and goes back for one', async () => {
-    const rig = new Rig(mesh([1]));
+    const rig = new SecretsRig(mesh([1]));
     await rig.live(5, 0);
     expect(isEnvelopes(rig.ledger.gitlab.token ?? '')).toBe(false);
     expect(rig.box(0).sealForVoters('x').startsWith('v2.')).toBe(false);
-    const mended = new Rig(mesh());
+    const mended = new SecretsRig(mesh());
     await mended.live(1, 0);
     const { can: _, ...older } = mended.ledger.nodes[who(1).id]!;
     mended.ledger = { ...mended.ledger, nodes: { ...mended.ledger.nodes, [who(1).id]: older } };
@@ -205,10 +99,10 @@ describe("GitLab's token", () => {
 });
 
 describe('forget changes what that machine knew', () => {
-  const forgetP = (rig: Rig): void => void rig.apply({ kind: 'forget', node: 'p' });
+  const forgetP = (rig: SecretsRig): void => void rig.apply({ kind: 'forget', node: 'p' });
 
   it("the mesh key, GitLab's token, runner tokens, open invites: with all it had, the removed machine opens nothing new", async () => {
-    const rig = new Rig(mesh());
+    const rig = new SecretsRig(mesh());
     await rig.live(1, 0);
     rig.apply({ kind: 'make-invite', invite: 'i', code: rig.box(0).seal('c'), expiresAt: 9, by: who(0).id });
     forgetP(rig);
@@ -231,7 +125,7 @@ describe('forget changes what that machine knew', () => {
     expect(rig.opens(1, seal(meshKey, 'job token'))).toBe('job token');
   });
   it('who comes in later gets the key of today handed over, and an envelope for the next start', async () => {
-    const rig = new Rig(mesh());
+    const rig = new SecretsRig(mesh());
     forgetP(rig);
     await rig.live(6, 0);
     const key = rig.box(0).meshKey;
@@ -252,7 +146,7 @@ describe('forget changes what that machine knew', () => {
     expect(started.meshKey).toBe(key);
   });
   it('waits with the key, and with nothing else, for machines of an older version, and says which', async () => {
-    const rig = new Rig(mesh());
+    const rig = new SecretsRig(mesh());
     const { can: _, ...older } = rig.ledger.nodes[who(1).id]!;
     forgetP(rig);
     rig.ledger = { ...rig.ledger, nodes: { ...rig.ledger.nodes, [who(1).id]: older } };
@@ -260,7 +154,7 @@ describe('forget changes what that machine knew', () => {
     expect(secretsDue(rig.ledger)).toEqual({ key: true, token: false, classes: [], blockedBy: [who(1).id] });
   });
   it('what GitLab gave is not lost when the mesh does not answer, or this agent ends, in between', async () => {
-    const rig = new Rig(mesh());
+    const rig = new SecretsRig(mesh());
     forgetP(rig);
     await rig.live(2, 0);
     expect([secretsDue(rig.ledger).key, rig.gitlab.calls]).toEqual([false, []]);
@@ -278,12 +172,12 @@ describe('forget changes what that machine knew', () => {
     expect(secretsDue(rig.ledger).token).toBe(false);
   });
   it('reads its disk once, and what it keeps there from then on without it', async () => {
-    const rig = new Rig(mesh());
+    const rig = new SecretsRig(mesh());
     await rig.live(5, 0);
     expect(rig.reads).toBe(1);
   });
   it('a refusal of GitLab is not repeated every second, and a person who connects anew ends it', async () => {
-    const rig = new Rig(mesh());
+    const rig = new SecretsRig(mesh());
     forgetP(rig);
     rig.gitlab.fails = true;
     await rig.live(20, 0);
@@ -316,7 +210,7 @@ describe('forget changes what that machine knew', () => {
   });
 
   it('a key that was asked for before another removal is not taken: the second machine may have it', async () => {
-    const rig = new Rig(mesh());
+    const rig = new SecretsRig(mesh());
     forgetP(rig);
     const key = { epoch: 1, sealed: { [who(1).id]: 'x' } };
     rig.apply({ kind: 'forget', node: 'b' });

@@ -60,6 +60,31 @@ describe('attention of GitLab', () => {
     }
   });
 
+  it.each([
+    [undefined, null, ''],
+    [31, null, ''],
+    [30, 'info', ', in 30 days: the mesh renews it by itself on '],
+    [8, 'info', ', in 8 days: the mesh renews it by itself on '],
+    [7, 'warn', ', in 7 days, and could not be renewed yet'],
+    [1, 'warn', ', in 1 day, and could not be renewed yet'],
+    [0, 'fail', ': no job is taken'],
+    [-40, 'fail', ': no job is taken'],
+  ] as const)('a token that ends in %s days: %s', (days, severity, words) => {
+    const lab = connectedLab();
+    const at = (from: number): number => Math.floor(lab.wallMs / 86_400_000 + from) * 86_400_000;
+    const day = (from: number): string => new Date(at(from)).toISOString().slice(0, 10);
+    const { gitlab } = lab.committed;
+    const ledger = { ...lab.committed, gitlab: { ...gitlab, ...(days !== undefined && { tokenEnds: at(days) }) } };
+    lab.committed = ledger;
+    lab.accepted = ledger;
+    const said = attention(lab).filter(({ code }) => code === 'gitlab-token-ends');
+    expect(said.map((one) => one.severity)).toEqual(severity === null ? [] : [severity]);
+    if (severity === null || days === undefined) return;
+    expect(said[0]?.sentence).toContain(`GitLab's token end${days > 0 ? 's' : 'ed'} on ${day(days)}${words}`);
+    if (severity === 'info') expect(said[0]?.sentence).toContain(day(days - 7));
+    expect(said[0]?.fix).toContain('autogit-node gitlab connect http://gitlab --token-env VAR');
+  });
+
   it('a runner that GitLab does not know, and a job that it gave to nobody', () => {
     const lab = connectedLab();
     const [key = ''] = Object.keys(lab.committed.classes);

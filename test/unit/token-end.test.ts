@@ -1,0 +1,83 @@
+import { beforeAll, describe, expect, it } from 'vitest';
+import { hostedGitlab } from '../fixtures/hosted-gitlab.ts';
+import { dayAt, dayMs, drawPeople, mesh, SecretsRig, who } from './secrets-rig.ts';
+
+beforeAll(drawPeople);
+const endOf = ({ ledger }: SecretsRig): string | null =>
+  ledger.gitlab.tokenEnds === undefined ? null : dayAt(ledger.gitlab.tokenEnds);
+
+describe("the end of GitLab's token", () => {
+  it('is asked once, told to the mesh, and asked again for another token, by whoever leads alone', async () => {
+    const rig = new SecretsRig(mesh());
+    rig.gitlab.ends = '2027-11-29';
+    const [leader, other] = [rig.keeper(0), rig.keeper(1)];
+    for (let second = 0; second < 30; second++) for (const keeper of [leader, other]) await keeper.look();
+    expect([endOf(rig), rig.asked, rig.gitlab.calls]).toEqual(['2027-11-29', 1, []]);
+    // GitLab's administrator has changed it: seen a quarter of a day later.
+    rig.gitlab.ends = null;
+    await leader.look();
+    rig.now += 6 * 3_600_000;
+    await other.look();
+    expect(endOf(rig)).toBe('2027-11-29');
+    await leader.look();
+    expect(endOf(rig)).toBeNull();
+    rig.gitlab.ends = '2027-01-05';
+    rig.apply({
+      kind: 'connect-gitlab',
+      url: 'http://gl',
+      token: rig.box(0).sealForVoters('glpat-old'),
+      instance: null,
+      runnerTokens: [],
+    });
+    await leader.look();
+    expect(endOf(rig)).toBe('2027-01-05');
+  });
+  it('is a week away: the mesh renews it for as long as GitLab allows, and goes by the new one', async () => {
+    const rig = new SecretsRig(mesh());
+    rig.gitlab.ends = '2026-12-08';
+    await rig.live(5, 0, 1);
+    expect(rig.gitlab.calls).toEqual([]);
+    rig.wallMs += dayMs;
+    await rig.live(5, 0, 1);
+    expect(rig.gitlab.calls).toEqual(['admin']);
+    expect(rig.opens(1, rig.ledger.gitlab.token)).toBe('glpat-old+');
+    expect(endOf(rig)).toBe(dayAt(rig.wallMs + 364 * dayMs));
+  });
+  it('has passed, or a GitLab refuses or does not answer: nothing is rotated, and it is not asked each second', async () => {
+    const ended = new SecretsRig(mesh());
+    ended.gitlab.ends = '2026-11-30';
+    await ended.live(10, 0);
+    expect([ended.gitlab.calls, ended.asked]).toEqual([[], 1]);
+    for (const [failsAs, most] of [
+      ['gitlab-refused', 1],
+      ['gitlab-unreachable', 3],
+    ] as const) {
+      const rig = new SecretsRig(mesh());
+      Object.assign(rig, { failsAs });
+      rig.gitlab.fails = true;
+      await rig.live(700, 0);
+      expect([failsAs, rig.asked, endOf(rig)]).toEqual([failsAs, most, null]);
+    }
+  });
+  it('is never farther than a week, where GitLab allows no more: it is renewed once a day', async () => {
+    const rig = new SecretsRig(mesh());
+    Object.assign(rig.gitlab, { ends: '2026-12-03', longest: 7 });
+    const keeper = rig.keeper(0);
+    for (let hour = 0; hour < 48; hour++) {
+      rig.now += 3_600_000;
+      rig.wallMs += 3_600_000;
+      for (let look = 0; look < 4; look++) await keeper.look();
+    }
+    expect(rig.gitlab.calls).toEqual(['admin', 'admin']);
+  });
+  it("of the mesh's own GitLab is its host's business", async () => {
+    const rig = new SecretsRig(mesh());
+    rig.gitlab.ends = '2026-12-01';
+    rig.ledger = {
+      ...rig.ledger,
+      gitlab: { ...rig.ledger.gitlab, mode: 'hosted', host: who(0).id, hosted: hostedGitlab({}) },
+    };
+    await rig.live(10, 0);
+    expect([rig.asked, rig.gitlab.calls]).toEqual([0, []]);
+  });
+});
