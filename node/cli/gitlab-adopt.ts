@@ -36,6 +36,7 @@ export async function adopt(context: Context): Promise<number> {
     if (left !== null) return left;
   }
   if (before.state !== 'under-way') {
+    requireNoneOfData(context);
     const plan = await agent.gitlabAdoptPlan(wish);
     requirePlan(context, plan, lines);
     if (!(await isWanted(context, plan))) return exit.failed;
@@ -45,6 +46,20 @@ export async function adopt(context: Context): Promise<number> {
   if (end === null)
     return stopsWatching(context, 'under-way', 'it goes on by itself; watch it: autogit-node gitlab adopt');
   return sayEnd(context, agent, end, lines);
+}
+
+/** What counts for data of a mesh that is gone alone would be passed over without a word. */
+function requireNoneOfData({ settings }: Context): void {
+  const said = ['port', 'sshPort', 'image'].find((name) => settings.source(`gitlab.${name}`) === 'flag');
+  if (said === undefined) return;
+  const flag = said === 'sshPort' ? 'ssh-port' : said;
+  throw new AutogitError(
+    'bad-flag',
+    `--${flag} is for data of a mesh that is gone: a container's GitLab keeps its own`,
+    {
+      hint: `the same without --${flag}; other ports: uninstall it once it is the mesh's, which keeps its data, and deploy those`,
+    },
+  );
 }
 
 /** What was found is shown line by line; a `fail` ends it before anything is begun. */

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { AutogitError } from '../../protocol/errors.ts';
 import type { StatusSnapshot } from '../../protocol/status.ts';
-import { shownLines } from '../foreign-text.ts';
+import { shown, shownLines } from '../foreign-text.ts';
 import { checkTarget, credentialsIn } from '../hosting/vault/backup-target.ts';
 import type { AgentClient } from '../local-api/socket-client.ts';
 import type { Settings } from '../settings/settings.ts';
@@ -109,6 +109,8 @@ async function nameTarget(
   if (given === undefined || given === '')
     throw new AutogitError('bad-flag', `the variable ${variable} is empty or not set`);
   const key = given ?? newKey();
+  const before = (await agent.status()).snapshot.gitlab.vault?.target ?? null;
+  const keyBefore = before === null || before === target ? null : await keyOfNow(agent);
   const wish = {
     ...{ target, password: key, isNew: given === null },
     credentials: credentialsIn(process.env, target),
@@ -124,6 +126,7 @@ async function nameTarget(
   requireDone(outcome, gitlabHint);
   if (!settings.isOn('json')) {
     out.talk(shownLines(outcome.because));
+    if (before !== null && before !== target && keyBefore !== key) sayLastKey(context, before, keyBefore);
     if (given === null) sayKey(context, key);
   }
   return { key: given === null ? key : null };
@@ -145,12 +148,29 @@ async function showKey({ settings, out }: Context, agent: AgentClient): Promise<
   return exit.ok;
 }
 
-async function endBackups({ settings, out }: Context, agent: AgentClient): Promise<number> {
+/** What opens the backups of now, before the mesh forgets it; null where nobody here can tell, or there are none. */
+async function keyOfNow(agent: AgentClient): Promise<string | null> {
+  const asked = agent.gitlabRecoveryKey().then(({ key }) => key);
+  return asked.catch(() => null);
+}
+
+/** Whoever has not written it down has it for the last time. */
+function sayLastKey({ out }: Context, target: string, key: string | null): void {
+  const which =
+    key === null ? 'its own recovery key alone' : 'this recovery key alone, which is shown for the last time';
+  out.talk(`what is at ${shown(target)} is opened by ${which}${key === null ? '' : `: ${key}`}`);
+}
+
+async function endBackups(context: Context, agent: AgentClient): Promise<number> {
+  const { settings, out } = context;
+  const target = (await agent.status()).snapshot.gitlab.vault?.target ?? null;
+  const key = target === null ? null : await keyOfNow(agent);
   const nothing = { password: '-'.repeat(16), isNew: false, credentials: {}, everyMs: 86_400_000 };
   const outcome = await agent.gitlabVault({ target: null, ...nothing, keep: { daily: 1, weekly: 0, monthly: 0 } });
   requireDone(outcome, gitlabHint);
-  if (settings.isOn('json')) out.json(outcome);
+  if (settings.isOn('json')) out.json({ ...outcome, recoveryKey: key });
   else sentence(out, outcome.because);
+  if (target !== null && !settings.isOn('json')) sayLastKey(context, target, key);
   return exit.ok;
 }
 

@@ -36,7 +36,15 @@ export function versionLine(of: WrittenBy, image: string, fix: (right: string) =
       `${of.path} is of GitLab ${of.version}, and ${image} is another one: it takes data of exactly its own version`,
       fix(imageOfData(of)),
     );
-  return checkOf('ok', 'version', `GitLab ${of.version}, by ${image}`);
+  const isSure = tagged !== undefined || image === of.image;
+  return isSure
+    ? checkOf('ok', 'version', `GitLab ${of.version}, by ${image}`)
+    : checkOf(
+        'warn',
+        'version',
+        `${of.path} is of GitLab ${of.version}, and ${image} does not say which it is: it takes data of exactly its own version`,
+        fix(imageOfData(of)),
+      );
 }
 
 const own = (image: string): string =>

@@ -2,6 +2,7 @@ import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import { type Hosting, hostedUrl } from '../../scheduler/hosting/hosted-edits.ts';
 import type { BesidePort } from './beside/ready-clone.ts';
 import { type DataFolders, type DataPlace, insideContainer } from './data-place.ts';
+import { isEnding } from './mount-table.ts';
 import { omnibusEnv } from './omnibus-config.ts';
 import { presets } from './presets.ts';
 import { hooksInside, putHooks } from './push/push-hook.ts';
@@ -86,7 +87,8 @@ export async function bringUp(what: BringUp): Promise<number | null> {
   try {
     place.checkInside(pid);
   } catch (error) {
-    if ((await host.look(id))?.pid !== pid) return null;
+    // How it ended the next look says.
+    if (isEnding(pid) || (await host.look(id))?.pid !== pid) return null;
     await host.kill(id);
     throw error;
   }

@@ -244,6 +244,6 @@ export function pressureOf({ freeBytes, memory, fenced }: Rooms): string | null 
     return `its disk is almost full: ${Math.round(freeBytes / mib)} MiB are left; remove old job artifacts${drop}, or make room there`;
   }
   if (memory !== null && memory.limitBytes > 0 && memory.usedBytes > memory.limitBytes * gitlabTimings.memoryShare)
-    return `it uses ${Math.round(memory.usedBytes / mib)} of the ${Math.round(memory.limitBytes / mib)} MiB of memory that it may have: deploy it with a larger preset`;
+    return `it uses ${Math.round(memory.usedBytes / mib)} of the ${Math.round(memory.limitBytes / mib)} MiB of memory that it may have; with a larger preset it gets more: uninstall it, which keeps its data, and deploy those (autogit-node gitlab deploy --preset)`;
   return null;
 }

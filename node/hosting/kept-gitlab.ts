@@ -18,6 +18,7 @@ import { type GitlabLife, type GitlabLook, isUpSoon, newLife, pressureOf } from 
 import type { HostingMemory } from './hosting-memory.ts';
 import { KeptPlace } from './kept-place.ts';
 import { LeaseAtGate } from './lease-at-gate.ts';
+import { isEnding } from './mount-table.ts';
 import { fencedNames } from './move/living-data.ts';
 import { isOnTrial } from './move/move-steps.ts';
 import { isAheadOf } from './other-services.ts';
@@ -177,7 +178,7 @@ export class KeptGitlab {
       if (place !== null) this.#trustedPid = pid;
       return null;
     } catch (error) {
-      const isStill = (await this.#options.host.look(id))?.pid === pid;
+      const isStill = !isEnding(pid) && (await this.#options.host.look(id))?.pid === pid;
       if (isStill && error instanceof AutogitError && error.code === 'data-place') return error.message;
       return null;
     }

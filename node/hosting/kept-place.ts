@@ -145,7 +145,8 @@ export class KeptPlace {
     });
     await this.endCopies();
     this.#isCopied = false;
-    await place?.close(hosting.image);
+    // One that never came up with them says nothing of them.
+    await place?.close(memory.read(hosting.data).version === null ? undefined : hosting.image);
     this.#open = null;
     const { data, epoch, place: at } = hosting;
     const unserved = memory.read(data).isUnserved === true ? epoch : null;

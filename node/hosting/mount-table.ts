@@ -95,6 +95,10 @@ export function holdersBelow(folder: string): Holder[] {
 
 export const sayHolder = ({ pid, command, mount }: Holder): string => `process ${pid} (${command}) at ${mount.point}`;
 
+/** It has ended, or ends at this moment: of what it sees nothing can be told. */
+export const isEnding = (pid: number): boolean =>
+  statSync(`/proc/${pid}/root/`, { throwIfNoEntry: false }) === undefined;
+
 /**
  * Whether that process (an engine, or what it started) sees the very file system that we see at `point`. A service with any
  * hardening has mounts of its own: it would see an empty folder there, and begin a new GitLab over the old one.

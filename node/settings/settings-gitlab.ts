@@ -229,6 +229,7 @@ const vaultFlags: readonly Flag[] = [
     value: 'TARGET',
     commands: ['gitlab backup', 'gitlab protect'],
     help: 'where backups go: a folder of its machine, node:NAME, sftp:, s3:, rest:; none: nowhere any more',
+    helpOf: { 'gitlab protect': 'where backups go: a folder of its machine, node:NAME, sftp:, s3:, rest:' },
   },
   {
     key: 'gitlab.every',

@@ -23,6 +23,9 @@ describe('gitlab adopt', () => {
     expect((await run('gitlab', 'adopt')).stderr).toMatch(
       /ok +container +gitlab runs[\s\S]*the same command with --yes/,
     );
+    // Its ports stay what they are: another one that was typed is not passed over.
+    const typed = await run('--yes', 'gitlab', 'adopt', 'gitlab', '--port', '9000');
+    expect([typed.code, typed.stderr]).toEqual([2, expect.stringContaining('--port is for data of a mesh')]);
     expect(asked('adopt')).toEqual([]);
     soon(3500, { state: 'served', because: 'the old container is kept as gitlab-before-autogit' });
     Object.assign(here.agent, { gitlab: { mode: 'hosted', url: 'http://kang.lan:8929', host: 'kang' } });

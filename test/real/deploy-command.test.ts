@@ -224,11 +224,11 @@ describe('a GitLab of the mesh, by its commands', () => {
 
   describe('backups', () => {
     const vault = { target: '/mnt/disk', checkedAt: null, doing: null, problem: null, restored: null };
-    const last = { id: 'abcdef01', at: '2026-11-28T03:00:00Z', copies: ['/mnt/disk'] };
+    const lastMade = { id: 'abcdef01', at: '2026-11-28T03:00:00Z', copies: ['/mnt/disk'] };
 
     it('names the place, makes one, and tells the key beside the data, not among it', async () => {
       here.agent.gitlab = { ...hosted('healthy', null), vault };
-      here.agent.onceAsked('vault', 1, () => Object.assign(here.agent.gitlab, { lastBackup: last }));
+      here.agent.onceAsked('vault', 1, () => Object.assign(here.agent.gitlab, { lastBackup: lastMade }));
       const { code, stdout, stderr } = await run(
         'gitlab',
         'backup',
@@ -255,6 +255,14 @@ describe('a GitLab of the mesh, by its commands', () => {
         expect([refused.code, refused.stderr.includes('fix: ')]).toEqual([2, true]);
       }
       expect(asked('vault')).toHaveLength(1);
+      // What is left there is opened by that key alone, which the mesh forgets.
+      const last =
+        'what is at /mnt/disk is opened by this recovery key alone, which is shown for the last time: abcd-efgh';
+      expect((await run('gitlab', 'backup', '--to', 'none')).stderr).toContain(last);
+      here.agent.onceAsked('vault', 3, () =>
+        Object.assign(here.agent.gitlab, { lastBackup: { ...lastMade, id: 'b' } }),
+      );
+      expect((await run('gitlab', 'backup', '--to', '/mnt/other')).stderr).toContain(last);
     });
 
     it('what keeps one from being made is the answer; of another GitLab than the mesh`s none is made', async () => {
@@ -271,7 +279,7 @@ describe('a GitLab of the mesh, by its commands', () => {
       ]);
       // An agent that was killed in its midst knows nothing of it.
       const doing = { what: 'backup' as const, phase: 'copies', percent: 1 };
-      here.agent.gitlab = { ...hosted('healthy', null), lastBackup: last, vault: { ...vault, doing } };
+      here.agent.gitlab = { ...hosted('healthy', null), lastBackup: lastMade, vault: { ...vault, doing } };
       setTimeout(() => Object.assign(here.agent.gitlab, { vault }), 2_000);
       const lost = await run('gitlab', 'backup');
       expect([lost.code, lost.stderr]).toEqual([

@@ -30,8 +30,12 @@ it('another version than that of the data is refused before anything is begun, a
   for (const image of ['gitlab/gitlab-ce:19.4.1-ce.0', 'gitlab/gitlab-ce:19.8.0-ce.0'])
     expect(asked(at, image)).toEqual(['fail', right]);
   expect(asked(at, 'gitlab/gitlab-ce:19.5.3-ce.0')).toEqual(['ok', null]);
-  // A name without a version is somebody's own.
-  expect(asked(at, 'registry.lan/gitlab')).toEqual(['ok', null]);
+  // A name without a version may be any; the one by which they ran is theirs.
+  expect(asked(at, 'registry.lan/gitlab')).toEqual(['warn', right]);
+  expect(asked(closed({ version: '19.5.3', image: 'registry.lan/gitlab' }), 'registry.lan/gitlab')).toEqual([
+    'ok',
+    null,
+  ]);
 });
 
 it('what an earlier agent closed says nothing, which is said; what never worked has nothing to lose', () => {
