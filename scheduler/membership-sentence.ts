@@ -137,17 +137,18 @@ const protectedSentence = (
     ? 'the mesh backs up no GitLab that runs without it; backups that are there stay'
     : `GitLab in container ${one.container} on ${name(one.node)} is protected${already}`;
 
-/** GitLab is not moved by it: a person may want that too. */
+/** GitLab is not moved by it: a person may want that too, and types it elsewhere, as a machine that is drained votes no more. */
 function hostsStill({ nodes, gitlab }: Ledger, asked: string): string {
   const host = find(nodes, asked);
   const copies = gitlab.hosted?.copies;
   if (host === null || gitlab.mode !== 'hosted' || gitlab.host !== host || gitlab.hosted?.ending) return '';
   const to = copies?.set.members[0];
+  const name = to === undefined ? null : (nodes[to]?.name ?? to);
   const how =
-    to === undefined
-      ? 'autogit-node gitlab copies add NAME, and once that is in sync: autogit-node gitlab move NAME'
-      : `autogit-node gitlab move ${nodes[to]?.name ?? to}`;
-  return `; GitLab goes on there: to run it elsewhere: ${how}`;
+    name === null
+      ? 'on a machine that votes: autogit-node gitlab copies add NAME, and once that is in sync: autogit-node gitlab move NAME'
+      : `on ${name}: autogit-node gitlab move ${name}`;
+  return `; GitLab goes on there: to run it elsewhere, ${how}`;
 }
 
 /** What changes by itself then, one of which the person will notice. */

@@ -6,7 +6,7 @@ import { drillOf, drillTimings } from './hosting/drill-rules.ts';
 import { hostingOf } from './hosting/hosted-edits.ts';
 import { rfc3339 } from './jobs/civil-time.ts';
 import { span } from './phrases.ts';
-import { nodeName, type ViewInput } from './snapshot-view.ts';
+import { isHere, nodeName, type ViewInput } from './snapshot-view.ts';
 
 type Drills = NonNullable<StatusSnapshot['gitlab']['drills']>;
 
@@ -29,11 +29,12 @@ function saidOf(view: ViewInput, ledger: Ledger): { node: string; name: string; 
 }
 
 export function drillView(view: ViewInput, ledger: Ledger): { drills?: Drills } {
-  const drills = saidOf(view, ledger).map(({ name, drill: { last, proven, doing, ended, waits } }) => ({
+  const drills = saidOf(view, ledger).map(({ node, name, drill: { last, proven, doing, ended, waits } }) => ({
     node: name,
     proven: proven && { at: rfc3339(proven.at), round: roundWords(proven.round) },
     last: last && { ...last, at: rfc3339(last.at), round: roundWords(last.round) },
-    doing,
+    // Of one that is silent it is the last that was heard, and nothing goes on by it.
+    doing: isHere(view, node) ? doing : null,
     ended: ended && { at: rfc3339(ended.at), because: ended.because },
     waits,
   }));

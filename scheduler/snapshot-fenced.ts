@@ -4,7 +4,7 @@ import type { Ledger } from '../protocol/ledger.ts';
 import type { StatusSnapshot } from '../protocol/status.ts';
 import { hostingOf } from './hosting/hosted-edits.ts';
 import { rfc3339 } from './jobs/civil-time.ts';
-import { nodeName, type ViewInput } from './snapshot-view.ts';
+import { isHere, nodeName, type ViewInput } from './snapshot-view.ts';
 
 export interface FencedThere {
   node: NodeId;
@@ -33,7 +33,7 @@ export const unkeptThere = (view: Reports, ledger: Ledger, node: NodeId): Fenced
 export function fencedView(view: ViewInput, ledger: Ledger): Pick<StatusSnapshot['gitlab'], 'fenced'> {
   const fenced = fencedThere(view, ledger).map(({ node, seen: { name, at, bytes, doing, brought } }) => ({
     ...{ node: nodeName(ledger, node), name, at: at === 0 ? null : rfc3339(at), bytes },
-    ...{ doing: doing ?? null, brought: brought ?? null },
+    ...{ doing: (isHere(view, node) ? doing : null) ?? null, brought: brought ?? null },
   }));
   return fenced.length === 0 ? {} : { fenced };
 }

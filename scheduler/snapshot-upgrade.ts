@@ -3,7 +3,7 @@ import type { Attention, StatusSnapshot } from '../protocol/status.ts';
 import { hostingOf } from './hosting/hosted-edits.ts';
 import { gitlabImageOf, versionText } from './hosting/upgrade-path.ts';
 import { rfc3339 } from './jobs/civil-time.ts';
-import type { ViewInput } from './snapshot-view.ts';
+import { isHere, type ViewInput } from './snapshot-view.ts';
 
 type GitlabView = StatusSnapshot['gitlab'];
 
@@ -16,7 +16,9 @@ export function upgradeView(view: ViewInput, ledger: Ledger): Pick<GitlabView, '
   const said = hosting && view.jobs.reports[hosting.host]?.report.gitlab;
   const own = said?.data === hosting?.data ? said : undefined;
   const { upgrade: wish, upgraded: ended } = hosting ?? {};
-  const { doing = null, rehearsed = null } = own?.upgrade ?? {};
+  const { doing: told = null, rehearsed = null } = own?.upgrade ?? {};
+  // Of a host that is silent it is the last that was heard, and nothing goes on by it.
+  const doing = told && hosting && isHere(view, hosting.host) ? told : null;
   if (!wish && !ended && doing === null && rehearsed === null) return {};
   // Once the container changes its keeper says how far that is.
   const phase = doing ?? (wish && own?.progress ? { what: 'upgrade', to: toText(wish.image), ...own.progress } : null);

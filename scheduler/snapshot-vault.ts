@@ -6,7 +6,7 @@ import { vaultOf } from './hosting/vault-edits.ts';
 import { rfc3339 } from './jobs/civil-time.ts';
 import { span } from './phrases.ts';
 import { protectedSeen } from './snapshot-protected.ts';
-import type { ViewInput } from './snapshot-view.ts';
+import { isHere, type ViewInput } from './snapshot-view.ts';
 
 type GitlabView = StatusSnapshot['gitlab'];
 
@@ -22,6 +22,9 @@ export function vaultView(view: ViewInput, ledger: Ledger): Pick<GitlabView, 'la
   const vault = vaultOf(ledger);
   const said = saidOf(view, ledger);
   const target = vault?.target ?? null;
+  const whose = hostingOf(ledger)?.host ?? ledger.gitlab.protected?.node;
+  // Of a machine that is silent it is the last that was heard, and nothing goes on by it.
+  const doing = said?.doing && whose !== undefined && isHere(view, whose) ? said.doing : null;
   const last = said?.last ?? null;
   return {
     lastBackup: last && target !== null ? { id: last.id, at: rfc3339(last.at), copies: [target] } : null,
@@ -29,7 +32,7 @@ export function vaultView(view: ViewInput, ledger: Ledger): Pick<GitlabView, 'la
       vault: {
         target,
         checkedAt: said?.checkedAt == null ? null : rfc3339(said.checkedAt),
-        doing: said?.doing ?? null,
+        doing,
         problem: said?.problem ?? null,
         ...(vault?.keeper !== undefined && said?.kept !== undefined && { kept: said.kept }),
         restored: said?.restored ?? null,

@@ -135,6 +135,7 @@ export async function checkMove(
   throw new AutogitError(
     'unsupported',
     `${name}: ${answer.kind === 'refused' ? answer.because : `it answered with ${answer.kind}`}`,
+    { hint: 'which machines vote, and how they are: autogit-node status -o wide' },
   );
 }
 

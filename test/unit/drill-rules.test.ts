@@ -205,5 +205,12 @@ describe('drills in status', () => {
       },
     ]);
     expect(shown(lab().drills('desktop-1', { doing })).text).toMatch(/^drill +desktop-1: boots GitLab$/m);
+    // Whoever watched it would watch for ever: of a machine that fell silent its last word stands.
+    const doingOf = (one: DrillLab) => snapshot(one.drills('desktop-2', { doing }).view()).gitlab.drills?.[0]?.doing;
+    expect(doingOf(lab())).toMatchObject({ phase: doing.phase });
+    const silent = lab();
+    silent.lab.vanish('desktop-2');
+    silent.lab.run(5000);
+    expect(doingOf(silent)).toBeNull();
   });
 });

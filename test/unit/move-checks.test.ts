@@ -30,6 +30,10 @@ describe('the machine to which it goes', () => {
   it('is fit by what a deploy asks, but for the place, which is that of its copies', () => {
     expect(fails({})).toEqual([]);
     expect(lines()).toContain("ok place: its copies in /srv/copies become GitLab's data; 120 GiB are free");
+    // Another machine is the better one then, also where nobody asks.
+    const narrow =
+      "warn place: its copies in /srv/copies become GitLab's data; 300 MiB are free, and GitLab stops at a full disk";
+    expect(lines({ freeBytes: 300 << 20 })).toContain(narrow);
     // Another GitLab there is in the way only by its ports.
     expect(lines().filter((line) => line.includes('the new one is another'))).toEqual([]);
     expect(lines({ running: 2 })).toContain(
@@ -64,6 +68,13 @@ describe('the machine to which it goes', () => {
     const bad = { ...facts, taken: [{ port: 8929, by: 'nginx' }], totalMemoryBytes: GiB };
     const fixes = targetChecks({ ...target, facts: bad }).map(({ fix }) => fix ?? '');
     expect(fixes.filter((fix) => /--(on|port|preset|image)/.test(fix))).toEqual([]);
+    const ofImage = (image: object): string | null | undefined =>
+      targetChecks({ ...target, facts: { ...facts, image: { ...facts.image, ...image } } }).find(
+        ({ what }) => what === 'image',
+      )?.fix;
+    expect(ofImage({ architectures: ['arm64'] })).toContain('machines of the same kind only');
+    expect(ofImage({ state: 'unknown', problem: 'no answer within 5 s' })).toMatch(/^there: docker pull gitlab\//);
+    expect(ofImage({ state: 'missing' })).toMatch(/^there: docker pull gitlab\//);
   });
 });
 

@@ -4,6 +4,7 @@ import { abilities, Ledger } from '../../protocol/ledger.ts';
 import { moveTakenBack, whyNoMove } from '../../scheduler/hosting/move-edits.ts';
 import { whyNoUpgrade } from '../../scheduler/hosting/upgrade-edits.ts';
 import { whyNoRestore } from '../../scheduler/hosting/vault-edits.ts';
+import { doneSentence } from '../../scheduler/membership-sentence.ts';
 import { whyNot } from '../../scheduler/raft/acts.ts';
 import { applied, refusedAt } from '../fixtures/applied-changes.ts';
 import { foundedMesh } from '../fixtures/founded-mesh.ts';
@@ -160,6 +161,20 @@ describe('a planned move in the ledger (SAFETY H7, H10)', () => {
   it('keeps an address that is a name of the owner', () => {
     const ledger = apply(apply(mesh({ url: 'https://git.example.org' }), wish), moved);
     expect(ledger.gitlab.url).toBe('https://git.example.org');
+  });
+
+  it('is named where its host is drained, on a machine that may ask for it: a drained one votes no more', () => {
+    const drain = { kind: 'drain', node: 'K', drained: true } as const;
+    const said = (before: Ledger): string => doneSentence(drain, before, apply(before, drain));
+    expect(said(mesh())).toContain(
+      '; GitLab goes on there: to run it elsewhere, on desktop-1: autogit-node gitlab move desktop-1',
+    );
+    const { copies, ...hosted } = mesh().gitlab.hosted!;
+    const alone = {
+      ...mesh(),
+      gitlab: { ...mesh().gitlab, hosted: { ...hosted, copies: { ...copies!, set: { ...copies!.set, members: [] } } } },
+    };
+    expect(said(alone)).toContain('elsewhere, on a machine that votes: autogit-node gitlab copies add NAME');
   });
 
   it('is refused in words where it could not be done', () => {

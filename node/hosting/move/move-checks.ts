@@ -4,6 +4,7 @@ import { type Finding, finding } from '../../doctor/finding.ts';
 import { showBytes } from '../../settings/quantities.ts';
 import type { DeployFacts } from '../deploy-facts.ts';
 import { preflight } from '../deploy-preflight.ts';
+import { gitlabTimings } from '../gitlab-state.ts';
 import type { PlaceAt } from '../place-choice.ts';
 import { presets } from '../presets.ts';
 
@@ -23,10 +24,17 @@ interface MoveTargetFacts {
 
 /** What a flag of `gitlab deploy` would mend is mended otherwise here. */
 const fixes: Readonly<Record<string, string>> = {
-  image: 'GitLab moves to machines of the same kind only: name another one',
   memory: 'name a machine with more memory, or end what has it: ps aux --sort=-rss | head',
   ports: 'end what listens there, then the same command again',
 };
+
+/** What cannot be had is pulled by hand there; no other image than GitLab's own may be named. */
+const imageFix = (fix: string): string =>
+  fix.startsWith('docker pull')
+    ? `there: ${fix}`
+    : fix.includes('--image IMAGE')
+      ? 'GitLab moves to machines of the same kind only: name another one'
+      : fix;
 
 /** Whether GitLab can move to this machine, as lines with what helps. Pure. */
 export function targetChecks(target: MoveTargetFacts): Finding[] {
@@ -37,7 +45,7 @@ export function targetChecks(target: MoveTargetFacts): Finding[] {
   const known = checks
     // Of a place its copies say more, and another GitLab is in the way only by its ports.
     .filter(({ what }) => what !== 'place' && what !== 'gitlab')
-    .map(({ state, what, sentence, fix }) => finding(what, state, sentence, fix === null ? fix : (fixes[what] ?? fix)));
+    .map(({ state, what, sentence, fix }) => finding(what, state, sentence, fix && (fixes[what] ?? imageFix(fix))));
   const jobs =
     running === 0
       ? []
@@ -74,7 +82,14 @@ function placeLine(place: MoveTargetFacts['place'], freeBytes: number): Finding 
       `its copies of GitLab are not open: ${place.problem}`,
       'autogit-node gitlab copies',
     );
-  return finding('place', 'ok', `its copies in ${place.path} become GitLab's data; ${showBytes(freeBytes)} are free`);
+  const said = `its copies in ${place.path} become GitLab's data; ${showBytes(freeBytes)} are free`;
+  if (freeBytes >= gitlabTimings.leastFreeBytes) return finding('place', 'ok', said);
+  return finding(
+    'place',
+    'warn',
+    `${said}, and GitLab stops at a full disk`,
+    'make room there first, or name another machine',
+  );
 }
 
 /** What the machine knows that runs GitLab. */

@@ -189,11 +189,12 @@ async function allCut(hosted: HostedLab): Promise<string> {
 async function olderRound(hosted: HostedLab): Promise<string> {
   const { lab } = hosted;
   await runsOn(hosted, lab.machine(await well(hosted)), lab.machine('desktop-2'));
-  await hosted.push('rounds');
+  await hosted.gitlab.push('older', { 'readme.md': 'there since before that round' });
+  await hosted.push('older');
   const { stdout } = await hosted.done(hosted.host, '--json', 'gitlab', 'history');
   const newest = (JSON.parse(stdout) as { id: string; kind: string }[]).find(({ kind }) => kind === 'round');
   demand(newest !== undefined, `gitlab history has no round: ${stdout.slice(0, 200)}`);
-  const later = await hosted.push('rounds');
+  const later = await hosted.push('older');
   demand(later.code === 0, 'the push that shall be undone was refused');
   await hosted.done(hosted.host, '--yes', 'gitlab', 'restore', newest?.id ?? '');
   await hosted.served();

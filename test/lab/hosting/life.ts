@@ -56,6 +56,7 @@ export class Life {
   readonly users: PushingUsers;
   readonly epoch: number;
   readonly before: WholeData;
+  readonly #name: string;
   readonly #gitlab: TestGitlab;
   readonly #project: number;
   readonly #count: number;
@@ -66,6 +67,7 @@ export class Life {
 
   private constructor(own: {
     hosted: HostedLab;
+    name: string;
     host: LabMachine;
     desk: LabMachine;
     folder: string;
@@ -77,6 +79,7 @@ export class Life {
     users: PushingUsers;
   }) {
     this.hosted = own.hosted;
+    this.#name = own.name;
     this.host = own.host;
     this.desk = own.desk;
     this.epoch = own.epoch;
@@ -107,6 +110,8 @@ export class Life {
     Object.assign(gitlab, { url: hosted.gitlab.url, token: hosted.gitlab.token });
     const count = jobSeconds * 2;
     const job = `count: { image: '${jobImage}', tags: [node-${desk.name}], script: ['${counting(count, 0.5)}'] }`;
+    // Of their own, as whoever makes rounds pushes too.
+    await gitlab.push(`pushed-${name}`, { 'readme.md': 'somebody pushes here all the time' });
     const project = await gitlab.push(`life-${name}`, { '.gitlab-ci.yml': job });
     await until('its job runs', async () => {
       const [one] = await gitlab.api<{ status: string }[]>(`/projects/${project}/jobs`);
@@ -120,13 +125,13 @@ export class Life {
           ({ stdout, stderr }) => ({ code: 0, stdout, stderr }),
           ({ code, stdout = '', stderr = '' }) => ({ code: Number(code ?? 1), stdout, stderr }),
         ),
-      remotes: [`${doorOf(hosted, desk).replace('//', `//root:${gitlab.token}@`)}/root/rounds.git`],
+      remotes: [`${doorOf(hosted, desk).replace('//', `//root:${gitlab.token}@`)}/root/pushed-${name}.git`],
     });
     await users.begin({ goesOn: true });
     await until('pushes are acknowledged', () => users.acknowledged.length > 1, 60_000);
     const before = await hosted.whole();
     const { epoch } = await hosted.status(desk);
-    const life = new Life({ hosted, host, desk, folder, epoch, gitlab, project, count, before, users });
+    const life = new Life({ hosted, name, host, desk, folder, epoch, gitlab, project, count, before, users });
     await sleep(calmMs);
     return life;
   }
@@ -185,8 +190,8 @@ export class Life {
     const two = whatTwoDid(acks, this.hosted.doors, epoch - this.epoch);
     demand(two === null, two ?? '');
     demand(acks.length > 0, 'no write was acknowledged at all');
-    const [remote = ''] = [`${this.hosted.gitlab.url.replace('//', `//root:${this.#gitlab.token}@`)}/root/rounds.git`];
-    const lacking = await this.users.lacking(this.users.acknowledged, remote);
+    const remote = this.hosted.gitlab.url.replace('//', `//root:${this.#gitlab.token}@`);
+    const lacking = await this.users.lacking(this.users.acknowledged, `${remote}/root/pushed-${this.#name}.git`);
     demand(lacking.length === 0, `${lacking.length} acknowledged pushes are lost: ${lacking.slice(0, 3)}`);
     this.hosted.compare(steady(this.before), steady(await this.hosted.whole()), this.hosted.host.name);
     const { acknowledged, alone, refused } = this.users;
