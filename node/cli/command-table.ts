@@ -365,7 +365,11 @@ export const commands: readonly Command[] = [
     ignoresFile: true,
     run: async (c) => (await import('./config-commands.ts')).init(c),
   },
-  { path: 'paths', help: 'where this agent keeps what', run: async (c) => (await local()).paths(c) },
+  {
+    path: 'paths',
+    help: 'where this agent keeps what, and where its docs are',
+    run: async (c) => (await local()).paths(c),
+  },
   { path: 'id', help: "this machine's identity", run: async (c) => (await local()).id(c) },
   {
     path: 'completion',

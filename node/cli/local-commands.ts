@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import { join as joined } from 'node:path';
 import { AutogitError } from '../../protocol/errors.ts';
 import { progressLine, withFix } from '../progress-lines.ts';
 import { configOf, homeOf, homesToSearch } from '../settings/settings.ts';
@@ -124,7 +125,8 @@ export async function showVersion({ out, settings }: Context): Promise<number> {
 }
 
 export async function paths({ out, settings }: Context): Promise<number> {
-  const all = { ...places(homeOf(settings)), config: configOf(settings) };
+  const { packageFolder } = await import('./service-files.ts');
+  const all = { ...places(homeOf(settings)), config: configOf(settings), docs: joined(packageFolder(), 'docs') };
   const running = homesToSearch(settings).find((home) => existsSync(places(home).socket)) ?? null;
   if (settings.isOn('json')) out.json({ ...all, running });
   // A place is there to be copied: it is never cut.

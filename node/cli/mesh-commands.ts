@@ -235,7 +235,7 @@ export async function pause(context: Context): Promise<number> {
   const code = await said(context, agent.pause(isGpu ? 'gpu' : 'all', forMs, now));
   const busy = isGpu ? running.filter(usesGpu) : running;
   if (now === null) for (const row of busy) context.out.talk(goesOnWords(row, isGpu));
-  if (isGpu && (await hasNoGpu(agent)))
+  if (isGpu && (await isWithoutEffect(agent)))
     context.out.talk('# this machine has no GPU that jobs could use: they still come   -> autogit-node pause');
   return code;
 }
@@ -250,10 +250,11 @@ function wantedNow({ settings }: Context): true | Way | null {
   });
 }
 
-/** False also where nobody knows. */
-async function hasNoGpu(agent: AgentClient): Promise<boolean> {
+/** Of a pause of the GPU: there is none, and nothing else is paused. False also where nobody knows. */
+async function isWithoutEffect(agent: AgentClient): Promise<boolean> {
   if ((await agent.phase()).phase !== 'joined') return false;
-  return (await agent.status()).snapshot.nodes.find((node) => node.self)?.capacity?.gpus.length === 0;
+  const self = (await agent.status()).snapshot.nodes.find((node) => node.self);
+  return self?.capacity?.gpus.length === 0 && self.paused !== 'all';
 }
 
 /** Jobs that this machine has now. */

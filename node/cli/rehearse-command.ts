@@ -70,7 +70,9 @@ async function untilSeen(context: Context, agent: AgentClient): Promise<LeaderLo
       tell('election', ledMs === null ? null : `${next} leads in term ${term}, after ${ms(ledMs)}`);
       tell('decisions', decidedMs === null ? null : `made again after ${ms(decidedMs)}`);
       tell('back', backMs === null ? null : `${leader} is connected again and follows, after ${ms(backMs)}`);
-      if (seen.state === 'over') tell('jobs', `${jobs - lost.length} of ${jobs} that were under way were not given up`);
+      const kept =
+        jobs === 0 ? 'none was under way' : `${jobs - lost.length} of ${jobs} that were under way were not given up`;
+      if (seen.state === 'over') tell('jobs', kept);
       if (seen.state !== 'silent') return seen;
     }
     if (performance.now() - began > watchMs)

@@ -6,7 +6,7 @@ import { AutogitError } from '../../protocol/errors.ts';
 import { closeToOthers } from './changeable-path.ts';
 
 /** The folder of the package that this code runs from: it has package.json, dist and deploy. */
-function packageFolder(from: string = fileURLToPath(import.meta.url)): string {
+export function packageFolder(from: string = fileURLToPath(import.meta.url)): string {
   for (let folder = dirname(from); folder !== dirname(folder); folder = dirname(folder))
     if (existsSync(join(folder, 'deploy', 'autogit-node.service'))) return folder;
   throw new AutogitError(
@@ -40,7 +40,7 @@ export function copyProgram(target: string): string {
   const source = packageFolder();
   const draft = `${target}.${process.pid}`;
   mkdirSync(join(draft, 'node_modules'), { recursive: true, mode: 0o755 });
-  for (const part of ['dist', 'deploy', 'package.json'])
+  for (const part of ['dist', 'deploy', 'docs', 'package.json'])
     cpSync(join(source, part), join(draft, part), { recursive: true });
   for (const [name, folder] of dependencies(source))
     cpSync(folder, join(draft, 'node_modules', name), { recursive: true, dereference: true });

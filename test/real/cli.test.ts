@@ -114,7 +114,9 @@ describe('exit codes without an agent', () => {
     }
     expect((await cli([])).code).toBe(2);
     expect((await cli(['service'])).code).toBe(2);
-    expect((await cli(['paths', '--home', '/x'])).stdout).toContain('socket\t/x/agent.sock\n');
+    expect((await cli(['paths', '--home', '/x'])).stdout).toMatch(
+      /^socket\t\/x\/agent\.sock\n[\s\S]*^docs\t\/.*docs$/m,
+    );
     for (const shell of ['bash', 'zsh', 'fish'])
       expect((await cli(['completion', shell])).stdout).toContain('practice-gitlab');
   });

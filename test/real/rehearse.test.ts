@@ -88,6 +88,7 @@ describe('rehearse leader-loss', () => {
       expect(seen.decidedMs).toBeGreaterThanOrEqual(seen.ledMs);
       expect(seen.backMs).toBeGreaterThan(rehearsalTimings.silentMs - 300);
       expect(done.stderr).toMatch(/ok +election +desktop-\d leads in term \d+/);
+      expect(done.stderr).toMatch(/ok +jobs +none was under way/);
       const next = await settled(all);
       expect(next.name).toBe(seen.next);
       expect(next).not.toBe(leader);

@@ -100,6 +100,19 @@ describe('a command that watches', () => {
     ...{ node: null, sentence, because: null },
   });
 
+  it('a pause of the GPU on a machine without one says that it keeps nothing away, unless all is paused', async () => {
+    const status = here.agent.status.bind(here.agent);
+    const gone = { version: null, address: null, lastHeardMs: 0, arch: null, os: null, room: null, because: null };
+    const self = (paused?: 'all') => ({
+      ...{ node: 'kang', id: 'kang', self: true, state: 'ready', voter: true, runs: [], labels: [], owner: null },
+      ...{ ...gone, capacity: { cpuMillis: 1, memoryBytes: 1, diskBytes: 1, gpus: [] }, ...(paused && { paused }) },
+    });
+    here.agent.status = () => ({ ...status(), nodes: [self()] as never });
+    expect((await here.run('pause', '--gpu')).stderr).toContain('no GPU that jobs could use: they still come');
+    here.agent.status = () => ({ ...status(), nodes: [self('all')] as never });
+    expect((await here.run('pause', '--gpu')).stderr).not.toContain('still come');
+  });
+
   it('jobs -w at a terminal ends with q, and gives the terminal back', async () => {
     here.agent.rows = [row];
     const screen = new Terminal([process.execPath, bin, '--home', here.home, 'jobs', '-w', '200ms'], {
