@@ -1,5 +1,6 @@
 import { createWriteStream } from 'node:fs';
 import { open } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { TLSSocket } from 'node:tls';
@@ -11,6 +12,7 @@ import { PoliteSender, RateLimit } from '../hosting/wire/polite-sender.ts';
 import type { CacheStore } from '../runs/cache/cache-store.ts';
 import { type CachesElsewhere, type FoundElsewhere, newestOf } from '../runs/cache/caches-elsewhere.ts';
 import { zstd } from '../runs/cache/zstd-here.ts';
+import { NoRoom, whileRoom } from '../runs/spool-file.ts';
 import { doorAt } from './copy-door-at.ts';
 import { refused } from './hosting-answers.ts';
 
@@ -86,7 +88,8 @@ export class CacheSharing implements CachesElsewhere {
       ...{ node: this.#options.nameOf(node), savedAt, sizeBytes: bytes },
       fetch: (file, given) =>
         this.#fetch(node, { owner, key }, bytes, file, given).catch((error: Error) => {
-          this.#rest(node);
+          // This machine's own disk is no fault of whoever gives.
+          if (!(error instanceof NoRoom)) this.#rest(node);
           throw error;
         }),
     };
@@ -171,6 +174,7 @@ export class CacheSharing implements CachesElsewhere {
           yield chunk;
         }
       },
+      whileRoom(dirname(file), 'the cache'),
       createWriteStream(file, { flags: 'wx', mode: 0o600 }),
       { signal },
     );

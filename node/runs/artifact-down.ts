@@ -11,7 +11,7 @@ import { reasonOf } from '../../gitlab-bridge/http-call.ts';
 import { type ByteName, isRootOrGit, leadsOut, plainName, shownName } from '../executors/byte-names.ts';
 import { noBody, type TarEntry, writeTar } from '../executors/tar-format.ts';
 import type { Workspace } from '../ports.ts';
-import { roomIn } from './spool-file.ts';
+import { NoRoom, roomIn, whileRoom } from './spool-file.ts';
 
 /** Entries of one zip: more is an attack on this machine's memory. */
 const mostEntries = 1_000_000;
@@ -39,9 +39,11 @@ export async function downloadInto(
       return { kind: 'refused', because, disowned: false };
     }
     try {
-      await pipeline(answer.body, createWriteStream(zipPath, { mode: 0o600 }), { signal });
+      const guarded = whileRoom(dirname(zipPath), 'the artifacts');
+      await pipeline(answer.body, guarded, createWriteStream(zipPath, { mode: 0o600 }), { signal });
       if (!answer.body.complete) throw new Error('the answer was cut off');
     } catch (error) {
+      if (error instanceof NoRoom) return { kind: 'refused', because: error.message, disowned: false };
       return { kind: 'away', because: `the download of artifacts was cut: ${reasonOf(error)}` };
     }
     const zip = await openZip(zipPath);

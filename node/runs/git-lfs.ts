@@ -17,6 +17,7 @@ import { type ByteName, byteName, textOf } from '../executors/byte-names.ts';
 import { type TarEntry, writeTar } from '../executors/tar-format.ts';
 import { showBytes } from '../settings/quantities.ts';
 import { git, plain, SourcesFailure } from './git-command.ts';
+import { NoRoom, whileRoom } from './spool-file.ts';
 
 /** The files that a commit has in Git LFS, brought by the agent: neither machine nor image needs git-lfs. */
 
@@ -249,6 +250,7 @@ async function bringOne(store: string, { oid, size }: LfsObject, place: LfsPlace
           yield chunk;
         }
       },
+      whileRoom(store, 'the files in Git LFS'),
       createWriteStream(part, { mode: 0o600 }),
       { signal },
     );
@@ -258,7 +260,7 @@ async function bringOne(store: string, { oid, size }: LfsObject, place: LfsPlace
   } catch (error) {
     await rm(part, { force: true });
     if (error instanceof LfsFailure || signal.aborted) throw error;
-    throw new LfsFailure(`${oid}: ${(error as Error).message}`, true);
+    throw new LfsFailure(`${oid}: ${(error as Error).message}`, !(error instanceof NoRoom));
   }
 }
 

@@ -27,6 +27,33 @@ const reserveOf = (diskBytes: number): number => Math.min(1 << 30, diskBytes / 1
 /** How much more may be written below a folder before the reserve is touched. */
 export const roomIn = async (folder: string): Promise<number> => roomOf(await statfs(folder));
 
+/** The disk that holds the agent's own state has no room for what comes. */
+export class NoRoom extends Error {
+  override readonly name = 'NoRoom';
+}
+
+/** Between two looks, so that the reserve is touched by no more, whoever writes beside it. */
+const lookEvery = 8 << 20;
+
+/**
+ * Hands bytes on that are on their way into a folder, as long as its disk keeps its reserve: how many come is said by others, or not at all, and
+ * other jobs write there at the same time. `what`: for whoever reads NoRoom, which it throws.
+ */
+export const whileRoom = (folder: string, what: string) =>
+  async function* (chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+    let unlooked = 0;
+    for await (const chunk of chunks) {
+      unlooked += chunk.length;
+      if (unlooked >= lookEvery) {
+        unlooked = 0;
+        if ((await roomIn(folder)) < 0) throw new NoRoom(noRoomFor(what));
+      }
+      yield chunk;
+    }
+  };
+
+const noRoomFor = (what: string): string => `the disk of this node's home has too little room left for ${what}`;
+
 function roomOf(stats: StatsFs): number {
   const { freeBytes, totalBytes } = diskOf(stats);
   return freeBytes - reserveOf(totalBytes);
@@ -91,7 +118,7 @@ export class SpoolFile {
   #write(bytes: Uint8Array): void {
     if (this.#written + bytes.length >= this.#checkAt) {
       if (roomOf(statfsSync(this.#folder)) < bytes.length + checkEvery)
-        throw new PackProblem(`the disk of this node's home has too little room left for ${this.#what}`, false);
+        throw new PackProblem(noRoomFor(this.#what), false);
       this.#checkAt = this.#written + bytes.length + checkEvery;
     }
     for (let at = 0; at < bytes.length; ) at += writeSync(this.#file, bytes, at, bytes.length - at, this.#written + at);

@@ -1,10 +1,24 @@
 import { execFileSync } from 'node:child_process';
-import { closeSync, cpSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import { once } from 'node:events';
+import {
+  closeSync,
+  cpSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  rmSync,
+  statfsSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { HomeDisk } from '../../node/agent/home-disk.ts';
-import type { Store } from '../../node/ports.ts';
+import type { Store, Workspace } from '../../node/ports.ts';
+import { downloadInto } from '../../node/runs/artifact-down.ts';
 import { CacheStore } from '../../node/runs/cache/cache-store.ts';
 import { openStore } from '../../node/store/level-store.ts';
 
@@ -124,4 +138,43 @@ it('caches of jobs are given back before a job is ended for the full disk', asyn
   expect(() => writeFileSync(join(disk, 'more'), Buffer.alloc(6 << 20))).toThrow(/ENOSPC/);
   await watch.look();
   expect(ended).toEqual(['r']);
+});
+
+it('what comes of a GitLab that does not say how much stops before the disk of the home is full', async () => {
+  execFileSync('mount', ['-o', 'remount,size=100m', disk]);
+  let sent = 0;
+  const endless = createServer((_, response) => {
+    response.writeHead(200, { 'content-type': 'application/zip' });
+    const block = Buffer.alloc(1 << 20, 1);
+    const more = (): void => {
+      while (sent < 400 << 20 && !response.destroyed) {
+        sent += block.length;
+        if (!response.write(block)) return void response.once('drain', more);
+      }
+      response.end();
+    };
+    more();
+  }).listen(0, '127.0.0.1');
+  await once(endless, 'listening');
+  let leastFree = Number.POSITIVE_INFINITY;
+  const looking = setInterval(() => {
+    leastFree = Math.min(leastFree, statfsSync(disk).bavail * statfsSync(disk).bsize);
+  }, 5);
+  try {
+    const { port } = endless.address() as AddressInfo;
+    const line = { url: `http://127.0.0.1:${port}`, job: 1, token: 't' };
+    const nowhere = {} as Workspace;
+    const answer = await downloadInto(nowhere, line, join(disk, 'upload'), new AbortController().signal);
+    expect(answer).toEqual({
+      ...{ kind: 'refused', disowned: false },
+      because: "the disk of this node's home has too little room left for the artifacts",
+    });
+    // A tenth is the reserve, of which the last look leaves all but 8 MiB and what a stream holds.
+    expect(leastFree).toBeGreaterThan(1 << 20);
+    expect(readdirSync(disk)).toEqual([]);
+  } finally {
+    clearInterval(looking);
+    endless.closeAllConnections();
+    endless.close();
+  }
 });
