@@ -20,10 +20,10 @@ import { delimiter, join } from 'node:path';
  * `test/tidy.test.ts` sees to it that nothing else in `node/` starts processes.
  */
 
-/** $1: the highest descriptor to keep; then the program and its arguments. No start-up file is read: `-p`, `--norc`. */
+/** $1: the highest descriptor to keep; $2: its oom_score_adj, or nothing; then the program and its arguments. No start-up file is read: `-p`, `--norc`. */
 const closing =
   // biome-ignore lint/suspicious/noTemplateCurlyInString: it is bash's
-  'n=$1; shift; for f in /proc/$$/fd/*; do f=${f##*/}; [ "$f" -le "$n" ] || exec {f}>&-; done; exec "$@"';
+  'n=$1; [ -z "$2" ] || { echo "$2" >/proc/self/oom_score_adj; } 2>/dev/null; shift 2; for f in /proc/$$/fd/*; do f=${f##*/}; [ "$f" -le "$n" ] || exec {f}>&-; done; exec "$@"';
 
 /** Where a program lies, by a PATH; null when it is not there or nobody may run it. Starts nothing. */
 export function findProgram(name: string, path: string | undefined): string | null {
@@ -59,7 +59,18 @@ interface ProgramStart {
   gid?: number | undefined;
   /** Descriptors 0 to this are the child's. */
   kept: number;
+  isFirstToGo?: boolean | undefined;
 }
+
+/**
+ * `isFirstToGo`: it works on what jobs and repositories made, so where memory runs out the kernel ends it rather than the agent, whose own
+ * place in that order (OOMScoreAdjust of the unit) it would have.
+ */
+export interface CleanSpawnOptions extends SpawnOptions {
+  isFirstToGo?: boolean | undefined;
+}
+/** That of a job's own processes. */
+const firstToGo = '500';
 
 interface Ready {
   file: string;
@@ -72,12 +83,13 @@ interface Ready {
  * A program that is not there is started as it is, so that the caller hears ENOENT. So is every program on a machine
  * without bash; no job runs there but in a container, which inherits nothing.
  */
-function ready({ file, args, env, uid, gid, kept }: ProgramStart): Ready {
+function ready({ file, args, env, uid, gid, kept, isFirstToGo }: ProgramStart): Ready {
   const program = findProgram(file, (env ?? process.env).PATH);
   const bash = ownProgram('bash');
   if (program === null || bash === null) return { file, args: [...args], dropsUser: false };
   const drop = uid === undefined ? null : droppingTo(uid, gid);
-  const way = ['--norc', '--noprofile', '-p', '-c', closing, 'autogit-spawn', String(kept)];
+  const score = isFirstToGo === true ? firstToGo : '';
+  const way = ['--norc', '--noprofile', '-p', '-c', closing, 'autogit-spawn', String(kept), score];
   return { file: bash, args: [...way, ...(drop ?? []), program, ...args], dropsUser: drop !== null };
 }
 
@@ -90,9 +102,10 @@ export function droppingTo(uid: number, gid = uid): string[] | null {
 const keptOf = (stdio: SpawnOptions['stdio']): number => (Array.isArray(stdio) ? Math.max(2, stdio.length - 1) : 2);
 
 /** As `spawn`: the child gets the descriptors of `stdio` and no others. */
-export function spawnClean(file: string, args: readonly string[], options: SpawnOptions = {}): ChildProcess {
+export function spawnClean(file: string, args: readonly string[], given: CleanSpawnOptions = {}): ChildProcess {
+  const { isFirstToGo, ...options } = given;
   const { uid, gid, ...rest } = options;
-  const way = ready({ file, args, env: options.env, uid, gid, kept: keptOf(options.stdio) });
+  const way = ready({ file, args, env: options.env, uid, gid, kept: keptOf(options.stdio), isFirstToGo });
   return spawn(way.file, way.args, way.dropsUser ? rest : options);
 }
 

@@ -64,6 +64,7 @@ export class ProcessFiles {
       cwd: '/',
       env: { PATH: this.#environment.PATH, LANG: this.#environment.LANG },
       stdio: ['pipe', output, 'pipe'],
+      isFirstToGo: true,
       ...dropTo(this.#user),
     });
   }

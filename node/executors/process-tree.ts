@@ -58,6 +58,7 @@ export class ProcessTree implements KeptTree {
         env: { ...environment, PATH: path, TMPDIR: tmp },
         stdio: ['pipe', 'pipe', 'pipe', ...groups],
         detached: true,
+        isFirstToGo: true,
         ...dropTo(user),
       }),
     );

@@ -111,6 +111,7 @@ export const serveMirror = (mirror: string): ReturnType<typeof spawnClean> =>
     cwd: mirror,
     env: gitEnvironment({ cwd: mirror }),
     stdio: ['pipe', 'pipe', 'ignore'],
+    isFirstToGo: true,
   });
 
 /** What git printed, whole: part of a list is another list. Throws SourcesFailure; at the latest soon after `signal`. */
@@ -119,11 +120,10 @@ export function git(args: string[], options: GitCall): Promise<string> {
   if (options.signal?.aborted) return Promise.reject(new SourcesFailure(`git ${name}: ended`, false));
   return new Promise((resolve, reject) => {
     // A group of its own: git's helpers end with it.
+    const how = { cwd: options.cwd, env: gitEnvironment(options), detached: true, isFirstToGo: true };
     const child = (options.isLook ? spawnClean : spawnAside)('git', args, {
-      cwd: options.cwd,
-      env: gitEnvironment(options),
+      ...how,
       stdio: ['ignore', 'pipe', 'pipe'],
-      detached: true,
     });
     let ended: string | null = null;
     let isAway = false;

@@ -2,6 +2,7 @@ import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { mkdir, readdir, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { git, SourcesFailure } from './git-command.ts';
+import { removeHalfFetched, whileSourcesFit } from './sources-room.ts';
 import type { SourcesSpec } from './sources-spec.ts';
 
 /** A bare mirror of one project: brought up to date for a job, and kept from growing without bound. */
@@ -65,19 +66,7 @@ export async function refreshModule(
     ...(token !== null && { token, host: address }),
   } as const;
   const ask = (args: string[]): Promise<string> => git(args, { ...call, resolve });
-  const fetch = (...refspecs: string[]): Promise<string> =>
-    // A branch that has gone makes room for one below its name, or above.
-    ask([
-      'fetch',
-      '--progress',
-      '--force',
-      '--prune',
-      '--no-tags',
-      '--no-write-fetch-head',
-      '--',
-      address,
-      ...refspecs,
-    ]);
+  const fetch = (...refspecs: string[]): Promise<string> => fetched(mirror, address, refspecs, { ...call, resolve });
   const kept = `${moduleRefs}/${sha}`;
   const keep = (): Promise<string> => git(['update-ref', kept, sha], { cwd: mirror, signal });
   if (!existsSync(join(mirror, 'HEAD'))) await createMirror(mirror, sha, signal);
@@ -94,6 +83,24 @@ export async function refreshModule(
       return keep();
     }
   });
+}
+
+/** A branch that has gone makes room for one below its name, or above. What a fetch that fails had got of a pack goes with it. */
+async function fetched(
+  mirror: string,
+  address: string,
+  refspecs: readonly string[],
+  call: Parameters<typeof git>[1] & { signal: AbortSignal },
+): Promise<string> {
+  const how = ['--progress', '--force', '--prune', '--no-tags', '--no-write-fetch-head'];
+  try {
+    return await whileSourcesFit(mirror, call.signal, (signal) =>
+      git(['fetch', ...how, '--', address, ...refspecs], { ...call, signal }),
+    );
+  } catch (error) {
+    await removeHalfFetched(mirror);
+    throw error;
+  }
 }
 
 /** Does it; where the mirror is damaged, once more in a new one. Throws SourcesFailure. */
@@ -121,18 +128,8 @@ export async function refreshMirror(
   else if (await hasPipeline(mirror, spec, signal)) return;
   // Tags are followed by the tree's own fetch, as far as its depth; one that was moved or removed must not stay here.
   const refspecs = [...new Set([...refspecsOf(spec), '+refs/tags/*:refs/tags/*'])];
-  const fetch = (): Promise<string> =>
-    git(
-      ['fetch', '--progress', '--force', '--prune', '--no-tags', '--no-write-fetch-head', '--', address, ...refspecs],
-      {
-        cwd: mirror,
-        signal,
-        token: spec.token,
-        host: address,
-        speaks: 'http',
-        silenceMs,
-      },
-    );
+  const call = { cwd: mirror, signal, token: spec.token, host: address, speaks: 'http', silenceMs } as const;
+  const fetch = (): Promise<string> => fetched(mirror, address, refspecs, call);
   try {
     await mended(mirror, spec.sha, signal, fetch);
   } catch (error) {

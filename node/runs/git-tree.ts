@@ -2,6 +2,7 @@ import { appendFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { git, SourcesFailure } from './git-command.ts';
 import { hasCommit, objectFormat, treeRefspecs } from './git-mirror.ts';
+import { whileSourcesFit } from './sources-room.ts';
 import type { SourcesSpec } from './sources-spec.ts';
 
 /** The trees that jobs get, each with a `.git` of its own, made from mirrors before any job sees them. */
@@ -29,7 +30,7 @@ interface FromMirror {
 const treeGit =
   (folder: string, signal: AbortSignal) =>
   (args: string[]): Promise<string> =>
-    git(args, { cwd: folder, signal, speaks: 'file' });
+    whileSourcesFit(folder, signal, (fits) => git(args, { cwd: folder, signal: fits, speaks: 'file' }));
 
 /** An empty repository in a folder. Throws SourcesFailure. */
 export async function initTree(folder: string, sha: string, signal: AbortSignal, ...how: string[]): Promise<void> {

@@ -1,4 +1,4 @@
-import type { SpawnOptions } from 'node:child_process';
+import type { CleanSpawnOptions } from '../clean-spawn.ts';
 import type { ProcessName, RunMarks } from '../executors/run-processes.ts';
 
 /** A file that stands there: a descriptor cannot go over to another process, its name can. The same one twice is opened once. */
@@ -14,7 +14,8 @@ export interface OutputLine {
 }
 
 /** What a child is started with by the starter: what can go over to it. */
-export interface StartOptions extends Pick<SpawnOptions, 'cwd' | 'env' | 'uid' | 'gid' | 'detached'> {
+export interface StartOptions
+  extends Pick<CleanSpawnOptions, 'cwd' | 'env' | 'uid' | 'gid' | 'detached' | 'isFirstToGo'> {
   /** `line`, of standard output alone: as `pipe`, but its bytes come to the agent by a socket of their own. For gigabytes. */
   stdio: ('ignore' | 'pipe' | 'line' | ChildFile | OutputLine)[];
 }

@@ -1,10 +1,19 @@
 import { execFile } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { git } from '../../node/runs/git-command.ts';
+import { git, serveMirror } from '../../node/runs/git-command.ts';
 import { refreshModule } from '../../node/runs/git-mirror.ts';
 
 /** A git that does what it likes: our call ends all the same, and nothing of ours is in its environment. */
@@ -40,6 +49,17 @@ describe('a call of git', () => {
     expect(said).toContain('=protocol.allow\n');
     expect(said).not.toMatch(/protocol\.(?:http|https|file)\.allow/);
     expect(await git(['fetch'], { cwd: '/', speaks: 'file' })).toMatch(/protocol\.file\.allow/);
+  });
+
+  it('is ended before the agent where memory runs out: a commit of a few kB can ask it for more than there is', async () => {
+    become('cat /proc/self/oom_score_adj');
+    expect(await git(['checkout'], { cwd: '/' })).toBe('500\n');
+    expect(await git(['--version'], { cwd: '/', isLook: true })).toBe('500\n');
+    expect(readFileSync('/proc/self/oom_score_adj', 'utf8')).not.toBe('500\n');
+    const serving = serveMirror('/');
+    let said = '';
+    for await (const chunk of serving.stdout as AsyncIterable<Buffer>) said += chunk.toString();
+    expect(said).toBe('500\n');
   });
 
   it('that hears no signal ends with its helpers, soon', async () => {
@@ -96,6 +116,21 @@ describe('a call of git', () => {
     await bring(last);
     expect(existsSync(join(mirror, 'the same')), 'the mirror is not made anew').toBe(true);
     expect(await git(['rev-parse', `refs/autogit/modules/${last}`], { cwd: mirror })).toBe(`${last}\n`);
+  });
+
+  it('that is ended in the midst of a fetch leaves nothing of it in the mirror', async () => {
+    const mirror = join(folder, 'mirror.git');
+    for (const place of ['pack', 'ab']) mkdirSync(join(mirror, 'objects', place), { recursive: true });
+    for (const kept of ['HEAD', 'objects/pack/pack-1.pack', 'objects/ab/cd']) writeFileSync(join(mirror, kept), 'x');
+    const half = 'echo x >objects/pack/tmp_pack_1; echo x >objects/ab/tmp_obj_2; exec sleep 60';
+    become(`case $1 in fetch) ${half} ;; cat-file) exit 1 ;; esac`);
+    const address = 'http://gitlab.example/m.git';
+    const never = new AbortController().signal;
+    await expect(refreshModule(mirror, { address, token: null }, 'a'.repeat(40), never, 300)).rejects.toMatchObject({
+      isAway: true,
+    });
+    expect(readdirSync(join(mirror, 'objects/pack'))).toEqual(['pack-1.pack']);
+    expect(readdirSync(join(mirror, 'objects/ab'))).toEqual(['cd']);
   });
 
   it('that is silent is away; one that reports progress is not', async () => {

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import {
   closeSync,
   cpSync,
+  mkdirSync,
   mkdtempSync,
   openSync,
   readdirSync,
@@ -15,11 +16,12 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { HomeDisk } from '../../node/agent/home-disk.ts';
 import type { Store, Workspace } from '../../node/ports.ts';
 import { downloadInto } from '../../node/runs/artifact-down.ts';
 import { CacheStore } from '../../node/runs/cache/cache-store.ts';
+import { initTree, layFiles, takeFrom } from '../../node/runs/git-tree.ts';
 import { openStore } from '../../node/store/level-store.ts';
 
 /** A disk of its own for each test, small enough to be filled. */
@@ -177,4 +179,51 @@ it('what comes of a GitLab that does not say how much stops before the disk of t
     endless.closeAllConnections();
     endless.close();
   }
+});
+
+describe('a commit of a few kB that stands for more than the disk holds', () => {
+  const never = new AbortController().signal;
+  const git = (cwd: string, args: string[], input = ''): string =>
+    execFileSync('git', args, { cwd, input, encoding: 'utf8', stdio: ['pipe', 'pipe', 'inherit'] }).trim();
+
+  /** Ten entries in each of so many levels, all of them the same blob. */
+  function bomb(repository: string, content: string, levels: number): string {
+    mkdirSync(repository);
+    git(repository, ['init', '--quiet', '--bare', '.']);
+    git(repository, ['config', 'uploadpack.allowAnySHA1InWant', 'true']);
+    let entry = `100644 blob ${git(repository, ['hash-object', '-w', '--stdin'], content)}`;
+    for (let level = 0; level < levels; level++) {
+      const names = Array.from({ length: 10 }, (_, at) => `${entry}\t${at}\n`).join('');
+      entry = `040000 tree ${git(repository, ['mktree'], names)}`;
+    }
+    const who = ['-c', 'user.name=t', '-c', 'user.email=t@t'];
+    return git(repository, [...who, 'commit-tree', entry.split(' ')[2] as string, '-m', 'bomb']);
+  }
+
+  it.each([
+    ['bytes', 'x'.repeat(1 << 20), 3],
+    ['files', '', 5],
+  ] as const)('of %s: its job fails, and room is left for all else', async (_, content, levels) => {
+    execFileSync('mount', ['-o', 'remount,size=600m,nr_inodes=60000', disk]);
+    const [mirror, tree] = [join(dir, 'mirror'), join(disk, 'tree')];
+    const sha = bomb(mirror, content, levels);
+    mkdirSync(tree);
+    const least = { bytes: Number.POSITIVE_INFINITY, files: Number.POSITIVE_INFINITY };
+    const looking = setInterval(() => {
+      const { bavail, bsize, ffree } = statfsSync(disk);
+      least.bytes = Math.min(least.bytes, bavail * bsize);
+      least.files = Math.min(least.files, ffree);
+    }, 20);
+    try {
+      await initTree(tree, sha, never);
+      await takeFrom(tree, { mirror, depth: 1, tags: 'none', wanted: [sha] }, never);
+      await expect(layFiles(tree, sha, never)).rejects.toThrow(
+        "the disk of this node's home has too little room left for the sources",
+      );
+      expect(least.bytes).toBeGreaterThan(8 << 20);
+      expect(least.files).toBeGreaterThan(100);
+    } finally {
+      clearInterval(looking);
+    }
+  });
 });
