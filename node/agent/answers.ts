@@ -138,7 +138,9 @@ function queueAndRuns({ brief, canceling }: Ask & { kind: 'jobs' }, now: CoreVie
 function mayHost(from: NodeId, { state }: CoreView): Answer | null {
   const ledger = committedLedger(state);
   if (from === state.identity.node || (ledger && rankedVoters(ledger.configuration).includes(from))) return null;
-  return refused(`${nodeName(ledger, from)} does not vote, and only a machine that does may ask for this: type it there`);
+  return refused(
+    `${nodeName(ledger, from)} does not vote, and only a machine that does may ask for this: type it there`,
+  );
 }
 
 /** Only of runs of this mesh: a member shall not read by the mesh's token what it could not read otherwise. */

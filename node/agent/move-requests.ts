@@ -159,11 +159,17 @@ function addressLine({ hosting, now, url, name, address, ipv6, isFollowed, isOwn
   if (hosting.ipv6 !== undefined && ipv6 === undefined)
     return line('warn', `GitLab is reached by IPv6, and ${name} has no such address: it becomes ${url}`, null);
   if (isFollowed && isOwnName) return line('ok', `${url}, as before: that name leads to ${name} then`, null);
-  if (!isFollowed || !isByAddress(hosting))
+  if (!isFollowed)
     return line(
       'warn',
       `${url} stays GitLab's address, and leads to ${name} only once you let it`,
-      `when it has moved, have ${isFollowed ? hosting.hostname : 'it'} lead to ${address}, port ${hosting.port}`,
+      `when it has moved, have it lead to ${address}, port ${hosting.port}`,
+    );
+  if (!isByAddress(hosting))
+    return line(
+      'warn',
+      `${url} stays GitLab's address: a machine of the mesh to which that name leads hands on to ${name} what comes there, while it runs`,
+      `when it has moved, have ${hosting.hostname} lead to ${address} too, or to several machines of the mesh`,
     );
   if (url === now) return line('ok', `${url}, as before`, null);
   return line(

@@ -81,7 +81,7 @@ export class MoveRoom {
     const { nodeId, cancel } = this.#options;
     if (hosting.host !== nodeId || hosting.move?.to !== to)
       throw new AutogitError('no-gitlab', 'this machine knows of no such move (any more): autogit-node gitlab');
-    const late = cancel(hosting, 'a person wants it no more');
+    const late = cancel(hosting, "a person took GitLab's move back");
     if (late !== null) throw new AutogitError('unsupported', late, { hint: 'autogit-node gitlab' });
     return { kind: 'said', because: 'GitLab serves on where it is, and does not move' };
   }

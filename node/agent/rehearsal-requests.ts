@@ -44,7 +44,8 @@ export class RehearsalRequests implements RehearsalApi {
 
   async rehearseLeaderLoss(): Promise<string> {
     const plan = planLeaderLoss(this.#lines.view());
-    if (plan.because !== null) throw new AutogitError('unsupported', plan.because);
+    if (plan.because !== null)
+      throw new AutogitError('unsupported', plan.because, { hint: 'how things are: autogit-node status' });
     const { leader, watcher } = plan;
     const answer = await askMember(this.#lines, watcher, { kind: 'rehearse-leader-loss', leader }, askMs);
     this.#watcher = watcher;
