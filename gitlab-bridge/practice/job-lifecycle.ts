@@ -5,6 +5,7 @@ import type { State } from './practice-state.ts';
 import type { CiStatus, Job, Manager, Pipeline, Runner } from './records.ts';
 import { finished } from './records.ts';
 import { newJobToken } from './secrets.ts';
+import { traceLength } from './trace-file.ts';
 
 /**
  * A job's life: created → pending → running → success | failed | canceled, or skipped, or manual until a person plays it.
@@ -65,9 +66,10 @@ export class JobLifecycle {
   }
 
   /** Cancels what is cancelable; a running job of a runner that can stop gracefully becomes `canceling` first. */
-  cancel(job: Job, force = false): void {
+  cancel(job: Job, force = false): Job {
     this.stopJob(job, force);
     this.progress(job.pipelineId);
+    return job;
   }
 
   /** All of them before anything goes on, so that no job is skipped behind a canceled one. */
@@ -110,6 +112,21 @@ export class JobLifecycle {
 
   retryable(job: Job): boolean {
     return !job.retried && (job.status === 'success' || job.status === 'failed' || job.status === 'canceled');
+  }
+
+  /** It has ended, and has something that could be erased. */
+  erasable(job: Job): boolean {
+    const hasSomething = job.artifacts.length > 0 || traceLength(this.state, job) > 0;
+    return finished(job.status) && job.erasedAt === undefined && hasSomething;
+  }
+
+  /** Its trace and artifacts go for good. */
+  erase(job: Job): Job {
+    for (const { stored } of job.artifacts) rmSync(this.state.artifactPath(stored), { force: true });
+    rmSync(this.state.tracePath(job.id), { force: true });
+    Object.assign(job, { artifacts: [], erasedAt: this.state.clock.now() });
+    this.state.saveJob(job);
+    return job;
   }
 
   /** Starts, skips and stops at `manual` what the state of the others says, then sets the pipeline's own status. */

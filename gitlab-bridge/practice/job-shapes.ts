@@ -100,7 +100,7 @@ export const jobBasic = (state: State, job: Job, base: string): Record<string, u
     created_at: iso(job.createdAt),
     started_at: isoOrNull(job.startedAt),
     finished_at: isoOrNull(job.finishedAt),
-    erased_at: null,
+    erased_at: isoOrNull(job.erasedAt ?? null),
     duration: seconds(job.startedAt, job.finishedAt ?? (job.startedAt === null ? null : now)),
     queued_duration: seconds(job.queuedAt, job.startedAt ?? (job.status === 'pending' ? now : null)),
     user: user === undefined ? null : userShape(user, base),

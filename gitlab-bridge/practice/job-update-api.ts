@@ -28,8 +28,13 @@ const runningJob = (context: PracticeContext, call: Call, token: string | undefi
   const header = call.headers['job-token'];
   const used = typeof header === 'string' && header !== '' ? header : (token ?? call.query.get('token') ?? '');
   if (job === undefined || !sameSecret(job.token, used)) throw refuse(403);
+  if (job.erasedAt !== undefined) throw refuse(403, 'Job has been erased!');
   if (job.status !== 'running' && job.status !== 'canceling')
     throw refuse(403, 'Job is not running', { 'Job-Status': job.status });
+  if (job.hasTokenEnded) {
+    context.life.fail(job, 'job_token_expired', null);
+    throw refuse(403, undefined, { 'Job-Status': job.status });
+  }
   return job;
 };
 

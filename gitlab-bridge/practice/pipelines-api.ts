@@ -175,10 +175,7 @@ export const jobRoutes = (context: PracticeContext, looked: (job: Job) => void):
       change(
         call,
         () => null,
-        (job) => {
-          life.cancel(job, call.query.get('force') === 'true');
-          return job;
-        },
+        (job) => life.cancel(job, call.query.get('force') === 'true'),
       ),
     ),
     route('POST', `${at}/:job_id/retry`, (call) =>
@@ -186,6 +183,13 @@ export const jobRoutes = (context: PracticeContext, looked: (job: Job) => void):
         call,
         (job) => (life.retryable(job) ? null : 'Job is not retryable'),
         (job, caller) => life.retry(job, caller.user.id),
+      ),
+    ),
+    route('POST', `${at}/:job_id/erase`, (call) =>
+      change(
+        call,
+        (job) => (life.erasable(job) ? null : 'Job is not erasable!'),
+        (job) => life.erase(job),
       ),
     ),
     route('POST', `${at}/:job_id/play`, (call) => {

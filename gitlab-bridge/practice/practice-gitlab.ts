@@ -70,6 +70,8 @@ export interface PracticeGitlab {
   up(): Promise<void>;
   /** GitLab's hourly sweep, now, on the practice clock. */
   sweep(): void;
+  /** The next call with that job's token fails the job, as GitLab does when a token is over. */
+  endJobToken(id: number): void;
   createUser(
     username: string,
     options?: { admin?: boolean; scopes?: string[]; expiresOn?: string },
@@ -221,6 +223,12 @@ class Practice implements PracticeGitlab {
   }
 
   job = (id: number): Readonly<Job> | null => this.state.job(id) ?? null;
+
+  endJobToken(id: number): void {
+    const job = this.state.job(id);
+    if (job) this.state.saveJob(Object.assign(job, { hasTokenEnded: true }));
+    this.state.flush();
+  }
   jobsOf = (pipelineId: number): readonly Readonly<Job>[] => this.state.jobsOf(pipelineId);
   project = (id: number): Readonly<Project> | null => this.state.project(id) ?? null;
 

@@ -174,6 +174,10 @@ export interface Job {
   traceCheck: 'none' | 'match' | 'mismatch';
   /** Per cent, found in the trace by the job's `coverage`. */
   coverage?: number | null;
+  /** Its token is over, as GitLab's are that are JWTs, some minutes after the job's timeout. */
+  hasTokenEnded?: boolean;
+  /** When somebody erased its trace and artifacts. */
+  erasedAt?: number;
   /** Variables of its dotenv report: the jobs that take its artifacts have them. */
   dotenv?: CiVariable[];
 }

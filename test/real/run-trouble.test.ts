@@ -181,6 +181,34 @@ describe('a run in trouble', () => {
     expect(lab.gitlab.job(run.job)).toMatchObject({ status: 'failed', failureReason: 'runner_system_failure' });
   });
 
+  it('stops when a person has cancelled the job by force and erased it: nothing comes back of trace and artifacts', async () => {
+    lab = await RunLab.start(
+      job(['echo begun > kept.txt; cat kept.txt', 'sleep 600'], '  artifacts: { paths: [kept.txt], when: always }\n'),
+    );
+    await lab.agent();
+    const run = await lab.begin();
+    await until('the trace is at GitLab', async () => (await lab.traceAt(run)).includes('\nbegun\n'));
+    const ask = async (what: string): Promise<number> => {
+      const url = `${lab.gitlab.url}/api/v4/projects/${lab.projectId}/jobs/${run.job}/${what}`;
+      return (await fetch(url, { method: 'POST', headers: { 'PRIVATE-TOKEN': lab.gitlab.adminToken } })).status;
+    };
+    expect(await ask('erase')).toBe(403);
+    expect([await ask('cancel?force=true'), await ask('erase'), await ask('erase')]).toEqual([201, 201, 403]);
+    expect(await lab.ended(run)).toMatchObject({ state: 'discarded', result: null });
+    expect(await lab.traceAt(run)).toBe('');
+    expect(lab.gitlab.job(run.job)).toMatchObject({ status: 'canceled', artifacts: [] });
+  });
+
+  it('stops when its token has ended, which fails the job at GitLab', async () => {
+    lab = await RunLab.start(job(['echo begun', 'while sleep 0.1; do echo more; done']));
+    await lab.agent();
+    const run = await lab.begin();
+    await until('the trace is at GitLab', async () => (await lab.traceAt(run)).includes('\nmore\n'));
+    lab.gitlab.endJobToken(run.job);
+    expect(await lab.ended(run)).toMatchObject({ state: 'discarded', result: null });
+    expect(lab.gitlab.job(run.job)).toMatchObject({ status: 'failed', failureReason: 'job_token_expired' });
+  });
+
   it('is dropped without a word when the mesh gave it up', async () => {
     lab = await RunLab.start(job(['echo begun', 'sleep 600']));
     const supervisor = await lab.agent();
