@@ -24,7 +24,8 @@ export class ProcessFiles {
 
   async put(path: string, tar: NodeJS.ReadableStream): Promise<void> {
     const target = pathInside(this.#projectDir, path);
-    const child = this.#asUser('umask 022; mkdir -p -- "$1" && exec tar -x -o -p -f - -C "$1"', [target]);
+    const script = 'umask 022; mkdir -p -- "$1" && exec tar -x -o -p -f - -C "$1"';
+    const child = this.#asUser(script, [target], { input: 'line' });
     const error = gather(child.stderr as Readable);
     // Asked for only where the child fails.
     error.catch(() => undefined);
@@ -56,14 +57,15 @@ export class ProcessFiles {
   /** `names`: each ends with a zero byte. */
   async read(names: Uint8Array): Promise<TreeRead> {
     // Gigabytes: they have a line of their own. By the starter's messages they cost the agent 170 MiB, a fork of its own some milliseconds.
-    return readChild(this.#asUser(tarOfNames, [this.#projectDir], 'line'), names, 'read the files of the job');
+    const child = this.#asUser(tarOfNames, [this.#projectDir], { output: 'line' });
+    return readChild(child, names, 'read the files of the job');
   }
 
-  #asUser(script: string, args: string[], output: 'pipe' | 'line' = 'pipe'): Child {
+  #asUser(script: string, args: string[], way: { input?: 'line'; output?: 'line' } = {}): Child {
     return spawnAside('bash', ['--norc', '--noprofile', '-c', script, 'bash', ...args], {
       cwd: '/',
       env: { PATH: this.#environment.PATH, LANG: this.#environment.LANG },
-      stdio: ['pipe', output, 'pipe'],
+      stdio: [way.input ?? 'pipe', way.output ?? 'pipe', 'pipe'],
       isFirstToGo: true,
       ...dropTo(this.#user),
     });

@@ -10,14 +10,14 @@ const flagsOf = {
 } as const satisfies Record<ChildFile['how'], number>;
 
 /**
- * As `spawnClean`, with files opened here for the child. Throws where one of them cannot be opened. `line`: what its output goes to
- * where it has one of its own; else that is a pipe as any other.
+ * As `spawnClean`, with files opened here for the child. Throws where one of them cannot be opened. `lines`: by their paths what its input
+ * or output goes by where it has a line of its own; without one it is a pipe as any other.
  */
 export function spawnWithFiles(
   file: string,
   args: readonly string[],
   options: StartOptions,
-  line: Socket | 'pipe' = 'pipe',
+  lines: ReadonlyMap<string, Socket> = new Map(),
 ): ChildProcess {
   const open = new Map<string, number>();
   const descriptorOf = ({ path, how }: ChildFile): number => {
@@ -28,7 +28,8 @@ export function spawnWithFiles(
   };
   try {
     const stdio = options.stdio.map((one) => {
-      if (one === 'line' || (typeof one === 'object' && 'line' in one)) return line;
+      if (one === 'line') return 'pipe';
+      if (typeof one === 'object' && 'line' in one) return lines.get(one.line) ?? 'pipe';
       return typeof one === 'string' ? one : descriptorOf(one);
     });
     return spawnClean(file, args, { ...options, stdio });

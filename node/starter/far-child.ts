@@ -1,5 +1,6 @@
 import { EventEmitter } from 'node:events';
 import { Readable, Writable } from 'node:stream';
+import { brokenPipe } from './child-line.ts';
 import { chunksTaken, type FromStarter, type OutputFd, type ToStarter } from './starter-messages.ts';
 
 /** What the agent uses of a child, wherever it was started. Emits `spawn` or `error`, then `exit`, then `close`. */
@@ -33,13 +34,13 @@ export class FarChild extends EventEmitter implements Child {
   readonly stdout: Readable | null;
   readonly stderr: Readable | null;
 
-  /** `stdio`: what it is started with; a stream is what its output comes by. */
+  /** `stdio`: what it is started with; a stream is what its input goes and its output comes by. */
   constructor(id: number, stdio: readonly unknown[], say: Say, onRef: (isReferenced: boolean) => void) {
     super();
     this.#id = id;
     this.#say = say;
     this.#onRef = onRef;
-    this.stdin = stdio[0] === 'pipe' ? this.#input() : null;
+    this.stdin = stdio[0] instanceof Writable ? stdio[0] : stdio[0] === 'pipe' ? this.#input() : null;
     this.stdout = stdio[1] instanceof Readable ? stdio[1] : stdio[1] === 'pipe' ? this.#output(1) : null;
     this.stderr = stdio[2] === 'pipe' ? this.#output(2) : null;
   }
@@ -113,7 +114,8 @@ export class FarChild extends EventEmitter implements Child {
     if (this.#isReferenced) this.#onRef(false);
     this.exitCode = code;
     this.signalCode = signal;
-    this.stdin?.destroy();
+    // Who writes still hears why, as with a pipe.
+    this.stdin?.destroy(this.stdin.writableFinished ? undefined : brokenPipe());
   }
 
   #input(): Writable {

@@ -9,15 +9,15 @@ export interface ChildFile {
 }
 
 /** A socket of the agent, on which it waits for one caller. */
-export interface OutputLine {
+export interface ChildLine {
   line: string;
 }
 
 /** What a child is started with by the starter: what can go over to it. */
 export interface StartOptions
   extends Pick<CleanSpawnOptions, 'cwd' | 'env' | 'uid' | 'gid' | 'detached' | 'isFirstToGo'> {
-  /** `line`, of standard output alone: as `pipe`, but its bytes come to the agent by a socket of their own. For gigabytes. */
-  stdio: ('ignore' | 'pipe' | 'line' | ChildFile | OutputLine)[];
+  /** `line`, of standard input and output alone: as `pipe`, but its bytes go between child and agent by a socket of their own. For gigabytes. */
+  stdio: ('ignore' | 'pipe' | 'line' | ChildFile | ChildLine)[];
 }
 
 /** Which output of a child: its descriptor. */

@@ -3,7 +3,7 @@ import { connect, type Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import { membersOf } from '../executors/run-members.ts';
 import { spawnWithFiles } from './child-files.ts';
-import { chunksAhead, type FromStarter, type OutputFd, type OutputLine, type ToStarter } from './starter-messages.ts';
+import { type ChildLine, chunksAhead, type FromStarter, type OutputFd, type ToStarter } from './starter-messages.ts';
 
 /**
  * The process in which a job's programs are started, and looked for among all that run here. A fork of the agent takes 2 to 5 ms, and
@@ -21,7 +21,7 @@ process.once('disconnect', () => process.exit(0));
 for (const name of ['SIGINT', 'SIGHUP', 'SIGTERM'] as const) process.on(name, () => undefined);
 
 const children = new Map<number, ChildProcess>();
-/** Of a child whose output has to have its line first: what it was sent meanwhile. */
+/** Of a child that has to have its lines first: what it was sent meanwhile. */
 const coming = new Map<number, ToStarter[]>();
 /** Chunks on their way, of an output that is followed. */
 const ahead = new Map<string, number>();
@@ -31,33 +31,40 @@ const streamOf = (id: number, output: OutputFd): Readable | null | undefined =>
 
 type Start = Extract<ToStarter, { kind: 'start' }>;
 
-/** A child whose output has a line of its own begins when that stands. */
-function startOnLine(path: string, message: Start): void {
+/** A child whose input or output has a line of its own begins when all of these stand. */
+function startOnLines(paths: readonly string[], message: Start): void {
   const { id } = message;
   coming.set(id, []);
-  const line = connect(path);
+  // Paused: what comes is the child's, not a byte of it is read here.
+  const lines = new Map(paths.map((path) => [path, connect(path).pause()]));
   const go = (begin: () => void): void => {
     const held = coming.get(id) ?? [];
     coming.delete(id);
     begin();
     for (const each of held) take(each);
-    // The child has it by now, or there is none.
-    line.destroy();
+    // The child has them by now, or there is none.
+    for (const line of lines.values()) line.destroy();
   };
-  line.once('connect', () => go(() => start(message, line)));
-  line.on('error', ({ message: because }) => {
-    if (coming.has(id)) go(() => say({ kind: 'failed', id, message: because, code: undefined }));
-  });
+  let left = lines.size;
+  for (const line of lines.values()) {
+    line.once('connect', () => {
+      left -= 1;
+      if (left === 0 && coming.has(id)) go(() => start(message, lines));
+    });
+    line.on('error', ({ message: because }) => {
+      if (coming.has(id)) go(() => say({ kind: 'failed', id, message: because, code: undefined }));
+    });
+  }
 }
 
-function start({ id, file, args, options }: Start, line?: Socket): void {
+function start({ id, file, args, options }: Start, lines?: ReadonlyMap<string, Socket>): void {
   let child: ChildProcess;
   const fail = ({ message, code }: NodeJS.ErrnoException): void => {
     children.delete(id);
     say({ kind: 'failed', id, message, code });
   };
   try {
-    child = spawnWithFiles(file, args, options, line);
+    child = spawnWithFiles(file, args, options, lines);
   } catch (error) {
     return fail(error as Error);
   }
@@ -117,8 +124,9 @@ function take(message: ToStarter): void {
   const held = coming.get(id);
   if (held) held.push(message);
   else if (message.kind === 'start') {
-    const line = message.options.stdio.find((one) => typeof one === 'object' && 'line' in one);
-    if (line) startOnLine((line as OutputLine).line, message);
+    const isLine = (one: unknown): one is ChildLine => typeof one === 'object' && one !== null && 'line' in one;
+    const paths = message.options.stdio.filter(isLine).map(({ line }) => line);
+    if (paths.length > 0) startOnLines(paths, message);
     else start(message);
   } else if (message.kind === 'taken') taken(id, message.output, message.count);
   else if (message.kind === 'unwanted') streamOf(id, message.output)?.destroy();

@@ -3,8 +3,8 @@ import { spawnClean } from '../clean-spawn.ts';
 import { membersOf } from '../executors/run-members.ts';
 import type { ProcessName, RunMarks } from '../executors/run-processes.ts';
 import { spawnWithFiles } from './child-files.ts';
+import { openInput, openOutput } from './child-line.ts';
 import { type Child, FarChild } from './far-child.ts';
-import { openLine } from './output-line.ts';
 import type { FromStarter, StartOptions, ToStarter } from './starter-messages.ts';
 
 declare const __STARTER_PROGRAM__: string | undefined;
@@ -36,14 +36,21 @@ class Starter {
     this.#last += 1;
     const id = this.#last;
     const say = (message: ToStarter): void => tell(starter, message);
-    const line = options.stdio[1] === 'line' ? openLine() : null;
-    const stdio = options.stdio.map((one) => (one !== 'line' ? one : line === null ? 'pipe' : { line: line.path }));
-    const streams = [stdio[0], line?.stream ?? stdio[1], stdio[2]];
+    const lines = [
+      options.stdio[0] === 'line' ? openInput() : null,
+      options.stdio[1] === 'line' ? openOutput() : null,
+    ] as const;
+    const pathOf = (index: number) => lines[index]?.path;
+    const stdio = options.stdio.map((one, index) => {
+      const line = pathOf(index);
+      return one !== 'line' ? one : line === undefined ? 'pipe' : { line };
+    });
+    const streams = stdio.map((one, index) => lines[index]?.stream ?? one);
     const child = new FarChild(id, streams, say, (isReferenced) => this.#refer(isReferenced));
     this.#children.set(id, child);
     this.#refer(true);
     const over = (): void => {
-      line?.leave();
+      for (const line of lines) line?.leave();
       this.#children.delete(id);
       this.#restLater();
     };

@@ -13,8 +13,9 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import type { Readable } from 'node:stream';
+import { Readable, type Writable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
+import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { buildSync } from 'esbuild';
@@ -69,6 +70,44 @@ describe('a program that is started aside', () => {
     }
     expect(length).toBe(3_640_000);
     expect(await end).toEqual([0, null]);
+  });
+
+  it('has its input by a line of its own where that is asked for: a message a chunk was four times slower', async () => {
+    const lines = () => readdirSync(tmpdir()).filter((name) => name.startsWith('autogit-line-'));
+    const before = lines();
+    const told = vi.spyOn(FarChild.prototype, 'take');
+    const child = sh('cat; echo said >&2; exit 7', ['line', 'line', 'pipe']);
+    const bytes = Buffer.from(Array.from({ length: 3_000_001 }, (_, index) => (index * 7) % 251));
+    const end = closed(child);
+    const [out, said] = [buffer(child.stdout as Readable), buffer(child.stderr as Readable)];
+    // Its memory is the writer's again when it says that it was taken.
+    const memory = Buffer.alloc(70_000);
+    for (let at = 0; at < bytes.length; at += memory.length) {
+      const length = bytes.copy(memory, 0, at);
+      await new Promise<void>((done) => child.stdin?.write(memory.subarray(0, length), () => done()));
+      memory.fill(0xa5);
+    }
+    child.stdin?.end();
+    expect((await out).equals(bytes)).toBe(true);
+    expect([String(await said), await end]).toEqual(['said\n', [7, null]]);
+    expect(told.mock.calls.map(([{ kind }]) => kind)).not.toContain('written');
+    // Who reads little, or nothing, or never begins: its writer hears so, and is not left waiting.
+    const few = sh('head -c 10 >/dev/null; exit 3', ['line', 'ignore', 'ignore']);
+    const zeros = Readable.from(
+      (function* () {
+        for (let part = 0; part < 100; part++) yield Buffer.alloc(1 << 20);
+      })(),
+    );
+    const fewEnd = closed(few);
+    await expect(pipeline(zeros, few.stdin as Writable)).rejects.toMatchObject({ code: 'EPIPE' });
+    expect(await fewEnd).toEqual([3, null]);
+    const missing = spawnAside('/nowhere/program', [], { stdio: ['line', 'ignore', 'ignore'], cwd: folder, env });
+    const failing = once(missing, 'error');
+    const unheard = pipeline(Readable.from([Buffer.alloc(1 << 20)]), missing.stdin as Writable);
+    await expect(unheard).rejects.toMatchObject({ code: 'EPIPE' });
+    await failing;
+    expect(lines()).toEqual(before);
+    told.mockRestore();
   });
 
   it('has its output by a line of its own where that is asked for: no message brings a byte of it', async () => {
