@@ -120,8 +120,8 @@ describe('what of others is in the bundle', () => {
     // What is scraped, with prom-client.
     for (const name of ['PROMETHEUS_CONTENT_TYPE', 'autogit_machine_up'])
       expect([name, dist('agent.cjs').includes(name), dist('metrics.cjs').includes(name)]).toEqual([name, false, true]);
-    // A package that came in by mistake is larger than what is left to it: of 3.0 MB, 0.12 of which are the page's door, the history and top, and 0.04 word to people, read only when somebody comes.
-    expect(Buffer.byteLength(dist('agent.cjs'))).toBeLessThan(3_085_000);
+    // A package that came in by mistake is larger than what is left to it: of 3.0 MB, 0.12 of which are the page's door, the history and top, 0.04 word to people, read only when somebody comes, and 0.02 a beat by datagram and words of the command line.
+    expect(Buffer.byteLength(dist('agent.cjs'))).toBeLessThan(3_110_000);
   });
 
   it('the page is on a screen after 100 kB, and has nothing in it that its policy would refuse', () => {
@@ -168,8 +168,8 @@ describe('what of others is in the bundle', () => {
     const seldom =
       /protocol\/(asks|status)\.ts$|socket-(protocol|client)\.ts$|service-commands|metrics\/exposition|node_modules\/(prom-client|yaml|graphql|dockerode|systeminformation)\/|practice\/|node\/doctor\//;
     expect([...loaded].filter((file) => seldom.test(file))).toEqual([]);
-    // 1.98 MB: the page's door, history, notices and figures are in each idle agent by their door only; it was 2.05 of 3.51.
-    expect([...loaded].reduce((bytes, file) => bytes + (texts[file]?.bytesInOutput ?? 0), 0)).toBeLessThan(2_000_000);
+    // 2.01 MB: the page's door, history, notices and figures are in each idle agent by their door only; it was 2.05 of 3.51.
+    expect([...loaded].reduce((bytes, file) => bytes + (texts[file]?.bytesInOutput ?? 0), 0)).toBeLessThan(2_030_000);
   });
 
   it('no package of it wants a newer Node than we promise', () => {
