@@ -48,7 +48,7 @@ const hostOfSsh = (): string => process.env.SSH_CONNECTION?.split(' ')[2] ?? 'TH
 export async function key(context: Context): Promise<number> {
   const { settings, out } = context;
   const name = settings.text('page.name');
-  if (name !== null && !/^[a-z0-9][a-z0-9-]{0,39}$/.test(name))
+  if (name !== null && !pageLimits.keyName.test(name))
     throw new AutogitError('bad-flag', `--name ${name}: a key's name is a-z, 0-9 and -, at most 40 characters`);
   const agent = await agentOf(context);
   const role = roleOf(context, 'viewer');

@@ -9,12 +9,12 @@ import { agentOf, type Context } from './context.ts';
 import { exit, failedWith, gitlabHint } from './failure.ts';
 import { lostWords } from './gitlab-backup.ts';
 import { sentence } from './output.ts';
-import { stopsWatching } from './watching.ts';
+import { foundIn, stopsWatching } from './watching.ts';
 
 type Drill = NonNullable<StatusSnapshot['gitlab']['drills']>[number];
 
 /** ms for this machine to hear of a drill that begins on another one. */
-const hearsMs = 15_000;
+const drillHeardMs = 15_000;
 
 /** `gitlab drill`: GitLab tried from what a machine has of it. Ctrl-C ends the watching, not the drill. */
 export async function drill(context: Context): Promise<number> {
@@ -51,8 +51,7 @@ export async function untilDrillIsOver(
   before: Drill | null,
   node: string,
 ): Promise<{ last: NonNullable<Drill['last']> } | { ended: string } | null> {
-  const { out, settings, stop } = context;
-  const signal = stop.told();
+  const { out, settings } = context;
   const talk = (text: string): void => {
     if (!settings.isOn('json')) out.talk(shownLines(text));
   };
@@ -65,30 +64,28 @@ export async function untilDrillIsOver(
     for (const step of steps.slice(told)) talk(stepLine(step, out.columns));
     told = Math.max(told, steps.length);
   };
-  for (let tag = ''; !signal.aborted; ) {
-    const news = await agent.status(tag === '' ? undefined : { tag, waitMs: 1_000 });
-    tag = news.tag;
-    const now = news.snapshot.gitlab.drills?.find((one) => one.node === node);
+  return foundIn(context, agent, ({ gitlab }) => {
+    const now = gitlab.drills?.find((one) => one.node === node);
     if (now?.doing) {
       wasDoing = true;
       quietSince = null;
       tell(now.doing.steps);
       if (now.doing.phase !== phase) talk(`      ${now.doing.phase}`);
       phase = now.doing.phase;
-      continue;
+      return null;
     }
     if (now?.last && now.last.at !== before?.last?.at) {
       tell(now.last.steps);
       return { last: now.last };
     }
     if (now?.ended && now.ended.at !== before?.ended?.at) return { ended: now.ended.because };
-    if (!wasDoing && performance.now() - began > hearsMs)
+    if (!wasDoing && performance.now() - began > drillHeardMs)
       return { ended: `${node} has not said that it began -> ${gitlabHint}` };
     // An agent that is started anew knows nothing of it.
     quietSince ??= performance.now();
-    if (wasDoing && performance.now() - quietSince > hearsMs) return { ended: lostWords };
-  }
-  return null;
+    if (wasDoing && performance.now() - quietSince > drillHeardMs) return { ended: lostWords };
+    return null;
+  });
 }
 
 /** Further lines of what was found stand below its first one. */

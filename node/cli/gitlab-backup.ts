@@ -8,6 +8,7 @@ import type { Settings } from '../settings/settings.ts';
 import { agentOf, type Context } from './context.ts';
 import { exit, failedWith, gitlabHint, requireDone } from './failure.ts';
 import { sentence } from './output.ts';
+import { foundIn, hearsMs } from './watching.ts';
 
 export type GitlabView = StatusSnapshot['gitlab'];
 
@@ -180,24 +181,17 @@ export async function watched<T>(
   agent: AgentClient,
   look: (gitlab: GitlabView) => T | null,
 ): Promise<T | null> {
-  const signal = context.stop.told();
   let said = '';
-  for (let tag = ''; !signal.aborted; ) {
-    const news = await agent.status(tag === '' ? undefined : { tag, waitMs: 1_000 });
-    const { gitlab } = news.snapshot;
-    tag = news.tag;
+  return foundIn(context, agent, ({ gitlab }) => {
     const found = look(gitlab);
     if (found !== null) return found;
     const { doing } = gitlab.vault ?? {};
     const now = doing ? doing.phase : (gitlab.hosted?.progress?.phase ?? '');
     if (now !== '' && now !== said) context.out.talk(shownLines(now));
     said = now;
-  }
-  return null;
+    return null;
+  });
 }
-
-/** ms for this machine to hear what the one that hosts says now. */
-export const hearsMs = 10_000;
 
 /** What ended without a word: an agent that is started anew knows nothing of what one of before was asked for. */
 export const lostWords = 'the agent there was ended meanwhile';

@@ -17,7 +17,7 @@ import { promptOf } from './mesh-commands.ts';
 import { sentence } from './output.ts';
 import { linesOf, sayChecks } from './plan-lines.ts';
 import { ask, confirm, hasTerminal, isAgreed } from './prompt.ts';
-import { stopsWatching } from './watching.ts';
+import { foundIn, hearsMs, stopsWatching } from './watching.ts';
 
 /**
  * `gitlab deploy`: looks, says what it found and what will be done, asks, and then watches until GitLab serves. Deploying is the
@@ -105,33 +105,26 @@ async function isWanted(context: Context, { host, url, copies }: DeployPlan): Pr
 
 type GitlabView = StatusSnapshot['gitlab'];
 
-/** ms for a machine to hear of what the mesh has committed. */
-const hearsMs = 10_000;
-
 /** A line for each phase, and one for each tenth of a long one. Null when nobody watches any more. */
 async function untilItServes(
-  { stop }: Context,
+  context: Context,
   agent: AgentClient,
   lines: Progress,
 ): Promise<(GitlabView & { tookMs: number }) | null> {
-  const signal = stop.told();
   const began = performance.now();
   const told = new PhaseLines(lines, () => performance.now());
   let wasHosted = false;
-  for (let tag = ''; !signal.aborted; ) {
-    const news = await agent.status(tag === '' ? undefined : { tag, waitMs: 1_000 });
-    const { gitlab } = news.snapshot;
-    tag = news.tag;
+  return foundIn(context, agent, ({ gitlab }) => {
     // Its leader has it committed; this machine hears so a moment later.
-    if (gitlab.mode !== 'hosted' && !wasHosted && performance.now() - began < hearsMs) continue;
+    if (gitlab.mode !== 'hosted' && !wasHosted && performance.now() - began < hearsMs) return null;
     if (gitlab.mode !== 'hosted')
       throw new AutogitError('unsupported', 'GitLab was uninstalled meanwhile', { hint: gitlabHint });
     wasHosted = true;
     told.say(gitlab);
     if (gitlab.state === 'healthy' || gitlab.state === 'failed')
       return { ...gitlab, tookMs: performance.now() - began };
-  }
-  return null;
+    return null;
+  });
 }
 
 /** What of a deployment is told as it goes on: each phase once, each tenth of it, each new reason why it hangs. */

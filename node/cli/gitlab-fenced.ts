@@ -9,12 +9,12 @@ import { showBytes } from '../settings/quantities.ts';
 import { timeCell } from './backup-choice.ts';
 import { agentOf, type Context } from './context.ts';
 import { exit, failedWith } from './failure.ts';
-import { hearsMs, hosted, watched } from './gitlab-backup.ts';
+import { hosted, watched } from './gitlab-backup.ts';
 import { promptOf } from './mesh-commands.ts';
 import { sentence } from './output.ts';
 import { isAgreed } from './prompt.ts';
 import { printTold } from './table.ts';
-import { stopsWatching } from './watching.ts';
+import { hearsMs, stopsWatching } from './watching.ts';
 
 type Fenced = NonNullable<StatusSnapshot['gitlab']['fenced']>[number];
 

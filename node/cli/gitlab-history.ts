@@ -7,14 +7,14 @@ import type { AgentClient } from '../local-api/socket-client.ts';
 import { readTime, rowAt, rowNamed, showUtc, timeCell } from './backup-choice.ts';
 import { agentOf, type Context } from './context.ts';
 import { exit, failedWith, gitlabHint } from './failure.ts';
-import { type GitlabView, hearsMs, hosted, watched } from './gitlab-backup.ts';
+import { type GitlabView, hosted, watched } from './gitlab-backup.ts';
 import { bring } from './gitlab-fenced.ts';
 import { whyNotRestored } from './gitlab-protect.ts';
 import { promptOf } from './mesh-commands.ts';
 import { sentence } from './output.ts';
 import { isAgreed } from './prompt.ts';
 import { printTable } from './table.ts';
-import { stopsWatching } from './watching.ts';
+import { hearsMs, stopsWatching } from './watching.ts';
 
 /** `gitlab history`: what GitLab can be made of again, the newest first. */
 export async function history(context: Context): Promise<number> {

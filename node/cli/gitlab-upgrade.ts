@@ -13,7 +13,7 @@ import { promptOf } from './mesh-commands.ts';
 import { sentence } from './output.ts';
 import { linesOf, requireFit } from './plan-lines.ts';
 import { isAgreed } from './prompt.ts';
-import { stopsWatching } from './watching.ts';
+import { foundIn, hearsMs, stopsWatching } from './watching.ts';
 
 type GitlabView = StatusSnapshot['gitlab'];
 type Upgrade = NonNullable<GitlabView['upgrade']>;
@@ -53,9 +53,6 @@ async function isWanted(context: Context, { host, from, steps, awayMs }: Upgrade
   return isAgreed(`GitLab on ${host} shall be upgraded`, question, promptOf(context));
 }
 
-/** ms for this machine to hear what the one that hosts says now. */
-const hearsMs = 10_000;
-
 /** What `end` finds in what is known; null when nobody watches any more. */
 async function watched<T>(
   context: Context,
@@ -65,11 +62,7 @@ async function watched<T>(
 ): Promise<T | null> {
   const verb = what === 'upgrade' ? 'upgrading' : 'rehearsing';
   const told = new PhaseLines(linesOf(context), () => performance.now(), verb);
-  const signal = context.stop.told();
-  for (let tag = ''; !signal.aborted; ) {
-    const news = await agent.status(tag === '' ? undefined : { tag, waitMs: 1_000 });
-    const { gitlab } = news.snapshot;
-    tag = news.tag;
+  return foundIn(context, agent, ({ gitlab }) => {
     if (gitlab.mode !== 'hosted')
       throw new AutogitError('upgrade', 'GitLab was uninstalled meanwhile', { hint: gitlabHint });
     const found = end(gitlab);
@@ -80,8 +73,8 @@ async function watched<T>(
         state: gitlab.state,
         hosted: { ...gitlab.hosted, progress: { phase: doing.phase, percent: doing.percent } },
       });
-  }
-  return null;
+    return null;
+  });
 }
 
 async function watchUpgrade(context: Context, agent: AgentClient, before: GitlabView, image: string): Promise<number> {

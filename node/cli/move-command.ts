@@ -13,7 +13,7 @@ import { promptOf } from './mesh-commands.ts';
 import { sentence } from './output.ts';
 import { linesOf, requireFit } from './plan-lines.ts';
 import { isAgreed } from './prompt.ts';
-import { stopsWatching } from './watching.ts';
+import { foundIn, hearsMs, stopsWatching } from './watching.ts';
 
 type GitlabView = StatusSnapshot['gitlab'];
 type Ended = NonNullable<NonNullable<GitlabView['move']>['ended']>;
@@ -54,9 +54,6 @@ async function cancel(context: Context): Promise<number> {
 const isWanted = (context: Context, plan: MovePlan): Promise<boolean> =>
   isAgreed(`GitLab shall move to ${shown(plan.to)}`, moveQuestion(plan), promptOf(context));
 
-/** ms for this machine to hear what the mesh has committed. */
-const hearsMs = 10_000;
-
 async function watch(context: Context, agent: AgentClient, before: GitlabView): Promise<number> {
   const { settings, out } = context;
   const began = performance.now();
@@ -79,11 +76,7 @@ async function untilItEnds(
   const told = new PhaseLines(linesOf(context), () => performance.now(), 'moving');
   const began = performance.now();
   let wasWished = false;
-  const signal = context.stop.told();
-  for (let tag = ''; !signal.aborted; ) {
-    const news = await agent.status(tag === '' ? undefined : { tag, waitMs: 1_000 });
-    const { gitlab } = news.snapshot;
-    tag = news.tag;
+  return foundIn(context, agent, ({ gitlab }) => {
     if (gitlab.mode !== 'hosted')
       throw new AutogitError('unsupported', 'GitLab was uninstalled meanwhile', { hint: gitlabHint });
     const { wish = null, doing = null, ended = null } = gitlab.move ?? {};
@@ -93,6 +86,6 @@ async function untilItEnds(
     if (wish === null && (wasWished || performance.now() - began > hearsMs))
       throw new AutogitError('unsupported', 'the mesh knows of no move any more', { hint: gitlabHint });
     if (doing) told.sayPhase(doing.phase, doing.percent);
-  }
-  return null;
+    return null;
+  });
 }

@@ -1,4 +1,5 @@
 import { AutogitError } from '../../protocol/errors.ts';
+import type { StatusSnapshot } from '../../protocol/status.ts';
 import type { AgentClient } from '../local-api/socket-client.ts';
 import { parseDuration } from '../settings/quantities.ts';
 import { agentOf, type Context } from './context.ts';
@@ -85,6 +86,25 @@ export async function watchLines(context: Context, look: Looking['look']): Promi
     restMs: 0,
   });
   return exit.interrupted;
+}
+
+/** ms for this machine to hear what the mesh has committed, and what another one says of itself. */
+export const hearsMs = 10_000;
+
+/** What `look` finds in what the mesh says, at each change and each second; null when nobody watches any more. */
+export async function foundIn<T>(
+  { stop }: Context,
+  agent: AgentClient,
+  look: (snapshot: StatusSnapshot) => T | null,
+): Promise<T | null> {
+  const signal = stop.told();
+  for (let tag = ''; !signal.aborted; ) {
+    const news = await agent.status(tag === '' ? undefined : { tag, waitMs: 1_000 });
+    tag = news.tag;
+    const found = look(news.snapshot);
+    if (found !== null) return found;
+  }
+  return null;
 }
 
 /** Whoever stops watching stops nothing: the last words of a command that was told of Ctrl-C. Answers its exit code. */
