@@ -25,6 +25,8 @@ export interface RunFacts {
 }
 
 const nameShape = /^[A-Za-z_][A-Za-z0-9_]*$/;
+/** Can a shell have a variable of that name, which means the job and not the shell? */
+export const isForShell = (key: string): boolean => nameShape.test(key) && !shellsOwn.has(key);
 /** Bash refuses to set them: they mean the shell, not the job. */
 const shellsOwn = new Set(['BASHOPTS', 'BASH_VERSINFO', 'EUID', 'PPID', 'SHELLOPTS', 'UID']);
 /** The gitlab-runner that jobs are held against: templates ask for its number before they use what it can do. */

@@ -40,11 +40,12 @@ export function findProgram(name: string, path: string | undefined): string | nu
   );
 }
 
-const usual = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+/** PATH where nobody says another. */
+export const usualPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 const own = new Map<string, string | null>();
 /** One of the programs that the way itself needs; looked for once, where the machine's owner has them. */
 function ownProgram(name: string): string | null {
-  if (!own.has(name)) own.set(name, findProgram(name, usual) ?? findProgram(name, process.env.PATH));
+  if (!own.has(name)) own.set(name, findProgram(name, usualPath) ?? findProgram(name, process.env.PATH));
   return own.get(name) ?? null;
 }
 

@@ -44,3 +44,9 @@ export const forecastWords = (parts: readonly { when?: string | undefined; words
 /** What a machine that holds copies of GitLab is at: `in sync`, `catching up 40 %`. */
 export const standbyState = ({ state, percent }: { state: string; percent: number | null }): string =>
   `${state.replace('-', ' ')}${percent === null ? '' : ` ${Math.floor(percent)} %`}`;
+
+/** How bad what needs attention is: the worst comes first. */
+export const bySeverity = (a: { severity: Severity }, b: { severity: Severity }): number =>
+  severityRank[a.severity] - severityRank[b.severity];
+type Severity = 'fail' | 'warn' | 'info';
+export const severityRank: Readonly<Record<Severity, number>> = { fail: 0, warn: 1, info: 2 };

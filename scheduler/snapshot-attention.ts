@@ -11,7 +11,7 @@ import { machinesOf } from './jobs/machines.ts';
 import { place } from './jobs/placement.ts';
 import { waitingJobs } from './jobs/queue.ts';
 import { noticeLines } from './notices/notice-lines.ts';
-import { cut, listed, span } from './phrases.ts';
+import { bySeverity, cut, listed, span } from './phrases.ts';
 import { hasUnseen } from './recovered.ts';
 import { secretsDue } from './secrets-due.ts';
 import { copyLines } from './snapshot-copies.ts';
@@ -43,7 +43,6 @@ export function attentionOf(view: ViewInput, nodes: readonly NodeRow[], quorum: 
         fix: 'on an approved machine: autogit-node approve',
       },
     ];
-  const worst = { fail: 0, warn: 1, info: 2 } as const;
   return [
     ...quorumLines(view, quorum),
     ...recoveryLines(view, ledger),
@@ -64,7 +63,7 @@ export function attentionOf(view: ViewInput, nodes: readonly NodeRow[], quorum: 
     ...nodes.flatMap((node) => nodeLines(view, node, quorum.holds)),
     ...tagLines(view, ledger),
     ...clockLines(view, ledger),
-  ].sort((a, b) => worst[a.severity] - worst[b.severity]);
+  ].sort(bySeverity);
 }
 
 function quorumLines(view: ViewInput, quorum: QuorumView): Attention[] {

@@ -7,8 +7,8 @@ import { nodeName, type ViewInput } from './snapshot-view.ts';
 
 type GitlabView = StatusSnapshot['gitlab'];
 
-/** So long a move that was given up stands among what a person should see. */
-const failedMs = 86_400_000;
+/** So long a move that was given up, or an upgrade, stands among what a person should see. */
+export const failedMs = 86_400_000;
 
 /** A move to another machine that is wished, how far it is, and how the last one ended. */
 export function moveView(view: ViewInput, ledger: Ledger): Pick<GitlabView, 'move'> {

@@ -3,12 +3,10 @@ import type { Attention, StatusSnapshot } from '../protocol/status.ts';
 import { hostingOf } from './hosting/hosted-edits.ts';
 import { gitlabImageOf, versionText } from './hosting/upgrade-path.ts';
 import { rfc3339 } from './jobs/civil-time.ts';
+import { failedMs } from './snapshot-move.ts';
 import { isHere, type ViewInput } from './snapshot-view.ts';
 
 type GitlabView = StatusSnapshot['gitlab'];
-
-/** So long a failed upgrade stands among what a person should see. */
-const failedMs = 86_400_000;
 
 /** An upgrade that is wished, how the last one ended, and what a rehearsal came to. */
 export function upgradeView(view: ViewInput, ledger: Ledger): Pick<GitlabView, 'upgrade'> {

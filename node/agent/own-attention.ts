@@ -1,6 +1,5 @@
 import type { Attention, StatusSnapshot } from '../../protocol/status.ts';
-
-const worst = { fail: 0, warn: 1, info: 2 } as const;
+import { bySeverity } from '../../scheduler/phrases.ts';
 
 /** Results of jobs that GitLab did not take, the last ones; until the agent is started again. */
 export const givenUpLines = (sentences: readonly string[]): Attention[] =>
@@ -49,5 +48,5 @@ export function withOwnAttention(
       sentence: `${cut.slice(0, cut.indexOf(': '))}: the others may go on without this machine`,
       fix: 'plug in the cable, or join the Wi-Fi; then look: ip -br addr',
     });
-  return [...lines, ...more].sort((a, b) => worst[a.severity] - worst[b.severity]);
+  return [...lines, ...more].sort(bySeverity);
 }

@@ -3,6 +3,7 @@ import type Docker from 'dockerode';
 import type { DeviceRequest } from 'dockerode';
 import { sentenceOf } from '../../protocol/errors.ts';
 import { AskAgain } from '../machine/ask-again.ts';
+import { nvidiaDriver } from '../machine/nvidia-smi.ts';
 import { labels } from './docker-container.ts';
 import { withLimit } from './docker-engine.ts';
 import { ensureGitImage } from './git-image.ts';
@@ -19,7 +20,6 @@ interface CanaryOptions {
   devices?: string;
 }
 
-const driverFile = '/proc/driver/nvidia/version';
 const patienceMs = 60_000;
 const all: DeviceRequest = { Driver: 'nvidia', Count: -1, DeviceIDs: [], Capabilities: [['gpu']], Options: {} };
 const allByCdi = 'nvidia.com/gpu=all';
@@ -51,7 +51,7 @@ export class GpuCanary {
 
   /** Why no GPU job may begin now; null when the driver that is loaded is known to be good. Does not wait for the try. */
   problem(info: object): string | null {
-    const driver = readOr(this.#options.version ?? driverFile);
+    const driver = readOr(this.#options.version ?? nvidiaDriver);
     if (driver === '' || driver === this.#passed) return null;
     if (this.#trying === null && this.#again.isDue())
       this.#trying = this.#try(driver, info).finally(() => {

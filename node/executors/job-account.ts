@@ -2,7 +2,7 @@ import { existsSync, lstatSync, readFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { delimiter } from 'node:path';
 import { AutogitError } from '../../protocol/errors.ts';
-import { spawnCleanSync } from '../clean-spawn.ts';
+import { spawnCleanSync, usualPath } from '../clean-spawn.ts';
 import { buildsOf, dropTo, type JobUser } from './run-file.ts';
 import { readAutoUser } from './run-uids.ts';
 
@@ -32,8 +32,7 @@ function findAccount(name: string): Account {
   return found;
 }
 
-const fallbackPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
-export const agentPath = (): string => process.env.PATH ?? fallbackPath;
+export const agentPath = (): string => process.env.PATH ?? usualPath;
 
 /** $1: the folder for runs, $2: HOME or empty; then the places of PATH. Says what of it this user can use. */
 const looking = `cd "$1" || exit 3
@@ -49,7 +48,7 @@ function reach(
   home: string | null,
   shown: string,
 ): { hasHome: boolean; path: string } {
-  const folders = [...new Set([...agentPath().split(delimiter), ...fallbackPath.split(delimiter)])];
+  const folders = [...new Set([...agentPath().split(delimiter), ...usualPath.split(delimiter)])];
   const own = home === null ? [] : [`${home}/.local/bin`, `${home}/bin`];
   const places = [...own, ...folders].filter((place) => place.startsWith('/') && !place.includes('\n'));
   const asked = spawnCleanSync('/bin/sh', ['-c', looking, 'sh', workDir, home ?? '', ...places], {
@@ -62,7 +61,7 @@ function reach(
     });
   const lines = asked.stdout.split('\n');
   const reached = lines.filter((line) => line.startsWith('place ')).map((line) => line.slice('place '.length));
-  return { hasHome: lines.includes('home'), path: reached.join(delimiter) || fallbackPath };
+  return { hasHome: lines.includes('home'), path: reached.join(delimiter) || usualPath };
 }
 
 /** A person's account with HOME and shell; what it cannot use of these, jobs get fresh. */

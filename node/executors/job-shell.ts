@@ -1,4 +1,5 @@
 import { posix } from 'node:path';
+import { isForShell } from '../../gitlab-bridge/variables.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 import type { ExecutorSpec, Step } from '../ports.ts';
 
@@ -44,10 +45,6 @@ export function jobPaths(spec: ExecutorSpec, buildsDir: string): JobPaths {
 /** One word of POSIX shell, whatever is in it. NUL cannot be in a variable: it is dropped. */
 export const quote = (value: string): string => `'${value.replaceAll('\0', '').replaceAll("'", `'\\''`)}'`;
 
-const name = /^[A-Za-z_][A-Za-z0-9_]*$/;
-/** Bash refuses to set them; they mean the shell, not the job. */
-const readOnly = new Set(['BASHOPTS', 'BASH_VERSINFO', 'EUID', 'PPID', 'SHELLOPTS', 'UID']);
-
 export interface JobEnvironment {
   /** The text that steps read before their own lines. */
   script: string;
@@ -62,7 +59,7 @@ export function jobEnvironment(spec: ExecutorSpec, paths: JobPaths): JobEnvironm
   const files = new Map<string, string>();
   const skipped: string[] = [];
   for (const { key, value, file } of spec.variablesAt?.(paths) ?? spec.variables) {
-    if (!name.test(key) || readOnly.has(key)) {
+    if (!isForShell(key)) {
       skipped.push(key);
       continue;
     }

@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import { nvidiaDriver } from '../machine/nvidia-smi.ts';
 
 /** What an engine says of itself, as far as GPUs of containers go. */
 interface EngineInfo {
@@ -7,7 +8,6 @@ interface EngineInfo {
   DiscoveredDevices?: readonly { ID?: string | undefined }[] | null | undefined;
 }
 
-const driver = '/proc/driver/nvidia/version';
 const hooks = ['/usr/bin', '/usr/local/bin', '/usr/sbin', '/usr/local/sbin'].flatMap((folder) => [
   `${folder}/nvidia-container-runtime-hook`,
   `${folder}/nvidia-container-toolkit`,
@@ -19,7 +19,7 @@ export const toolkitFix =
 /** What a node says of its GPUs; short enough for a report. */
 export const toolkitProblem = `docker jobs need the NVIDIA Container Toolkit on this machine: install nvidia-container-toolkit, then: sudo nvidia-ctk runtime configure --runtime=docker && sudo systemctl restart docker`;
 
-export const hasDriver = (exists: (path: string) => boolean = existsSync): boolean => exists(driver);
+export const hasDriver = (exists: (path: string) => boolean = existsSync): boolean => exists(nvidiaDriver);
 
 /**
  * True when this machine has NVIDIA's driver but its engine has no way to give a GPU to a container: no runtime, no CDI

@@ -193,10 +193,7 @@ export const bodies = {
   /** `name` null: one is made. */
   pageKey: z.strictObject({
     role: PageRole,
-    name: z
-      .string()
-      .regex(/^[a-z0-9][a-z0-9-]{0,39}$/)
-      .nullable(),
+    name: z.string().regex(pageLimits.keyName).nullable(),
   }),
   pageKeyRemove: z.strictObject({ name: z.string().min(1).max(40) }),
 } as const;

@@ -5,7 +5,7 @@ import { execClean, findProgram } from '../clean-spawn.ts';
 import type { GpuSuspender, GpuUse } from '../ports.ts';
 import { showBytes } from '../settings/quantities.ts';
 import { memory } from './memory.ts';
-import { nvidiaSmiPlaces } from './nvidia-smi.ts';
+import { nvidiaDriver, nvidiaSmiPlaces } from './nvidia-smi.ts';
 
 /** The driver's first version that can do it, and the first with which processes may share GPU memory with others. */
 const leastDriver = 550;
@@ -33,7 +33,7 @@ const usualPlaces = (): CudaCheckpointPlaces => ({
   program: 'cuda-checkpoint',
   path: `${process.env.PATH ?? ''}:/usr/local/bin:/usr/local/cuda/bin:/opt/cuda/bin`,
   smi: nvidiaSmiPlaces,
-  version: '/proc/driver/nvidia/version',
+  version: nvidiaDriver,
   proc: '/proc',
   cgroups: '/sys/fs/cgroup',
 });

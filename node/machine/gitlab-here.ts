@@ -27,8 +27,9 @@ export interface GitlabHere {
 
 const Mount = z.object({ Destination: z.string(), Source: z.string().optional() });
 const Port = z.object({ PrivatePort: z.int(), PublicPort: z.int().optional(), IP: z.string().optional() });
+export const ContainerId = z.string().regex(/^[0-9a-f]{12,64}$/);
 const Summary = z.object({
-  Id: z.string().regex(/^[0-9a-f]{12,64}$/),
+  Id: ContainerId,
   Names: z.array(z.string()).min(1),
   Image: z.string(),
   State: z.string(),
@@ -47,7 +48,8 @@ export const parkedSuffix = '-before-autogit';
 /** More on one machine is nobody's home lab. */
 const most = 8;
 const configBytes = 1 << 20;
-const packageVersion = '/opt/gitlab/embedded/service/gitlab-rails/VERSION';
+/** In its package and in its image alike. */
+export const packageVersion = '/opt/gitlab/embedded/service/gitlab-rails/VERSION';
 const packageConfig = '/etc/gitlab/gitlab.rb';
 
 /** Looks, and changes nothing; an engine that is not there or does not answer shows no container. */

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import { shown } from '../foreign-text.ts';
 import { askEngine, canAsk, dockerAddress } from './docker-ask.ts';
-import { containersOf, isOmnibus, textIn } from './gitlab-here.ts';
+import { ContainerId, containersOf, isOmnibus, textIn } from './gitlab-here.ts';
 
 /** A container of GitLab's image that a person runs. */
 export interface OmnibusContainer {
@@ -27,7 +27,7 @@ export interface OmnibusContainer {
 }
 
 const Inspected = z.object({
-  Id: z.string().regex(/^[0-9a-f]{12,64}$/),
+  Id: ContainerId,
   Name: z.string(),
   Config: z.object({ Image: z.string(), Env: z.array(z.string()).nullish() }),
   State: z.object({ Running: z.boolean(), Status: z.string().max(64).optional() }),

@@ -8,7 +8,7 @@ import { type Caller, type Role, roles } from './page-types.ts';
 
 const hash = z.string().regex(/^[\w-]{43}$/);
 const role = z.enum(roles);
-const KeyName = z.string().regex(/^[a-z0-9][a-z0-9-]{0,39}$/);
+const KeyName = z.string().regex(pageLimits.keyName);
 
 /** Of what opens the door only hashes are kept: who reads the file cannot come in by it. */
 const Kept = z.object({

@@ -27,4 +27,5 @@ export const pageLimits = {
   sessionMostMs: 365 * 86_400_000,
   sessions: 256,
   keys: 64,
+  keyName: /^[a-z0-9][a-z0-9-]{0,39}$/,
 } as const;

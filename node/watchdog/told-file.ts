@@ -7,6 +7,8 @@ import { isDiskFull } from '../store/disk-errors.ts';
  * stands in them is checked by hand: a schema's library would be most of what a watchdog takes.
  */
 
+export const isText = (value: unknown, most: number): value is string =>
+  typeof value === 'string' && value.length <= most;
 export const isRecord = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null;
 

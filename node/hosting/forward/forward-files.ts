@@ -2,7 +2,7 @@ import { chmodSync, chownSync, existsSync, mkdirSync, renameSync, rmSync } from 
 import { isIP } from 'node:net';
 import { join } from 'node:path';
 import { endSidePrograms } from '../../watchdog/side-ending.ts';
-import { isRecord, readPidFile, readSeen, readTold, writeTold } from '../../watchdog/told-file.ts';
+import { isRecord, isText, readPidFile, readSeen, readTold, writeTold } from '../../watchdog/told-file.ts';
 
 /*
  * By what files agent and forwarder know of each other, as the gate's are (`../gate/gate-files.ts`): a folder of the home in which
@@ -56,8 +56,6 @@ export function makeForwardFolder(home: string): string {
   chmodSync(folder, 0o755);
   return folder;
 }
-
-const isText = (value: unknown, most: number): value is string => typeof value === 'string' && value.length <= most;
 
 function isGate(value: unknown): boolean {
   if (!isRecord(value)) return false;

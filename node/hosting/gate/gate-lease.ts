@@ -1,7 +1,7 @@
 import { renameSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { join } from 'node:path';
-import { isRecord, readTold, writeTold } from '../../watchdog/told-file.ts';
+import { isRecord, isText, readTold, writeTold } from '../../watchdog/told-file.ts';
 
 /**
  * What the agent tells its gate, twice a second while it holds the host lease (SAFETY H1, H5): a file, as the watchdog's
@@ -41,7 +41,6 @@ const nobody = 'GitLab is not served from this machine at this moment';
 const lost =
   'This machine has lost touch with most of its mesh, or its agent stands still: it does not serve GitLab until that is over';
 export const longestBecause = 500;
-const isText = (value: unknown, most: number): value is string => typeof value === 'string' && value.length <= most;
 
 /** Checked by hand, as the watchdog's beat is. */
 function isGateLease(value: unknown): value is GateLease {

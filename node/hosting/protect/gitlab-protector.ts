@@ -9,6 +9,7 @@ import { vaultOf } from '../../../scheduler/hosting/vault-edits.ts';
 import { nodeName } from '../../../scheduler/snapshot-view.ts';
 import type { Clock } from '../../clock.ts';
 import type { Log } from '../../log.ts';
+import { packageVersion } from '../../machine/gitlab-here.ts';
 import { type OmnibusContainer, omnibusContainers } from '../../machine/omnibus-containers.ts';
 import type { ServiceHost } from '../service-host.ts';
 import { fitting, rowOf } from '../vault/backup-rows.ts';
@@ -59,7 +60,6 @@ const findMs = 30_000;
 const versionMs = 15_000;
 /** The engine of a machine that has just begun is not there yet. */
 const tidyMs = 60_000;
-const versionFile = '/opt/gitlab/embedded/service/gitlab-rails/VERSION';
 
 /**
  * Backups of a GitLab that this machine runs without the mesh: made by themselves when they are due, thinned and read back, as
@@ -242,7 +242,7 @@ export class GitlabProtector {
 
   /** As GitLab itself says it; null while its container does not answer. */
   async #versionOf({ id }: OmnibusContainer): Promise<string | null> {
-    const { code, out } = await this.#options.host.exec(id, ['cat', versionFile], { timeoutMs: versionMs });
+    const { code, out } = await this.#options.host.exec(id, ['cat', packageVersion], { timeoutMs: versionMs });
     const said = /^\d+\.\d+\.\d+[\w.-]*/.exec(out.trim())?.[0] ?? null;
     return code === 0 ? said : null;
   }

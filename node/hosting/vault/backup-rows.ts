@@ -7,6 +7,9 @@ import { keptRounds, roundFolder, roundId, versionIn } from './kept-rounds.ts';
 import type { Snapshot } from './restic.ts';
 import { readAbout, replacedEpochs, replacedFolder } from './vault-tree.ts';
 
+/** Of one that was asked for by a name that nothing has. */
+export const historyHint = 'which there are: autogit-node gitlab history';
+
 export const tagOf = ({ tags }: Snapshot, name: string): string | null =>
   tags?.find((tag) => tag.startsWith(`${name}=`))?.slice(name.length + 1) ?? null;
 

@@ -6,6 +6,7 @@ import { plural } from '../../../scheduler/phrases.ts';
 import { makeFolder } from '../../store/home.ts';
 import type { SystemTools } from '../system-tools.ts';
 import { readUnlinked, refuseLinked } from '../unlinked-file.ts';
+import { historyHint } from './backup-rows.ts';
 import { repositoriesOf } from './compare-data.ts';
 import { type GitDoor, pushAll } from './project-push.ts';
 import { isPushed } from './ref-maps.ts';
@@ -103,8 +104,6 @@ async function fetchThen(wish: ProjectWish, stored: string, folder: string): Pro
     throw new AutogitError('backup', `${project} had no repository in ${backup}`, { hint: historyHint });
   return at;
 }
-
-const historyHint = 'which there are: autogit-node gitlab history';
 
 /** What forks share lies in a pool, which the repository names by a path of its own. */
 async function poolsOf(live: string, stored: string): Promise<string[]> {

@@ -9,7 +9,7 @@ import { fitGitlabRb } from '../gitlab-rb-file.ts';
 import { treeOf } from '../place-tree.ts';
 import { bulkBeside } from '../replica/bulk-beside.ts';
 import type { SystemTools } from '../system-tools.ts';
-import { versionOf } from './backup-rows.ts';
+import { historyHint, versionOf } from './backup-rows.ts';
 import { keptRounds, roundFolder, roundOf, versionIn } from './kept-rounds.ts';
 import type { Restic } from './restic.ts';
 import {
@@ -200,7 +200,5 @@ function otherVersion(id: string, image: string): string {
     ? `${project}; what an upgrade replaced comes back with its own version: autogit-node gitlab history`
     : `${project}; all of it: uninstall GitLab, which keeps its data, then on another folder: autogit-node gitlab deploy --image ${image} --data DIR`;
 }
-
-const historyHint = 'which there are: autogit-node gitlab history';
 
 const refused = (sentence: string, hint = historyHint): AutogitError => new AutogitError('backup', sentence, { hint });

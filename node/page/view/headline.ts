@@ -1,5 +1,5 @@
 import type { StatusSnapshot } from '../../../protocol/status.ts';
-import { plural } from '../../../scheduler/phrases.ts';
+import { plural, severityRank } from '../../../scheduler/phrases.ts';
 import { attentionRows } from '../../attention-rows.ts';
 import { meshWords } from '../../mesh-words.ts';
 import { showDuration } from '../../settings/quantities.ts';
@@ -13,13 +13,11 @@ interface Headline {
   more: { severity: 'info' | 'warn' | 'fail'; sentence: string; fix: string | null }[];
 }
 
-const worst = { fail: 0, warn: 1, info: 2 } as const;
-
 /** The sentence on top: what is wrong and the fix, or that nothing is. Who waits to be let in has a place of its own. */
 export function headlineOf(status: StatusSnapshot): Headline {
   // What may be lost is what follows from a machine that is gone: the cause is told first.
-  const rank = ({ severity, sentence }: { severity: keyof typeof worst; sentence: string }): number =>
-    2 * worst[severity] + (sentence === status.quorum.sentence ? 1 : 0);
+  const rank = ({ severity, sentence }: Headline['more'][number]): number =>
+    2 * severityRank[severity] + (sentence === status.quorum.sentence ? 1 : 0);
   const known = new Set(status.waiting.map(({ words }) => words));
   const rows = attentionRows({ ...status, waiting: [] })
     .filter(({ sentence }) => ![...known].some((words) => words !== '' && sentence.includes(words)))
