@@ -12,6 +12,8 @@ import { runSlug } from './run-slug.ts';
  * has said so (engine-for-jobs.ts).
  */
 
+/** Of every label of ours, those of a hosted GitLab too; no image of a job has one (docker-image.ts). */
+export const labelStart = 'autogit.';
 export const labels = {
   node: 'autogit.node',
   run: 'autogit.run',

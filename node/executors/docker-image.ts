@@ -2,6 +2,7 @@ import type Docker from 'dockerode';
 import { AutogitError } from '../../protocol/errors.ts';
 import { archName } from '../../scheduler/jobs/demand.ts';
 import type { ExecutorSpec } from '../ports.ts';
+import { labelStart } from './docker-container.ts';
 import { isEngineAway, saidBy, statusOf, withLimit } from './docker-engine.ts';
 import type { DockerImages } from './docker-images.ts';
 import { isNoSpace } from './image-store.ts';
@@ -142,7 +143,7 @@ export async function ensureImage(question: ImageQuestion): Promise<FoundImage> 
   let failure: unknown = null;
   for (const policy of order) {
     try {
-      return await imageBy(policy, question);
+      return unmarked(image, await imageBy(policy, question));
     } catch (error) {
       signal.throwIfAborted();
       if (failure !== null || order.length > 1) note((error as Error).message);
@@ -150,6 +151,19 @@ export async function ensureImage(question: ImageQuestion): Promise<FoundImage> 
     }
   }
   throw await asJobsOwn(failure, question);
+}
+
+/**
+ * A container has the labels of its image, but where ours are set: one with a project's tree, or with GitLab's epoch, would be taken for
+ * what has these by the agent after this one, or by whoever looks which GitLab runs here.
+ */
+function unmarked(image: string, found: ImageHere): FoundImage {
+  if (found.ownLabel === null) return found;
+  throw new AutogitError(
+    'image-missing',
+    `image ${image} has a label ${JSON.stringify(found.ownLabel.slice(0, 100))}, by which autogit-node knows its own containers`,
+    { hint: 'build it without that label' },
+  );
 }
 
 /** A registry's name that nobody has is a slip in the job, and none of this machine's: it is not tried again elsewhere. */
@@ -168,6 +182,8 @@ async function asJobsOwn(failure: unknown, { image, spec, lookUp }: ImageQuestio
 interface ImageHere extends FoundImage {
   /** It came from a registry, or was pushed to one. */
   hasRegistry: boolean;
+  /** A label of it that is ours; null: it has none. */
+  ownLabel: string | null;
 }
 
 /** Is it for this os/architecture[/variant]? One word alone is an architecture, as `arm64`. */
@@ -186,9 +202,10 @@ async function look(docker: Docker, image: string, platform: string | null = nul
   try {
     const found = await docker.getImage(image).inspect();
     if (platform && !isOfPlatform(found, platform)) return null;
-    const { User = '', Entrypoint } = found.Config ?? {};
+    const { User = '', Entrypoint, Labels } = found.Config ?? {};
     const entrypoint = typeof Entrypoint === 'string' ? [Entrypoint] : (Entrypoint ?? []);
-    return { id: found.Id, user: User, entrypoint, hasRegistry: (found.RepoDigests ?? []).length > 0 };
+    const ownLabel = Object.keys(Labels ?? {}).find((label) => label.startsWith(labelStart)) ?? null;
+    return { id: found.Id, user: User, entrypoint, ownLabel, hasRegistry: (found.RepoDigests ?? []).length > 0 };
   } catch (cause) {
     if (statusOf(cause) === 404) return null;
     throw new AutogitError('no-docker', `the engine cannot look up image ${image}`, { cause });
@@ -203,7 +220,7 @@ const others = (image: string, because: string): AutogitError =>
     'give the project the right to read it, and its job a login of its own (DOCKER_AUTH_CONFIG, or a registry of its own GitLab)',
   );
 
-async function imageBy(policy: PullPolicy, question: ImageQuestion): Promise<FoundImage> {
+async function imageBy(policy: PullPolicy, question: ImageQuestion): Promise<ImageHere> {
   const { docker, images, spec, image, note, signal } = question;
   const here = await images.find(spec.run, () => look(docker, image, spec.platform));
   const isOthers = here !== null && images.records.rightOf(here.id, image, projectOf(spec)) === 'ask';
@@ -239,7 +256,7 @@ const projectOf = (spec: ImageQuestion['spec']): string => spec.project ?? '';
 /** Without a tag the engine would pull all of them. */
 export const wholeName = (image: string): string => (/[:@][^/]*$/.test(image) ? image : `${image}:latest`);
 
-async function pullAndRecord(question: ImageQuestion, before: string | null, isCheck: boolean): Promise<FoundImage> {
+async function pullAndRecord(question: ImageQuestion, before: string | null, isCheck: boolean): Promise<ImageHere> {
   const { docker, images, spec, image, note, signal } = question;
   const name = wholeName(image);
   const login = registryLogin(image, spec.variables, spec.logins);

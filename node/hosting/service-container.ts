@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { ContainerCreateOptions } from 'dockerode';
+import { labels as runLabels } from '../executors/docker-container.ts';
 import type { ServiceKey, ServiceSpec } from './service-host.ts';
 
 /** What GitLab's container is made of, and how it is known again. */
@@ -34,6 +35,8 @@ export function keyOf(labels: Readonly<Record<string, string>>, names: readonly 
   const taken = booted !== undefined && isTakenIn(booted, names) ? booted : undefined;
   const data = labels[serviceLabels.data] ?? taken;
   const epoch = Number(labels[serviceLabels.epoch]);
+  // A job's, whatever else its image has made of it.
+  if (labels[runLabels.run] !== undefined) return null;
   if (!data || !mesh || !host || !Number.isSafeInteger(epoch)) return null;
   return { data, mesh, host, epoch };
 }

@@ -62,6 +62,25 @@ describe('a job’s image', () => {
       .catch(() => undefined);
   }, 60_000);
 
+  it('with a label of ours is refused: its container would be taken for one that has another project’s tree, or for GitLab’s', async () => {
+    const marked = 'autogit-test:marked';
+    const tree = 'LABEL autogit.tree=another autogit.tree-project=another autogit.gitlab=data';
+    execFileSync('docker', ['build', '-q', '-t', marked, '-'], {
+      input: `FROM ${testImages.bash}\n${tree}\n`,
+      env: { ...process.env, DOCKER_BUILDKIT: '0' },
+    });
+    const executor = new DockerExecutor({ node: `t-marked-${process.pid}` });
+    try {
+      await expect(executor.prepare(specOf('marked-1', marked), never)).rejects.toMatchObject({
+        code: 'image-missing',
+        message: expect.stringMatching(/^image autogit-test:marked has a label "autogit\./),
+      });
+    } finally {
+      execFileSync('docker', ['rmi', '-f', marked]);
+      removeNetwork(`t-marked-${process.pid}`);
+    }
+  });
+
   it('runs its entrypoint and its user, or those that the job names; the default image stands in for none', async () => {
     const node = `t-image-${process.pid}`;
     const executor = new DockerExecutor({ node, defaultImage: testImages.busybox });

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { isAheadOf } from '../../node/hosting/other-services.ts';
+import { keyOf } from '../../node/hosting/service-container.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 
 describe('a GitLab of a later epoch than this machine knows (SAFETY H8)', () => {
@@ -19,5 +20,18 @@ describe('a GitLab of a later epoch than this machine knows (SAFETY H8)', () => 
   ])('%s', (_what, epoch, known, isAhead) => {
     expect(isAheadOf({ epoch, mesh: 'm' }, known)).toBe(isAhead);
     expect(isAheadOf({ epoch, mesh: 'another' }, known)).toBe(false);
+  });
+});
+
+describe('a container is a GitLab of the mesh by its labels', () => {
+  const gitlab = { 'autogit.gitlab': 'd', 'autogit.mesh': 'm', 'autogit.host': 'K', 'autogit.epoch': '3' };
+
+  it.each<[string, Record<string, string>, boolean]>([
+    ['ours', gitlab, true],
+    ['another program of that name', { ...gitlab, 'autogit.epoch': 'three' }, false],
+    // A container has those of its image, which a job names.
+    ["a job's, whose image says so", { ...gitlab, 'autogit.run': 'r1', 'autogit.node': 'kang' }, false],
+  ])('%s', (_, labels, isOne) => {
+    expect(keyOf(labels, ['/autogit-gitlab-d'])).toEqual(isOne ? { data: 'd', mesh: 'm', host: 'K', epoch: 3 } : null);
   });
 });
