@@ -4,6 +4,7 @@ import type { StatusSnapshot } from '../../protocol/status.ts';
 import { shown, shownLines } from '../foreign-text.ts';
 import { checkTarget, credentialsIn } from '../hosting/vault/backup-target.ts';
 import type { AgentClient } from '../local-api/socket-client.ts';
+import { showDuration } from '../settings/quantities.ts';
 import type { Settings } from '../settings/settings.ts';
 import { agentOf, type Context } from './context.ts';
 import { exit, failedWith, gitlabHint, requireDone } from './failure.ts';
@@ -88,6 +89,20 @@ const newKey = (): string =>
     .join('')
     .replace(/(.{4})(?!$)/g, '$1-');
 
+/** ms, as the ledger takes it. */
+const [everyLeastMs, everyMostMs] = [60_000, 32 * 86_400_000];
+
+function everyOf(ms: number): number {
+  if (ms >= everyLeastMs && ms <= everyMostMs) return ms;
+  throw new AutogitError(
+    'bad-flag',
+    `--every ${showDuration(ms)} is ${ms < everyLeastMs ? 'too often' : 'too seldom'}`,
+    {
+      hint: 'from 1m to 32d: --every 1d',
+    },
+  );
+}
+
 /** Three figures: days, weeks, months. */
 function keepOf(text: string): { daily: number; weekly: number; monthly: number } {
   const found = /^(\d{1,3}),(\d{1,3}),(\d{1,3})$/.exec(text.replace(/\s/g, ''));
@@ -115,7 +130,7 @@ async function nameTarget(
   const wish = {
     ...{ target, password: key, isNew: given === null },
     credentials: credentialsIn(process.env, target),
-    everyMs: settings.number('gitlab.every') as number,
+    everyMs: everyOf(settings.number('gitlab.every') as number),
     keep: keepOf(settings.text('gitlab.keep') as string),
   };
   const outcome = await retried(() => agent.gitlabVault(wish)).catch((error: unknown) => {

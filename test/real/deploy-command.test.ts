@@ -250,6 +250,8 @@ describe('a GitLab of the mesh, by its commands', () => {
         ['--to', 'disk'],
         ['--to', 'rest:http://me:secret@nas/'],
         ['--to', '/mnt', '--keep', '0,1,1'],
+        ['--to', '/mnt', '--every', '1s'],
+        ['--to', '/mnt', '--every', '400d'],
       ]) {
         const refused = await run('gitlab', 'backup', ...wrong);
         expect([refused.code, refused.stderr.includes('fix: ')]).toEqual([2, true]);

@@ -196,18 +196,19 @@ export class GitlabVault {
     return 'it is brought back beside the present one: autogit-node gitlab';
   }
 
-  /** Throws where this machine is at something else. Why it failed is told, and that nothing was changed. */
+  /** Throws where this machine is at another one; a backup is given up for it. Why it failed is told, and that nothing was changed. */
   #beginRestore(phase: string, backup: string, work: (say: Say) => Promise<void>): void {
     const { replacing } = this.#options.keeper;
     const isReplacing = replacing.isUnderWay(this.#kept().hosting.data);
-    if (this.#work.isBusy || isReplacing)
-      throw new AutogitError('backup', `this machine is at a ${this.#work.doing?.what ?? 'restore'}`, {
+    if (isReplacing || this.#work.doing?.what === 'restore')
+      throw new AutogitError('backup', 'this machine is at a restore', {
         hint: 'wait until that is over: autogit-node gitlab',
       });
     this.#told = null;
     replacing.outcome = null;
     this.#isTidy = true;
-    this.#work.begin('restore', phase, async (say) => {
+    const isFirst = !this.#work.isBusy;
+    this.#work[isFirst ? 'begin' : 'instead']('restore', phase, async (say) => {
       try {
         await work(say);
       } catch (error) {
@@ -286,7 +287,7 @@ export class GitlabVault {
     if (vault === null || !this.#work.isFree) return;
     if (!kept.mayRun || !kept.life.hasWorked || kept.version === null) return;
     if (!this.#isAsked && !this.#memory.isDue(whose(vault, kept), vault.everyMs, this.#options.clock.wallMs())) return;
-    this.#work.begin('backup', 'takes a snapshot', (say) => this.#backup(vault, kept, say));
+    this.#work.begin('backup', 'takes a snapshot', (say, signal) => this.#backup(vault, kept, { say, signal }));
   }
 
   /** What an agent that was killed has left: it would keep the disk's room until the next one is due. */
@@ -295,11 +296,11 @@ export class GitlabVault {
     if (hosting.place.kind !== 'folder') this.#work.tidy(dropHalves(treeOf(hosting.place), systemTools));
   }
 
-  async #backup(vault: Vault, kept: KeptGitlab, say: Say): Promise<void> {
+  async #backup(vault: Vault, kept: KeptGitlab, under: { say: Say; signal: AbortSignal }): Promise<void> {
     const { log, clock } = this.#options;
     const { place } = kept.hosting;
     if (place.kind === 'folder') throw noSnapshots(place.path);
-    const run = { vault, restic: this.#open(vault), say, signal: this.#work.signal };
+    const run = { vault, restic: this.#open(vault), ...under };
     const about = this.#about(kept, kept.version as string);
     await kept.place(false);
     const id = await makeBackup(run, about, snapshotOf(treeOf(place), about));

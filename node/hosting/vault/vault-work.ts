@@ -18,6 +18,7 @@ export class VaultWork {
   readonly #log: Pick<Log, 'warn'>;
   readonly #ended = new AbortController();
   #work: Promise<void> | null = null;
+  #given: AbortController | null = null;
   #faults = 0;
   #notBefore = 0;
   readonly #naming = new InTurn();
@@ -49,20 +50,25 @@ export class VaultWork {
     this.#notBefore = 0;
   }
 
-  begin(what: Doing['what'], phase: string, work: (say: Say) => Promise<void>): void {
+  /** `signal`: it is to end, with the agent or for what is more urgent. */
+  begin(what: Doing['what'], phase: string, work: (say: Say, signal: AbortSignal) => Promise<void>): void {
+    const given = new AbortController();
+    this.#given = given;
+    const signal = AbortSignal.any([this.signal, given.signal]);
     const say = (now: string, percent?: number): void => {
+      if (given.signal.aborted) return;
       const floor = percent === undefined ? null : Math.floor(percent * 100);
       this.doing = { what, phase: now.slice(0, 200), percent: floor };
     };
     say(phase);
-    this.#work = work(say)
+    this.#work = work(say, signal)
       .then(
         () => {
           this.#faults = 0;
           this.problem = null;
         },
         (error: unknown) => {
-          if (this.signal.aborted) return;
+          if (signal.aborted) return;
           if (what !== 'restore') this.problem = asSentence(withFix(error));
           const wait = againMs[Math.min(this.#faults, againMs.length - 1)] as number;
           this.#faults += 1;
@@ -74,6 +80,17 @@ export class VaultWork {
         this.doing = null;
         this.#work = null;
       });
+  }
+
+  /** What is under way ends first, without a fault of its own; whoever asks meanwhile finds this one under way already. */
+  instead(what: Doing['what'], phase: string, work: (say: Say, signal: AbortSignal) => Promise<void>): void {
+    this.#given?.abort();
+    this.doing = { what, phase: 'ends the backup that is under way', percent: null };
+    const before = this.#work ?? Promise.resolve();
+    this.#work = before.then(() => {
+      if (!this.signal.aborted) this.begin(what, phase, work);
+      return this.#work ?? undefined;
+    });
   }
 
   /** One after the other: of two people at once the second finds what the first has done. */
