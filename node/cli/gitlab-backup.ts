@@ -208,17 +208,24 @@ export async function watched<T>(
   });
 }
 
+/** ms by which clocks of one LAN differ at most. */
+const oldMs = 60_000;
+
 /** What ended without a word: an agent that is started anew knows nothing of what one of before was asked for. */
 export const lostWords = 'the agent there was ended meanwhile';
 
 function untilBackedUp(context: Context, agent: AgentClient, before: string | null) {
-  const began = performance.now();
-  let wasDoing = false;
+  const [began, askedAt] = [performance.now(), Date.now()];
+  let [known, wasSeen, wasDoing] = [before, false, false];
   let quietSince: number | null = null;
   return watched(context, agent, ({ vault, lastBackup }) => {
     const isDoing = vault?.doing != null;
-    wasDoing ||= vault?.doing?.what === 'backup' || performance.now() - began > hearsMs;
-    if (lastBackup !== null && lastBackup.id !== before && !isDoing) return lastBackup;
+    wasSeen ||= vault?.doing?.what === 'backup';
+    wasDoing ||= wasSeen || performance.now() - began > hearsMs;
+    // Whoever makes them had not said anything yet: that is the newest of before.
+    const isOld = lastBackup !== null && Date.parse(lastBackup.at) < askedAt - oldMs;
+    if (known === null && !wasSeen && isOld) known = lastBackup.id;
+    if (lastBackup !== null && lastBackup.id !== known && !isDoing) return lastBackup;
     if (wasDoing && !isDoing && vault?.problem != null) throw failedWith('backup', vault.problem, gitlabHint);
     quietSince = wasDoing && !isDoing ? (quietSince ?? performance.now()) : null;
     if (quietSince !== null && performance.now() - quietSince >= 2 * hearsMs)

@@ -224,7 +224,7 @@ describe('a GitLab of the mesh, by its commands', () => {
 
   describe('backups', () => {
     const vault = { target: '/mnt/disk', checkedAt: null, doing: null, problem: null, restored: null };
-    const lastMade = { id: 'abcdef01', at: '2026-11-28T03:00:00Z', copies: ['/mnt/disk'] };
+    const lastMade = { id: 'abcdef01', at: new Date().toISOString(), copies: ['/mnt/disk'] };
 
     it('names the place, makes one, and tells the key beside the data, not among it', async () => {
       here.agent.gitlab = { ...hosted('healthy', null), vault };
@@ -279,6 +279,12 @@ describe('a GitLab of the mesh, by its commands', () => {
         1,
         'copies\nerror: restic is not installed on this machine\nfix: install it: apt install restic\n',
       ]);
+      // One that had not said yet which was its newest: that one was not made now.
+      const old = { ...lastMade, at: '2026-11-28T03:00:00Z' };
+      here.agent.gitlab = { ...hosted('healthy', null), vault };
+      here.agent.onceLookedAfter('backup', () => Object.assign(here.agent.gitlab, { lastBackup: old }));
+      setTimeout(() => Object.assign(here.agent.gitlab, { lastBackup: { ...lastMade, id: 'fedcba10' } }), 4_000);
+      expect((await run('gitlab', 'backup')).stdout).toBe('fedcba10\n');
       // An agent that was killed in its midst knows nothing of it.
       const doing = { what: 'backup' as const, phase: 'copies', percent: 1 };
       here.agent.gitlab = { ...hosted('healthy', null), lastBackup: lastMade, vault: { ...vault, doing } };
