@@ -63,7 +63,7 @@ export class CertificateRequests {
     const url = hostedUrl(hosting);
     if (https === undefined)
       throw new AutogitError('unsupported', `GitLab is served at ${url}, without a certificate`, {
-        hint: 'https is chosen when it is deployed: autogit-node gitlab uninstall, which keeps its data, then autogit-node gitlab deploy --hostname https://NAME --tls-cert FILE --tls-key FILE',
+        hint: 'https is chosen when it is deployed; uninstall it, which keeps its data, then: autogit-node gitlab deploy --hostname https://NAME --tls-cert FILE --tls-key FILE',
       });
     const known =
       given === null ? this.#known(https) : await checkCertificate(given, hosting.ipv6 ?? hosting.hostname, wallMs());

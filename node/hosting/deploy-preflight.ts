@@ -31,7 +31,7 @@ export function preflight(facts: DeployFacts, needs: DeployNeeds): Preflight {
   const chosen =
     'problem' in facts.place
       ? { refused: facts.place.problem, fix: facts.place.fix }
-      : choosePlace(facts.place, needs.leastDiskBytes);
+      : choosePlace(facts.place, needs.leastDiskBytes, needs.preset !== 'minimal');
   const place = 'refused' in chosen ? null : chosen;
   const where =
     'refused' in chosen

@@ -59,8 +59,8 @@ const unfit: readonly [RegExp, string][] = [
 export const ownersReserve = (totalBytes: number): number =>
   Math.min(50 * 2 ** 30, Math.max(2 * 2 ** 30, totalBytes / 10));
 
-/** `needBytes`: what GitLab's data take at first. */
-export function choosePlace(facts: PlaceFacts, needBytes: number): PlaceChoice | PlaceRefused {
+/** `needBytes`: what GitLab's data take at first. `hasSmaller`: a preset takes less. */
+export function choosePlace(facts: PlaceFacts, needBytes: number, hasSmaller = false): PlaceChoice | PlaceRefused {
   const { path, fileSystem } = facts;
   if (facts.content === 'foreign')
     return { refused: `${path} holds files that are not the mesh's`, fix: `name an empty folder: --data DIR` };
@@ -75,7 +75,7 @@ export function choosePlace(facts: PlaceFacts, needBytes: number): PlaceChoice |
   if (facts.freeBytes - needBytes < reserve)
     return {
       refused: `GitLab needs ${showBytes(needBytes)} at ${path}, and ${showBytes(reserve)} stay for the machine's owner: ${showBytes(facts.freeBytes)} are free`,
-      fix: 'make room, or name a folder on another disk: --data DIR',
+      fix: `make room, ${hasSmaller ? 'take a smaller one (--preset minimal), ' : ''}or name a folder on another disk: --data DIR`,
     };
   return kindOf(facts);
 }

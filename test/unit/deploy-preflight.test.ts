@@ -138,3 +138,12 @@ it('a table of sockets gives those that listen', () => {
   ]);
   expect(listenersIn('')).toEqual([]);
 });
+
+it('what a smaller preset has room for is no reason to buy a disk', () => {
+  const fixOf = (preset: string) =>
+    preflight(facts({ place: { ...place, freeBytes: 60 * GiB } }), { ...needs, preset }).checks.find(
+      ({ what, state }) => what === 'place' && state === 'fail',
+    )?.fix;
+  expect(fixOf('homelab')).toContain('take a smaller one (--preset minimal)');
+  expect(fixOf('minimal')).toBe('make room, or name a folder on another disk: --data DIR');
+});
