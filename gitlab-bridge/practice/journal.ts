@@ -1,4 +1,13 @@
-import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import type { TableName, Tables } from './records.ts';
 
@@ -58,7 +67,7 @@ export class Journal {
     if (this.dirty.size === 0) return;
     const lines = [...this.dirty.values()].map((line) => this.text(line));
     this.dirty.clear();
-    writeSync(this.file, lines.join(''));
+    writeFileSync(this.file, lines.join(''));
     this.lines += lines.length;
     if (this.lines < compactAfterLines) return;
     closeSync(this.file);
@@ -109,9 +118,9 @@ export class Journal {
   private compact(): number {
     const fresh = `${this.path}.new`;
     const file = openSync(fresh, 'w', 0o600);
-    writeSync(file, this.text({ t: 'next', id: 0, v: null }));
+    writeFileSync(file, this.text({ t: 'next', id: 0, v: null }));
     for (const [name, map] of this.tables)
-      for (const [id, value] of map) writeSync(file, this.text({ t: name, id, v: value }));
+      for (const [id, value] of map) writeFileSync(file, this.text({ t: name, id, v: value }));
     fsyncSync(file);
     closeSync(file);
     renameSync(fresh, this.path);

@@ -1,4 +1,4 @@
-import { closeSync, existsSync, openSync, writeFileSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, openSync, writeFileSync } from 'node:fs';
 import { chown, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -294,7 +294,7 @@ export class ProcessWorkspace implements Workspace {
   #noteKilled(index: number, because: string): void {
     const status = openSync(this.#status(index), 'a');
     try {
-      writeSync(status, `killed ${JSON.stringify(because)}\n`);
+      writeFileSync(status, `killed ${JSON.stringify(because)}\n`);
     } catch (error) {
       if (!isDiskError(error)) throw error;
     } finally {

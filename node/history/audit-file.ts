@@ -1,4 +1,13 @@
-import { closeSync, fsyncSync, openSync, readFileSync, renameSync, statSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  fsyncSync,
+  ftruncateSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import type { AuditEntry } from '../../protocol/audit.ts';
 
@@ -23,13 +32,18 @@ export class AuditFile {
     const fresh = newest.slice(index + 1);
     const end = fresh.at(-1);
     if (end === undefined) return;
-    if ((statSync(this.#path, { throwIfNoEntry: false })?.size ?? 0) > bytesMost)
-      renameSync(this.#path, `${this.#path}.1`);
+    const sizeOf = (): number => statSync(this.#path, { throwIfNoEntry: false })?.size ?? 0;
+    if (sizeOf() > bytesMost) renameSync(this.#path, `${this.#path}.1`);
+    const before = sizeOf();
     const file = openSync(this.#path, 'a', 0o600);
     try {
       // Where the last line was cut short, this one still begins a new one.
-      writeSync(file, fresh.map((entry) => `\n${JSON.stringify(entry)}\n`).join(''));
+      writeFileSync(file, fresh.map((entry) => `\n${JSON.stringify(entry)}\n`).join(''));
       fsyncSync(file);
+    } catch (error) {
+      // All of it is written again when there is room.
+      ftruncateSync(file, before);
+      throw error;
     } finally {
       closeSync(file);
     }

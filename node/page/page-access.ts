@@ -74,7 +74,6 @@ export class PageAccess {
     const link = this.#links.get(digest(code));
     const now = this.#options.wallMs();
     if (link === undefined || link.until <= now) return null;
-    this.#links.delete(digest(code));
     const [id, secret] = [secretOf(16), secretOf(32)];
     const { name, given } = this.#newName('page');
     const session = {
@@ -90,6 +89,8 @@ export class PageAccess {
     for (const old of sessions.slice(0, Math.max(0, sessions.length + 1 - pageLimits.sessions)))
       this.#options.onEnd(old.name);
     this.#keep({ ...this.#kept, sessions: [...sessions, session].slice(-pageLimits.sessions), given });
+    // Where it cannot be written down the link is as good as before.
+    this.#links.delete(digest(code));
     return { id, secret, forMs: link.forMs, caller: { kind: 'session', name, role: link.role, until: session.until } };
   }
 

@@ -7,6 +7,7 @@ import {
   mkdtempSync,
   openSync,
   readdirSync,
+  readFileSync,
   rmSync,
   statfsSync,
   writeFileSync,
@@ -18,6 +19,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { HomeDisk } from '../../node/agent/home-disk.ts';
+import { AuditFile } from '../../node/history/audit-file.ts';
+import { replaceFileNow } from '../../node/hosting/replace-file-now.ts';
 import type { Store, Workspace } from '../../node/ports.ts';
 import { downloadInto } from '../../node/runs/artifact-down.ts';
 import { CacheStore } from '../../node/runs/cache/cache-store.ts';
@@ -140,6 +143,28 @@ it('caches of jobs are given back before a job is ended for the full disk', asyn
   expect(() => writeFileSync(join(disk, 'more'), Buffer.alloc(6 << 20))).toThrow(/ENOSPC/);
   await watch.look();
   expect(ended).toEqual(['r']);
+});
+
+it('a file that is replaced on a disk that is nearly full is the old one whole, and who asked hears of it', () => {
+  const path = join(disk, 'page.json');
+  const old = JSON.stringify({ version: 1, what: 'x'.repeat(20_000) });
+  replaceFileNow(path, old);
+  fillDisk(8192);
+  expect(() => replaceFileNow(path, JSON.stringify({ version: 2, what: 'y'.repeat(40_000) }))).toThrow(/ENOSPC/);
+  expect(readFileSync(path, 'utf8') === old).toBe(true);
+});
+
+it('what people did is written down whole, or once there is room: nothing that was is taken for written', async () => {
+  const act = (n: number) => ({ n, at: n, who: 'kang', on: 'kang', what: 'drain', sentence: 'x'.repeat(3000) });
+  const path = join(disk, 'audit.jsonl');
+  const audit = new AuditFile(path);
+  audit.append([act(1)]);
+  fillDisk(8192);
+  const newest = [1, 2, 3, 4, 5, 6].map(act);
+  expect(() => audit.append(newest)).toThrow(/ENOSPC/);
+  freeDisk();
+  audit.append(newest);
+  expect((await audit.entries()).map(({ n }) => n)).toEqual([1, 2, 3, 4, 5, 6]);
 });
 
 it('what comes of a GitLab that does not say how much stops before the disk of the home is full', async () => {

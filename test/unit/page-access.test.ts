@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
@@ -100,4 +100,15 @@ it('what could not be written down was not made: no key that a restart would for
   rmSync(dir, { recursive: true, force: true });
   expect(() => access.makeKey('viewer', 'lost')).toThrow(/ENOENT/);
   expect(access.rows()).toEqual([]);
+});
+
+it('a link whose session cannot be written down is good for another try', () => {
+  const access = opened();
+  const { code } = access.link('owner', 60_000);
+  rmSync(dir, { recursive: true });
+  expect(() => access.enter(code)).toThrow(/ENOENT/);
+  mkdirSync(dir);
+  const entered = access.enter(code);
+  expect(opened().session(entered?.id ?? '', [entered?.secret ?? ''])?.role).toBe('owner');
+  expect(access.enter(code)).toBeNull();
 });
