@@ -44,6 +44,8 @@ export const sharingTimings = {
   /** Who did not answer in time, or gave none, is not asked for so long. */
   restMs: 120_000,
 } as const;
+/** What comes while one write is at the disk goes with the next one; by Node's usual 16 KiB, as long as a record of TLS, each waits for the one before. */
+const writeAheadBytes = 1 << 20;
 const askedMost = 32;
 const doorsMost = 4;
 
@@ -175,7 +177,7 @@ export class CacheSharing implements CachesElsewhere {
         }
       },
       whileRoom(dirname(file), 'the cache'),
-      createWriteStream(file, { flags: 'wx', mode: 0o600 }),
+      createWriteStream(file, { flags: 'wx', mode: 0o600, highWaterMark: writeAheadBytes }),
       { signal },
     );
     if (come !== bytes) throw new Error(`${come} of ${bytes} bytes came`);

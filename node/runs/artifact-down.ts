@@ -16,6 +16,8 @@ import { NoRoom, roomIn, whileRoom } from './spool-file.ts';
 /** Entries of one zip: more is an attack on this machine's memory. */
 const mostEntries = 1_000_000;
 const linkBytes = 4096;
+/** What comes while one write is at the disk goes with the next one. */
+const writeAheadBytes = 1 << 20;
 
 /**
  * Fetches one dependency's artifacts and puts them into the job's tree: zip to a file of ours (a zip is read from its
@@ -40,7 +42,7 @@ export async function downloadInto(
     }
     try {
       const guarded = whileRoom(dirname(zipPath), 'the artifacts');
-      await pipeline(answer.body, guarded, createWriteStream(zipPath, { mode: 0o600 }), { signal });
+      await pipeline(answer.body, guarded, createWriteStream(zipPath, { mode: 0o600, highWaterMark: writeAheadBytes }), { signal });
       if (!answer.body.complete) throw new Error('the answer was cut off');
     } catch (error) {
       if (error instanceof NoRoom) return { kind: 'refused', because: error.message, disowned: false };
