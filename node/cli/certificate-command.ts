@@ -61,13 +61,21 @@ function namedBy(named: string | null): Pick<DeployRequest, 'hostname' | 'ipv6'>
   return ipv6 === null ? { hostname: named } : { hostname: null, ipv6 };
 }
 
+/** Of its web pages. Throws `bad-flag`: of those of ssh 0 means none, and a GitLab without pages is none. */
+export function pagesPort(settings: Settings): number {
+  const port = settings.number('gitlab.port') as number;
+  if (port === 0)
+    throw new AutogitError('bad-flag', "--port 0 is none, and GitLab's pages need one", { hint: '--port 8080' });
+  return port;
+}
+
 /** What `--hostname`, `--port` and the two files say of the address: they fit each other, or are refused. Throws `bad-flag`. */
 export function addressIn(settings: Settings): Pick<DeployRequest, 'hostname' | 'ipv6' | 'port' | 'httpPort' | 'tls'> {
   const named = settings.text('gitlab.hostname');
   const isSecure = named?.toLowerCase().startsWith(https) ?? false;
   const isGiven = ['gitlab.tlsCert', 'gitlab.tlsKey', 'gitlab.tlsCa'].some((name) => settings.text(name) !== null);
   const given = isSecure ? givenIn(settings) : undefined;
-  const port = settings.number('gitlab.port') as number;
+  const port = pagesPort(settings);
   const httpPort = settings.number('gitlab.httpPort') ?? 0;
   if (!isSecure && isGiven)
     throw new AutogitError('bad-flag', 'a certificate is for an address of https', {

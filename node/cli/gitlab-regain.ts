@@ -5,6 +5,7 @@ import type { RegainPlan, RegainRequest } from '../local-api/socket-protocol.ts'
 import type { Progress } from '../progress-lines.ts';
 import { showDuration } from '../settings/quantities.ts';
 import { showUtc } from './backup-choice.ts';
+import { pagesPort } from './certificate-command.ts';
 import type { Context } from './context.ts';
 import { exit } from './failure.ts';
 import { watchDeploy } from './gitlab-deploy.ts';
@@ -29,7 +30,7 @@ export async function regain(
     on: settings.text('gitlab.on'),
     image: isSaid ? settings.text('gitlab.image') : null,
     preset: settings.text('gitlab.preset') as RegainRequest['preset'],
-    port: settings.number('gitlab.port') as number,
+    port: pagesPort(settings),
     sshPort: sshPort === 0 ? null : sshPort,
     hostname: settings.text('gitlab.hostname'),
     data,

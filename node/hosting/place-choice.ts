@@ -52,6 +52,10 @@ const unfit: readonly [RegExp, string][] = [
   [/^(tmpfs|ramfs)$/, 'lies in memory and is gone after a restart'],
   [/^(overlay|aufs|squashfs|iso9660)$/, 'is the layer of a container or cannot be written'],
   [/^(nfs|cifs|smb|9p|fuse|virtiofs|afs|ceph|glusterfs)/, 'lies on another machine or behind a program'],
+  [
+    /^(proc|sysfs|devtmpfs|devpts|cgroup2?|securityfs|debugfs|tracefs|configfs|bpf|mqueue|hugetlbfs|efivarfs|pstore)$/,
+    "is no disk: what is there is the kernel's own",
+  ],
   [/^(vfat|exfat|ntfs|hfs|msdos)/, 'keeps no owners and modes of files'],
 ];
 

@@ -30,6 +30,7 @@ it('an address of https has a certificate, and a port of its own', () => {
   });
   expect(addressOf({ hostname: 'git.lan' })).toEqual({ hostname: 'git.lan', port: 8080 });
   expect(addressOf({})).toEqual({ hostname: null, port: 8080 });
+  expect(() => addressOf({ port: '0' })).toThrow("--port 0 is none, and GitLab's pages need one");
   for (const named of ['fd00::7', '[FD00:0::7]'])
     expect(addressOf({ hostname: named })).toEqual({ hostname: null, ipv6: 'fd00::7', port: 8080 });
   expect(addressOf({ hostname: 'https://[fd00::7]', ...files })).toEqual({

@@ -49,6 +49,7 @@ describe('the place of the data', () => {
       /sudo autogit-node (service install|join --service)$/,
     ],
     [{ fileSystem: 'tmpfs' }, /in memory and is gone after a restart/, /--data DIR/],
+    [{ fileSystem: 'proc', freeBytes: 0 }, /is no disk/, /--data DIR/],
     [{ fileSystem: 'nfs4' }, /on another machine/, /--data DIR/],
     [{ fileSystem: 'fuse.sshfs' }, /behind a program/, /--data DIR/],
     [{ fileSystem: 'vfat' }, /no owners and modes/, /--data DIR/],
