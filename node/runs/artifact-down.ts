@@ -42,7 +42,12 @@ export async function downloadInto(
     }
     try {
       const guarded = whileRoom(dirname(zipPath), 'the artifacts');
-      await pipeline(answer.body, guarded, createWriteStream(zipPath, { mode: 0o600, highWaterMark: writeAheadBytes }), { signal });
+      await pipeline(
+        answer.body,
+        guarded,
+        createWriteStream(zipPath, { mode: 0o600, highWaterMark: writeAheadBytes }),
+        { signal },
+      );
       if (!answer.body.complete) throw new Error('the answer was cut off');
     } catch (error) {
       if (error instanceof NoRoom) return { kind: 'refused', because: error.message, disowned: false };
