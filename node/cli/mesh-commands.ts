@@ -142,11 +142,19 @@ export const ignore = changing((context) => ({ kind: 'ignore', node: nodeArgumen
 export async function drain(context: Context): Promise<number> {
   const agent = await agentOf(context);
   const code = await change(context, agent, { kind: 'drain', node: nodeArgument(context), drained: true });
-  const { gitlab, nodes } = (await agent.status()).snapshot;
-  const row = nodes.find(({ node, id }) => [node, id].includes(nodeArgument(context)));
-  if (gitlab.mode === 'hosted' && row?.node === gitlab.host)
-    context.out.talk(`# GitLab goes on running on ${row.node}   -> autogit-node gitlab`);
+  const snapshot = (await agent.status()).snapshot;
+  sayHostsOn(
+    context,
+    snapshot,
+    snapshot.nodes.find(({ node, id }) => [node, id].includes(nodeArgument(context)))?.node,
+  );
   return code;
+}
+
+/** Whoever has jobs kept from that machine may think that GitLab goes, too. */
+function sayHostsOn({ out }: Context, { gitlab }: StatusSnapshot, node: string | undefined): void {
+  if (gitlab.mode === 'hosted' && node !== undefined && node === gitlab.host)
+    out.talk(`# GitLab goes on running on ${node}   -> autogit-node gitlab`);
 }
 
 export const undrain = changing((context) => ({ kind: 'drain', node: nodeArgument(context), drained: false }));
@@ -237,6 +245,8 @@ export async function pause(context: Context): Promise<number> {
   if (now === null) for (const row of busy) context.out.talk(goesOnWords(row, isGpu));
   if (isGpu && (await isWithoutEffect(agent)))
     context.out.talk('# this machine has no GPU that jobs could use: they still come   -> autogit-node pause');
+  const { snapshot } = await agent.status();
+  if (!isGpu) sayHostsOn(context, snapshot, snapshot.seenFrom);
   return code;
 }
 

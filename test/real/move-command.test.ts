@@ -90,6 +90,14 @@ describe('gitlab move', () => {
     expect((await run('gitlab', 'move')).stderr).toMatch(/missing required argument 'node'[\s\S]*gitlab move --help/);
   });
 
+  it('does not go with the jobs of a machine that is paused: who pauses its host reads so, and who pauses its GPU alone does not', async () => {
+    const words = '# GitLab goes on running on kang';
+    expect((await run('pause', '--now')).stderr).toContain(words);
+    expect((await run('pause', '--gpu')).stderr).not.toContain(words);
+    here.agent.gitlab = { ...served, host: 'desktop-1' };
+    expect((await run('pause')).stderr).not.toContain(words);
+  });
+
   it('take-over says what is missing there, asks, and reaches the mesh; --cancel takes it back, clear-flag clears', async () => {
     const row = { node: 'desktop-1', round: '4.30', ageMs: 10_800_000, inSync: false, state: 'catching-up' as const };
     const standbys = [{ ...row, because: 'kang is away', percent: null, chosen: 'named' }];

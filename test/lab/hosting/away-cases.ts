@@ -1,3 +1,4 @@
+import { failoversMost } from '../../../scheduler/hosting/failover-rules.ts';
 import { sleep, until } from '../../e2e/rig.ts';
 import { plug, resume, suspend, unplug } from '../faults.ts';
 import type { LabMachine } from '../lab-machine.ts';
@@ -185,6 +186,48 @@ async function allCut(hosted: HostedLab): Promise<string> {
   );
 }
 
+/** Its host falls silent again and again: after the third move a person has to look. */
+async function flagged(hosted: HostedLab): Promise<string> {
+  const { lab } = hosted;
+  await hosted.bringImageToAll();
+  await hosted.done(hosted.kang, 'settings', 'inSyncGraceMs', '5s');
+  await hosted.cli(hosted.kang, 'gitlab', 'clear-flag');
+  const hosts: string[] = [];
+  try {
+    for (let moves = 0; moves < failoversMost; moves++) {
+      const host = lab.machine(await well(hosted));
+      hosts.push(host.name);
+      await cutAndMoved(hosted, host);
+    }
+    const host = lab.machine(await well(hosted));
+    const other = lab.machines.find((machine) => machine !== host) as LabMachine;
+    const { epoch } = await hosted.status(other);
+    await unplug(lab, host);
+    const flag = await until('it is flagged', async () => (await hosted.status(other)).flag, 60_000);
+    await sleep(20_000);
+    demand((await hosted.status(other)).epoch === epoch, 'it moved in spite of its flag');
+    const { attention } = await other.status();
+    const line = attention.find(({ code }) => code === 'gitlab-flag');
+    demand(line?.fix === 'autogit-node gitlab clear-flag', `what is said of it: ${JSON.stringify(attention)}`);
+    await hosted.done(other, 'gitlab', 'clear-flag');
+    await until('it goes on once a person has looked', async () => (await hosted.status(other)).epoch > epoch, 90_000);
+    await plug(lab, host);
+    await runsOn(hosted, lab.machine(await well(hosted)));
+    return `from ${hosts.join(', ')}; then none: "${flag}"; by clear-flag from ${host.name} too`;
+  } finally {
+    await hosted.cli(hosted.kang, 'settings', 'inSyncGraceMs', '45s');
+  }
+}
+
+async function cutAndMoved(hosted: HostedLab, host: LabMachine): Promise<void> {
+  const { lab } = hosted;
+  const other = lab.machines.find((machine) => machine !== host) as LabMachine;
+  const { epoch } = await hosted.status(other);
+  await unplug(lab, host);
+  await until('it goes on elsewhere', async () => (await hosted.status(other)).epoch > epoch, 90_000);
+  await plug(lab, host);
+}
+
 /** What was restored is what goes on, and not what came after that round. */
 async function olderRound(hosted: HostedLab): Promise<string> {
   const { lab } = hosted;
@@ -214,6 +257,7 @@ export const awayCases: readonly LabCase[] = [
   { name: 'reboot', what: 'the host is back inside the grace', run: rebooted },
   { name: 'switch', what: 'nobody sees anybody for 40 s', run: switchAway },
   { name: 'two-lost', what: 'the host and another one of three without power', run: twoLost },
+  { name: 'flag', what: 'the host is cut off again and again', run: flagged },
   { name: 'all-cut', what: 'power cut of all, the host back two minutes after the others', run: allCut },
   { name: twoDieCase, what: 'of five machines the host and one with copies at once', run: twoDie },
   { name: 'older-round', what: 'an older round restored, then the host dies', run: olderRound },
