@@ -3,7 +3,7 @@ import { AutogitError } from '../protocol/errors.ts';
 import { AdminDoor } from './admin-door.ts';
 import { isHtml, isMissing } from './http-call.ts';
 
-const Listed = z.array(z.object({ id: z.int().positive(), url: z.string() }));
+const Listed = z.array(z.object({ id: z.int().positive(), url: z.string(), alert_status: z.string().nullish() }));
 const pageSize = 100;
 /** GitLab lets a project have 100 of them unless its admin says otherwise. */
 const pagesMost = 5;
@@ -17,6 +17,13 @@ interface HookWish {
   name: string;
 }
 
+/** `isOff`: GitLab sends it nothing, for a while or for good, as the door did not answer several times (some GitLabs do that). */
+export interface FoundHook {
+  id: number;
+  url: string;
+  isOff: boolean;
+}
+
 /** Webhooks of projects, with an admin's token. Throws AutogitError `gitlab-*`. */
 export class GitlabHooks {
   readonly #door: AdminDoor;
@@ -26,14 +33,15 @@ export class GitlabHooks {
   }
 
   /** Null: that project is gone, or has none that an admin may see. */
-  async list(project: number): Promise<{ id: number; url: string }[] | null> {
-    const found: { id: number; url: string }[] = [];
+  async list(project: number): Promise<FoundHook[] | null> {
+    const found: FoundHook[] = [];
     for (let page = 1; page <= pagesMost; page++) {
       const path = `/projects/${project}/hooks?per_page=${pageSize}&page=${page}`;
       const reply = await this.#door.raw('GET', path);
       if (isMissing(reply)) return null;
       const some = this.#door.parse(Listed, 'the hooks of a project', reply);
-      found.push(...some);
+      for (const { id, url, alert_status } of some)
+        found.push({ id, url, isOff: alert_status === 'disabled' || alert_status === 'temporarily_disabled' });
       if (some.length < pageSize) break;
     }
     return found;

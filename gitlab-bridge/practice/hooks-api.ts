@@ -48,7 +48,14 @@ const checkUrl = (context: PracticeContext, text: string): void => {
     });
 };
 
-const shape = (hook: Hook): object => ({
+/** Whether it is switched off after failures, and until when; null: for good, or it is not. */
+function offOf({ offUntil = 0 }: Hook, now: number): object {
+  if (offUntil <= now) return { alert_status: 'executable', disabled_until: null };
+  if (offUntil === Number.MAX_SAFE_INTEGER) return { alert_status: 'disabled', disabled_until: null };
+  return { alert_status: 'temporarily_disabled', disabled_until: iso(offUntil) };
+}
+
+const shape = (hook: Hook, now: number): object => ({
   id: hook.id,
   url: hook.url,
   name: null,
@@ -59,8 +66,7 @@ const shape = (hook: Hook): object => ({
   merge_requests_events: false,
   repository_update_events: false,
   enable_ssl_verification: true,
-  alert_status: 'executable',
-  disabled_until: null,
+  ...offOf(hook, now),
   url_variables: [],
   project_id: hook.projectId,
   pipeline_events: hook.pipelineEvents,
@@ -105,6 +111,7 @@ export const hookRoutes = (context: PracticeContext): Route[] => {
       if (hook.id === idOf(call, 'hook_id') && hook.projectId === project.id) return hook;
     throw notFound('Hook');
   };
+  const shown = (hook: Hook): object => shape(hook, state.clock.now());
   const at = '/api/v4/projects/:id/hooks';
   return [
     route('GET', at, (call) => {
@@ -112,7 +119,7 @@ export const hookRoutes = (context: PracticeContext): Route[] => {
       return page(
         call,
         [...state.hooks()].filter((hook) => hook.projectId === project.id),
-        shape,
+        shown,
       );
     }),
     route('POST', at, (call) => {
@@ -132,14 +139,14 @@ export const hookRoutes = (context: PracticeContext): Route[] => {
       apply(context, hook, body);
       hook.id = state.newId('hook');
       state.saveHook(hook);
-      return created(shape(hook));
+      return created(shown(hook));
     }),
-    route('GET', `${at}/:hook_id`, (call) => ok(shape(hookOf(call)))),
+    route('GET', `${at}/:hook_id`, (call) => ok(shown(hookOf(call)))),
     route('PUT', `${at}/:hook_id`, (call) => {
       const hook = hookOf(call);
       apply(context, hook, read(hookBody, call.body));
       state.saveHook(hook);
-      return ok(shape(hook));
+      return ok(shown(hook));
     }),
     route('DELETE', `${at}/:hook_id`, (call) => {
       state.dropHook(hookOf(call).id);

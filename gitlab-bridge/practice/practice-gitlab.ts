@@ -54,6 +54,8 @@ export interface PracticeOptions {
   /** CIDR ranges that may ask the probes; this machine by default. */
   monitoring?: string[];
   limits?: Partial<Limits>;
+  /** Hooks that fail in a row are switched off, as on gitlab.com (`auto_disabling_web_hooks`; elsewhere its administrator decides). */
+  switchesHooksOff?: boolean;
   log?: (line: string) => void;
 }
 
@@ -133,7 +135,9 @@ class Practice implements PracticeGitlab {
       requestPaceMs: real ? realRequestMs : 0,
       leased: new Set(),
     };
-    new Webhooks(this.state, () => this.url, this.stopping.signal, real ? realHookMs : 0);
+    new Webhooks(this.state, () => this.url, this.stopping.signal, {
+      ...{ lateMs: real ? realHookMs : 0, switchesOff: options.switchesHooksOff === true },
+    });
     followEnvironments(this.state, () => this.base(null));
     this.handler = this.makeHandler(real);
   }

@@ -226,6 +226,9 @@ export interface Hook {
   jobEvents: boolean;
   pipelineEvents: boolean;
   createdAt: number;
+  /** Deliveries that failed in a row, and until when GitLab sends none therefore. */
+  failures?: number;
+  offUntil?: number;
 }
 
 export interface Instance {

@@ -11,6 +11,9 @@ import { finished, type Hook, type Job, type Pipeline } from './records.ts';
  */
 const timeoutMs = 10_000;
 const maxInFlight = 20;
+/** GitLab's figures of hooks that fail in a row: from the fourth on they are switched off, after the fortieth for good. */
+const [freeFailures, lastFailure] = [4, 40];
+const [minuteMs, dayMs] = [60_000, 86_400_000];
 
 const sign = (key: string, text: string): string =>
   `v1,${createHmac('sha256', Buffer.from(key.replace(/^whsec_/, ''), 'base64'))
@@ -22,11 +25,18 @@ export class Webhooks {
   private readonly base: () => string;
   private readonly stopping: AbortSignal;
   private readonly lateMs: number;
+  private readonly switchesOff: boolean;
   private inFlight = 0;
 
-  /** `lateMs`: until Sidekiq sends one. */
-  constructor(state: State, base: () => string, stopping: AbortSignal, lateMs: number) {
+  /** `lateMs`: until Sidekiq sends one. `switchesOff`: those that fail in a row. */
+  constructor(
+    state: State,
+    base: () => string,
+    stopping: AbortSignal,
+    { lateMs, switchesOff }: { lateMs: number; switchesOff: boolean },
+  ) {
     this.lateMs = lateMs;
+    this.switchesOff = switchesOff;
     this.state = state;
     this.base = base;
     this.stopping = stopping;
@@ -55,7 +65,21 @@ export class Webhooks {
     for (const hook of hooks) void this.deliver(hook, 'Pipeline Hook', text);
   }
 
+  /** After four failures in a row for a minute, then for twice as long each time, a day at most; after forty for good. */
+  private count(hook: Hook, isDelivered: boolean): void {
+    if (!this.switchesOff || (isDelivered && hook.failures === undefined)) return;
+    if (![...this.state.hooks()].includes(hook)) return;
+    const failures = isDelivered ? 0 : (hook.failures ?? 0) + 1;
+    const offMs = Math.min(dayMs, minuteMs * 2 ** (failures - freeFailures));
+    if (failures === 0) delete hook.failures;
+    else hook.failures = failures;
+    if (failures >= freeFailures)
+      hook.offUntil = failures >= lastFailure ? Number.MAX_SAFE_INTEGER : this.state.clock.now() + offMs;
+    this.state.saveHook(hook);
+  }
+
   private async deliver(hook: Hook, event: string, text: string): Promise<void> {
+    if ((hook.offUntil ?? 0) > this.state.clock.now()) return;
     if (this.inFlight >= maxInFlight) {
       this.state.log(`hook ${hook.id}: dropped, ${maxInFlight} deliveries are under way`);
       return;
@@ -88,9 +112,11 @@ export class Webhooks {
       });
       await answer.body?.cancel();
       if (answer.status >= 400) this.state.log(`hook ${hook.id}: answered ${answer.status}`);
+      this.count(hook, answer.status < 400);
     } catch (error) {
-      if (!this.stopping.aborted)
-        this.state.log(`hook ${hook.id}: ${error instanceof Error ? error.message : 'not delivered'}`);
+      if (this.stopping.aborted) return;
+      this.count(hook, false);
+      this.state.log(`hook ${hook.id}: ${error instanceof Error ? error.message : 'not delivered'}`);
     } finally {
       this.inFlight -= 1;
     }

@@ -14,6 +14,8 @@ const gapMs = 20;
 /** New projects are looked for so often; and all hooks, which a person may have removed. */
 const lookEveryMs = 120_000;
 const allEveryMs = 6 * 3_600_000;
+/** Between two looks: this machine slept, and GitLab may have switched hooks off that led nowhere meanwhile. */
+const sleptMs = 3 * lookEveryMs;
 /** One project may refuse; that many, and the others would too. */
 const failuresMost = 3;
 /** An agent that ends does not wait for a slow GitLab. */
@@ -61,6 +63,7 @@ interface KeeperOptions {
   store: Pick<Store, 'get' | 'put'>;
   warn(sentence: string): void;
   info(sentence: string): void;
+  wallMs(): number;
 }
 
 /**
@@ -73,6 +76,7 @@ export class HookKeeper {
   #done = new Map<number, number>();
   #doneOf = '';
   #allAt = 0;
+  #lookedAt = 0;
   #kept: z.infer<typeof Kept> | null = null;
   /** Of the GitLab at which hooks are, also when the mesh has forgotten it. */
   #way: GitlabWay | null = null;
@@ -147,8 +151,10 @@ export class HookKeeper {
     const { gitlab, adminToken, door, secrets, ledger, self } = wanted;
     // GitLab restored to yesterday may have lost some.
     const of = `${gitlab} ${ledger.gitlab.epoch} ${door} ${secrets.token}`;
-    const now = performance.now();
-    if (of !== this.#doneOf || now >= this.#allAt) {
+    const [now, wallMs] = [performance.now(), this.#options.wallMs()];
+    const hasSlept = wallMs - this.#lookedAt > sleptMs;
+    this.#lookedAt = wallMs;
+    if (of !== this.#doneOf || now >= this.#allAt || hasSlept) {
       [this.#done, this.#doneOf, this.#allAt] = [new Map(), of, now + allEveryMs];
       // Before the first is made: what is there after a crash is then removed all the same.
       if (this.#kept?.gitlab !== gitlab) await this.#keep({ gitlab, hooks: [] });
@@ -166,23 +172,32 @@ export class HookKeeper {
     for (const id of this.#done.keys()) if (!there.has(id)) this.#done.delete(id);
     const open = projects.filter(({ id }) => !this.#done.has(id));
     const failed: unknown[] = [];
+    let anew = 0;
     for (const { id } of open) {
       if (this.#hasEnded || failed.length >= failuresMost) break;
-      await this.#setOne(hooks, id, wish, wanted).catch((error) => void failed.push(error));
+      await this.#setOne(hooks, id, wish, wanted).then(
+        (isAnew) => {
+          if (isAnew) anew += 1;
+        },
+        (error) => void failed.push(error),
+      );
       await sleep(gapMs);
     }
+    if (anew > 0)
+      this.#options.info(`webhooks: GitLab had switched ${anew} off, as this door did not answer; they are made anew`);
     if (open.length > 0) await this.#keep({ gitlab, hooks: [...this.#done] });
     if (failed.length > 0) throw failed[0];
   }
 
+  /** True where GitLab had switched it off. */
   async #setOne(
     hooks: GitlabHooks,
     project: number,
     wish: Parameters<GitlabHooks['set']>[2],
     { ledger, self, leads, isOurs }: HooksWanted,
-  ): Promise<void> {
+  ): Promise<boolean> {
     const there = await hooks.list(project);
-    if (there === null) return;
+    if (there === null) return false;
     const plan = hookPlan(there, ledger, self, leads);
     for (const hook of plan.remove) await hooks.remove(project, hook);
     const set = (): Promise<number> => hooks.set(project, plan.set, wish);
@@ -192,6 +207,7 @@ export class HookKeeper {
       return set();
     });
     this.#done.set(project, id);
+    return plan.anew;
   }
 
   /** Of a GitLab that is left, or where this machine has no door any more. */

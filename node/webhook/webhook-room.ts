@@ -55,6 +55,7 @@ export class WebhookRoom {
       store,
       warn: (sentence) => log.warn(sentence),
       info: (sentence) => log.info(sentence),
+      wallMs: () => here.wallMs(),
       wanted: () => this.#wanted(),
       way: () => {
         const known = this.#known();

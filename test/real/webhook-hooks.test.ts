@@ -1,3 +1,4 @@
+import { createServer } from 'node:http';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { PracticeGitlab } from '../../gitlab-bridge/practice/practice-gitlab.ts';
 import { OwnWebhook, webhookHere } from '../../node/agent/own-webhook.ts';
@@ -59,7 +60,7 @@ async function connected(gitlab: PracticeGitlab): Promise<LabMember> {
 const hooksOf = async (
   gitlab: PracticeGitlab,
   id: number,
-): Promise<{ id: number; url: string; job_events: boolean }[]> =>
+): Promise<{ id: number; url: string; job_events: boolean; alert_status: string }[]> =>
   (await api(gitlab, 'GET', `/projects/${id}/hooks`)).json;
 const jobIn = (one: LabMember): number => one.running.loop.state.jobs.lead?.queue.jobs.length ?? 0;
 const yaml = 'nothing: {script: x, tags: [none], rules: [{if: $CI_PIPELINE_SOURCE == "api"}]}\n';
@@ -185,6 +186,7 @@ describe('told at once', () => {
       ...{ store: kept(), warn: (line) => said.push(line), info: (line) => said.push(line) },
       way: () => (mayLead ? { gitlab: gitlab.url, token: gitlab.adminToken } : null),
       wanted: () => (mayLead ? wish : null),
+      wallMs: Date.now,
     });
     void keeper.look();
     await until('hooks', () => keeper.hooks === 2);
@@ -203,6 +205,51 @@ describe('told at once', () => {
     mayLead = false;
     await keeper.look();
     for (const id of ids) expect(await hooksOf(gitlab, id)).toEqual([]);
+    await keeper.stop();
+  });
+
+  it('what GitLab has switched off while this machine slept is made anew when it is awake, and works', async () => {
+    const gitlab = await practice({ switchesHooksOff: true });
+    const id = await project(gitlab, yaml);
+    await allowLan(gitlab);
+    const port = await freePort();
+    const wish = {
+      ...{ gitlab: gitlab.url, adminToken: gitlab.adminToken, self: 'kang', door: `http://127.0.0.1:${port}` },
+      ledger: { mesh: { id: 'mesh-1', name: 'home' }, nodes: { kang: {} }, gitlab: { epoch: 1 } } as never,
+      ...{ secrets: doorSecrets('x', 'mesh-1', 'kang'), leads: true, isOurs: false },
+    };
+    let wallMs = Date.now();
+    const lines: string[] = [];
+    const keeper = new HookKeeper({
+      ...{ store: kept(), warn: (line) => lines.push(line), info: (line) => lines.push(line) },
+      way: () => ({ gitlab: gitlab.url, token: gitlab.adminToken }),
+      wanted: () => wish,
+      wallMs: () => wallMs,
+    });
+    await keeper.look();
+    const event = () => api(gitlab, 'POST', `/projects/${id}/pipeline`, { ref: 'main' });
+    // Its door is not there: the machine sleeps. A pipeline is some events.
+    await until('GitLab has switched it off', async () => {
+      await event();
+      return (await hooksOf(gitlab, id))[0]?.alert_status === 'temporarily_disabled';
+    });
+    const [before] = await hooksOf(gitlab, id);
+    await keeper.look();
+    expect(await hooksOf(gitlab, id)).toEqual([before]);
+    wallMs += 8 * 3_600_000;
+    await keeper.look();
+    const [after, ...more] = await hooksOf(gitlab, id);
+    expect(more).toEqual([]);
+    expect(after).toMatchObject({ url: before?.url, alert_status: 'executable', job_events: true });
+    expect(lines).toEqual(['webhooks: GitLab had switched 1 off, as this door did not answer; they are made anew']);
+    let heard = 0;
+    const awake = createServer((_, answer) => {
+      heard += 1;
+      answer.end();
+    }).listen(port, '127.0.0.1');
+    await event();
+    await until('it is told', () => heard > 0);
+    awake.close();
     await keeper.stop();
   });
 });

@@ -208,17 +208,20 @@ describe('hooks of a project', () => {
       expect(nodeOfHook(other, 'mesh-1')).toBeNull();
   });
 
-  it("one is set, doubles go, a removed machine's go where it leads, and others' stay", () => {
+  it("one is set, doubles go, a removed machine's go where it leads, others' stay, and what GitLab has switched off is made anew", () => {
     const hooks = [
-      { id: 1, url: 'http://someone.else/hook' },
-      { id: 2, url: url('mesh-1', 'kang') },
-      { id: 3, url: url('mesh-1', 'kang') },
-      { id: 4, url: url('mesh-1', 'b') },
-      { id: 5, url: url('mesh-1', 'gone') },
-      { id: 6, url: url('mesh-2', 'gone') },
-    ];
-    expect(hookPlan(hooks, ledger, 'kang', true)).toEqual({ set: 2, remove: [3, 5] });
-    expect(hookPlan(hooks, ledger, 'kang', false)).toEqual({ set: 2, remove: [3] });
-    expect(hookPlan([], ledger, 'kang', true)).toEqual({ set: null, remove: [] });
+      ['http://someone.else/hook', false],
+      [url('mesh-1', 'kang'), false],
+      [url('mesh-1', 'kang'), false],
+      [url('mesh-1', 'b'), true],
+      [url('mesh-1', 'gone'), false],
+      [url('mesh-2', 'gone'), false],
+    ].map(([of, isOff], index) => ({ id: index + 1, url: String(of), isOff: isOff === true }));
+    expect(hookPlan(hooks, ledger, 'kang', true)).toEqual({ set: 2, remove: [3, 5], anew: false });
+    expect(hookPlan(hooks, ledger, 'kang', false)).toEqual({ set: 2, remove: [3], anew: false });
+    const off = (...ids: number[]) => hooks.map((one) => (ids.includes(one.id) ? { ...one, isOff: true } : one));
+    expect(hookPlan(off(2), ledger, 'kang', false)).toEqual({ set: 3, remove: [2], anew: false });
+    expect(hookPlan(off(2, 3), ledger, 'kang', false)).toEqual({ set: null, remove: [2, 3], anew: true });
+    expect(hookPlan([], ledger, 'kang', true)).toEqual({ set: null, remove: [], anew: false });
   });
 });
