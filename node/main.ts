@@ -1,4 +1,4 @@
-import { describeFailure, exit, exitCodeOf } from './cli/failure.ts';
+import { describeFailure, exit, exitCodeOf, foreseen } from './cli/failure.ts';
 import { columnsOf } from './text-wrap.ts';
 
 /** What differs by system is said before anything is loaded. */
@@ -22,7 +22,8 @@ const isVerbose = (argv: readonly string[]): boolean => argv.includes('-v') || a
 
 /** What is thrown where nobody can catch it: Node would show a line of the bundle, which is a screen of minified code. */
 function endWithOurWords(argv: readonly string[]): void {
-  process.on('uncaughtException', (error) => {
+  process.on('uncaughtException', (thrown) => {
+    const error = foreseen(thrown);
     // The agent has a listener of its own, which closes the store first.
     if (process.listenerCount('uncaughtException') > 1) return;
     process.stderr.write(describeFailure(error, isVerbose(argv), columnsOf(process.stderr)), () =>
@@ -47,7 +48,8 @@ export async function main(argv: string[]): Promise<void> {
   try {
     const { runProgram } = await import('./cli/program.ts');
     code = await runProgram(argv);
-  } catch (error) {
+  } catch (thrown) {
+    const error = foreseen(thrown);
     process.stderr.write(describeFailure(error, isVerbose(argv), columnsOf(process.stderr)));
     code = exitCodeOf(error);
   }

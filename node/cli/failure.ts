@@ -31,6 +31,18 @@ const codes: Partial<Record<ErrorCode, number>> = {
   removed: exit.waiting,
 };
 
+const fullDisk = new Set(['ENOSPC', 'EDQUOT', 'EFBIG']);
+
+/** Where what a command says goes to a file, its disk may be full: that is no fault of the program's. */
+export function foreseen(error: unknown): unknown {
+  const { code, syscall } = error instanceof Error ? (error as NodeJS.ErrnoException) : {};
+  if (syscall !== 'write' || code === undefined || !fullDisk.has(code)) return error;
+  return new AutogitError('store-failed', `what this command has to write does not fit: ${(error as Error).message}`, {
+    cause: error,
+    hint: 'make room where its output goes: df -h',
+  });
+}
+
 const isInterruption = (error: unknown): boolean => error instanceof Error && error.name === 'AbortError';
 
 export const exitCodeOf = (error: unknown): number =>

@@ -10,7 +10,7 @@ import { agentOf, type Context } from './context.ts';
 import { exit, requireDone } from './failure.ts';
 import { promptOf } from './mesh-commands.ts';
 import { sentence } from './output.ts';
-import { askHidden, confirm, hasTerminal } from './prompt.ts';
+import { askHidden, hasTerminal, isConfirmed } from './prompt.ts';
 import { attentionLine } from './table.ts';
 
 type GitlabView = StatusSnapshot['gitlab'];
@@ -160,7 +160,7 @@ export async function disconnect(context: Context): Promise<number> {
   const first = running === 0 ? '' : now ? ` ${jobs} will be given up.` : ` ${jobs} will end first.`;
   const question = `Disconnect ${gitlab.url}? The mesh's runners and token for it go; the mesh stays.${first}`;
   const prompt = promptOf(context);
-  if (hasTerminal(prompt) && !prompt.yes && !(await confirm(question, false, prompt))) return exit.failed;
+  if (!(await isConfirmed(question, false, prompt))) return exit.failed;
   const outcome = await agent.gitlabDisconnect({ now, force: settings.isOn('gitlab.force') });
   requireDone(outcome, statusHint);
   const gone = await untilGone(context, agent);

@@ -16,7 +16,7 @@ import { hostedMesh } from './hosted-mesh.ts';
 import { promptOf } from './mesh-commands.ts';
 import { sentence } from './output.ts';
 import { linesOf, sayChecks } from './plan-lines.ts';
-import { ask, confirm, hasTerminal, isAgreed } from './prompt.ts';
+import { ask, confirm, hasTerminal, isAgreed, isConfirmed } from './prompt.ts';
 import { foundIn, hearsMs, stopsWatching } from './watching.ts';
 
 /**
@@ -215,7 +215,7 @@ async function another(context: Context, agent: AgentClient, user: string): Prom
   const prompt = promptOf(context);
   await hostedMesh(agent);
   const question = `Give GitLab's user ${user} another password? The one of now ends.`;
-  if (hasTerminal(prompt) && !prompt.yes && !(await confirm(question, false, prompt))) return exit.failed;
+  if (!(await isConfirmed(question, false, prompt))) return exit.failed;
   const { password: made } = await agent.gitlabPassword({ user });
   if (made === null) throw new AutogitError('gitlab-answer', 'the host made no password', { hint: gitlabHint });
   if (settings.isOn('json')) out.json({ user, password: made });

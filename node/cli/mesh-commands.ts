@@ -15,7 +15,7 @@ import { wrapped } from '../text-wrap.ts';
 import { agentOf, type Context, nodeArgument } from './context.ts';
 import { exit } from './failure.ts';
 import { sentence } from './output.ts';
-import { confirm, hasTerminal, type PromptOptions } from './prompt.ts';
+import { confirm, hasTerminal, isConfirmed, type PromptOptions } from './prompt.ts';
 import { watchLines } from './watching.ts';
 
 export const promptOf = ({ settings }: Context): PromptOptions => ({
@@ -55,11 +55,12 @@ const said = async (context: Context, saying: Promise<string>): Promise<number> 
 export async function leave(context: Context): Promise<number> {
   const agent = await agentOf(context);
   const prompt = promptOf(context);
-  const isMember = hasTerminal(prompt) && !prompt.yes && (await agent.phase()).phase === 'joined';
+  const isAsked = !prompt.yes && (hasTerminal(prompt) || !prompt.input);
+  const isMember = isAsked && (await agent.phase()).phase === 'joined';
   const { gitlab, nodes } = isMember ? (await agent.status()).snapshot : { gitlab: null, nodes: [] };
   const self = nodes.find((row) => row.self)?.node;
   const question = 'GitLab runs on this machine, and nobody reaches it while its agent is away. Leave?';
-  if (gitlab?.mode === 'hosted' && gitlab.host === self && !(await confirm(question, false, prompt)))
+  if (gitlab?.mode === 'hosted' && gitlab.host === self && !(await isConfirmed(question, false, prompt)))
     return exit.failed;
   return said(context, agent.leave());
 }
@@ -192,7 +193,7 @@ export async function forget(context: Context): Promise<number> {
     });
   const holds = await copiesOn(agent, snapshot, nodeArgument(context));
   const question = `Remove ${nodeArgument(context)} for good? It must be let in again to come back.${holds}${sidesOn(snapshot, nodeArgument(context))}`;
-  if (hasTerminal(prompt) && !prompt.yes && !(await confirm(question, false, prompt))) return exit.failed;
+  if (!(await isConfirmed(question, false, prompt))) return exit.failed;
   const here = nodes.find((row) => row.self)?.node;
   const by = here === undefined ? userName() : `${userName()} on ${here}`;
   return change(context, agent, { kind: 'forget', node: nodeArgument(context), by });
@@ -238,7 +239,7 @@ export async function pause(context: Context): Promise<number> {
     const ending = running.filter((row) => wayOf(row) === 'end');
     const prompt = promptOf(context);
     const question = `End ${ending.length === 1 ? 'this job' : `these ${ending.length} jobs`} now?`;
-    if (ending.length > 0 && hasTerminal(prompt) && !(await confirm(question, true, prompt))) return exit.failed;
+    if (ending.length > 0 && !(await isConfirmed(question, true, prompt))) return exit.failed;
   }
   const code = await said(context, agent.pause(isGpu ? 'gpu' : 'all', forMs, now));
   const busy = isGpu ? running.filter(usesGpu) : running;

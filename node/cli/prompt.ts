@@ -104,6 +104,19 @@ export async function confirm(question: string, fallback: boolean, options: Prom
 }
 
 /**
+ * A question that a person is asked and a script is not: without a terminal it counts as agreed. Throws `no-terminal` with --no-input, which
+ * never asks and fails instead.
+ */
+export async function isConfirmed(question: string, fallback: boolean, options: PromptOptions): Promise<boolean> {
+  if (options.yes) return true;
+  if (!options.input)
+    throw new AutogitError('no-terminal', `--no-input, and nobody has answered: ${question}`, {
+      hint: 'the same command with --yes',
+    });
+  return !hasTerminal(options) || confirm(question, fallback, options);
+}
+
+/**
  * What nobody gets by an answer that was not given. `what`: that somebody has to say. Throws `no-terminal` where nobody can, and
  * `--yes` does not stand for it.
  */

@@ -1,4 +1,5 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { serveSocket } from '../../node/local-api/unix-server.ts';
 import { places } from '../../node/store/home.ts';
@@ -111,6 +112,29 @@ describe('a command that watches', () => {
     expect((await here.run('pause', '--gpu')).stderr).toContain('no GPU that jobs could use: they still come');
     here.agent.status = () => ({ ...status(), nodes: [self('all')] as never });
     expect((await here.run('pause', '--gpu')).stderr).not.toContain('still come');
+  });
+
+  it('what asks a person fails with --no-input, and is done with --yes or where a script says it', async () => {
+    const kinds = (): string[] =>
+      here.agent.asked.map((one) => JSON.stringify(one)).filter((one) => one.includes('forget'));
+    const refused = await here.run('--no-input', 'forget', 'desktop-1');
+    expect([refused.code, refused.stderr]).toEqual([
+      2,
+      expect.stringMatching(/nobody has answered: Remove desktop-1[\s\S]*--yes/),
+    ]);
+    const left = await here.run('--no-input', 'gitlab', 'password', 'ann');
+    expect([left.code, kinds()]).toEqual([2, []]);
+    expect((await here.run('--no-input', '--yes', 'forget', 'desktop-1')).code).toBe(0);
+    expect((await here.run('forget', 'desktop-1')).code).toBe(0);
+  });
+
+  it.runIf(existsSync('/dev/full'))('output that does not fit on its disk is said, and is no fault to report', () => {
+    for (const words of ['paths', 'config', 'version --json']) {
+      const script = `"$0" "$1" --home "$2" ${words} > /dev/full`;
+      const full = spawnSync('bash', ['-c', script, process.execPath, bin, here.home], { encoding: 'utf8' });
+      const told = expect.stringMatching(/^error: .*does not fit.*\nfix: make room.*\n$/);
+      expect([words, full.status, full.stderr]).toEqual([words, 1, told]);
+    }
   });
 
   it('jobs -w at a terminal ends with q, and gives the terminal back', async () => {
