@@ -1,7 +1,7 @@
 import { closeSync, existsSync, openSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { spawnClean } from '../clean-spawn.ts';
+import { droppingTo, ownBash, spawnClean } from '../clean-spawn.ts';
 import type { InTree, KeptTree } from '../ports.ts';
 import { spawnAside } from '../starter/starter.ts';
 import { emptied, lastOf } from './in-tree.ts';
@@ -51,15 +51,27 @@ export class ProcessTree implements KeptTree {
     // Gigabytes: not by the starter, whose messages would cost them twice.
     const groups = this.#openGroups();
     const enter = groups.map((_, at) => `{ echo 0 >&${firstGroup + at}; } 2>/dev/null; exec ${firstGroup + at}>&-\n`);
-    const whole = `${enter.join('')}cd -- "$1" || exit 3; shift\n${script}`;
+    const whole = `cd -- "$1" || exit 3; shift\n${script}`;
+    const { uid, gid } = dropTo(user);
+    // What has become the job's user has none of these files any more: opened by root they take any process of the machine.
+    const drop = uid === undefined ? null : droppingTo(uid, gid);
+    const entering = [
+      '--norc',
+      '--noprofile',
+      '-p',
+      '-c',
+      `${enter.join('')}exec "$@"`,
+      'autogit-enter',
+      ...(drop ?? []),
+    ];
     const child = begun(groups, () =>
-      spawnClean('sh', ['-c', whole, 'sh', projectDir, ...args], {
+      spawnClean(ownBash() ?? 'bash', [...entering, 'sh', '-c', whole, 'sh', projectDir, ...args], {
         cwd: '/',
         env: { ...environment, PATH: path, TMPDIR: tmp },
         stdio: ['pipe', 'pipe', 'pipe', ...groups],
         detached: true,
         isFirstToGo: true,
-        ...dropTo(user),
+        ...(drop ? {} : dropTo(user)),
       }),
     );
     const said = lastOf(child.stderr as NodeJS.ReadableStream);

@@ -152,7 +152,9 @@ while [ "$2" = hold ] && kids= && { read -r kids </proc/$$/task/$$/children; [ -
  * Begins the supervisor, and beside it a `cat` that brings a step's output from a pipe into its file: what opens its output by a name
  * (`echo … >/dev/stderr`, `tee /dev/stdout`) would cut a file off, with all that stands in it. Where the agent is root both are begun as root: the cat
  * outlives a job that kills all that it can, and brings what it said before. The pipe is the job's user's, else no name of it could be opened.
- * $1: UID:GID, or nothing; then the supervisor, which gets the cat's pid as its last argument. Descriptors 3 to 8 are the supervisor's.
+ * $1: UID:GID, or nothing; then the supervisor, which gets the cat's pid as its last argument. Descriptors 3 to 8 are as the supervisor had them before there
+ * was this. It enters the groups, and the supervisor gets none of them: opened by root such a file takes any process of the machine, whoever writes to it, and the job's user
+ * may take a descriptor of what has become that user.
  */
 const feeder = `usual=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 exec 9> >(trap '' TERM INT HUP; PATH=$usual exec cat 2>/dev/null 3>&- 4>&- 5>&- 6>&- 7>&- 8>&-)
@@ -163,6 +165,9 @@ read -r stat <"/proc/$filter/stat"
 fields=(\${stat##*') '})
 echo "filter $filter \${fields[19]}" >&3
 exec >/dev/null 2>&1
+echo 0 >&4
+echo 0 >&6; echo 0 >&7; echo 0 >&8
+exec 4>&- 5>&- 6>&- 7>&- 8>&-
 exec "$@" "$filter"
 `;
 

@@ -22,7 +22,7 @@ import { removeTree } from '../../node/executors/tree-removal.ts';
 import { collectArtifact } from '../../node/runs/artifact-up.ts';
 import { executorContract } from '../contract/executor-contract.ts';
 import { filesContract } from '../contract/executor-files.ts';
-import { outputUntil, runStep, specOf, step, tarOf } from '../contract/executor-steps.ts';
+import { keptTree, outputUntil, runStep, specOf, step, tarOf } from '../contract/executor-steps.ts';
 
 const user = 'autogit-test-user';
 const home = mkdtempSync(join(tmpdir(), 'autogit-user-'));
@@ -176,7 +176,7 @@ describe('process executor of a root agent', () => {
       for (const tool of ['bash', 'sh', 'setpriv', 'cat', 'chown', 'perl', 'tar', 'chmod', 'rm'])
         writeFileSync(
           join(homeDir, '.local', 'bin', tool),
-          `#!/bin/sh\nid -u >>${whoRuns}\nexec ${findProgram(tool, '/usr/bin:/bin')} "$@"\n`,
+          `#!/bin/sh\nid -u >>${whoRuns}\nfor f in /proc/$$/fd/*; do readlink $f >>${homeDir}/has; done\nexec ${findProgram(tool, '/usr/bin:/bin')} "$@"\n`,
           { mode: 0o755 },
         );
       for (const file of ['.bashrc', '.profile', '.bash_profile', '.shrc'])
@@ -185,7 +185,7 @@ describe('process executor of a root agent', () => {
       const said: string[] = [];
       const personal = new ProcessExecutor({ home, workDir, user: person, note: (_, text) => said.push(text) });
       expect(await personal.check()).not.toContain('HOME');
-      const workspace = await personal.prepare(specOf('person-1', null), never);
+      const workspace = await personal.prepare(specOf('person-1', null, { tree: keptTree() }), never);
       const { text, end } = await runStep(
         workspace,
         0,
@@ -193,9 +193,14 @@ describe('process executor of a root agent', () => {
         'persons-tool; echo kept >>~/.toolrc; bash -c "echo inner"; env | grep -i -c started_up || true',
         'case $PATH in *//*|*/root*) echo "$PATH";; esac',
       );
+      const inTree = await workspace.tree?.run('id -u', [], {}, never);
+      inTree?.output.resume();
+      expect((await inTree?.ended)?.code).toBe(0);
       await workspace.remove();
       const uid = execFileSync('id', ['-u', person], { encoding: 'utf8' }).trim();
       expect([...new Set(readFileSync(whoRuns, 'utf8').trim().split('\n'))]).toEqual([uid]);
+      // Opened by root, such a file takes any process of the machine, and all of the group are ended with the run.
+      expect(readFileSync(join(homeDir, 'has'), 'utf8')).not.toContain('cgroup.procs');
       expect(end).toEqual({ kind: 'exited', exitCode: 0 });
       expect(text).toBe(`${homeDir} ${person} ${person} /bin/dash \nconfigured\ninner\n0\n`);
       expect(readFileSync(join(homeDir, '.toolrc'), 'utf8')).toBe('configured\nkept\n');
