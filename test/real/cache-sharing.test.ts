@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -278,6 +278,46 @@ again: { stage: three, cache: { key: k, paths: [w] }, script: ["cat w/f"] }
     const opened = await OpenCache.at((await kept.list())[0]?.file ?? '');
     expect(opened?.head.node).toBe('kang');
     await opened?.close();
+  } finally {
+    await lab.stop();
+  }
+});
+
+it('that breaks off on its way leaves nothing behind, and the job has the one of its own machine', async () => {
+  const ci = `
+stages: [one, two, three]
+make: { stage: one, cache: { key: k, paths: [w] }, script: ["mkdir w; head -c 3000000 /dev/urandom > w/f"] }
+use: { stage: two, cache: { key: k, paths: [w] }, script: ["wc -c < w/f"] }
+again: { stage: three, cache: { key: k, paths: [w] }, script: ["wc -c < w/f"] }
+`;
+  const lab = await RunLab.start({ '.gitlab-ci.yml': ci });
+  const elsewhere = join(lab.folder, 'kang');
+  try {
+    const other = sharing(storeAt(elsewhere), async () => Promise.reject(new Error('nobody')));
+    // As of a machine that dies when it has given most of it.
+    const promised = async (ask: Ask): Promise<Answer> =>
+      ask.kind === 'find-cache'
+        ? { kind: 'cache-found', cache: { savedAt: clock.wallMs(), bytes: 4_000_000 } }
+        : other.answer(ask as never);
+    lab.more = { elsewhere: sharing(here, promised) };
+    await lab.agent();
+    // None is here yet, and none comes.
+    expect(await lab.traceOfNext()).toMatch(/It did not come from kang: 0 of 4000000 bytes came\nWARNING: Cache file does not exist\n/);
+    mkdirSync(elsewhere);
+    cpSync(join(lab.home, 'caches'), join(elsewhere, 'caches'), { recursive: true });
+    lab.more = { elsewhere: sharing(here, promised) };
+    await lab.stopAgent();
+    await lab.agent();
+    const use = await lab.traceOfNext();
+    expect(use).toMatch(
+      /It did not come from kang: 30\d{5} of 4000000 bytes came\n[\s\S]*Successfully extracted cache\n/,
+    );
+    expect(use).toContain('\n3000000\n');
+    expect(readdirSync(join(lab.home, 'caches', 'incoming'))).toEqual([]);
+    // It has a rest.
+    const again = await lab.traceOfNext();
+    expect(again).not.toContain('Fetching it');
+    expect(again).toContain('Successfully extracted cache');
   } finally {
     await lab.stop();
   }
