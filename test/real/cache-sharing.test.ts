@@ -302,7 +302,9 @@ again: { stage: three, cache: { key: k, paths: [w] }, script: ["wc -c < w/f"] }
     lab.more = { elsewhere: sharing(here, promised) };
     await lab.agent();
     // None is here yet, and none comes.
-    expect(await lab.traceOfNext()).toMatch(/It did not come from kang: 0 of 4000000 bytes came\nWARNING: Cache file does not exist\n/);
+    expect(await lab.traceOfNext()).toMatch(
+      /It did not come from kang: 0 of 4000000 bytes came\nWARNING: Cache file does not exist\n/,
+    );
     mkdirSync(elsewhere);
     cpSync(join(lab.home, 'caches'), join(elsewhere, 'caches'), { recursive: true });
     lab.more = { elsewhere: sharing(here, promised) };
