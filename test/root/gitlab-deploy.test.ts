@@ -385,7 +385,7 @@ it('uninstalled it leaves its data, is deployed on them again, and deletes them 
   expect(spawnSync('nft', ['list', 'tables'], { encoding: 'utf8' }).stdout).not.toContain(bridgeOf(data));
   expect(readMounts()).not.toContain(place);
   image = broken;
-  expect((await deploying(kang)).stderr).toContain(`is of GitLab 19.4.1-practice, and ${broken} is another one`);
+  expect((await deploying(kang)).stderr).toContain(`is of GitLab 19.4.1, and ${broken} is another one`);
   image = newer;
   const again = await deploying(kang);
   expect([again.code, again.stderr]).toEqual([0, expect.stringContaining('they are taken up again')]);
