@@ -172,7 +172,7 @@ export class LocalApi implements AgentApi {
     const webhook = this.#options.webhook();
     const seen = webhook?.seen();
     if (seen) status.gitlab.webhook = seen;
-    const own = [...this.#member().hosting.attention(), ...(webhook?.attention() ?? [])];
+    const own = [...this.#member().hosting.attention(), ...(webhook?.attention() ?? []), ...this.page.attention()];
     const more = [...own, ...others, ...givenUpLines(this.#member().givenUp), ...slow, ...misfits.map(misfitLine)];
     status.attention = withOwnAttention(status, network.diagnosis.problems(), more);
     return status;

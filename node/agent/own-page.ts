@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { AutogitError } from '../../protocol/errors.ts';
 import { pagePort } from '../../protocol/names.ts';
+import type { Attention } from '../../protocol/status.ts';
 import type { Clock } from '../clock.ts';
 import type { AgentApi, PageApi } from '../local-api/agent-api.ts';
 import type { PageAccessRow, PageLink } from '../local-api/socket-protocol.ts';
@@ -92,6 +93,13 @@ export class OwnPage implements PageApi {
     server.close();
     server.closeAllConnections();
     await closed;
+  }
+
+  /** Where it shall be served and is not. */
+  attention(): Attention[] {
+    if (this.#problem === null || this.#server !== null) return [];
+    const sentence = `this machine's page is not served: ${this.#problem}`;
+    return [{ code: 'page-off', severity: 'warn', sentence, fix: 'autogit-node join --dashboard 127.0.0.1:7118' }];
   }
 
   /** Without what lets anybody in; null: none is served. */

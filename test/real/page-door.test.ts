@@ -17,6 +17,18 @@ const codeOf = async (role: 'viewer' | 'owner' = 'owner'): Promise<string> => {
 };
 
 describe('who comes to the page’s door', () => {
+  it('is not served where this machine has no such address: said with another place, and nothing else ends', async () => {
+    const nowhere = await new PageRig().open({ host: '192.0.2.9' });
+    expect(nowhere.page.url()).toBeNull();
+    expect(nowhere.page.attention()).toMatchObject([
+      {
+        ...{ code: 'page-off', severity: 'warn', fix: 'autogit-node join --dashboard 127.0.0.1:7118' },
+        sentence: expect.stringMatching(/^this machine's page is not served: 192\.0\.2\.9:\d+: .*EADDRNOTAVAIL/),
+      },
+    ]);
+    await nowhere.close();
+    expect(rig.page.attention()).toEqual([]);
+  });
   it('is told how to get in, and nothing of the mesh, also from this machine', async () => {
     for (const path of ['/', '/s/AAAAAAAAAAAAAAAAAAAAAA/', '/enter?code=x', '/enter']) {
       const said = await rig.ask(path);
