@@ -131,7 +131,9 @@ describe('a command that watches', () => {
   it.runIf(existsSync('/dev/full'))('output that does not fit on its disk is said, and is no fault to report', () => {
     for (const words of ['paths', 'config', 'version --json']) {
       const script = `"$0" "$1" --home "$2" ${words} > /dev/full`;
-      const full = spawnSync('bash', ['-c', script, process.execPath, bin, here.home], { encoding: 'utf8' });
+      // Without what the tests set for themselves, of which it would say that it means nothing.
+      const env = { PATH: process.env.PATH, HOME: here.home };
+      const full = spawnSync('bash', ['-c', script, process.execPath, bin, here.home], { encoding: 'utf8', env });
       const told = expect.stringMatching(/^error: .*does not fit.*\nfix: make room.*\n$/);
       expect([words, full.status, full.stderr]).toEqual([words, 1, told]);
     }
