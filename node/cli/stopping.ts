@@ -7,9 +7,13 @@ const lastWordsMs = 5_000;
 /** Listens for Ctrl-C and SIGTERM, which end the process with 130; a second one waits for nothing. */
 export function listenForStop(): Stopping {
   const controller = new AbortController();
-  let isTold = false;
+  let [isTold, isOwned] = [false, false];
   const end = (): void => process.exit(exit.interrupted);
-  const stop = (): void => {
+  const stop = (signal: NodeJS.Signals): void => {
+    if (isOwned) {
+      if (process.listenerCount(signal) === 1) end();
+      return;
+    }
     if (!isTold || controller.signal.aborted) return end();
     controller.abort();
     setTimeout(end, lastWordsMs).unref();
@@ -21,8 +25,9 @@ export function listenForStop(): Stopping {
       isTold = true;
       return controller.signal;
     },
+    // It listens on: a signal that came while code was loaded would be lost with the last listener, and the agent never end.
     own: () => {
-      for (const signal of signals) process.off(signal, stop);
+      isOwned = true;
     },
   };
 }

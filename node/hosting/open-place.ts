@@ -182,10 +182,11 @@ export class OpenPlace implements DataPlace {
   async close(ran?: string): Promise<void> {
     const { image, role } = this.#parts;
     if (!image) return;
-    // Whoever deploys on them again reads it without mounting them.
-    const of = role === 'host' ? { version: versionIn(join(treeOf(this), 'live')), ...(ran && { image: ran }) } : {};
+    // Whoever deploys on them again reads it without mounting them, also where somebody holds the image for a while yet, and this is tried again.
+    const live = join(treeOf(this), 'live');
+    if (role === 'host' && existsSync(live)) await this.said({ version: versionIn(live), ...(ran && { image: ran }) });
     await image.detach();
-    await this.said({ isMounted: false, ...of });
+    await this.said({ isMounted: false });
   }
 
   #checkMount(): void {

@@ -123,6 +123,15 @@ describe('a cache of another machine', () => {
     expect(await taker.newest(names.owner, cacheNames(owner, 'other').key, 0, never)).toBe(null);
   });
 
+  it('kept under another key there is not taken, not even until it is opened here', async () => {
+    const bytes = await made([entry('a', '1')], { key: 'other' });
+    const file = await here.spool(bytes.length);
+    writeFileSync(file, bytes);
+    const look = await lookAsItComes(file, bytes.length, never);
+    await expect(here.adopt(owner, 'k', file, look)).rejects.toThrow('it was kept under another key');
+    expect(await here.open(owner, 'k')).toBeNull();
+  });
+
   it('is neither given nor asked for where an owner does not want it', async () => {
     await keepThere(await made([entry('a', '1')]));
     const mean = sharing(there, async () => Promise.reject(new Error('nobody')), { isAllowed: false });

@@ -1,4 +1,5 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import {
   existsSync,
   mkdirSync,
@@ -10,6 +11,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import type { Readable } from 'node:stream';
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { DataPlace } from '../../node/hosting/data-place.ts';
 import { leftVersionLines } from '../../node/hosting/data-version.ts';
@@ -57,6 +59,16 @@ describe('an image', () => {
     const asked = (name: string) => leftVersionLines({ kind: 'image', path }, name).map(({ state }) => state);
     const [older, same] = ['gitlab/gitlab-ce:19.2.4-ce.0', 'gitlab/gitlab-ce:19.3.0-ce.0'];
     expect([asked(older), asked(same)]).toEqual([['fail'], ['ok']]);
+    // Somebody else's mounts, as of a service that began meanwhile, hold the image still: they say it from then on.
+    const holder = spawn('unshare', ['--mount', 'sh', '-c', 'echo held; exec sleep 60'], {
+      stdio: ['ignore', 'pipe', 'ignore'],
+    });
+    await once(holder.stdout as Readable, 'data');
+    await expect(second.close(same)).rejects.toThrow(/still held by process/);
+    expect([asked(older), asked(same)]).toEqual([['fail'], ['ok']]);
+    const ended = once(holder, 'exit');
+    holder.kill('SIGKILL');
+    await ended;
     await second.close(same);
     // Closed, they say it all the same, and by which image they ran.
     expect([asked(older), asked(same)]).toEqual([['fail'], ['ok']]);
