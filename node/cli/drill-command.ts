@@ -7,9 +7,8 @@ import { showDuration } from '../settings/quantities.ts';
 import { wrapped } from '../text-wrap.ts';
 import { agentOf, type Context } from './context.ts';
 import { exit, failedWith, gitlabHint } from './failure.ts';
-import { lostWords } from './gitlab-backup.ts';
 import { sentence } from './output.ts';
-import { foundIn, stopsWatching } from './watching.ts';
+import { foundIn, lostWords, quietTimer, stopsWatching } from './watching.ts';
 
 type Drill = NonNullable<StatusSnapshot['gitlab']['drills']>[number];
 
@@ -59,16 +58,16 @@ export async function untilDrillIsOver(
   let told = 0;
   let phase = '';
   let wasDoing = false;
-  let quietSince: number | null = null;
+  const quietFor = quietTimer();
   const tell = (steps: readonly DrillStep[]): void => {
     for (const step of steps.slice(told)) talk(stepLine(step, out.columns));
     told = Math.max(told, steps.length);
   };
   return foundIn(context, agent, ({ gitlab }) => {
     const now = gitlab.drills?.find((one) => one.node === node);
+    const quietMs = quietFor(now?.doing != null);
     if (now?.doing) {
       wasDoing = true;
-      quietSince = null;
       tell(now.doing.steps);
       if (now.doing.phase !== phase) talk(`      ${now.doing.phase}`);
       phase = now.doing.phase;
@@ -82,8 +81,7 @@ export async function untilDrillIsOver(
     if (!wasDoing && performance.now() - began > drillHeardMs)
       return { ended: `${node} has not said that it began -> ${gitlabHint}` };
     // An agent that is started anew knows nothing of it.
-    quietSince ??= performance.now();
-    if (wasDoing && performance.now() - quietSince > drillHeardMs) return { ended: lostWords };
+    if (wasDoing && quietMs > drillHeardMs) return { ended: lostWords };
     return null;
   });
 }

@@ -9,7 +9,7 @@ import type { Settings } from '../settings/settings.ts';
 import { agentOf, type Context } from './context.ts';
 import { exit, failedWith, gitlabHint, requireDone } from './failure.ts';
 import { sentence } from './output.ts';
-import { foundIn, hearsMs } from './watching.ts';
+import { foundIn, hearsMs, lostWords, quietTimer } from './watching.ts';
 
 export type GitlabView = StatusSnapshot['gitlab'];
 
@@ -211,13 +211,10 @@ export async function watched<T>(
 /** ms by which clocks of one LAN differ at most. */
 const oldMs = 60_000;
 
-/** What ended without a word: an agent that is started anew knows nothing of what one of before was asked for. */
-export const lostWords = 'the agent there was ended meanwhile';
-
 function untilBackedUp(context: Context, agent: AgentClient, before: string | null) {
   const [began, askedAt] = [performance.now(), Date.now()];
   let [known, wasSeen, wasDoing] = [before, false, false];
-  let quietSince: number | null = null;
+  const quietFor = quietTimer();
   return watched(context, agent, ({ vault, lastBackup }) => {
     const isDoing = vault?.doing != null;
     wasSeen ||= vault?.doing?.what === 'backup';
@@ -227,8 +224,7 @@ function untilBackedUp(context: Context, agent: AgentClient, before: string | nu
     if (known === null && !wasSeen && isOld) known = lastBackup.id;
     if (lastBackup !== null && lastBackup.id !== known && !isDoing) return lastBackup;
     if (wasDoing && !isDoing && vault?.problem != null) throw failedWith('backup', vault.problem, gitlabHint);
-    quietSince = wasDoing && !isDoing ? (quietSince ?? performance.now()) : null;
-    if (quietSince !== null && performance.now() - quietSince >= 2 * hearsMs)
+    if (quietFor(!wasDoing || isDoing) >= 2 * hearsMs)
       throw new AutogitError('backup', `${lostWords}: no backup was made`, {
         hint: 'make one now: autogit-node gitlab backup',
       });

@@ -13,7 +13,7 @@ import { promptOf } from './mesh-commands.ts';
 import { sentence } from './output.ts';
 import { linesOf, requireFit } from './plan-lines.ts';
 import { isAgreed } from './prompt.ts';
-import { foundIn, hearsMs, stopsWatching } from './watching.ts';
+import { foundIn, hearsMs, lostWords, quietTimer, stopsWatching } from './watching.ts';
 
 type GitlabView = StatusSnapshot['gitlab'];
 type Upgrade = NonNullable<GitlabView['upgrade']>;
@@ -101,7 +101,7 @@ async function watchRehearsal(
   const { settings, out } = context;
   const was = JSON.stringify(before.upgrade?.rehearsed ?? null);
   let isBegun = false;
-  let quietSince: number | null = null;
+  const quietFor = quietTimer();
   const end = await watched(context, agent, 'rehearsal', ({ upgrade: now }) => {
     const isDoing = now?.doing?.what === 'rehearsal';
     isBegun ||= isDoing;
@@ -109,9 +109,8 @@ async function watchRehearsal(
     const isNews = isBegun || JSON.stringify(rehearsed) !== was;
     if (!isDoing && isNews && rehearsed?.image === image) return rehearsed;
     // Its agent has lost it: nothing else tells.
-    quietSince = isDoing ? null : (quietSince ?? performance.now());
-    if (quietSince === null || performance.now() - quietSince < 3 * hearsMs) return null;
-    return { isDone: false, because: 'the agent there was ended meanwhile; nothing was changed', seconds: null };
+    if (quietFor(isDoing) < 3 * hearsMs) return null;
+    return { isDone: false, because: `${lostWords}; nothing was changed`, seconds: null };
   });
   if (end === null) return stopsWatching(context, 'rehearsing', 'the rehearsal goes on by itself: autogit-node gitlab');
   const { isDone, because, seconds } = end;

@@ -107,6 +107,18 @@ export async function foundIn<T>(
   return null;
 }
 
+/** What ended without a word: an agent that is started anew knows nothing of what one of before was asked for. */
+export const lostWords = 'the agent there was ended meanwhile';
+
+/** To be told at each look whether something goes on; answers for how long, ms, nothing has, 0 while it does. */
+export function quietTimer(): (isDoing: boolean) => number {
+  let since: number | null = null;
+  return (isDoing) => {
+    since = isDoing ? null : (since ?? performance.now());
+    return since === null ? 0 : performance.now() - since;
+  };
+}
+
 /** Whoever stops watching stops nothing: the last words of a command that was told of Ctrl-C. Answers its exit code. */
 export function stopsWatching({ settings, out }: Context, state: string, because: string): number {
   if (settings.isOn('json')) out.json({ state, because });
