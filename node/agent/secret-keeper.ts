@@ -24,6 +24,7 @@ const endEveryMs = 6 * 3_600_000;
 const endAgainMs = 300_000;
 /** Where GitLab allows no longer life than that in which a token is renewed, it is renewed this often. */
 const renewEveryMs = 24 * 3_600_000;
+const renewAgainMs = 3_600_000;
 /** What GitLab gave and the mesh has not committed yet; sealed for this node. */
 const pendingFact = 'pending-reseal';
 /** `class` null: GitLab's own token. */
@@ -212,6 +213,8 @@ export class SecretKeeper {
     }
     const end = tokenEnd(ledger, wallMs());
     if (end?.state !== 'renewed-now' || now() - this.#renewedAt < renewEveryMs) return;
+    // Whoever refuses it now does so in half a minute, too.
+    this.#renewedAt = now() - renewEveryMs + renewAgainMs;
     await this.#rotate(url, token, ledger.secrets?.wanted ?? 0, 'longest');
     this.#renewedAt = now();
     log.info(`GitLab's token would have ended on ${end.day}: it was renewed`);

@@ -66,6 +66,8 @@ export class SecretsRig {
   now = 0;
   wallMs = Date.parse('2026-11-30T12:00:00Z');
   asked = 0;
+  /** To change a token. */
+  tries = 0;
   failsAs: 'gitlab-refused' | 'gitlab-unreachable' = 'gitlab-refused';
   /** Of the store. */
   reads = 0;
@@ -76,6 +78,7 @@ export class SecretsRig {
     new SecretBox({ self: who(index).id, seed: who(index).seed, meshKey, ledger: () => this.ledger });
   keeper(index: number): SecretKeeper {
     const swap = (what: 'admin' | 'runner') => async (holder: { token: string }, lasts?: 'same' | 'longest') => {
+      this.tries += 1;
       if (this.gitlab.fails || holder.token !== this.gitlab[what]) throw new AutogitError('gitlab-refused', 'no');
       this.gitlab.calls.push(what);
       this.gitlab[what] = `${holder.token}+`;

@@ -59,6 +59,23 @@ describe("the end of GitLab's token", () => {
       expect([failsAs, rig.asked, endOf(rig)]).toEqual([failsAs, most, null]);
     }
   });
+  it('is near, and GitLab refuses to renew it: it is asked again each hour, not at each look', async () => {
+    const rig = new SecretsRig(mesh());
+    rig.gitlab.ends = '2026-12-03';
+    const keeper = rig.keeper(0);
+    // Sealing for the voters and reading the day come first.
+    while (endOf(rig) === null) await keeper.look();
+    rig.gitlab.fails = true;
+    for (let minute = 0; minute < 180; minute++) {
+      rig.now += 60_000;
+      await keeper.look();
+    }
+    expect(rig.tries).toBe(3);
+    rig.gitlab.fails = false;
+    rig.now += 3_600_000;
+    await keeper.look();
+    expect(rig.gitlab.calls).toEqual(['admin']);
+  });
   it('is never farther than a week, where GitLab allows no more: it is renewed once a day', async () => {
     const rig = new SecretsRig(mesh());
     Object.assign(rig.gitlab, { ends: '2026-12-03', longest: 7 });
