@@ -28,6 +28,7 @@ export class Faults {
   readonly #failingDisk = new Set<string>();
   readonly #gitlabCuts = new Set<string>();
   readonly #undo = new Set<() => void>();
+  #restsUntil = 0;
 
   constructor(world: World) {
     this.#world = world;
@@ -65,6 +66,11 @@ export class Faults {
       this.#world.rare.saw('fault in a joint configuration');
       this.#strike();
     });
+  }
+
+  /** Nothing else breaks for so long, ms: a leader is to lead for longer than a bout lets anybody. */
+  rest(ms: number): void {
+    this.#restsUntil = this.#world.now + ms;
   }
 
   heal(): void {
@@ -122,6 +128,7 @@ export class Faults {
   // --- what goes wrong
 
   #strike(): void {
+    if (this.#world.now < this.#restsUntil) return;
     const kind = this.#chance.pick(this.mood.kinds);
     this.#world.figures.add(`fault ${kind}`);
     this.#world.transcript.say('fault', kind);

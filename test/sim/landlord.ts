@@ -133,10 +133,17 @@ export class Landlord {
           : 'host of GitLab lost its power',
     );
     this.#restsUntil = this.#world.now + this.#dice.spread(5000, 15_000);
+    // Whom the others have not heard since they are back has half a minute more than the grace: in some nights it is away for longer.
+    const isLong = kind === 'all' && this.#dice.maybe(0.3);
+    const hostBackMs = isLong ? this.#dice.spread(40_000, 60_000) : this.#dice.spread(4000, 30_000);
+    if (isLong) {
+      this.#restsUntil = this.#world.now + hostBackMs;
+      faults.rest(hostBackMs);
+    }
     for (const id of new Set(lost)) {
       if (!this.#world.hasMachine(id)) continue;
       this.#world.powerOff(id);
-      const back = id === host ? this.#dice.spread(4000, 30_000) : this.#dice.spread(300, 3000);
+      const back = id === host ? hostBackMs : this.#dice.spread(300, 3000);
       timeline.after(back, () => {
         if (!faults.isHealed) this.#world.bringBack(this.#world.machine(id));
       });

@@ -157,7 +157,10 @@ export class LeaseRule {
   /** SAFETY H5, H7: from the own time of asking on, for what is committed. */
   #holds(agent: Agent, before: CoreState, input: Input, { epoch, until }: Effect & { kind: 'hold-lease' }): void {
     const { machine, life, state } = agent;
-    const given = input.kind === 'heard' && input.message.kind === 'lease-given' ? input.message : null;
+    const answer = input.kind === 'heard' && input.message.kind === 'lease-given' ? input.message : null;
+    // A host that has come to lead may give itself one in the step in which an answer of the leader before it comes too late.
+    const isOwn = state.raft.leading !== null && (answer ? this.#asked.get(answer.nonce) : null) !== until - leaseMs;
+    const given = isOwn ? null : answer;
     const askedAt = given ? this.#asked.get(given.nonce) : until - leaseMs;
     must(
       askedAt !== undefined && until <= askedAt + leaseMs,
