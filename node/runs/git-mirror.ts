@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import { mkdir, readdir, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { git, SourcesFailure } from './git-command.ts';
@@ -180,8 +180,8 @@ async function doWithout(mirror: string, spec: SourcesSpec, signal: AbortSignal)
 const keptPipelines = 50;
 const restMs = 24 * 60 * 60_000;
 const unusedMs = 30 * restMs;
-/** Written by a git of before that was killed; what a git of now writes is younger. */
-const leftoverMs = 60 * 60_000;
+/** What a git of before that was killed has left was not written to for so long; what one of now writes is younger. */
+export const halfFetchedMs = 60 * 60_000;
 
 const ageMs = (path: string): number => {
   try {
@@ -243,7 +243,7 @@ export async function maintainMirror(mirror: string, signal: AbortSignal): Promi
   const modules = await git(['for-each-ref', '--sort=-committerdate', '--format=%(refname)', moduleRefs], call);
   const old = modules.split('\n').filter(Boolean).slice(keptPipelines);
   for (const ref of [...past, ...old]) await git(['update-ref', '-d', ref], { cwd: mirror, signal });
-  removeLeftovers(mirror);
+  await removeHalfFetched(mirror, halfFetchedMs);
   // A fetch of this moment may have brought what no ref names yet: two hours of it stay.
   const gentle = [
     '-c',
@@ -256,18 +256,6 @@ export async function maintainMirror(mirror: string, signal: AbortSignal): Promi
     'gc.bigPackThreshold=1g',
   ];
   await git([...gentle, 'gc', '--quiet', '--prune=2.hours.ago'], { cwd: mirror, signal, isBackground: true });
-}
-
-/** Half packs of fetches that were killed. */
-export function removeLeftovers(mirror: string): void {
-  const folder = join(mirror, 'objects', 'pack');
-  try {
-    for (const name of readdirSync(folder))
-      if (name.startsWith('tmp_') && ageMs(join(folder, name)) > leftoverMs)
-        void rm(join(folder, name), { force: true }).catch(() => undefined);
-  } catch {
-    // It has no packs yet.
-  }
 }
 
 /** Of a project that no job was of for 30 days. A mirror of an older version tells its age by its newest pack. */

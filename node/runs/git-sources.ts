@@ -9,6 +9,7 @@ import { plain, SourcesFailure } from './git-command.ts';
 import { gitHere } from './git-here.ts';
 import { thinLfs } from './git-lfs.ts';
 import {
+  halfFetchedMs,
   hasPipeline,
   isLargeMirror,
   isMaintenanceDue,
@@ -16,12 +17,12 @@ import {
   maintainMirror,
   refreshMirror,
   refreshModule,
-  removeLeftovers,
   touchMirror,
 } from './git-mirror.ts';
 import { bringSubmodules } from './git-submodules.ts';
 import { checkOut } from './git-tree.ts';
 import { type LaidRepository, lfsFiles } from './lfs-files.ts';
+import { removeHalfFetched } from './sources-room.ts';
 import type { SourcesSpec } from './sources-spec.ts';
 import { tarFolder } from './tar-folder.ts';
 import { BadCleanFlags, treeConfig, updateInPlace } from './tree-in-place.ts';
@@ -144,7 +145,7 @@ export class GitSources {
   /** Removes what killed agents left, and mirrors that nobody needs. Call before any run begins. */
   async sweep(): Promise<void> {
     await rm(join(this.#folder, 'trees'), { recursive: true, force: true });
-    for (const mirror of this.#mirrors()) removeLeftovers(mirror);
+    for (const mirror of this.#mirrors()) await removeHalfFetched(mirror, halfFetchedMs);
     await this.#removeUnused();
   }
 

@@ -1,4 +1,4 @@
-import { readdir, rm, statfs } from 'node:fs/promises';
+import { readdir, rm, stat, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { diskOf, filesOf } from '../disk-use.ts';
 import { SourcesFailure } from './git-command.ts';
@@ -53,11 +53,24 @@ export async function whileSourcesFit<T>(
   }
 }
 
-/** What a git that was ended in the midst of a fetch left in a repository, into which nothing else fetches now. Never throws. */
-export async function removeHalfFetched(repository: string): Promise<void> {
+/**
+ * What a git that was ended in the midst of a fetch left in a repository: half packs and half objects. Only what nobody has written to
+ * for `olderMs`, where another git may be fetching into it now. Never throws.
+ */
+export async function removeHalfFetched(repository: string, olderMs = 0): Promise<void> {
   const objects = join(repository, 'objects');
   const folders = await readdir(objects).catch(() => []);
   for (const folder of folders.filter((name) => name === 'pack' || name.length === 2))
-    for (const name of await readdir(join(objects, folder)).catch(() => []))
-      if (name.startsWith('tmp_')) await rm(join(objects, folder, name), { force: true }).catch(() => undefined);
+    for (const name of await readdir(join(objects, folder)).catch(() => [])) {
+      if (!name.startsWith('tmp_')) continue;
+      const path = join(objects, folder, name);
+      const changed =
+        olderMs === 0
+          ? 0
+          : await stat(path).then(
+              ({ mtimeMs }) => mtimeMs,
+              () => Date.now(),
+            );
+      if (Date.now() - changed >= olderMs) await rm(path, { force: true }).catch(() => undefined);
+    }
 }

@@ -266,8 +266,11 @@ describe('mirrors', () => {
     for (let id = 1; id <= 80; id++) git('update-ref', `refs/pipelines/${id}`, sha);
     const long = new Date(Date.now() - 40 * 86_400_000);
     const half = join(mirror, 'objects', 'pack', 'tmp_pack_abc');
-    writeFileSync(half, 'half');
-    utimesSync(half, long, long);
+    const loose = join(mirror, 'objects', '00', 'tmp_obj_abc');
+    const fetched = join(mirror, 'objects', 'pack', 'tmp_pack_of_now');
+    mkdirSync(join(mirror, 'objects', '00'), { recursive: true });
+    for (const path of [half, loose, fetched]) writeFileSync(path, 'half');
+    for (const path of [half, loose]) utimesSync(path, long, long);
     rmSync(join(mirror, 'autogit-maintained'));
     const old = join(mirrors, 'abandoned.git');
     for (const path of ['objects/pack', 'refs']) mkdirSync(join(old, path), { recursive: true });
@@ -275,7 +278,7 @@ describe('mirrors', () => {
 
     const sources = new GitSources(lab.home);
     await sources.sweep();
-    expect(existsSync(half)).toBe(false);
+    expect([half, loose, fetched].map((path) => existsSync(path))).toEqual([false, false, true]);
     expect(existsSync(old)).toBe(false);
     await take(sources, await specOf());
     await sources.close(10_000);
