@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import {
   mkdtempSync,
   readdirSync,
@@ -10,6 +11,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import { afterAll, beforeEach, describe, expect, it } from 'vitest';
 import { CacheRequests } from '../../node/agent/cache-requests.ts';
 import { byteName } from '../../node/executors/byte-names.ts';
@@ -19,6 +21,7 @@ import { type CacheOwner, CacheStore } from '../../node/runs/cache/cache-store.t
 import { CacheWriter } from '../../node/runs/cache/cache-writer.ts';
 import type { Effort } from '../../node/runs/cache/deflate-block.ts';
 import { SpoolFile } from '../../node/runs/spool-file.ts';
+import { wholeBody } from '../../node/runs/whole-body.ts';
 
 const top = mkdtempSync(join(tmpdir(), 'autogit-caches-'));
 afterAll(() => rmSync(top, { recursive: true, force: true }));
@@ -95,6 +98,19 @@ describe('caches that are kept', () => {
     expect(await filesOf(found)).toEqual({ a: 'file:body', 'd/large': `file:${large}`, [byteName('é\n')]: 'file:' });
     expect(await store.contentOf(owner, 'k')).toBe(content);
     expect(await store.open(owner, 'other')).toBe(null);
+  });
+
+  it('give blocks that stay as they are while the next ones come, packed or not', async () => {
+    const [packed, noise] = [Buffer.alloc(3 << 20, 7), randomBytes(3 << 20)];
+    await keep('k', { packed, noise, again: packed, noise2: noise }, { effort: 'least' });
+    const found = (await store.open(owner, 'k')) as OpenCache;
+    const chunks: Buffer[] = [];
+    for await (const chunk of found.tar()) chunks.push(chunk as Buffer);
+    await found.close();
+    const came: Record<string, boolean> = {};
+    for await (const { name, body } of readTar(Readable.from(chunks)))
+      came[name] = (await wholeBody(body)).equals(name.startsWith('noise') ? noise : packed);
+    expect(came).toEqual({ packed: true, noise: true, again: true, noise2: true });
   });
 
   it("are one project's, of one kind of machine", async () => {

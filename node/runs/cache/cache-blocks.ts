@@ -79,7 +79,11 @@ export async function* plainBlocks(read: ReadAt, from: number): AsyncGenerator<B
       if (plainBytes > 0) {
         const room = free.pop() ?? Buffer.allocUnsafeSlow(blockBytes);
         const packed = await read(room.subarray(0, packedBytes), at + blockHeadBytes);
-        const plain = unpacked(packed, head[8] as number, plainBytes).finally(() => free.push(room));
+        const method = head[8] as number;
+        const plain = unpacked(packed, method, plainBytes).finally(() => {
+          // What was left as it is goes on in the memory that it was read into.
+          if (method !== methods.stored) free.push(room);
+        });
         // Whoever comes to it hears of it.
         plain.catch(() => undefined);
         ahead.push(plain);
@@ -148,7 +152,7 @@ async function unpacked(bytes: Buffer, method: number, plainBytes: number): Prom
 }
 
 async function unpackedBy(bytes: Buffer, method: number, plainBytes: number): Promise<Buffer> {
-  if (method === methods.stored) return Buffer.from(bytes);
+  if (method === methods.stored) return bytes;
   try {
     // In one piece: by the usual 16 KiB it would be a turn of the event loop, and a thread's, for each of them.
     const whole = { maxOutputLength: plainBytes, chunkSize: plainBytes + spareBytes };
