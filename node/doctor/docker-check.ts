@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { z } from 'zod';
 import { limitsFix, notLimited } from '../executors/engine-limits.ts';
 import { lacksToolkit, toolkitFix } from '../executors/nvidia-toolkit.ts';
@@ -20,8 +21,11 @@ const leastApi = 1.41;
 const install =
   'allow jobs without isolation (--executor process), or install it: curl -fsSL https://get.docker.com | sh';
 
-/** Engine, API and cgroups. No engine is a warning: the process executor needs none. */
-export async function checkDocker(named: string | null): Promise<Finding> {
+/** Engine, API and cgroups. No engine is a warning: the process executor needs none. `exists`: of a file of this machine. */
+export async function checkDocker(
+  named: string | null,
+  exists: (path: string) => boolean = existsSync,
+): Promise<Finding> {
   const address = dockerAddress(named, { forJobs: true });
   if (address === null)
     return finding('docker', 'warn', 'no Docker Engine here: jobs with an image cannot run', install);
@@ -40,7 +44,7 @@ export async function checkDocker(named: string | null): Promise<Finding> {
     const said = `${version.Version} on ${address.replace(/^unix:\/\//, '')}, cgroup v${info.CgroupVersion ?? '?'} (${info.CgroupDriver ?? '?'}), ${info.Driver ?? '?'}`;
     if (Number(version.ApiVersion) < leastApi)
       return finding('docker', 'fail', `${said}: API ${version.ApiVersion} is too old, ${leastApi} is needed`, install);
-    if (lacksToolkit(info))
+    if (lacksToolkit(info, exists))
       return finding('docker', 'warn', `${said}: it cannot give this machine’s NVIDIA GPU to a job`, toolkitFix);
     const missing = notLimited(info);
     if (missing.length > 0)

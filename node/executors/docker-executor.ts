@@ -126,7 +126,8 @@ export class DockerExecutor implements Executor {
     const info = await this.#engine.info();
     if (info.OSType !== 'linux') throw new AutogitError('no-docker', `the engine runs ${info.OSType} containers`);
     const groups = `cgroup v${(info as { CgroupVersion?: string }).CgroupVersion ?? '1'}`;
-    const gpus = lacksToolkit(info) ? `; jobs cannot use this machine’s NVIDIA GPU: ${toolkitFix}` : '';
+    const { exists = existsSync } = this.#options;
+    const gpus = lacksToolkit(info, exists) ? `; jobs cannot use this machine’s NVIDIA GPU: ${toolkitFix}` : '';
     return `Docker Engine ${info.ServerVersion} (${info.Driver}, ${groups})${gpus}`;
   }
 
@@ -155,7 +156,7 @@ export class DockerExecutor implements Executor {
   }
 
   async gpuProblem(): Promise<string | null> {
-    const exists = this.#options.exists ?? existsSync;
+    const { exists = existsSync } = this.#options;
     if (!hasDriver(exists)) return null;
     const info = await this.#engine.info();
     return lacksToolkit(info, exists) ? toolkitProblem : this.#canary.problem(info);

@@ -21,9 +21,9 @@ interface NvidiaAnswer {
 
 /** A driver that hangs must not hang the agent, ms. */
 const timeoutMs = 8_000;
-/** WSL2 keeps it outside the usual path. */
 /** There, with its version, while NVIDIA's driver is loaded. */
 export const nvidiaDriver = '/proc/driver/nvidia/version';
+/** WSL2 keeps it outside the usual path. */
 export const nvidiaSmiPlaces = ['nvidia-smi', '/usr/lib/wsl/lib/nvidia-smi'];
 
 interface Answered {

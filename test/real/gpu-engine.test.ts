@@ -5,7 +5,9 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ExecutorHealth } from '../../node/agent/executor-health.ts';
+import { checkDocker } from '../../node/doctor/docker-check.ts';
 import { DockerExecutor } from '../../node/executors/docker-executor.ts';
+import { toolkitFix } from '../../node/executors/nvidia-toolkit.ts';
 import { ProcessExecutor } from '../../node/executors/process-executor.ts';
 import { createMachine } from '../../node/machine/machine.ts';
 import type { Executor } from '../../node/ports.ts';
@@ -26,7 +28,8 @@ beforeEach(async () => {
     if (request.url?.endsWith('/_ping')) return answer.end('OK');
     if (info === null) return answer.writeHead(500).end('{}');
     answer.setHeader('Content-Type', 'application/json');
-    answer.end(JSON.stringify(info));
+    const isVersion = request.url?.endsWith('/version') === true;
+    answer.end(JSON.stringify(isVersion ? { Version: '28.0.1', ApiVersion: '1.48' } : info));
   });
   await new Promise<void>((done) => engine.listen(join(dir, 'engine.sock'), done));
   const query = `sed 's/ 97,/ 0,/; s/ 1187,/ 87,/' ${fixtures}/nvidia/query-3090ti.csv`;
@@ -90,6 +93,20 @@ describe('an engine without the NVIDIA Container Toolkit', () => {
     expect(health.working()).toEqual(['docker']);
     info = { Runtimes: { runc: {}, nvidia: {} } };
     expect(await seen()).toMatchObject({ why: 'has room', measured: { gpus: [{ foreign: false }] } });
+  });
+
+  it('is said by doctor and where the machine joins, with what to type, before the first job fails', async () => {
+    info = { OSType: 'linux', Runtimes: { runc: {} }, MemoryLimit: true, CpuCfsQuota: true, PidsLimit: true };
+    const host = `unix://${join(dir, 'engine.sock')}`;
+    expect(await docker().check()).toContain(`; jobs cannot use this machine’s NVIDIA GPU: ${toolkitFix}`);
+    expect(await checkDocker(host, exists)).toMatchObject({
+      state: 'warn',
+      sentence: expect.stringContaining('cannot give this machine’s NVIDIA GPU to a job'),
+      fix: toolkitFix,
+    });
+    info = { ...info, Runtimes: { runc: {}, nvidia: {} } };
+    expect(await docker().check()).not.toContain('NVIDIA');
+    expect(await checkDocker(host, exists)).toMatchObject({ state: 'ok' });
   });
 
   it('takes nothing from a node whose jobs are processes', async () => {

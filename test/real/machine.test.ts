@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { spawnClean } from '../../node/clean-spawn.ts';
+import { checkGpus } from '../../node/doctor/machine-checks.ts';
 import { frozenBy } from '../../node/executors/run-members.ts';
 import { areAsleep } from '../../node/machine/gpu-sysfs.ts';
 import { createMachine, type MachineOptions } from '../../node/machine/machine.ts';
@@ -15,7 +16,10 @@ let dir: string;
 beforeEach(() => {
   dir = mkdtempSync(join(tmpdir(), 'autogit-machine-'));
 });
-afterEach(() => rmSync(dir, { recursive: true, force: true }));
+afterEach(() => {
+  vi.unstubAllEnvs();
+  rmSync(dir, { recursive: true, force: true });
+});
 
 /** A program that answers as nvidia-smi does, from files; what it was asked is written beside it. */
 function smi(answers: {
@@ -126,6 +130,18 @@ describe('a GPU that fails', () => {
     expect((await one.sample()).samples[0]?.problem).toMatch(/driver removed/);
     use(card);
     expect(await one.sample()).toMatchObject({ problems: [], samples: [{ gpu: { model: 'RTX 3090 Ti' } }] });
+  });
+
+  it('is said by doctor in the driver’s words, with what to type (public-reports 12)', async () => {
+    vi.stubEnv('PATH', `${dir}:${process.env.PATH}`);
+    use({ query: 'mismatch.txt', code: 18 });
+    expect(await checkGpus()).toMatchObject({
+      state: 'fail',
+      sentence: 'the NVIDIA driver says: Failed to initialize NVML: Driver/library version mismatch',
+      fix: expect.stringContaining('sudo reboot'),
+    });
+    use(card);
+    expect(await checkGpus()).toMatchObject({ state: 'ok', sentence: expect.stringMatching(/^RTX 3090 Ti \(/) });
   });
 
   it('that falls off the bus is not silently gone', async () => {
