@@ -22,8 +22,15 @@ const failuresMost = 3;
 const stopMs = 1_000;
 const storeKey = 'webhook-hooks';
 
-/** Hooks that this machine has made, so that it can remove them: project and hook. */
-const Kept = z.object({ gitlab: z.string(), hooks: z.array(z.tuple([z.int().positive(), z.int().positive()])) });
+/**
+ * Hooks that this machine has made, so that it can remove them: project and hook. `path`: what the address of each ends with; absent
+ * where an agent of before kept them.
+ */
+const Kept = z.object({
+  gitlab: z.string(),
+  hooks: z.array(z.tuple([z.int().positive(), z.int().positive()])),
+  path: z.string().optional(),
+});
 
 interface GitlabWay {
   gitlab: string;
@@ -151,18 +158,19 @@ export class HookKeeper {
     const { gitlab, adminToken, door, secrets, ledger, self } = wanted;
     // GitLab restored to yesterday may have lost some.
     const of = `${gitlab} ${ledger.gitlab.epoch} ${door} ${secrets.token}`;
+    const path = hookPath(ledger.mesh.id, self);
     const [now, wallMs] = [performance.now(), this.#options.wallMs()];
     const hasSlept = wallMs - this.#lookedAt > sleptMs;
     this.#lookedAt = wallMs;
     if (of !== this.#doneOf || now >= this.#allAt || hasSlept) {
       [this.#done, this.#doneOf, this.#allAt] = [new Map(), of, now + allEveryMs];
       // Before the first is made: what is there after a crash is then removed all the same.
-      if (this.#kept?.gitlab !== gitlab) await this.#keep({ gitlab, hooks: [] });
+      if (this.#kept?.gitlab !== gitlab) await this.#keep({ gitlab, hooks: [], path });
     }
     const way = { url: gitlab, token: adminToken, timeoutMs };
     const hooks = new GitlabHooks(way);
     const wish = {
-      url: `${door}${hookPath(ledger.mesh.id, self)}`,
+      url: `${door}${path}`,
       token: secrets.token,
       signingToken: signingToken(secrets),
       name: `autogit ${ledger.mesh.name}`.slice(0, 255),
@@ -185,7 +193,7 @@ export class HookKeeper {
     }
     if (anew > 0)
       this.#options.info(`webhooks: GitLab had switched ${anew} off, as this door did not answer; they are made anew`);
-    if (open.length > 0) await this.#keep({ gitlab, hooks: [...this.#done] });
+    if (open.length > 0) await this.#keep({ gitlab, hooks: [...this.#done], path });
     if (failed.length > 0) throw failed[0];
   }
 
@@ -211,7 +219,7 @@ export class HookKeeper {
   }
 
   /** Of a GitLab that is left, or where this machine has no door any more. */
-  async #removeAll({ gitlab, hooks }: z.infer<typeof Kept>): Promise<void> {
+  async #removeAll({ gitlab, hooks, path }: z.infer<typeof Kept>): Promise<void> {
     const { warn, info } = this.#options;
     if (this.#way?.gitlab !== gitlab)
       warn(`webhooks: ${hooks.length} at ${gitlab} stay there, as its token is not here any more; they lead nowhere`);
@@ -220,8 +228,9 @@ export class HookKeeper {
       let failed = 0;
       for (const [index, [project, hook]] of hooks.entries()) {
         // The next start goes on with it.
-        if (this.#hasEnded) return this.#keep({ gitlab, hooks: hooks.slice(index) });
-        await client.remove(project, hook).catch(() => {
+        if (this.#hasEnded)
+          return this.#keep({ gitlab, hooks: hooks.slice(index), ...(path !== undefined && { path }) });
+        await removeOwn(client, project, hook, path).catch(() => {
           failed += 1;
         });
       }
@@ -236,6 +245,14 @@ export class HookKeeper {
     // Of no GitLab there is nothing to remove: the next agent without a door need not load this.
     await this.#options.store.put(storeKey, kept.gitlab === '' ? '' : JSON.stringify(kept));
   }
+}
+
+/** A number alone says nothing: a GitLab that was put back to a state of before gives it again, to a hook that a person makes. */
+async function removeOwn(client: GitlabHooks, project: number, hook: number, path: string | undefined): Promise<void> {
+  const there = path === undefined ? null : await client.list(project);
+  const its = there?.find(({ id }) => id === hook);
+  if (its !== undefined && !(URL.canParse(its.url) && new URL(its.url).pathname.endsWith(path ?? ''))) return;
+  await client.remove(project, hook);
 }
 
 function keptIn(text: string | null): z.infer<typeof Kept> {

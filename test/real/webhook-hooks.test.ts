@@ -208,6 +208,32 @@ describe('told at once', () => {
     await keeper.stop();
   });
 
+  it('a person’s hook stays that has the number of one of ours: GitLab was put back to a state of before', async () => {
+    const gitlab = await practice();
+    const ids = [await project(gitlab, yaml), await project(gitlab, yaml, 'second')];
+    await allowLan(gitlab);
+    const wish = {
+      ...{ gitlab: gitlab.url, adminToken: gitlab.adminToken, self: 'kang', door: 'http://127.0.0.1:1' },
+      ledger: { mesh: { id: 'mesh-1', name: 'home' }, nodes: { kang: {} }, gitlab: { epoch: 1 } } as never,
+      ...{ secrets: doorSecrets('x', 'mesh-1', 'kang'), leads: true, isOurs: false },
+    };
+    let hasDoor = true;
+    const keeper = new HookKeeper({
+      ...{ store: kept(), warn: (line) => said.push(line), info: (line) => said.push(line), wallMs: Date.now },
+      way: () => ({ gitlab: gitlab.url, token: gitlab.adminToken }),
+      wanted: () => (hasDoor ? wish : null),
+    });
+    await keeper.look();
+    const [ours] = await hooksOf(gitlab, ids[0] as number);
+    // As a restore and a person after it leave it: the number is another's.
+    await api(gitlab, 'PUT', `/projects/${ids[0]}/hooks/${ours?.id}`, { url: 'http://127.0.0.1:1/mine' });
+    hasDoor = false;
+    await keeper.look();
+    const left = await Promise.all(ids.map((id) => hooksOf(gitlab, id)));
+    expect(left.map((hooks) => hooks.map(({ url }) => url))).toEqual([['http://127.0.0.1:1/mine'], []]);
+    await keeper.stop();
+  });
+
   it('what GitLab has switched off while this machine slept is made anew when it is awake, and works', async () => {
     const gitlab = await practice({ switchesHooksOff: true });
     const id = await project(gitlab, yaml);
