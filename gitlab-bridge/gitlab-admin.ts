@@ -64,12 +64,7 @@ export interface GitlabAdmin {
   trace(projectId: number, job: number, fromByte: number): Promise<Buffer>;
 }
 
-interface GitlabAdminOptions extends AdminDoorOptions {
-  /** ms after which an empty queue makes it look again whether the token is of an admin. */
-  adminAgainMs?: number;
-}
-
-/** An admin may lose the rights, or GitLab begin to ask for admin mode: noticed within a minute. */
+/** An admin may lose the rights, or GitLab begin to ask for admin mode: an empty queue makes it look again, within a minute. */
 const adminAgainMs = 40_000;
 const traceBytes = 128 << 20;
 
@@ -92,7 +87,7 @@ const RestJob = z.object({
 
 const WithId = z.object({ id: z.int().positive() });
 
-export function createGitlabAdmin(options: GitlabAdminOptions): GitlabAdmin {
+export function createGitlabAdmin(options: AdminDoorOptions): GitlabAdmin {
   const door = new AdminDoor(options);
   const knows: QueueKnown = { canceling: true, pipeline: true };
   let knownAdminUntil = Number.NEGATIVE_INFINITY;
@@ -105,7 +100,7 @@ export function createGitlabAdmin(options: GitlabAdminOptions): GitlabAdmin {
       throw new AutogitError('gitlab-refused', `the token is of ${user}, who is no admin: GitLab hides its queue`, {
         hint: 'connect with the token of an admin (scope api): autogit-node gitlab connect URL --token-env VAR',
       });
-    knownAdminUntil = performance.now() + (options.adminAgainMs ?? adminAgainMs);
+    knownAdminUntil = performance.now() + adminAgainMs;
   };
 
   return {

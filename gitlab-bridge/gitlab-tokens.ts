@@ -14,8 +14,16 @@ const dayMs = 86_400_000;
 const mostDays = 364;
 
 /** A day as GitLab writes it: at its beginning, in UTC, a token ends. */
-const Day = z.string().regex(/^\d{4}-\d{2}-\d{2}$/);
+const Day = z
+  .string()
+  .regex(/^\d{4}-\d{2}-\d{2}$/)
+  .refine((day) => !Number.isNaN(Date.parse(day)));
 const Self = z.object({ expires_at: Day.nullish() });
+const Whole = z.object({
+  user_id: z.int().positive(),
+  name: z.string().min(1),
+  scopes: z.array(z.string().min(1)).min(1),
+});
 
 /**
  * The day at whose beginning (UTC) an admin token ends, YYYY-MM-DD; null when it has no end. Throws AutogitError `gitlab-*`,
@@ -27,8 +35,8 @@ export async function readTokenEnd(holder: TokenHolder): Promise<string | null> 
 
 /**
  * A new admin token for the old one, which GitLab revokes in the same moment. `lasts`: `same` ends when the old one would
- * have, `longest` as late as GitLab allows: a year, or, where its administrator allows less, what it gives without being
- * asked, a week. Throws AutogitError `gitlab-*`; only `gitlab-unreachable` may have come after all.
+ * have, `longest` as late as GitLab allows: a year. Where its administrator allows less by now, or this machine's clock is wrong, it
+ * lasts what GitLab gives without being asked, a week. Throws AutogitError `gitlab-*`; `gitlab-refused` has changed nothing.
  */
 export async function rotateAdminToken(holder: TokenHolder, lasts: 'same' | 'longest' = 'same'): Promise<string> {
   const today = new Date().toISOString().slice(0, 10);
@@ -40,10 +48,36 @@ export async function rotateAdminToken(holder: TokenHolder, lasts: 'same' | 'lon
   try {
     return await rotate({ expires_at: ends && ends > today ? ends : latest });
   } catch (error) {
-    // A refusal has changed nothing. Without a date GitLab gives what it always allows.
-    if (lasts === 'same' || !(error instanceof AutogitError) || error.code !== 'gitlab-refused') throw error;
+    // A refusal has changed nothing. Without a date GitLab gives what it always allows: one that a removed machine knows must go.
+    if (!(error instanceof AutogitError) || error.code !== 'gitlab-refused') throw error;
     return rotate({});
   }
+}
+
+/**
+ * A second admin token beside this one: of the same user, name and rights, for as long as GitLab allows. An answer that is lost costs
+ * nothing: the first one goes on until `revokeAdminToken`. Throws AutogitError `gitlab-*`.
+ */
+export async function secondAdminToken(holder: TokenHolder): Promise<string> {
+  const whole = await ask(holder, Whole, 'GET', '/personal_access_tokens/self', 'its own token');
+  const { user_id: user, name, scopes } = whole;
+  const latest = new Date(Date.now() + mostDays * dayMs).toISOString().slice(0, 10);
+  const make = async (body: object): Promise<string> =>
+    (await ask(holder, Token, 'POST', `/users/${user}/personal_access_tokens`, 'a second token', body)).token;
+  try {
+    return await make({ name, scopes, expires_at: latest });
+  } catch (error) {
+    // Without a date GitLab gives what its administrator allows.
+    if (!(error instanceof AutogitError) || error.code !== 'gitlab-refused') throw error;
+    return make({ name, scopes });
+  }
+}
+
+/** Ends a token, by itself; one that has ended is fine. Throws AutogitError `gitlab-*`. */
+export async function revokeAdminToken(holder: TokenHolder): Promise<void> {
+  const reply = await asked(holder, 'DELETE', '/personal_access_tokens/self');
+  if (reply.status === 401 && !isHtml(reply.headers)) return;
+  demandSuccess(reply, 'the end of a token');
 }
 
 /** A new token for a runner, by its old one, which ends with that. Jobs that run have tokens of their own. */
@@ -57,17 +91,40 @@ export async function resetRunnerToken({ url, token, timeoutMs }: TokenHolder): 
 
 const Token = z.object({ token: z.string().min(1).max(4096) });
 
+interface Holder {
+  url: string;
+  token: string | null;
+  timeoutMs: number;
+}
+
 async function ask<S extends z.ZodType>(
-  { url, token, timeoutMs }: { url: string; token: string | null; timeoutMs: number },
+  holder: Holder,
   schema: S,
   method: 'GET' | 'POST',
   path: string,
   what: string,
   body?: object,
 ): Promise<z.output<S>> {
-  let reply: CallReply;
+  const reply = await asked(holder, method, path, body);
+  demandSuccess(reply, what);
+  const parsed = schema.safeParse(jsonOf(reply.body));
+  if (!parsed.success) throw new AutogitError('gitlab-answer', `GitLab answered ${what} in another form`);
+  return parsed.data;
+}
+
+function demandSuccess(reply: CallReply, what: string): void {
+  if (reply.status < 200 || reply.status > 299 || isHtml(reply.headers))
+    throw new AutogitError(mayWorkLater(reply) ? 'gitlab-unreachable' : 'gitlab-refused', refusalOf(what, reply));
+}
+
+async function asked(
+  { url, token, timeoutMs }: Holder,
+  method: 'GET' | 'POST' | 'DELETE',
+  path: string,
+  body?: object,
+): Promise<CallReply> {
   try {
-    reply = await call({
+    return await call({
       method,
       url: `${apiOf(url)}${path}`,
       headers: {
@@ -79,16 +136,11 @@ async function ask<S extends z.ZodType>(
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
       timeoutMs,
       limitBytes: 1 << 20,
-      fresh: method === 'POST',
+      fresh: method !== 'GET',
     });
   } catch (cause) {
     throw new AutogitError('gitlab-unreachable', `GitLab at ${url} gave no whole answer: ${reasonOf(cause)}`, {
       cause,
     });
   }
-  if (reply.status < 200 || reply.status > 299 || isHtml(reply.headers))
-    throw new AutogitError(mayWorkLater(reply) ? 'gitlab-unreachable' : 'gitlab-refused', refusalOf(what, reply));
-  const parsed = schema.safeParse(jsonOf(reply.body));
-  if (!parsed.success) throw new AutogitError('gitlab-answer', `GitLab answered ${what} in another form`);
-  return parsed.data;
 }

@@ -1,7 +1,7 @@
 import { BlockList, isIPv6 } from 'node:net';
 import { z } from 'zod';
 import { admin, authenticate } from './access.ts';
-import { type Answer, type Call, created, idOf, ok, type Route, read, route } from './api-call.ts';
+import { type Answer, type Call, created, empty, idOf, ok, type Route, read, route } from './api-call.ts';
 import { iso } from './practice-clock.ts';
 import type { PracticeContext } from './practice-context.ts';
 import { practiceRevision, practiceVersion } from './practice-identity.ts';
@@ -92,6 +92,13 @@ const ownTokenRoutes = (context: PracticeContext): Route[] => {
         active: true,
         expires_at: own.expiresOn ?? null,
       });
+    }),
+    route('DELETE', '/api/v4/personal_access_tokens/self', (call) => {
+      const { user } = authenticate(state, call, ['api']);
+      const own = ownToken(user, call);
+      user.tokens = user.tokens.filter((one) => one !== own);
+      state.saveUser(user);
+      return empty();
     }),
     route('POST', '/api/v4/personal_access_tokens/self/rotate', (call) => {
       const { user } = authenticate(state, call, ['self_rotate']);

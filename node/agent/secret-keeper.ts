@@ -1,5 +1,11 @@
 import { z } from 'zod';
-import { readTokenEnd, resetRunnerToken, rotateAdminToken } from '../../gitlab-bridge/gitlab-tokens.ts';
+import {
+  readTokenEnd,
+  resetRunnerToken,
+  revokeAdminToken,
+  rotateAdminToken,
+  secondAdminToken,
+} from '../../gitlab-bridge/gitlab-tokens.ts';
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 import { type NodeId, shownClass } from '../../protocol/ids.ts';
@@ -48,6 +54,8 @@ interface SecretKeeperOptions {
 
 interface GitlabTokens {
   rotate: typeof rotateAdminToken;
+  second: typeof secondAdminToken;
+  revoke: typeof revokeAdminToken;
   reset: typeof resetRunnerToken;
   end: typeof readTokenEnd;
 }
@@ -70,10 +78,15 @@ export class SecretKeeper {
   /** The sealed token whose end was asked for last, and when. */
   #asked: { token: string; at: number } | null = null;
   #renewedAt = Number.NEGATIVE_INFINITY;
+  /** What a second token stands for by now, and is to end; otherwise it ends by itself within the week. */
+  #over: { url: string; token: string } | null = null;
 
   constructor(options: SecretKeeperOptions) {
     this.#options = options;
-    this.#gitlab = options.gitlab ?? { rotate: rotateAdminToken, reset: resetRunnerToken, end: readTokenEnd };
+    this.#gitlab = options.gitlab ?? {
+      ...{ rotate: rotateAdminToken, second: secondAdminToken, revoke: revokeAdminToken },
+      ...{ reset: resetRunnerToken, end: readTokenEnd },
+    };
   }
 
   start(): void {
@@ -95,6 +108,7 @@ export class SecretKeeper {
     try {
       if (await this.#askPending(mine)) return;
       if (await this.#seal(mine)) return;
+      await this.#endOver();
       if (!this.#options.mayWrite()) return;
       if (!(await this.#renew(mine))) await this.#tendEnd(mine);
     } catch (error) {
@@ -215,9 +229,33 @@ export class SecretKeeper {
     if (end?.state !== 'renewed-now' || now() - this.#renewedAt < renewEveryMs) return;
     // Whoever refuses it now does so in half a minute, too.
     this.#renewedAt = now() - renewEveryMs + renewAgainMs;
-    await this.#rotate(url, token, ledger.secrets?.wanted ?? 0, 'longest');
+    await this.#renewOwn(url, token, ledger.secrets?.wanted ?? 0);
     this.#renewedAt = now();
     log.info(`GitLab's token would have ended on ${end.day}: it was renewed`);
+  }
+
+  /** By a second token, where GitLab gives one: were the answer to a rotation lost, the mesh would have none. */
+  async #renewOwn(url: string, token: string, epoch: number): Promise<void> {
+    const old = this.#options.box.unseal(token);
+    const now = await this.#gitlab.second({ url, token: old, timeoutMs }).catch((error: AutogitError) => {
+      if (error.code === 'gitlab-unreachable') throw error;
+      return null;
+    });
+    if (now === null) return this.#rotate(url, token, epoch, 'longest');
+    await this.#keepAndAsk({ class: null, old, now, epoch });
+    this.#over = { url, token: old };
+  }
+
+  async #endOver(): Promise<void> {
+    const over = this.#over;
+    if (over === null) return;
+    try {
+      await this.#gitlab.revoke({ ...over, timeoutMs });
+    } catch (error) {
+      if ((error as AutogitError).code === 'gitlab-unreachable') throw error;
+      this.#options.log.warn(`GitLab's token of before ends by itself only: ${(error as Error).message}`);
+    }
+    this.#over = null;
   }
 
   async #keepAndAsk(pending: Pending): Promise<void> {

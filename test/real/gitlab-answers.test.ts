@@ -6,7 +6,15 @@ import { Readable } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { downloadArtifact, uploadArtifact } from '../../gitlab-bridge/artifact-transfer.ts';
 import { createGitlabAdmin } from '../../gitlab-bridge/gitlab-admin.ts';
+import { GitlabHooks } from '../../gitlab-bridge/gitlab-hooks.ts';
 import { answersItself, patchTrace, requestJob, updateJob, verifyRunner } from '../../gitlab-bridge/gitlab-runner.ts';
+import {
+  readTokenEnd,
+  resetRunnerToken,
+  revokeAdminToken,
+  rotateAdminToken,
+  secondAdminToken,
+} from '../../gitlab-bridge/gitlab-tokens.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 import { Chance } from '../sim/chance.ts';
 import { fuzzRounds, fuzzTimeoutMs, least } from './fuzz-rounds.ts';
@@ -40,6 +48,8 @@ const truths: unknown[] = [
   [{ id: 9, description: 'autogit mesh nonce' }],
   { id: 3, name: 'x', status: 'canceling', pipeline: { id: 1 } },
   { id: 3, token: 'glrt-x', username: 'root', is_admin: true, version: '19.3.0' },
+  { expires_at: '2027-11-30', token: 'glpat-x', user_id: 1, name: 'n', scopes: ['api'] },
+  [{ id: 4, url: 'http://127.0.0.1:1/autogit/mesh/kang', alert_status: 'disabled' }],
 ];
 const odd: unknown[] = [null, -1, 1e308, '', 'x'.repeat(5000), [], {}, true, [[]], '\u0000', Number.MAX_SAFE_INTEGER];
 
@@ -146,6 +156,16 @@ const throwing: Record<string, () => Promise<unknown>> = {
   cancel: () => admin().cancelJob(1, 2, true),
   trace: () => admin().trace(1, 2, 3),
   verify: () => verifyRunner(url, 't', 's', timeoutMs),
+  end: () => readTokenEnd({ url, token: 't', timeoutMs }),
+  rotate: () => rotateAdminToken({ url, token: 't', timeoutMs }),
+  renew: () => rotateAdminToken({ url, token: 't', timeoutMs }, 'longest'),
+  reset: () => resetRunnerToken({ url, token: 't', timeoutMs }),
+  second: () => secondAdminToken({ url, token: 't', timeoutMs }),
+  revoke: () => revokeAdminToken({ url, token: 't', timeoutMs }),
+  hooks: () => new GitlabHooks({ url, token: 't', timeoutMs }).list(1),
+  hook: () =>
+    new GitlabHooks({ url, token: 't', timeoutMs }).set(1, null, { url, token: 't', signingToken: 's', name: 'n' }),
+  allow: () => new GitlabHooks({ url, token: 't', timeoutMs }).allow('127.0.0.1:1'),
 };
 
 describe('answers of a server that is not itself (seeded fuzz)', () => {

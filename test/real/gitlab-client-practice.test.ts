@@ -1,6 +1,11 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { createGitlabAdmin } from '../../gitlab-bridge/gitlab-admin.ts';
-import { readTokenEnd, rotateAdminToken } from '../../gitlab-bridge/gitlab-tokens.ts';
+import {
+  readTokenEnd,
+  revokeAdminToken,
+  rotateAdminToken,
+  secondAdminToken,
+} from '../../gitlab-bridge/gitlab-tokens.ts';
 import { RunLab } from './run-lab.ts';
 
 /** The admin client against the practice GitLab, which speaks as GitLab 19 does. */
@@ -59,6 +64,19 @@ describe('admin client', () => {
     expect(await readTokenEnd({ ...holder, token: longest })).toBe(dayIn(364));
     for (const dead of [token, same])
       await expect(readTokenEnd({ ...holder, token: dead })).rejects.toMatchObject({ code: 'gitlab-refused' });
+    // Beside it: as long, with the same rights, and the first goes on until it is told to end, once or twice.
+    const second = await secondAdminToken({ ...holder, token: longest });
+    for (const one of [second, longest]) {
+      expect(await readTokenEnd({ ...holder, token: one })).toBe(dayIn(364));
+      expect(await createGitlabAdmin({ url, token: one, timeoutMs: 5000 }).check()).toMatchObject({
+        user: 'carl',
+        maySudo: false,
+      });
+    }
+    for (let count = 0; count < 2; count++) await revokeAdminToken({ ...holder, token: second });
+    await expect(readTokenEnd({ ...holder, token: second })).rejects.toMatchObject({ code: 'gitlab-refused' });
+    const guest = lab.gitlab.createUser('guest').token;
+    await expect(secondAdminToken({ ...holder, token: guest })).rejects.toMatchObject({ code: 'gitlab-refused' });
     lab.gitlab.clock.advance(365 * 86_400_000);
     const admin = createGitlabAdmin({ url, token: longest, timeoutMs: 5000 });
     await expect(admin.readQueue(10)).rejects.toMatchObject({

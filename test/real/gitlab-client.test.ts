@@ -3,10 +3,11 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { type AddressInfo, createServer as createTcp } from 'node:net';
 import { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { downloadArtifact, uploadArtifact } from '../../gitlab-bridge/artifact-transfer.ts';
 import { createGitlabAdmin } from '../../gitlab-bridge/gitlab-admin.ts';
 import { failRun, patchTrace, requestJob, updateJob } from '../../gitlab-bridge/gitlab-runner.ts';
+import { readTokenEnd, rotateAdminToken } from '../../gitlab-bridge/gitlab-tokens.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 import { type Answer, answering, ended } from './answering-server.ts';
 
@@ -18,6 +19,7 @@ async function serve(answer: Answer): Promise<void> {
   ({ server, url } = await answering(answer));
 }
 afterEach(async () => {
+  vi.useRealTimers();
   await ended(server);
   server = null;
 });
@@ -355,17 +357,56 @@ describe('what stands before GitLab', () => {
 });
 
 describe('an admin token', () => {
-  it('that lost its rights is noticed by an empty queue, however it was before (S4)', async () => {
+  it('that lost its rights is noticed by an empty queue within a minute, however it was before (S4)', async () => {
     let isAdmin = true;
     await serve((request, response) => {
       if (request.url?.endsWith('/user'))
         return json(response, 200, { username: 'root', ...(isAdmin ? { is_admin: true } : {}) });
       json(response, 200, { data: { jobs: null } });
     });
-    const admin = createGitlabAdmin({ url, token: 't', timeoutMs: 1000, adminAgainMs: 50 });
+    vi.useFakeTimers({ toFake: ['performance'] });
+    const admin = createGitlabAdmin({ url, token: 't', timeoutMs: 1000 });
     expect(await admin.readQueue(10)).toEqual({ jobs: [], complete: true, canceling: [] });
     isAdmin = false;
-    await new Promise((resolve) => setTimeout(resolve, 60));
+    vi.advanceTimersByTime(60_000);
     await expect(admin.readQueue(10)).rejects.toMatchObject({ code: 'gitlab-refused' });
   });
+
+  const holder = () => ({ url, token: 'glpat-old', timeoutMs: 1000 });
+
+  it.each([
+    [{ expires_at: '2027-02-31x' }],
+    [{ expires_at: '2027-13-45' }],
+    [{ expires_at: 20_270_101 }],
+    [[]],
+    ['soon'],
+  ])('of which GitLab says no day at which it ends: %j', async (said) => {
+    await serve((_request, response) => json(response, 200, said));
+    await expect(readTokenEnd(holder())).rejects.toMatchObject({ code: 'gitlab-answer' });
+  });
+
+  it('that GitLab will not let live as long as it did is rotated all the same: a removed machine knows it', async () => {
+    const rotations: unknown[] = [];
+    await serve((request, response, body) => {
+      if (request.method === 'GET') return json(response, 200, { expires_at: '2099-01-01' });
+      rotations.push(JSON.parse(body));
+      if (body !== '{}') return json(response, 400, { message: '400 Bad request - Expiration date must be sooner' });
+      json(response, 200, { token: 'glpat-new' });
+    });
+    expect(await rotateAdminToken(holder())).toBe('glpat-new');
+    expect(rotations).toEqual([{ expires_at: '2099-01-01' }, {}]);
+  });
+
+  it.each([[{}], [{ token: '' }], [{ token: 7 }], [null]])(
+    'for which GitLab answers with no other one: not asked twice, since the old one may have ended: %j',
+    async (said) => {
+      let asked = 0;
+      await serve((_request, response) => {
+        asked += 1;
+        json(response, 200, said);
+      });
+      await expect(rotateAdminToken(holder(), 'longest')).rejects.toMatchObject({ code: 'gitlab-answer' });
+      expect(asked).toBe(1);
+    },
+  );
 });

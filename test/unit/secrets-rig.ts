@@ -59,6 +59,8 @@ export class SecretsRig {
     ...{ admin: 'glpat-old', runner: 'glrt-old', calls: [] as string[], fails: false },
     /** When the admin token ends, and how long one that is renewed for longest lives, days. */
     ...{ ends: null as string | null, longest: 364 },
+    /** The one of before that goes on beside it. */
+    beside: null as string | null,
   };
   readonly facts = new Map<string, string>();
   answers = true;
@@ -68,6 +70,8 @@ export class SecretsRig {
   asked = 0;
   /** To change a token. */
   tries = 0;
+  /** Answers to a second token that get lost, and GitLab refuses one. */
+  readonly seconds = { lost: 0, refused: false };
   failsAs: 'gitlab-refused' | 'gitlab-unreachable' = 'gitlab-refused';
   /** Of the store. */
   reads = 0;
@@ -104,6 +108,25 @@ export class SecretsRig {
       gitlab: {
         rotate: swap('admin'),
         reset: swap('runner'),
+        second: async (holder) => {
+          this.tries += 1;
+          if (this.gitlab.fails || this.seconds.refused || !this.lives(holder.token))
+            throw new AutogitError('gitlab-refused', 'no');
+          if (this.seconds.lost > 0) {
+            this.seconds.lost -= 1;
+            throw new AutogitError('gitlab-unreachable', 'no whole answer');
+          }
+          this.gitlab.calls.push('second');
+          this.gitlab.beside = holder.token;
+          this.gitlab.admin = `${holder.token}+`;
+          this.gitlab.ends = dayAt(this.wallMs + this.gitlab.longest * dayMs);
+          return this.gitlab.admin;
+        },
+        revoke: async (holder) => {
+          if (this.gitlab.fails) throw new AutogitError(this.failsAs, 'no');
+          this.gitlab.calls.push('revoke');
+          if (this.gitlab.beside === holder.token) this.gitlab.beside = null;
+        },
         end: async (holder) => {
           this.asked += 1;
           if (this.gitlab.fails || holder.token !== this.gitlab.admin) throw new AutogitError(this.failsAs, 'no');
@@ -112,6 +135,7 @@ export class SecretsRig {
       },
     });
   }
+  lives = (token: string): boolean => token === this.gitlab.admin || token === this.gitlab.beside;
   apply(change: Change): ChangeOutcome {
     if (!this.answers) return { state: 'unknown', because: 'the leader changed' };
     const after = applyChange(this.ledger, change, 0);

@@ -39,9 +39,48 @@ describe("the end of GitLab's token", () => {
     expect(rig.gitlab.calls).toEqual([]);
     rig.wallMs += dayMs;
     await rig.live(5, 0, 1);
-    expect(rig.gitlab.calls).toEqual(['admin']);
+    expect(rig.gitlab.calls).toEqual(['second', 'revoke']);
     expect(rig.opens(1, rig.ledger.gitlab.token)).toBe('glpat-old+');
     expect(endOf(rig)).toBe(dayAt(rig.wallMs + 364 * dayMs));
+    expect(rig.lives('glpat-old')).toBe(false);
+  });
+  it('is near, and the answer with the new one is lost: the mesh still has one that opens GitLab, and asks again an hour later', async () => {
+    const rig = new SecretsRig(mesh());
+    rig.gitlab.ends = '2026-12-03';
+    rig.seconds.lost = 1;
+    const keeper = rig.keeper(0);
+    for (let minute = 0; minute < 70; minute++) {
+      rig.now += 60_000;
+      await keeper.look();
+      expect(rig.lives(rig.opens(0, rig.ledger.gitlab.token) ?? ''), `after ${minute} min`).toBe(true);
+    }
+    expect([rig.tries, rig.gitlab.calls]).toEqual([2, ['second', 'revoke']]);
+    expect(rig.opens(1, rig.ledger.gitlab.token)).toBe('glpat-old+');
+  });
+  it('is near, and GitLab gives no second one: it is rotated', async () => {
+    const rig = new SecretsRig(mesh());
+    rig.gitlab.ends = '2026-12-03';
+    rig.seconds.refused = true;
+    await rig.live(10, 0, 1);
+    expect(rig.gitlab.calls).toEqual(['admin']);
+    expect(rig.opens(1, rig.ledger.gitlab.token)).toBe('glpat-old+');
+  });
+  it('is near, and GitLab is away once the mesh goes on by a second one: the one of before is ended as soon as it answers', async () => {
+    const rig = new SecretsRig(mesh());
+    rig.gitlab.ends = '2026-12-03';
+    rig.failsAs = 'gitlab-unreachable';
+    const keeper = rig.keeper(0);
+    while (rig.gitlab.beside === null) await keeper.look();
+    rig.gitlab.fails = true;
+    for (let look = 0; look < 3; look++) {
+      rig.now += 31_000;
+      await keeper.look();
+    }
+    expect([rig.opens(1, rig.ledger.gitlab.token), rig.lives('glpat-old')]).toEqual(['glpat-old+', true]);
+    rig.gitlab.fails = false;
+    rig.now += 31_000;
+    await keeper.look();
+    expect(rig.lives('glpat-old')).toBe(false);
   });
   it('has passed, or a GitLab refuses or does not answer: nothing is rotated, and it is not asked each second', async () => {
     const ended = new SecretsRig(mesh());
@@ -70,11 +109,12 @@ describe("the end of GitLab's token", () => {
       rig.now += 60_000;
       await keeper.look();
     }
-    expect(rig.tries).toBe(3);
+    // Each time for a second one, and then for a rotation.
+    expect(rig.tries).toBe(6);
     rig.gitlab.fails = false;
     rig.now += 3_600_000;
     await keeper.look();
-    expect(rig.gitlab.calls).toEqual(['admin']);
+    expect(rig.gitlab.calls).toEqual(['second']);
   });
   it('is never farther than a week, where GitLab allows no more: it is renewed once a day', async () => {
     const rig = new SecretsRig(mesh());
@@ -85,7 +125,7 @@ describe("the end of GitLab's token", () => {
       rig.wallMs += 3_600_000;
       for (let look = 0; look < 4; look++) await keeper.look();
     }
-    expect(rig.gitlab.calls).toEqual(['admin', 'admin']);
+    expect(rig.gitlab.calls).toEqual(['second', 'revoke', 'second', 'revoke']);
   });
   it("of the mesh's own GitLab is its host's business", async () => {
     const rig = new SecretsRig(mesh());
