@@ -1,4 +1,8 @@
+import { createSecretKey, randomBytes } from 'node:crypto';
+import { createSocket, type Socket } from 'node:dgram';
+import { once } from 'node:events';
 import { afterEach, describe, expect, it } from 'vitest';
+import { type Datagram, datagramBytes, encodeDatagram, maxNumber } from '../../node/network/beat-datagrams.ts';
 import { BeatWay } from '../../node/network/beat-way.ts';
 import type { Envelope, PeerMessage } from '../../protocol/messages.ts';
 import { DatagramOffer } from '../../protocol/opening.ts';
@@ -149,6 +153,79 @@ describe('beats as datagrams', () => {
     expect(a.changes.at(-1)).toBe(false);
     a.bring();
     expect(roundsOf(b.delivered).length).toBeGreaterThanOrEqual(9);
+  });
+});
+
+describe('a member that means no good, and who is none', () => {
+  const socketAt = async (): Promise<Socket> => {
+    const socket = createSocket('udp4').bind(0, '127.0.0.1');
+    await once(socket, 'listening');
+    ends.push(() => socket.close());
+    return socket;
+  };
+
+  it('say nothing by datagrams that are forged, huge, from another port, late, or of a place in the stream that never comes', async () => {
+    const offers: DatagramOffer[] = [];
+    const delivered: Envelope[] = [];
+    const way = new BeatWay({
+      ...{ host: '127.0.0.1', framesSent: () => 0, changed: () => undefined },
+      offer: (one) => void offers.push(one),
+      deliver: (one) => void delivered.push(one),
+    });
+    ends.push(() => way.close());
+    way.send(envelope(append(1)));
+    await until(() => offers.length === 1, 'it offers');
+    const [{ port, key: told }] = offers as [DatagramOffer];
+    const [member, stranger] = [await socketAt(), await socketAt()];
+    let answers = 0;
+    member.on('message', () => {
+      answers += 1;
+    });
+    way.offered({ v: 1, port: member.address().port, key: randomBytes(32).toString('base64') });
+    way.heard(envelope(append(1)));
+    const key = createSecretKey(told, 'base64');
+    let number = 0;
+    const made = (more: Partial<Datagram> = {}, by = key): Buffer => {
+      number += 1;
+      return encodeDatagram({ kind: 'beat', number, heard: 0, frames: 1, round: 7, ...more }, by);
+    };
+    const send = async (bytes: Buffer, from = member): Promise<void> => {
+      await new Promise((sent) => from.send(bytes, port, '127.0.0.1', sent));
+      if (number % 20 === 0) await pause(1);
+    };
+    const rounds = (): number[] => roundsOf(delivered);
+    const right = made();
+    await send(right);
+    await until(() => delivered.length === 1, 'it hears the member');
+
+    await send(made(), stranger);
+    await send(made({}, createSecretKey(randomBytes(32))));
+    for (const length of [0, 1, datagramBytes - 1, datagramBytes, datagramBytes + 1, 60_000])
+      await send(randomBytes(length));
+    await send(Buffer.concat([right, right]));
+    await send(right);
+    // Each would wait for frames that the stream never brings: one of them does, at most.
+    for (let count = 0; count < 1000; count++) await send(made({ frames: maxNumber - count, round: maxNumber }));
+    await send(made({ frames: 0 }));
+    way.heard(null);
+    await send(made({ frames: 2, round: 8 }));
+    await until(() => delivered.length > 1, 'it hears the member again');
+    expect(rounds()).toEqual([7, 8]);
+
+    // Who asks is answered once each: it is no way to have a machine send much.
+    answers = 0;
+    for (let count = 0; count < 200; count++) await send(made({ kind: 'ask' }));
+    await until(() => answers > 100, 'it answers');
+    await pause(50);
+    expect(answers).toBeLessThanOrEqual(200);
+
+    // The last number that there is: whoever uses it up is not heard any more, and nothing else.
+    await send(made({ number: maxNumber, frames: 2, round: 9 }));
+    await until(() => delivered.length > 2, 'the last one');
+    await send(made({ frames: 2, round: 10 }));
+    await pause(20);
+    expect(rounds()).toEqual([7, 8, 9]);
+    expect(offers).toHaveLength(1);
   });
 });
 

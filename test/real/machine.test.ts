@@ -1,9 +1,11 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { spawnClean } from '../../node/clean-spawn.ts';
+import { systemClock } from '../../node/clock.ts';
 import { checkGpus } from '../../node/doctor/machine-checks.ts';
 import { frozenBy } from '../../node/executors/run-members.ts';
 import { areAsleep } from '../../node/machine/gpu-sysfs.ts';
@@ -171,7 +173,8 @@ describe('a GPU that fails', () => {
     expect(Measured.parse(measured)).toEqual(measured);
   });
 
-  it('is not woken while all cards of its driver are suspended', async () => {
+  /** Of the kernel: one card of NVIDIA's, suspended. Answers /sys, and the file that says so. */
+  function suspended(): { sys: string; status: string } {
     const sys = join(dir, 'sys');
     const pci = join(sys, 'bus/pci/devices/0000:01:00.0');
     mkdirSync(join(pci, 'power'), { recursive: true });
@@ -181,12 +184,38 @@ describe('a GPU that fails', () => {
       'power/runtime_status': 'suspended',
     }))
       writeFileSync(join(pci, name), `${value}\n`);
+    return { sys, status: join(pci, 'power/runtime_status') };
+  }
+
+  it('is not woken by the machine that looks at it every 10 s', async () => {
+    const { sys, status } = suspended();
+    let bootMs = 0;
+    const clock = { ...systemClock(), bootMs: () => bootMs };
+    const machine = createMachine(options({ nvidiaSmi: use(card), sysfs: { sys, amdgpuIds: '', pciIds: [] }, clock }));
+    await machine.measure();
+    const before = asked().length;
+    const minute = async (): Promise<void> => {
+      for (let look = 0; look < 6; look++) {
+        bootMs += 10_000;
+        await machine.measure();
+        await pause(20);
+      }
+    };
+    await minute();
+    expect(asked()).toHaveLength(before);
+    writeFileSync(status, 'active\n');
+    await minute();
+    await vi.waitFor(() => expect(asked().length).toBeGreaterThan(before), 10_000);
+  });
+
+  it('is not woken while all cards of its driver are suspended', async () => {
+    const { sys, status } = suspended();
     const one = new NvidiaSmi(0, use(card), () => areAsleep('0x10de', { sys, amdgpuIds: '', pciIds: [] }));
     await one.sample();
     const before = asked().length;
     expect(await one.sample()).toMatchObject({ problems: [], samples: [{ busyPercent: 0, processes: [] }] });
     expect(asked()).toHaveLength(before);
-    writeFileSync(join(pci, 'power/runtime_status'), 'active\n');
+    writeFileSync(status, 'active\n');
     await one.sample();
     expect(asked().length).toBeGreaterThan(before);
   });

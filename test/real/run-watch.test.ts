@@ -7,6 +7,7 @@ import { build } from 'esbuild';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { RunWatch } from '../../node/agent/run-watch.ts';
 import { watchdogPid, writeBeat } from '../../node/watchdog/watchdog.ts';
+import { readBeatId } from '../../node/watchdog/watchdog-beat.ts';
 import { RunLab, until } from './run-lab.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -119,6 +120,7 @@ describe('a run that no watchdog reads of', () => {
     const began = performance.now();
     await watch.covers('r', new AbortController().signal);
     expect(watchdogPid(lab.home)).not.toBeNull();
+    expect(readBeatId(lab.home)).not.toContain('ffffffffffff');
     expect(performance.now() - began).toBeLessThan(5000);
   });
 });

@@ -222,6 +222,16 @@ describe('a leader', () => {
     one.ack('A', 8);
     expect(leaderContactAt(one.state)).toBe(sent.at);
   });
+  it('has that contact still when it steps down: its own runs have heard a leader until then (J1, chaos C5)', () => {
+    const one = new One().elect().ack('A', 8);
+    one.feed({ kind: 'ticked' }, 50);
+    const sent = one.state.raft.leading!.rounds.at(-1)!;
+    one.at += 30;
+    one.ack('A', 8);
+    for (let count = 0; count < 30; count += 1) one.feed({ kind: 'ticked' }, 50);
+    expect(one.state.raft.leading).toBeNull();
+    expect(leaderContactAt(one.state)).toBe(sent.at);
+  });
   it('stops when a higher term is seen', () => {
     const one = new One().elect().hear('C', { kind: 'ack', term: 9, round: 1, stamp: null, store: 'sC' });
     expect(one.state.raft.leading).toBeNull();
