@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto';
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type Docker from 'dockerode';
 import { containerHosts } from '../../gitlab-bridge/own-place.ts';
@@ -126,8 +125,9 @@ export class DockerExecutor implements Executor {
     const info = await this.#engine.info();
     if (info.OSType !== 'linux') throw new AutogitError('no-docker', `the engine runs ${info.OSType} containers`);
     const groups = `cgroup v${(info as { CgroupVersion?: string }).CgroupVersion ?? '1'}`;
-    const { exists = existsSync } = this.#options;
-    const gpus = lacksToolkit(info, exists) ? `; jobs cannot use this machine’s NVIDIA GPU: ${toolkitFix}` : '';
+    const gpus = lacksToolkit(info, this.#options.exists)
+      ? `; jobs cannot use this machine’s NVIDIA GPU: ${toolkitFix}`
+      : '';
     return `Docker Engine ${info.ServerVersion} (${info.Driver}, ${groups})${gpus}`;
   }
 
@@ -156,10 +156,9 @@ export class DockerExecutor implements Executor {
   }
 
   async gpuProblem(): Promise<string | null> {
-    const { exists = existsSync } = this.#options;
-    if (!hasDriver(exists)) return null;
+    if (!hasDriver(this.#options.exists)) return null;
     const info = await this.#engine.info();
-    return lacksToolkit(info, exists) ? toolkitProblem : this.#canary.problem(info);
+    return lacksToolkit(info, this.#options.exists) ? toolkitProblem : this.#canary.problem(info);
   }
 
   /** Nothing of the job has run before it is prepared, so an engine that goes away meanwhile is waited for. */

@@ -26,6 +26,62 @@ const withoutPlace = (executor: Executor, error: Error): Executor =>
     sweep: async () => [],
   });
 
+/** What the leader hears of GitLab when it asks for something with that token. */
+async function heard(
+  url: string,
+  token: string,
+  act: (handlers: ReturnType<GitlabEffects['handlers']>) => void,
+): Promise<Happened | undefined> {
+  const fed: Happened[] = [];
+  const gitlab = { mode: 'connected', url, token };
+  const effects = new GitlabEffects({
+    ledger: () => ({ gitlab, classes: {}, mesh: { id: 'mesh-1' } }) as unknown as Ledger,
+    seal: (text) => text,
+    unseal: (text) => text,
+    feed: (happened) => void fed.push(happened),
+    warn: () => undefined,
+  });
+  act(effects.handlers());
+  await until('an answer', () => fed.length > 0);
+  return fed[0];
+}
+
+describe('a job that GitLab gave away, and whose answer got lost (SAFETY J3, server-double S1)', () => {
+  const ask = (act: Parameters<typeof heard>[2]) => heard(lab.gitlab.url, lab.gitlab.adminToken, act);
+  const lose = async (): Promise<void> => {
+    lab.gitlab.faults.lostAnswers = 1;
+    expect(await lab.take()).toMatchObject({ kind: 'failed', maybeTaken: true });
+  };
+
+  it('is ended by force, as its runner never answers a cancel, and tried again; a canceling one is found, and only ended', async () => {
+    lab = await RunLab.start(fails);
+    await lab.agent();
+    await lose();
+    const running = await ask((handlers) =>
+      handlers['compare-runs']({ kind: 'compare-runs', runners: [lab.runnerId] }),
+    );
+    expect(running).toMatchObject({ kind: 'runs-compared', running: [{ job: 1, projectId: lab.projectId }] });
+    const rescue = (job: number, retry: boolean) =>
+      ask((handlers) =>
+        handlers['rescue-job']({ kind: 'rescue-job', projectId: lab.projectId, job, retry, because: 'x' }),
+      );
+    expect(await rescue(1, true)).toMatchObject({ kind: 'job-rescued', job: 1, done: true });
+    expect(await lab.admin.job(lab.projectId, 1)).toMatchObject({ status: 'canceled', retried: true });
+
+    // Its second try is lost as well, and a person cancels that.
+    await lose();
+    await lab.admin.cancelJob(lab.projectId, 2);
+    expect(await lab.admin.job(lab.projectId, 2)).toMatchObject({ status: 'canceling' });
+    const canceling = await ask((handlers) =>
+      handlers['compare-runs']({ kind: 'compare-runs', runners: [lab.runnerId] }),
+    );
+    expect(canceling).toMatchObject({ running: [{ job: 2, canceling: true }] });
+    expect(await rescue(2, false)).toMatchObject({ job: 2, done: true });
+    expect(await lab.admin.job(lab.projectId, 2)).toMatchObject({ status: 'canceled', retried: false });
+    expect(await lab.take()).toMatchObject({ kind: 'empty' });
+  }, 60_000);
+});
+
 describe('whose fault the end of a run is (SAFETY J10)', () => {
   it.each<[string, Error, RunFault | null, string]>([
     [
@@ -93,24 +149,15 @@ describe('another try of a job', () => {
     ).token;
 
   /** What the leader hears when it asks for another try with that token. */
-  async function retried(
+  const retried = (
     token: string,
     projectId: number,
     job: number,
     url = lab.gitlab.url,
-  ): Promise<Happened | undefined> {
-    const fed: Happened[] = [];
-    const effects = new GitlabEffects({
-      ledger: () => ({ gitlab: { mode: 'connected', url, token } }) as unknown as Ledger,
-      seal: (text) => text,
-      unseal: (text) => text,
-      feed: (happened) => void fed.push(happened),
-      warn: () => undefined,
-    });
-    effects.handlers()['retry-job']({ kind: 'retry-job', run: 'r', projectId, job, because: 'x' });
-    await until('an answer', () => fed.length > 0);
-    return fed[0];
-  }
+  ): Promise<Happened | undefined> =>
+    heard(url, token, (handlers) =>
+      handlers['retry-job']({ kind: 'retry-job', run: 'r', projectId, job, because: 'x' }),
+    );
 
   it.each([
     ['a proxy answers for it, of job 404', 502, 'text/plain', false],

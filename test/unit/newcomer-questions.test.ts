@@ -72,6 +72,16 @@ describe('questions about newcomers', () => {
     expect(questions).toHaveLength(2);
   });
 
+  it('that come while one is asked about wait for its answer, which lets in nobody else (newcomer B1)', async () => {
+    const { questions, changes, see, answer } = terminal();
+    await see(ledgerWith({ L: ['laptop', 'a-a-a-a'] }));
+    for (let again = 0; again < 3; again++) await see(ledgerWith(two));
+    expect(questions.map(({ text }) => text)).toEqual(['Does laptop (10.0.0.9) show   a-a-a-a ?']);
+    await answer(true);
+    expect(changes).toMatchObject([{ node: 'L', words: 'a-a-a-a' }]);
+    expect(questions).toHaveLength(2);
+  });
+
   it('show the words in the question itself: -q prints nothing else', async () => {
     const { questions, see, screen } = terminal({ quiet: true });
     await see(ledgerWith(two));
