@@ -324,6 +324,7 @@ export class Agent {
   async #sayJoined(member: Member): Promise<void> {
     const { pairMs } = this.#options;
     if (pairMs !== null) this.#closers.push(await openPairWindow(member, pairMs, this.#clock, this.#lines));
+    this.#api?.page.say(this.#lines);
     await joinedLine(member, this.#lines, this.#stopping.signal, this.#options);
     this.#news.begin();
     if (!this.#asksForBoot) return;

@@ -8,8 +8,8 @@ export interface PipelineRow {
   pipeline: number;
   rows: JobRow[];
   isUnderWay: boolean;
-  /** A job of it failed, and was not tried again. */
-  isFailed: boolean;
+  /** Jobs of it that failed and were not tried again, by number. */
+  failed: ReadonlySet<number>;
   /** `1 running, 2 waiting, 3 done`. */
   sentence: string;
 }
@@ -54,16 +54,18 @@ function pipelineRow({ pipeline, rows }: { pipeline: number; rows: JobRow[] }): 
   const newest = new Map<string, number>();
   for (const { name, job } of rows) newest.set(name, Math.max(job, newest.get(name) ?? 0));
   const tally = new Map<Count, number>();
+  const failed = new Set<number>();
   for (const { name, job, state } of rows) {
     // A job that was tried again is another one by its number, with the same name.
     const count = (newest.get(name) as number) > job ? 'tried again' : counts[state];
+    if (count === 'failed') failed.add(job);
     tally.set(count, (tally.get(count) ?? 0) + 1);
   }
   const [first] = rows as [JobRow, ...JobRow[]];
   return {
     ...{ pipeline, rows, project: first.project, ref: first.ref },
     isUnderWay: tally.has('running') || tally.has('waiting'),
-    isFailed: tally.has('failed'),
+    failed,
     sentence: inOrder.flatMap((count) => (tally.has(count) ? [`${tally.get(count)} ${count}`] : [])).join(', '),
   };
 }

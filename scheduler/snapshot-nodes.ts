@@ -75,14 +75,19 @@ function stateOf(view: ViewInput, ledger: Ledger, machine: MachineView): Pick<No
       paused: 'gpu',
       because: playsSentence(measured),
     };
-  if (isLeader) return { state: 'leader', because: null };
+  const full = measured ? fullBecause(measured, room, machine.runs) : null;
+  if (isLeader) return { state: 'leader', because: full };
   if (away !== null)
     return { state: view.jobs.reports[node] && !isStale(view, node) ? 'ready' : 'suspect', because: away };
-  if (measured && measured.maxRuns !== null && machine.runs >= measured.maxRuns)
-    return { state: 'busy', because: `has ${plural(machine.runs, 'run')}, its limit` };
-  if (measured && room && room.cpuMillis < 1000 && machine.runs > 0)
-    return { state: 'busy', because: `${cores(room.cpuMillis)} of ${cores(measured.capacity.cpuMillis)} CPU free` };
-  return { state: 'ready', because: null };
+  return full === null ? { state: 'ready', because: null } : { state: 'busy', because: full };
+}
+
+/** Why a machine takes no more; null: it does. */
+function fullBecause({ maxRuns, capacity }: Measured, room: MachineView['room'], runs: number): string | null {
+  if (maxRuns !== null && runs >= maxRuns) return `has ${plural(runs, 'run')}, its limit`;
+  if (room && room.cpuMillis < 1000 && runs > 0)
+    return `${cores(room.cpuMillis)} of ${cores(capacity.cpuMillis)} CPU free`;
+  return null;
 }
 
 /** Infinite: not heard since this agent was started, which may be a moment ago. */

@@ -16,6 +16,7 @@ import type { PageDoor } from '../page/page-door.ts';
 import { pageLimits } from '../page/page-limits.ts';
 import type { AddedPath, Role } from '../page/page-types.ts';
 import type { Network } from '../ports.ts';
+import { type Progress, withFix } from '../progress-lines.ts';
 import type { JoinOptions } from '../settings/settings.ts';
 import type { PageSettings } from '../settings/settings-page.ts';
 import { metricsPaths } from './metrics-paths.ts';
@@ -33,6 +34,11 @@ interface OwnPageOptions {
   addresses(): string[];
   log: Pick<Log, 'info' | 'warn' | 'error'>;
 }
+
+/** What to type where there is none. */
+const turnsOn =
+  'without `dashboard: off` in its autogit.yml, and its agent anew: autogit-node join --dashboard 127.0.0.1:7118';
+const elsewhere = 'name another place for it: autogit-node join --dashboard HOST:PORT';
 
 /** Beside the bundle, and in a checkout where the bundler puts it. */
 const assets = (): string => {
@@ -73,9 +79,9 @@ export class OwnPage implements PageApi {
       if (port === taken) continue;
       const problem = await this.#listen(settings.host, port);
       if (problem === null) {
-        const elsewhere = port === settings.port ? '' : `, as port ${settings.port} is taken`;
+        const instead = port === settings.port ? '' : `, as port ${settings.port} is taken`;
         return log.info(
-          `the page is served at ${settings.host}:${port}${elsewhere}; a link to it is printed by: autogit-node dashboard`,
+          `the page is served at ${settings.host}:${port}${instead}; a link to it is printed by: autogit-node dashboard`,
         );
       }
       this.#problem = `${settings.host}:${port}: ${problem.message}`;
@@ -93,6 +99,14 @@ export class OwnPage implements PageApi {
     server.close();
     server.closeAllConnections();
     await closed;
+  }
+
+  /** For the person at this agent's terminal: where it is, or that it is off, or why it cannot be served. */
+  say(lines: Pick<Progress, 'ok' | 'warn'>): void {
+    const url = this.url();
+    if (url !== null) lines.ok('page', `${url}; a link that opens it: autogit-node dashboard`);
+    else if (this.#options.settings === null) lines.ok('page', withFix('off: this machine serves none', turnsOn));
+    else lines.warn('page', withFix(`not served: ${this.#problem ?? 'it does not listen yet'}`, elsewhere));
   }
 
   /** Where it shall be served and is not. */
@@ -139,10 +153,10 @@ export class OwnPage implements PageApi {
     if (urls.length > 0) return urls;
     if (this.#options.settings === null)
       throw new AutogitError('unsupported', 'this agent serves no page: dashboard is off', {
-        hint: 'without that in its autogit.yml, and its agent anew: autogit-node join --dashboard 127.0.0.1:7118',
+        hint: turnsOn,
       });
     throw new AutogitError('port-taken', `this agent serves no page: ${this.#problem ?? 'it does not listen yet'}`, {
-      hint: 'name another place for it: autogit-node join --dashboard HOST:PORT',
+      hint: elsewhere,
     });
   }
 

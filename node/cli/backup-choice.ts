@@ -1,6 +1,8 @@
-import type { BackupRow } from '../../protocol/asks.ts';
+import { type BackupRow, ProjectName } from '../../protocol/asks.ts';
 import { AutogitError } from '../../protocol/errors.ts';
+import { shown } from '../foreign-text.ts';
 import { parseDuration } from '../settings/quantities.ts';
+import type { Settings } from '../settings/settings.ts';
 
 export const showUtc = (at: number): string => new Date(at).toISOString().slice(0, 19).replace('T', ' ');
 /** In a table whose head says UTC; in a pipe by RFC 3339, as everywhere. */
@@ -45,5 +47,16 @@ export function rowNamed(rows: readonly BackupRow[], wanted: string): BackupRow 
   if (row) return row;
   throw new AutogitError('backup', `there is no backup or round ${wanted.slice(0, 80)}`, {
     hint: 'which there are: autogit-node gitlab history',
+  });
+}
+
+/** `--project`; null: all of it. Throws `bad-flag`. */
+export function projectOf(settings: Pick<Settings, 'text'>): string | null {
+  const project = settings.text('gitlab.project');
+  if (project === null) return null;
+  const named = ProjectName.safeParse(project.replace(/^\/+|\/+$/g, ''));
+  if (named.success) return named.data;
+  throw new AutogitError('bad-flag', `--project ${shown(project)} is no path of a project`, {
+    hint: 'with its namespace, as in its address: --project group/name',
   });
 }

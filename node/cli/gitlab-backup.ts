@@ -16,9 +16,11 @@ export type GitlabView = StatusSnapshot['gitlab'];
 /** `gitlab backup`: names the place once (`--to`), and makes one now. It is made by itself each day. */
 export async function backup(context: Context): Promise<number> {
   const { settings } = context;
-  const agent = await agentOf(context);
-  if (settings.isOn('gitlab.showRecoveryKey')) return showKey(context, agent);
   const target = settings.text('gitlab.to');
+  const isKeyAsked = settings.isOn('gitlab.showRecoveryKey');
+  if (!isKeyAsked && target !== null && target !== 'none') checkPlace(settings, target);
+  const agent = await agentOf(context);
+  if (isKeyAsked) return showKey(context, agent);
   if (target === 'none') return endBackups(context, agent);
   if (target === null) requireNoneOf(settings, (await backedUp(agent)).vault?.target ?? null);
   return backUpTo(context, agent, target);
@@ -112,6 +114,27 @@ function keepOf(text: string): { daily: number; weekly: number; monthly: number 
   return { daily, weekly, monthly };
 }
 
+interface Place {
+  /** That a person gave; null: one is made. */
+  given: string | null;
+  everyMs: number;
+  keep: ReturnType<typeof keepOf>;
+}
+
+/** Where backups shall go, how often, and what is kept of them, before anybody is asked for anything. Throws `bad-flag`. */
+export function checkPlace(settings: Settings, target: string): Place {
+  checkTarget(target);
+  const variable = settings.text('gitlab.recoveryKeyEnv');
+  const given = variable === null ? null : process.env[variable]?.trim();
+  if (given === undefined || given === '')
+    throw new AutogitError('bad-flag', `the variable ${variable} is empty or not set`);
+  return {
+    given,
+    everyMs: everyOf(settings.number('gitlab.every') as number),
+    keep: keepOf(settings.text('gitlab.keep') as string),
+  };
+}
+
 async function nameTarget(
   context: Context,
   agent: AgentClient,
@@ -119,19 +142,14 @@ async function nameTarget(
   retried: <T>(ask: () => Promise<T>) => Promise<T>,
 ): Promise<{ key: string | null }> {
   const { settings, out } = context;
-  checkTarget(target);
-  const variable = settings.text('gitlab.recoveryKeyEnv');
-  const given = variable === null ? null : process.env[variable]?.trim();
-  if (given === undefined || given === '')
-    throw new AutogitError('bad-flag', `the variable ${variable} is empty or not set`);
+  const { given, ...pace } = checkPlace(settings, target);
   const key = given ?? newKey();
   const before = (await agent.status()).snapshot.gitlab.vault?.target ?? null;
   const keyBefore = before === null || before === target ? null : await keyOfNow(agent);
   const wish = {
     ...{ target, password: key, isNew: given === null },
     credentials: credentialsIn(process.env, target),
-    everyMs: everyOf(settings.number('gitlab.every') as number),
-    keep: keepOf(settings.text('gitlab.keep') as string),
+    ...pace,
   };
   const outcome = await retried(() => agent.gitlabVault(wish)).catch((error: unknown) => {
     // Its answer may have been lost after the repository was made, and then nobody else knows the key.

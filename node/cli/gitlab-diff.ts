@@ -9,7 +9,7 @@ import { showUtc } from './backup-choice.ts';
 import { agentOf, type Context } from './context.ts';
 import { exit } from './failure.ts';
 import { hosted } from './gitlab-backup.ts';
-import { chosenRow } from './gitlab-history.ts';
+import { checkChoice, chosenRow } from './gitlab-history.ts';
 import { printTable } from './table.ts';
 
 /** Rows for a person without `--all`. */
@@ -18,6 +18,7 @@ const rowsShown = 40;
 /** `gitlab diff`: what is not as it was then. Changes nothing. */
 export async function diff(context: Context): Promise<number> {
   const { settings, out } = context;
+  if (context.args[0] !== undefined || settings.text('gitlab.at') !== null) checkChoice(context);
   const agent = await agentOf(context);
   await hosted(agent);
   const id = await chosenId(context, agent);

@@ -1,4 +1,3 @@
-import { ProjectName } from '../../protocol/asks.ts';
 import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import { FencedName } from '../../protocol/fenced.ts';
 import type { StatusSnapshot } from '../../protocol/status.ts';
@@ -6,7 +5,7 @@ import { listed, plural } from '../../scheduler/phrases.ts';
 import { shown, shownLines } from '../foreign-text.ts';
 import type { AgentClient } from '../local-api/socket-client.ts';
 import { showBytes } from '../settings/quantities.ts';
-import { timeCell } from './backup-choice.ts';
+import { projectOf, timeCell } from './backup-choice.ts';
 import { agentOf, type Context } from './context.ts';
 import { exit, failedWith } from './failure.ts';
 import { hosted, watched } from './gitlab-backup.ts';
@@ -109,18 +108,13 @@ async function whatIsAlone(agent: AgentClient, name: string): Promise<string> {
 /** `gitlab restore fenced-EPOCH --project PATH`: beside the present one; all of it takes nobody's place. */
 export async function bring(context: Context, agent: AgentClient, name: string): Promise<number> {
   const { settings, out } = context;
-  const project = settings.text('gitlab.project');
+  const project = projectOf(settings);
   const one = await named(agent, name);
   if (project === null)
     throw new AutogitError('bad-flag', `${name} takes no place of what serves: the mesh went on without it`, {
       hint: `one project of it, beside the present one: autogit-node gitlab restore ${name} --project group/name`,
     });
-  const path = ProjectName.safeParse(project.replace(/^\/+|\/+$/g, ''));
-  if (!path.success)
-    throw new AutogitError('bad-flag', `--project ${shown(project)} is no path of a project`, {
-      hint: 'with its namespace, as in its address: --project group/name',
-    });
-  await agent.gitlabBringFenced({ name: one.name, on: one.node, project: path.data });
+  await agent.gitlabBringFenced({ name: one.name, on: one.node, project });
   const before = JSON.stringify(one.brought);
   let hasBegun = false;
   let silentSince: number | null = null;
@@ -134,7 +128,7 @@ export async function bring(context: Context, agent: AgentClient, name: string):
     if (silentSince === null || performance.now() - silentSince < 2 * hearsMs) return null;
     return {
       isDone: false,
-      because: `the agent of ${one.node} was ended meanwhile: what it began is beside ${path.data}`,
+      because: `the agent of ${one.node} was ended meanwhile: what it began is beside ${project}`,
     };
   });
   if (end === null) return stopsWatching(context, 'restoring', 'it goes on by itself: autogit-node gitlab fenced');

@@ -1,10 +1,10 @@
-import { type BackupRow, ProjectName } from '../../protocol/asks.ts';
+import type { BackupRow } from '../../protocol/asks.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 import { isFencedName } from '../../protocol/fenced.ts';
 import { backupKind, backupWords, fewer } from '../backup-words.ts';
 import { shown, shownLines } from '../foreign-text.ts';
 import type { AgentClient } from '../local-api/socket-client.ts';
-import { readTime, rowAt, rowNamed, showUtc, timeCell } from './backup-choice.ts';
+import { projectOf, readTime, rowAt, rowNamed, showUtc, timeCell } from './backup-choice.ts';
 import { agentOf, type Context } from './context.ts';
 import { exit, failedWith, gitlabHint } from './failure.ts';
 import { type GitlabView, hosted, watched } from './gitlab-backup.ts';
@@ -45,16 +45,21 @@ export async function history(context: Context): Promise<number> {
   return exit.ok;
 }
 
-/** By its name, or by a time. */
-export async function chosenRow(context: Context, agent: AgentClient): Promise<BackupRow> {
-  const { settings, out } = context;
-  const [wanted] = context.args;
+/** One of the two is said; the time in ms, null for a name. Throws `bad-flag`. */
+export function checkChoice({ args: [wanted], settings }: Context): number | null {
   const when = settings.text('gitlab.at');
   if ((wanted === undefined) === (when === null))
     throw new AutogitError('bad-flag', 'name either a backup (or a round), or a time: --at 2h', {
       hint: 'which there are: autogit-node gitlab history',
     });
-  const at = when === null ? null : readTime(when, Date.now());
+  return when === null ? null : readTime(when, Date.now());
+}
+
+/** By its name, or by a time. */
+export async function chosenRow(context: Context, agent: AgentClient): Promise<BackupRow> {
+  const { out } = context;
+  const [wanted] = context.args;
+  const at = checkChoice(context);
   const { rows, problem } = await agent.gitlabBackups();
   if (problem !== null) out.talk(shownLines(problem));
   const row = at === null ? rowNamed(rows, wanted as string) : rowAt(rows, at);
@@ -76,6 +81,8 @@ const asVersion = ({ id, version }: BackupRow, now: string | null): string =>
 /** `gitlab restore`: GitLab as it was then. It serves until that is ready, and what it has now is kept. */
 export async function restore(context: Context): Promise<number> {
   const { settings, out } = context;
+  checkChoice(context);
+  const project = projectOf(settings);
   const agent = await agentOf(context);
   const { gitlab } = (await agent.status()).snapshot;
   if (gitlab.mode !== 'hosted' && gitlab.protected)
@@ -84,16 +91,9 @@ export async function restore(context: Context): Promise<number> {
   const [wanted] = context.args;
   if (wanted !== undefined && isFencedName(wanted)) return bring(context, agent, wanted);
   const row = await chosenRow(context, agent);
-  const project = settings.text('gitlab.project');
   const before = vault?.restored ?? null;
-  if (project !== null) {
-    const named = ProjectName.safeParse(project.replace(/^\/+|\/+$/g, ''));
-    if (!named.success)
-      throw new AutogitError('bad-flag', `--project ${shown(project)} is no path of a project`, {
-        hint: 'with its namespace, as in its address: --project group/name',
-      });
-    await agent.gitlabRestore({ backup: row.id, project: named.data });
-  } else {
+  if (project !== null) await agent.gitlabRestore({ backup: row.id, project });
+  else {
     const brought =
       row.on && !row.on.includes(host ?? '') ? `, brought over from ${shown(row.on.join(' or '))} first` : '';
     const question = `Put GitLab on ${host} back to ${showUtc(row.at)} UTC (${row.id}${brought})${asVersion(row, version)}? What came after goes out of the way (kept there as replaced-${epoch}), and jobs that run have no GitLab to tell.`;

@@ -3,12 +3,11 @@ import type { BackupRow } from '../../protocol/asks.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 import type { StatusSnapshot } from '../../protocol/status.ts';
 import { shown } from '../foreign-text.ts';
-import { checkTarget } from '../hosting/vault/backup-target.ts';
 import type { AgentClient } from '../local-api/socket-client.ts';
 import type { ProtectPlan } from '../local-api/socket-protocol.ts';
 import { agentOf, type Context } from './context.ts';
 import { exit, gitlabHint, requireDone } from './failure.ts';
-import { backUpTo } from './gitlab-backup.ts';
+import { backUpTo, checkPlace } from './gitlab-backup.ts';
 import { promptOf } from './mesh-commands.ts';
 import { sentence } from './output.ts';
 import { requireFit } from './plan-lines.ts';
@@ -20,11 +19,12 @@ import { isAgreed } from './prompt.ts';
  */
 export async function protect(context: Context): Promise<number> {
   const { settings, args } = context;
-  const agent = await agentOf(context);
-  if (settings.isOn('gitlab.end')) return end(context, agent);
-  const wish = { on: settings.text('gitlab.on'), container: args[0] ?? null };
+  const isEnd = settings.isOn('gitlab.end');
   const target = settings.text('gitlab.to');
-  if (target !== null) checkTarget(target);
+  if (!isEnd && target !== null) checkPlace(settings, target);
+  const agent = await agentOf(context);
+  if (isEnd) return end(context, agent);
+  const wish = { on: settings.text('gitlab.on'), container: args[0] ?? null };
   const plan = await agent.gitlabProtection(wish);
   requireFit(context, plan, {
     nothing: `no GitLab on ${plan.host} is protected`,

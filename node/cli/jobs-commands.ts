@@ -18,6 +18,7 @@ const notRemembered = (job: number): string =>
 export async function jobs(context: Context): Promise<number> {
   const { out, settings, args } = context;
   const everyMs = watchMs(settings.get('jobs.watch'));
+  checkJob(args[0]);
   const agent = await agentOf(context);
   const wanted = args[0] === undefined ? null : await shownJobOf(agent, args[0]);
   const isAll = settings.isOn('jobs.all');
@@ -46,6 +47,7 @@ export async function jobs(context: Context): Promise<number> {
 
 export async function why(context: Context): Promise<number> {
   const { out, settings, args } = context;
+  checkJob(args[0]);
   const agent = await agentOf(context);
   const job = await shownJobOf(agent, args[0] as string);
   const answer = await agent.why(job);
@@ -59,6 +61,7 @@ const wishing =
   (wish: JobWish['wish']) =>
   async (context: Context): Promise<number> => {
     const { out, settings, args } = context;
+    checkJob(args[0]);
     const agent = await agentOf(context);
     const job = await jobOf(agent, args[0] as string, wish);
     const answer = await agent.wish({ wish, job, force: wish === 'cancel' && settings.isOn('cancel.force') });
@@ -79,8 +82,14 @@ const jobOf = (agent: AgentClient, text: string, wish: JobWish['wish']): Promise
 export const shownJobOf = (agent: AgentClient, text: string): Promise<number> =>
   numberOf(text, async () => jobToShow(await agent.jobs(true), text));
 
+/** A number that is none, before an agent is looked for; names are its to find. Throws `bad-flag`. */
+export function checkJob(text: string | undefined): void {
+  if (text !== undefined && isNumber(text)) jobArgument(text);
+}
+const isNumber = (text: string): boolean => /^\d+$/.test(text);
+
 async function numberOf(text: string, find: () => Promise<{ job: number } | { refused: string }>): Promise<number> {
-  if (/^\d+$/.test(text)) return jobArgument(text);
+  if (isNumber(text)) return jobArgument(text);
   const found = await find();
   if ('job' in found) return found.job;
   throw new AutogitError('no-job', found.refused, { hint: 'look for its number: autogit-node jobs --all' });

@@ -4,7 +4,7 @@ import { homesToSearch } from '../settings/settings.ts';
 import { places } from '../store/home.ts';
 import { agentOf, type Context } from './context.ts';
 import { exit } from './failure.ts';
-import { shownJobOf } from './jobs-commands.ts';
+import { checkJob, shownJobOf } from './jobs-commands.ts';
 import { LogLines } from './log-lines.ts';
 
 /** Lines of agent.log shown of an agent that does not run. */
@@ -19,6 +19,7 @@ export async function logs(context: Context): Promise<number> {
   const all = settings.isOn('logs.all');
   if (all && (wanted !== undefined || node !== null))
     throw new AutogitError('bad-flag', '--all is the logs of all machines: neither a job nor --node goes with it');
+  checkJob(wanted);
   // A job's trace is its own words; a log is for people here, and JSON lines in a pipe.
   const lines =
     wanted === undefined && context.out.isTerminal && !settings.isOn('json') ? new LogLines(context.out.columns) : null;

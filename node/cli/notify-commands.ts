@@ -121,7 +121,8 @@ function stateOf({ waiting, failing, heard }: NoticesAnswer['rows'][number], whe
 /** `notify remove NAME`. */
 export async function remove(context: Context): Promise<number> {
   const { settings, out, args } = context;
-  const outcome = await (await agentOf(context)).noticeRemove(nameOf(args[0] as string));
+  const name = nameOf(args[0] as string);
+  const outcome = await (await agentOf(context)).noticeRemove(name);
   requireDone(outcome, hint);
   if (settings.isOn('json')) out.json(outcome);
   else sentence(out, outcome.because);
@@ -141,22 +142,32 @@ export async function test(context: Context): Promise<number> {
   return rows.every(({ ok }) => ok) ? exit.ok : exit.failed;
 }
 
+/** Undefined: none were said; null: there shall be none. Throws `bad-flag`. */
+function hoursOf(text: string | undefined): ReturnType<typeof parseQuietHours> | undefined {
+  if (text === undefined) return undefined;
+  const hours = text === 'off' ? null : parseQuietHours(text);
+  if (text === 'off' || hours !== null) return hours;
+  throw new AutogitError('bad-flag', `"${text.slice(0, 40)}" are no quiet hours`, {
+    hint: 'off, or as in: autogit-node notify quiet 22:00-07:00',
+  });
+}
+
 /** `notify quiet [HOURS]`: shows them without; `off` ends them. */
 export async function quiet(context: Context): Promise<number> {
   const { settings, out, args } = context;
   const [text] = args;
+  const hours = hoursOf(text);
+  if (settings.isOn('notify.all') && !hours)
+    throw new AutogitError('bad-flag', '--all goes with the hours in which it shall be quiet', {
+      hint: 'as in: autogit-node notify quiet 22:00-07:00 --all',
+    });
   const agent = await agentOf(context);
-  if (text === undefined) {
+  if (hours === undefined) {
     const found = (await agent.notices()).quiet;
     if (settings.isOn('json')) out.json({ quiet: found });
     else sentence(out, found === null ? 'there are no quiet hours' : `it is quiet ${quietWords(found)}`);
     return exit.ok;
   }
-  const hours = text === 'off' ? null : parseQuietHours(text);
-  if (text !== 'off' && hours === null)
-    throw new AutogitError('bad-flag', `"${text.slice(0, 40)}" are no quiet hours`, {
-      hint: 'off, or as in: autogit-node notify quiet 22:00-07:00',
-    });
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone || 'UTC';
   const outcome = await agent.change({
     kind: 'quiet-hours',

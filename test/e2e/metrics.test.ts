@@ -1,9 +1,12 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { createServer as createWeb } from 'node:http';
+import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { exposition } from '../../node/metrics/exposition.ts';
+import { seenOf } from '../unit/metrics-lab.ts';
 import { formMesh } from './mesh.ts';
 import { asRoot, Rig, type TestMachine, until } from './rig.ts';
 
@@ -16,6 +19,13 @@ let prometheus: ChildProcess;
 let said = '';
 let key = { key: '', url: '' };
 let base = '';
+let project = 0;
+/** An agent of a mesh that hosts its GitLab, with copies, backups and drills; away until a test wants it. */
+let isHosted = false;
+const hosting = createWeb((_request, response) => {
+  if (!isHosted) response.writeHead(503).end();
+  else void exposition(seenOf()).then((text) => response.writeHead(200, { 'content-type': 'text/plain' }).end(text));
+});
 
 const freePort = (): Promise<number> =>
   new Promise((resolve) => {
@@ -43,11 +53,12 @@ async function value(expr: string): Promise<number | null> {
 beforeAll(async () => {
   const gitlab = rig.practice();
   await gitlab.start();
-  [kang] = (await formMesh(rig, ['kang'])) as [TestMachine];
+  const env = { kang: { AUTOGIT_PLAY_GPU: 'RTX 3090 Ti:24g' } };
+  [kang] = (await formMesh(rig, ['kang'], { env })) as [TestMachine];
   kang.env.TOKEN = gitlab.token;
   const connected = await kang.cli('gitlab', 'connect', gitlab.url, '--token-env', 'TOKEN', '--yes');
   expect(connected.code, connected.stderr).toBe(0);
-  await gitlab.push('scraped', { '.gitlab-ci.yml': 'hello:\n  script: [echo hello]\n' });
+  project = await gitlab.push('scraped', { '.gitlab-ci.yml': 'hello:\n  script: [echo hello]\n' });
   await until('the job is done', async () => (await kang.jobs()).some(({ state }) => state === 'done'), patienceMs);
   key = JSON.parse((await kang.cli('dashboard', 'key', '--name', 'prometheus', '--json')).stdout) as typeof key;
   const folder = join(rig.dir, 'prometheus');
@@ -55,7 +66,10 @@ beforeAll(async () => {
   const config = readFileSync(join(deploy, 'prometheus/prometheus.yml'), 'utf8')
     .replace('127.0.0.1:7118', new URL(key.url).host)
     .replace('scrape_interval: 15s', 'scrape_interval: 1s\n  evaluation_interval: 1s');
-  writeFileSync(join(folder, 'prometheus.yml'), config);
+  await new Promise((resolve) => hosting.listen(0, '127.0.0.1', () => resolve(null)));
+  const place = `127.0.0.1:${(hosting.address() as AddressInfo).port}`;
+  const more = `\n  - job_name: hosting\n    static_configs:\n      - targets: ['${place}']\n`;
+  writeFileSync(join(folder, 'prometheus.yml'), config.trimEnd() + more);
   writeFileSync(join(folder, 'autogit-node.key'), key.key);
   copyFileSync(join(deploy, 'prometheus/autogit-node.rules.yml'), join(folder, 'autogit-node.rules.yml'));
   const port = await freePort();
@@ -74,6 +88,8 @@ afterAll(async () => {
     await gone;
   }
   await rig.clean();
+  hosting.closeAllConnections();
+  hosting.close();
 });
 
 describe('a Prometheus', () => {
@@ -118,9 +134,34 @@ describe('a Prometheus', () => {
       patienceMs,
     );
     expect(rules.filter(({ health }) => health !== 'ok')).toEqual([]);
-    const { panels } = JSON.parse(texts[1] as string) as { panels: { targets?: { expr: string }[] }[] };
-    for (const { expr } of panels.flatMap(({ targets = [] }) => targets))
-      await asked(`/api/v1/query?query=${encodeURIComponent(expr)}`);
+  });
+
+  it('has something for each panel of the dashboard: of a mesh that lives, and of one that hosts its GitLab', async () => {
+    const { panels } = JSON.parse(readFileSync(join(deploy, 'grafana/autogit-node.json'), 'utf8')) as {
+      panels: { title: string; targets?: { expr: string }[] }[];
+    };
+    const queries = panels.flatMap(({ title, targets = [] }) => targets.map(({ expr }) => ({ title, expr })));
+    expect(queries.length).toBeGreaterThan(35);
+    /** Queries without a sample, or with none that is a number. */
+    const empty = async (): Promise<string[]> => {
+      const found = await Promise.all(queries.map(async ({ expr }) => ({ expr, is: await value(expr) })));
+      return found.flatMap(({ expr, is }) => (is === null || Number.isNaN(is) ? [expr] : []));
+    };
+    // What is worked out of how much grew needs something that grows while it is scraped.
+    await rig.gitlab!.runPipeline(project);
+    const ofHosted = /gitlab_(copy_age|loss|last_backup|drill_proven|host)/;
+    let left = await empty();
+    for (const end = Date.now() + patienceMs; left.some((expr) => !ofHosted.test(expr)) && Date.now() < end; )
+      left = await new Promise((resolve) => setTimeout(() => void empty().then(resolve), 500));
+    expect(left).toEqual(queries.map(({ expr }) => expr).filter((expr) => ofHosted.test(expr)));
+    isHosted = true;
+    try {
+      await until('each query has data', async () => (await empty()).length === 0, patienceMs);
+    } catch (error) {
+      throw new Error((await empty()).join('\n'), { cause: error });
+    } finally {
+      isHosted = false;
+    }
   });
 });
 

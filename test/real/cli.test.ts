@@ -47,7 +47,7 @@ describe('exit codes without an agent', () => {
     [['gitlab', 'connect', 'glpat-abcdefghij'], 2, /this looks like a token/, /connect http/],
     [['why'], 2, /missing required argument/, /why --help/],
     [['why', 'abc'], 3, /no agent/, /join/],
-    [['why', '0'], 3, /no agent/, /join/],
+    [['why', '0'], 2, /"0" is no job's number/, /why --help/],
     [['jobs', '1', '2'], 2, /too many arguments/, /jobs --help/],
     [['pause', '--for', 'ever'], 2, /--for: "ever" is no duration/, /--help/],
     [['completion', 'tcsh'], 2, /no completion for "tcsh"/, /bash, zsh or fish/],

@@ -85,5 +85,8 @@ describe('notify', () => {
       2,
       expect.stringMatching(/fix: off, or as in: .*notify quiet 22:00-07:00/),
     ]);
+    const all = await run(['notify', 'quiet', 'off', '--all']);
+    expect([all.code, all.stderr]).toEqual([2, expect.stringMatching(/--all goes with the hours/)]);
+    expect(here.agent.asked).toHaveLength(2);
   });
 });

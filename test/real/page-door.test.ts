@@ -29,6 +29,24 @@ describe('who comes to the page’s door', () => {
     await nowhere.close();
     expect(rig.page.attention()).toEqual([]);
   });
+
+  it('is told by `join` where it is; that it is off, or cannot be served, with what to type', async () => {
+    const lines: string[] = [];
+    const print = (state: string) => (what: string, sentence: string) =>
+      void lines.push(`${state} ${what} ${sentence}`);
+    const nowhere = await new PageRig().open({ host: '192.0.2.9' });
+    const off = await new PageRig().open({ isOff: true });
+    for (const { page } of [rig, nowhere, off]) page.say({ ok: print('ok'), warn: print('warn') });
+    expect(lines).toEqual([
+      `ok page http://127.0.0.1:${rig.port}; a link that opens it: autogit-node dashboard`,
+      expect.stringMatching(
+        /^warn page not served: 192\.0\.2\.9:\d+: .*EADDRNOTAVAIL.*\n-> .*: autogit-node join --dashboard HOST:PORT$/,
+      ),
+      expect.stringMatching(/^ok page off: this machine serves none\n-> .*: autogit-node join --dashboard 127\.0/),
+    ]);
+    for (const one of [nowhere, off]) await one.close();
+  });
+
   it('is told how to get in, and nothing of the mesh, also from this machine', async () => {
     for (const path of ['/', '/s/AAAAAAAAAAAAAAAAAAAAAA/', '/enter?code=x', '/enter']) {
       const said = await rig.ask(path);

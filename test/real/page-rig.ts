@@ -52,10 +52,10 @@ export class PageRig {
   wallMs = Date.now();
   page!: OwnPage;
 
-  async open({ port = 0, host = '127.0.0.1', taken = null as number | null } = {}) {
+  async open({ port = 0, host = '127.0.0.1', taken = null as number | null, isOff = false } = {}) {
     const keep = (sentence: string): void => void this.said.push(sentence);
     const page = new OwnPage({
-      settings: { host, port, names: ['mesh.example.org'] },
+      settings: isOff ? null : { host, port, names: ['mesh.example.org'] },
       taken,
       home: this.home,
       name: 'kang',

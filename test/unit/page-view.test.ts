@@ -115,6 +115,18 @@ describe('machines', () => {
     expect(kang).toMatchObject({ badges: ['leads', 'runs GitLab'], gpus: [] });
   });
 
+  it('one that leads is as busy or paused as any other, and says so', () => {
+    const status = house();
+    const leads = { ...status.nodes[1]!, state: 'leader' as const, because: null, paused: undefined };
+    const told = (more: object) => {
+      const [card] = machineCards({ ...status, nodes: [{ ...leads, ...more }] }, []);
+      return [card?.state, card?.tone];
+    };
+    expect(told({})).toEqual(['ready', 'good']);
+    expect(told({ because: 'has 4 runs, its limit' })).toEqual(['busy', 'busy']);
+    expect(told({ because: 'its owner plays', paused: 'gpu' })).toEqual(['gpu paused', 'rest']);
+  });
+
   it('that are gone show nothing that nobody can know, and when they were heard', () => {
     const status = house();
     const gone = { ...status.nodes[1]!, state: 'gone' as const, lastHeardMs: 240_000, because: 'its machine is gone' };

@@ -63,9 +63,9 @@ describe('pipelines', () => {
   it('a job that was tried again failed no pipeline', () => {
     const rows = [job(1, 'failed', { name: 'unit' }), job(2, 'done', { name: 'unit' }), job(3, 'done')];
     expect(told(rows)).toEqual(['lab/vision #1271: 2 done, 1 tried again']);
-    expect(pipelineRows(rows)[0]).toMatchObject({ isFailed: false, isUnderWay: false });
+    expect(pipelineRows(rows)[0]).toMatchObject({ failed: new Set(), isUnderWay: false });
     // In another pipeline it is another job.
-    expect(pipelineRows([rows[0]!, { ...rows[1]!, pipeline: 1272 }])[1]).toMatchObject({ isFailed: true });
+    expect(pipelineRows([rows[0]!, { ...rows[1]!, pipeline: 1272 }])[1]).toMatchObject({ failed: new Set([1]) });
   });
 
   it('of one number in two projects, as after a restore, are two', () => {
@@ -90,6 +90,19 @@ describe('pipelines', () => {
       ['eval'],
       ['unit'],
     ]);
+  });
+
+  it('show first what failed in them, and was not tried again: else it stood behind all that waits', () => {
+    const waiting = Array.from({ length: 20 }, (_, index) => job(10 + index, 'waiting'));
+    const failed = (number: number, name: string): JobRow =>
+      job(number, 'failed', { name, finishedAt: new Date(now - 1000 * (10 - number)).toISOString() });
+    const rows = [
+      ...[job(1, 'running'), ...waiting, job(2, 'done', { name: 'retried', finishedAt: new Date(now).toISOString() })],
+      ...[failed(1, 'retried'), failed(3, 'a'), failed(4, 'b'), failed(5, 'c'), failed(6, 'd')],
+    ];
+    const names = jobGroups(rows, now, null).pipelines[0]?.lines.map(({ row }) => row.name) ?? [];
+    expect([names.slice(0, 5), names.length]).toEqual([['d', 'c', 'b', 'job-1', 'job-10'], rows.length]);
+    expect(new Set(jobGroups(rows, now, null).pipelines[0]?.lines).size).toBe(rows.length);
   });
 
   it('lead to their page in GitLab, and nowhere else whatever a job or a member says', () => {

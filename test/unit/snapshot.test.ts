@@ -279,6 +279,15 @@ describe('status', () => {
     }
   });
 
+  it('says of a machine that it is full, also where it leads', () => {
+    const lab = new Lab({ machines: { kang: measured({ maxRuns: 1 }) } });
+    const run = labRun({ run: 'r1', job: 1, node: 'kang', takenAt: lab.wallMs, startedAt: lab.wallMs });
+    lab.feed('kang', { kind: 'run-changed', run });
+    lab.run(20_000);
+    const [kang] = snapshot(viewOf(lab, 'kang')).nodes;
+    expect([kang?.state, kang?.because]).toEqual(['leader', 'has 1 run, its limit']);
+  });
+
   it('says what needs attention, worst first, each with its fix', () => {
     const lab = new Lab({
       machines: {

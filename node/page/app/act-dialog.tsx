@@ -3,7 +3,7 @@ import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import type { MovePlan } from '../../local-api/socket-protocol.ts';
 import { type PageAct, speaksAgainst } from '../view/person-acts.ts';
 import { type AgentRefusal, doAct, getJson, refusalIn } from './ask.ts';
-import { Fix, plain } from './words.tsx';
+import { Dot, Fix, plain } from './words.tsx';
 
 /** What came of the last act: shown until the next, or until it is put away. */
 export interface Said {
@@ -137,7 +137,7 @@ const Found = ({ plan }: { plan: Plan }) => (
         {plan.lines.map(({ state, what, sentence, fix }) => (
           <li key={`${what}${sentence}`} data-state={state}>
             <p>
-              <span class={`dot ${tones[state]}`} /> <strong>{plain(what)}</strong> {plain(sentence)}
+              <Dot tone={tones[state]} /> <strong>{plain(what)}</strong> {plain(sentence)}
             </p>
             <Fix text={fix} />
           </li>

@@ -4,7 +4,7 @@ import type { PageState } from '../view/page-state.ts';
 import { backupAct, isOperator, isOwner, moveAct, moveCancelAct, type PageAct } from '../view/person-acts.ts';
 import { GitlabHistory } from './history.tsx';
 import { ActButton } from './machines.tsx';
-import { Badge, Bar, Fix, plain } from './words.tsx';
+import { Badge, Bar, Dot, Fix, plain } from './words.tsx';
 
 interface Props {
   state: PageState;
@@ -99,7 +99,7 @@ const Loss = ({ panel }: { panel: GitlabPanel }) => (
         {panel.copies.map(({ node, tone, state, age, percent, because }) => (
           <li key={node}>
             <p>
-              <span class={`dot ${tone}`} /> <strong>{plain(node)}</strong> {state}
+              <Dot tone={tone} /> <strong>{plain(node)}</strong> {state}
               {age !== null && `, ${age}`}
             </p>
             {percent !== null && <Bar percent={percent} tone="busy" label={`copy on ${plain(node)}`} />}

@@ -8,7 +8,7 @@ import { type TracePart, traceParts } from '../view/trace-text.ts';
 import { Dialog } from './act-dialog.tsx';
 import { AgentRefused, at, getJson, refusedBy } from './ask.ts';
 import { ActButton } from './machines.tsx';
-import { Bar, plain } from './words.tsx';
+import { Bar, Dot, plain } from './words.tsx';
 
 /** One job: where and why, and its trace as it comes. */
 export function JobDialog({
@@ -87,7 +87,7 @@ function Why({ job, state }: { job: number; state: string }) {
         {why.machines.map(({ node, because, fits }) => (
           <tr key={node}>
             <th scope="row">
-              <span class={`dot ${fits ? 'good' : 'rest'}`} /> {plain(node)}
+              <Dot tone={fits ? 'good' : 'rest'} /> {plain(node)}
             </th>
             <td>{plain(because)}</td>
           </tr>

@@ -1,9 +1,10 @@
 import { useId, useRef, useState } from 'preact/hooks';
+import { plural } from '../../../scheduler/phrases.ts';
 import { pipelineName } from '../../pipeline-rows.ts';
 import { type JobLine, jobGroups, type PipelineGroup } from '../view/job-lists.ts';
 import type { Tone } from '../view/machine-cards.ts';
 import type { PageState } from '../view/page-state.ts';
-import { Bar, clock, plain } from './words.tsx';
+import { Bar, clock, Dot, plain } from './words.tsx';
 
 const tones: Record<JobLine['row']['state'], Tone> = {
   waiting: 'rest',
@@ -54,7 +55,7 @@ function Pipelines({ groups }: { groups: PipelineGroup[] }) {
           <Pipeline key={group.key} group={group} />
         ))}
       </ul>
-      <More count={groups.length - atFirst.pipelines} what="pipelines" isAll={isAll} setAll={setAll} />
+      <More count={groups.length - atFirst.pipelines} of="pipeline" isAll={isAll} setAll={setAll} />
     </>
   );
 }
@@ -79,7 +80,7 @@ function Pipeline({ group }: { group: PipelineGroup }) {
             aria-controls={isOpen ? id : undefined}
             onClick={() => choose(!isOpen)}
           >
-            <span class={`dot ${tone}`} />
+            <Dot tone={tone} />
             <span class="what">
               {plain(project)} {pipelineName(pipeline)} <span class="of">{plain(ref)}</span>
             </span>{' '}
@@ -108,7 +109,8 @@ function Pipeline({ group }: { group: PipelineGroup }) {
           </ul>
           <More
             count={lines.length - atFirst.jobs}
-            what={`jobs of ${pipelineName(pipeline)}`}
+            of="job"
+            in={` of ${pipelineName(pipeline)}`}
             isAll={isAll}
             setAll={setAll}
           />
@@ -138,17 +140,18 @@ function List({ title, lines, isBeside }: ListProps) {
           </li>
         ))}
       </ul>
-      <More count={lines.length - atFirst[title]} what={title} isAll={isAll} setAll={setAll} />
+      <More count={lines.length - atFirst[title]} of="job" in={`, ${title}`} isAll={isAll} setAll={setAll} />
     </>
   );
 }
 
-function More(props: { count: number; what: string; isAll: boolean; setAll(isAll: boolean): void }) {
-  const { count, what, isAll, setAll } = props;
+/** `1 more job of #7`. */
+function More(props: { count: number; of: string; in?: string; isAll: boolean; setAll(isAll: boolean): void }) {
+  const { count, of, in: where = '', isAll, setAll } = props;
   if (count <= 0) return null;
   return (
     <button type="button" class="quiet" onClick={() => setAll(!isAll)}>
-      {isAll ? `fewer ${what}` : `${count} more ${what}`}
+      {isAll ? `fewer ${of}s${where}` : `${plural(count, `more ${of}`)}${where}`}
     </button>
   );
 }
@@ -159,7 +162,7 @@ function Line({ line: { row, of, time, progress }, isOfGroup = false }: { line: 
   return (
     <>
       <p class={`job ${isOfGroup ? 'grouped' : ''}`}>
-        <span class={`dot ${tones[row.state]}`} />
+        <Dot tone={tones[row.state]} />
         <a href={`#job-${row.job}`}>{plain(row.name)}</a>
         {!isOfGroup && <span class="of">{plain(of)}</span>}
         <span class="where">

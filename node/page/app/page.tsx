@@ -11,7 +11,7 @@ import { type PageStore, useHash, useNow, usePageState } from './page-store.ts';
 import { ThemeButton, useTheme } from './theme.tsx';
 import { Timeline } from './timeline.tsx';
 import { Use } from './use.tsx';
-import { clock, Fix, plain } from './words.tsx';
+import { clock, Dot, Fix, plain } from './words.tsx';
 
 /** ms for which is shown what was done. */
 const saidMs = 15_000;
@@ -115,7 +115,7 @@ function Top({ state, nowMs, theme }: { state: PageState; nowMs: number; theme: 
         <ThemeButton theme={theme} />
       </nav>
       <p class={`view ${view.tone}`} role="status">
-        <span class={`dot ${view.tone}`} /> {plain(view.text)}
+        <Dot tone={view.tone} /> {plain(view.text)}
         {me !== null && me.role !== 'owner' && ` · you look as ${me.role}`}
       </p>
     </header>
@@ -129,7 +129,7 @@ function Headline({ state: { status } }: { state: PageState }) {
   return (
     <section class={`headline ${tone}`} aria-label="how it is" aria-live="polite">
       <p class="sentence">
-        <span class={`dot ${tone}`} /> {plain(sentence)}
+        <Dot tone={tone} /> {plain(sentence)}
       </p>
       <Fix text={fix} />
       {more.length > 0 && (
@@ -137,7 +137,7 @@ function Headline({ state: { status } }: { state: PageState }) {
           {more.map((row) => (
             <li key={`${row.sentence}${row.fix}`}>
               <p>
-                <span class={`dot ${row.severity === 'info' ? 'rest' : row.severity}`} /> {plain(row.sentence)}
+                <Dot tone={row.severity === 'info' ? 'rest' : row.severity} /> {plain(row.sentence)}
               </p>
               <Fix text={row.fix} />
             </li>

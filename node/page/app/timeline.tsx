@@ -1,7 +1,7 @@
 import { useState } from 'preact/hooks';
 import type { TimelineEvent } from '../../../protocol/history.ts';
 import { eventsShown, type TimelineGroup, timelineGroups, timelineRows } from '../view/timeline-rows.ts';
-import { clock, plain } from './words.tsx';
+import { clock, Dot, plain } from './words.tsx';
 
 const tones = { info: 'rest', warn: 'warn', fail: 'fail' } as const;
 
@@ -27,7 +27,7 @@ export function Timeline({ events }: { events: readonly TimelineEvent[] }) {
           {rows.slice(0, most).map(({ id, at, severity, sentence, because }) => (
             <li key={`${id} ${at}`}>
               <time dateTime={at}>{clock(Date.parse(at))}</time>
-              <span class={`dot ${tones[severity]}`} />
+              <Dot tone={tones[severity]} />
               <div>
                 <p>{plain(sentence)}</p>
                 {because !== null && because !== '' && <p class="because">{plain(because)}</p>}

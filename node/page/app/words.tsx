@@ -53,6 +53,18 @@ export const Badge = ({ tone, children }: { tone: Tone; children: ComponentChild
   <span class={`badge ${tone}`}>{children}</span>
 );
 
+const said: Partial<Record<Tone, string>> = { warn: 'warning', fail: 'trouble' };
+
+/** How a thing is, by colour and shape; a screen reader says it where that is a warning or worse. */
+export const Dot = ({ tone }: { tone: Tone }) => {
+  const word = said[tone];
+  return word === undefined ? (
+    <span class={`dot ${tone}`} />
+  ) : (
+    <span class={`dot ${tone}`} role="img" aria-label={word} />
+  );
+};
+
 /** How much of something is used; `percent` from 0 to 100. */
 export function Meter({
   label,

@@ -29,7 +29,7 @@ export interface PipelineGroup extends PipelineRow {
   tone: Tone;
   /** Its page in GitLab. */
   url: string | null;
-  /** What runs, what waits, what ended, the last first. */
+  /** What failed last, what runs, what waits, what else ended, the last first. */
   lines: JobLine[];
 }
 
@@ -42,6 +42,8 @@ interface JobGroups {
 const runs = new Set<JobRow['state']>(['granted', 'running', 'canceling']);
 /** Of jobs that are over so many are shown. */
 const endedShown = 30;
+/** Of a pipeline's failed jobs so many stand above what runs. */
+const failedAtFirst = 3;
 /** A job's time is learned of so many of its last good runs. */
 const learnedOf = 9;
 
@@ -65,13 +67,19 @@ export function jobGroups(rows: readonly JobRow[], nowMs: number, gitlab: string
       return {
         ...row,
         key: `${row.pipeline} ${row.project}`,
-        tone: row.isFailed ? 'fail' : running.length > 0 ? 'busy' : row.isUnderWay ? 'rest' : 'good',
+        tone: row.failed.size > 0 ? 'fail' : running.length > 0 ? 'busy' : row.isUnderWay ? 'rest' : 'good',
         url: pipelineAddress(gitlab, row.project, row.pipeline),
-        lines: [...running, ...waiting, ...ended],
+        lines: failedFirst([...running, ...waiting, ...ended], row.failed),
       };
     }),
     others: { ...others, ended: others.ended.slice(0, endedShown) },
   };
+}
+
+/** Of a pipeline the first few jobs are shown: what broke is looked for, and would stand behind all that waits. */
+function failedFirst(lines: readonly JobLine[], failed: ReadonlySet<number>): JobLine[] {
+  const first = lines.filter(({ row }) => failed.has(row.job)).slice(0, failedAtFirst);
+  return [...first, ...lines.filter((line) => !first.includes(line))];
 }
 
 function listsOf(rows: readonly JobRow[], nowMs: number, usual: ReadonlyMap<string, number>): JobLists {

@@ -71,10 +71,7 @@ function cardOf(status: StatusSnapshot, node: NodeRow, names: ReadonlyMap<number
     id: node.id,
     node: node.node,
     self: node.self,
-    tone: tones[node.state],
-    // Jobs without a GPU still come.
-    state:
-      node.state === 'paused' && node.paused === 'gpu' ? 'gpu paused' : node.state === 'leader' ? 'ready' : node.state,
+    ...stateOf(node),
     badges: [
       ...(status.leader?.node === node.node ? ['leads'] : []),
       ...(gitlab.host === node.node ? ['runs GitLab'] : []),
@@ -110,6 +107,15 @@ function cardOf(status: StatusSnapshot, node: NodeRow, names: ReadonlyMap<number
     paused: node.paused ?? null,
     drained: node.state === 'draining',
   };
+}
+
+/** That it leads is said beside it: here stands whether it takes jobs, as of any other. */
+function stateOf({ state, paused, because }: NodeRow): Pick<MachineCard, 'state' | 'tone'> {
+  // Jobs without a GPU still come.
+  if (paused === 'gpu' && (state === 'paused' || state === 'leader')) return { state: 'gpu paused', tone: 'rest' };
+  if (state !== 'leader') return { state, tone: tones[state] };
+  // One that leads says why alone where it is full.
+  return because === null ? { state: 'ready', tone: 'good' } : { state: 'busy', tone: 'busy' };
 }
 
 function gpuLine(
