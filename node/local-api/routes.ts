@@ -56,6 +56,8 @@ export type Routes = Readonly<Record<string, Route>>;
 
 const httpStatus: Partial<Record<ErrorCode, number>> = {
   'bad-message': 400,
+  'bad-flag': 400,
+  'no-job': 404,
   'frame-too-large': 413,
   'not-approved': 409,
   'no-leader': 503,
@@ -104,8 +106,9 @@ function noted(api: ActsApi, path: string, answer: ApiAnswer): ApiAnswer {
   return answer;
 }
 
-export const refusalOf = ({ code, message, hint }: AutogitError): ReturnType<typeof refusal> =>
-  refusal(httpStatus[code] ?? 500, code, message, hint);
+/** 500 is a fault of ours and nothing else: what is refused may be asked again later (503), or not as it is (409). */
+export const refusalOf = ({ code, message, hint, retriable }: AutogitError): ReturnType<typeof refusal> =>
+  refusal(httpStatus[code] ?? (retriable ? 503 : 409), code, message, hint);
 
 /** What those may read who may only look: the page's door asks these. */
 export const readRoutes = (api: PhaseApi & StatusApi & LogsApi & { readonly history: HistoryApi }): Routes => ({

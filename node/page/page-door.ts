@@ -107,18 +107,16 @@ export class PageDoor {
     const from = request.socket.remoteAddress ?? '';
     const { name, names } = this.#here;
     const url = urlOf(request.url);
-    if (
-      !isOurHost(request.headers.host, request.socket.localAddress ?? '', [name, hostname(), ...names]) ||
-      url === null
-    )
-      return this.#mayRefuse(from)
-        ? refused(
-            new AutogitError('unsupported', 'this machine is not called so here', {
-              hint: 'use its address or its name; where a proxy or a name of your own leads here: --dashboard-name NAME',
-            }),
-            421,
-          )
-        : null;
+    const refuse = (...why: Parameters<typeof refused>): PageAnswer | null =>
+      this.#mayRefuse(from) ? refused(...why) : null;
+    if (!isOurHost(request.headers.host, request.socket.localAddress ?? '', [name, hostname(), ...names]))
+      return refuse(
+        new AutogitError('unsupported', 'this machine is not called so here', {
+          hint: 'use its address or its name; where a proxy or a name of your own leads here: --dashboard-name NAME',
+        }),
+        421,
+      );
+    if (url === null) return refuse(noPath());
     const parts = partsOf(url.pathname);
     const caller = this.#callerOf(request, parts.session);
     // At once: what waits for news would be a stranger's connection until it has an answer, and give way to other strangers'.
@@ -261,6 +259,11 @@ export class PageDoor {
 }
 
 /** Null: no URL of ours. */
+const noPath = (): AutogitError =>
+  new AutogitError('bad-message', `what is asked for is no path, or longer than ${pageLimits.pathChars} characters`, {
+    hint: 'all that there is: /api/openapi.json',
+  });
+
 function urlOf(text: string | undefined): URL | null {
   if (text === undefined || !text.startsWith('/') || text.length > pageLimits.pathChars) return null;
   return URL.canParse(text, 'http://page') ? new URL(text, 'http://page') : null;

@@ -3,6 +3,7 @@ import { readFileSync, statSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { AutogitError } from '../../protocol/errors.ts';
 import { PageRig } from './page-rig.ts';
 
 let rig: PageRig;
@@ -181,6 +182,24 @@ describe('what is done at the page', () => {
     expect((await rig.act(owner, 'approve', { node: 'desktop-1' })).status).toBe(400);
     expect((await rig.act(owner, 'nothing', {})).status).toBe(404);
     expect(rig.api.asked.length).toBe(before);
+  });
+
+  it('and is refused, is told apart from a fault of the agent: not there, not as it is, or not now', async () => {
+    const one = await rig.enter('owner');
+    const refusals = [
+      ['no-job', 404],
+      ['no-gitlab', 409],
+      ['unsupported', 409],
+      ['no-leader', 503],
+      ['gitlab-unreachable', 503],
+    ] as const;
+    for (const [code, status] of refusals) {
+      rig.api.wish = () => Promise.reject(new AutogitError(code, 'not so'));
+      const said = await rig.act(one, 'cancel', { job: 7 });
+      expect([code, said.status, JSON.parse(said.text)]).toMatchObject([code, status, { error: { code } }]);
+    }
+    const long = await rig.get(one, `/api/why?job=${'9'.repeat(4_000)}`);
+    expect([long.status, long.text]).toEqual([400, expect.stringContaining('longer than 2048 characters')]);
   });
 
   it('is not done for a page of another site', async () => {
