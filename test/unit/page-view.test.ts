@@ -144,6 +144,7 @@ describe('machines', () => {
         ?.holder;
     };
     expect(holderOf({ problem: 'fell off the bus', foreign: true })).toBe('fails: fell off the bus');
+    expect(holderOf({ shared: { runs: 1, bytes: 20 * 2 ** 30 } })).toBe('a job has a share, 20 GiB of it');
     expect(holderOf({ shared: { runs: 2, bytes: 12 * 2 ** 30 } })).toBe('2 jobs share it, 12 GiB of it');
     expect(holderOf({}, [4813, 4816])).toBe('a job has it');
     expect(holderOf({ held: undefined })).toBe('free');

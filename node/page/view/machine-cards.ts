@@ -141,7 +141,7 @@ function gpuLine(
       ...line,
       ...measures,
       tone: 'busy',
-      holder: `${room.shared.runs} jobs share it, ${showBytes(room.shared.bytes)} of it`,
+      holder: `${room.shared.runs === 1 ? 'a job has a share' : `${room.shared.runs} jobs share it`}, ${showBytes(room.shared.bytes)} of it`,
     };
   if (room.held !== undefined) return { ...line, ...measures, tone: 'busy', holder: heldBy(node, names) };
   return { ...line, ...measures, tone: 'good', holder: node.paused === 'gpu' ? 'kept for its owner' : 'free' };
