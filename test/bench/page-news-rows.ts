@@ -2,8 +2,9 @@ import type { Page } from 'playwright-core';
 import { createClient } from '../../node/local-api/socket-client.ts';
 import { openBrowser, openPage } from '../browser/chromium.ts';
 import { sleep, type TestMachine, until } from '../e2e/rig.ts';
-import { p99Under, type Row, row } from './figures.ts';
+import { p99Under, type Row, row, table } from './figures.ts';
 import type { PageStage } from './page-stage.ts';
+import { PageViewers } from './page-viewers.ts';
 
 /** Between two changes, so that they come at any moment of the agents' own rounds. */
 const restMs = () => 200 + 500 * Math.random();
@@ -49,30 +50,41 @@ async function newsOf(page: Page, machine: TestMachine, times: number): Promise<
   return ms;
 }
 
-/** What somebody who looks waits for: a change in the agent that serves the page, and one on another machine, until it stands on the page. */
-export async function newsRows({ leader, machines, trials }: PageStage): Promise<Row[]> {
+/** So many look besides. */
+const others = 20;
+
+/**
+ * What somebody who looks waits for: a change in the agent that serves the page, and one on another machine, until it stands on the
+ * page; and both while twenty others have the same page open.
+ */
+export async function newsRows({ leader, machines, trials, say }: PageStage): Promise<Row[]> {
   // Neither of them leads: the word of one goes to the other by itself.
   const [own, other] = machines.filter((machine) => machine !== leader) as [TestMachine, TestMachine];
+  const viewers = new PageViewers(own);
   const browser = await openBrowser();
   try {
     const { stdout } = await own.cli('dashboard');
     const { page } = await openPage(browser, stdout.trim());
     const times = Math.max(50, trials);
     const rows: Row[] = [];
-    for (const [what, machine, most] of [
-      ['a change in the agent that serves the page, until it is on the page', own, 250],
-      ['a change on another machine, until it is on the page', other, 1_000],
-    ] as const)
-      rows.push(
-        row({
-          measure: `${what}, 7 machines, 200 jobs`,
-          unit: 'ms',
-          ours: await newsOf(page, machine, times),
-          targets: [p99Under(most)],
-        }),
-      );
+    const add = async (beside: string): Promise<void> => {
+      for (const [what, machine, most] of [
+        ['a change in the agent that serves the page, until it is on the page', own, 250],
+        ['a change on another machine, until it is on the page', other, 1_000],
+      ] as const) {
+        const ours = await newsOf(page, machine, times);
+        rows.push(
+          row({ measure: `${what}${beside}, 7 machines, 200 jobs`, unit: 'ms', ours, targets: [p99Under(most)] }),
+        );
+        say(table(rows.slice(-1)));
+      }
+    };
+    await add('');
+    await viewers.open(others);
+    await add(`, of ${others + 1} pages`);
     return rows;
   } finally {
+    await viewers.close();
     await browser.close();
   }
 }
