@@ -127,7 +127,9 @@ const has = (filter: string, ...texts: (string | null)[]): boolean =>
 
 function machineLines({ nodes }: StatusSnapshot, state: TopState, columns: number): TopLine[] {
   const widthOfName = Math.min(24, Math.max(7, ...nodes.map(({ node }) => node.length + 2)));
-  const width = Math.max(4, Math.min(20, Math.floor((columns - widthOfName - 48) / 2)));
+  // Beside the two bars stand state and runs (18), their figures (2 x 14), two blanks, and who is there (10).
+  const width = Math.max(4, Math.min(20, Math.floor((columns - widthOfName - 58) / 2)));
+  const beforeBars = widthOfName + 18;
   const mark = (sort: TopState['sort'], text: string): string =>
     state.sort === sort ? `${text}${state.isReversed ? '^' : 'v'}` : text;
   const gauge = (share: number | null, words: string): string =>
@@ -162,14 +164,11 @@ function machineLines({ nodes }: StatusSnapshot, state: TopState, columns: numbe
         line(text, word === 'suspect' || word === 'gone' ? 'bad' : 'plain'),
         ...gpuTexts(row).map(([name, load, words, who]) =>
           line(
-            cells(
-              `    ${name}`.slice(0, widthOfName + 11),
-              '',
-              '',
-              gauge(load, `${Math.round(load * 100)}%`),
-              words,
-              who,
-            ),
+            // A card's name is longer than a machine's: it has the room of state and runs, too.
+            [
+              `    ${name}`.slice(0, beforeBars - 1).padEnd(beforeBars) + gauge(load, `${Math.round(load * 100)}%`),
+              ...[words, who],
+            ].join(' '),
             'plain',
           ),
         ),
