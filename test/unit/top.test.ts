@@ -94,7 +94,7 @@ describe('the picture', () => {
   it('a card’s bar stands below that of its machine, and who is there is not cut off at 80 columns', () => {
     for (const columns of [80, 100, 120]) {
       const { lines } = picture({}, seen(), { ...screen, columns });
-      const bars = lines.filter(({ text: row }) => row.includes('[|')).map(({ text: row }) => row.indexOf('['));
+      const bars = lines.map(({ text: row }) => row.search(/\[[| ]+\] +\d+%/)).filter((at) => at >= 0);
       expect([columns, bars.length, new Set(bars).size]).toEqual([columns, 5, 1]);
       expect(lines.find(({ text: row }) => row.startsWith('MACHINE'))?.text).toContain('OWNER, GPU');
     }
