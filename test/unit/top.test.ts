@@ -116,10 +116,8 @@ describe('the picture', () => {
     expect(picture({ chosen: 1 }).job).toBe(4813);
     expect(picture({ chosen: 99 }).job).toBe(4813);
     expect(picture({ filter: 'nothing' }).job).toBeNull();
-    const many = {
-      ...seen(),
-      jobs: Array.from({ length: 500 }, (_, n) => ({ ...seen().jobs[0]!, job: n + 1 }) as JobRow),
-    };
+    const one = seen();
+    const many = { ...one, jobs: Array.from({ length: 500 }, (_, n) => ({ ...one.jobs[0]!, job: n + 1 }) as JobRow) };
     const { lines, job } = picture({ chosen: 250 }, many);
     expect(job).toBe(251);
     expect(lines.find(({ look, text: row }) => look === 'chosen' && row.startsWith('251 '))).toBeDefined();
