@@ -23,6 +23,27 @@ describe('jobs that fit no machine, as the leader tells the others', () => {
     expect(asked).toBe(2);
   });
 
+  it('who looks each second waits for the first answer alone: the last one is told while the leader is asked anew', async () => {
+    let at = 0;
+    const answers: ((answer: Answer) => void)[] = [];
+    const misfits = new LeadersMisfits(
+      () => new Promise((resolve) => answers.push(resolve)),
+      () => at,
+    );
+    const first = misfits.read();
+    answers[0]?.(answer);
+    for (at = 1_000; at <= 6_000; at += 1_000) expect(await misfits.read()).toEqual([misfit]);
+    expect(answers).toHaveLength(2);
+    answers[1]?.({ ...answer, misfits: [] });
+    await new Promise((resolve) => setImmediate(resolve));
+    expect([await first, await misfits.read()]).toEqual([[misfit], []]);
+    // Who asks now and then is told what is so now.
+    at = 20_000;
+    const late = misfits.read();
+    answers[2]?.(answer);
+    expect(await late).toEqual([misfit]);
+  });
+
   it('a leader that does not answer, fails or is of an earlier version says nothing', async () => {
     const { misfits: _, ...older } = answer;
     for (const ask of [async () => null, async () => Promise.reject(new Error('gone')), async () => older])
