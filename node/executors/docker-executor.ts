@@ -392,7 +392,7 @@ function numericUser(said: string): { uid: number; gid: number } | null {
 
 function cannot(what: 'create' | 'start', image: string, cause: unknown): AutogitError {
   const because = saidBy(cause);
-  const lacksShell = what === 'start' && /exec: "sh"|no such file/.test(because);
+  const lacksShell = what === 'start' && /exec: "sh"|^(?!.*exec: ").*no such file/.test(because);
   return new AutogitError(startErrorCode(cause), `cannot ${what} a container of ${image}: ${because}`, {
     cause,
     ...(lacksShell && { hint: `image ${image} has no sh, which a job needs` }),

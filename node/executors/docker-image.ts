@@ -6,7 +6,7 @@ import { labelStart } from './docker-container.ts';
 import { isEngineAway, saidBy, statusOf, withLimit } from './docker-engine.ts';
 import type { DockerImages } from './docker-images.ts';
 import { isNoSpace } from './image-store.ts';
-import { type RegistryLogin, registryLogin, registryOf } from './registry-login.ts';
+import { isSameRepository, type RegistryLogin, registryLogin, registryOf } from './registry-login.ts';
 import { isNameWrong, type LookUp } from './registry-name.ts';
 
 const missing = (image: string, cause: unknown, hint?: string): AutogitError => {
@@ -17,12 +17,24 @@ const missing = (image: string, cause: unknown, hint?: string): AutogitError => 
     `image ${image} cannot be ${hint ? 'used' : 'pulled'}: ${text}`,
     {
       cause,
-      hint:
-        hint ?? `make its registry reachable, name another image in the job, or on this machine: docker pull ${image}`,
+      hint: hint ?? howToHave(image, text),
       ...(isAway && { server: registryOf(image) }),
     },
   );
 };
+
+/** A registry that is there and knows no such image, or not this job, is not to be made reachable. */
+function howToHave(image: string, text: string): string {
+  const here = `on this machine: docker pull ${image}`;
+  if (/manifest unknown|not found/i.test(text))
+    return `correct its name or tag in the job, or push it to ${registryOf(image)}`;
+  if (refused.test(text))
+    return `correct its name, or give the project a variable DOCKER_AUTH_CONFIG with a login for ${registryOf(image)} that may read it`;
+  if (text === isNever) return `allow it another pull_policy, or ${here}`;
+  return `make its registry reachable, name another image in the job, or ${here}`;
+}
+const refused = /denied|unauthorized|authentication required|no basic auth credentials/i;
+const isNever = 'its pull_policy is never';
 
 /**
  * How an engine says that it came to no registry, or to one that has no time: on another machine the same image may come. Its own
@@ -30,6 +42,22 @@ const missing = (image: string, cause: unknown, hint?: string): AutogitError => 
  */
 const noAnswer =
   /no such host|server misbehaving|connection (?:refused|reset)|timed? ?out|timeout|deadline exceeded|no route to host|network is unreachable|unexpected EOF|too ?many ?requests|rate limit|status:? (?:429|50[0234])\b|given up|connection to the engine broke/i;
+
+/** A slip in the job: no machine could have it. */
+const noName = (image: string, cause?: unknown, because = ''): AutogitError =>
+  new AutogitError(
+    'image-missing',
+    image === ''
+      ? 'the name of its image is empty once variables stand in it'
+      : `${JSON.stringify(image.slice(0, 100))} is no name of an image${because}`,
+    {
+      cause,
+      hint:
+        image === ''
+          ? 'look whether the variables in image: or services: are set for this job: GitLab gives protected ones to protected branches alone'
+          : 'correct its image: or services: in the job',
+    },
+  );
 
 /** Not the job's fault, nor its registry's: another machine may have room. */
 const tooLarge = (image: string, cause: unknown): AutogitError =>
@@ -95,8 +123,8 @@ export interface FoundImage {
   entrypoint: string[];
 }
 
-/** A registry that is asked only whether it has something newer must answer within this. */
-const checkMs = 10_000;
+/** A registry that is asked only whether it has something newer must answer within this; what it then has may take its time. */
+const usualCheckMs = 10_000;
 /** What a registry says that answered and does not give: no reason to use what another job was given. */
 const denied = /denied|unauthorized|authentication required|not found|manifest unknown|does not exist/i;
 
@@ -114,6 +142,8 @@ interface ImageQuestion {
   signal: AbortSignal;
   /** For tests: what this machine's name servers say. */
   lookUp?: LookUp;
+  /** For tests. */
+  checkMs?: number;
 }
 
 /**
@@ -125,10 +155,7 @@ interface ImageQuestion {
  */
 export async function ensureImage(question: ImageQuestion): Promise<FoundImage> {
   const { spec, image, note, signal } = question;
-  if (!/^[a-zA-Z0-9][\w.\-/:@]*$/.test(image))
-    throw new AutogitError('image-missing', `${JSON.stringify(image.slice(0, 100))} is no name of an image`, {
-      hint: 'correct its image: or services: in the job',
-    });
+  if (!/^[a-zA-Z0-9][\w.\-/:@]*$/.test(image)) throw noName(image);
   if (spec.platform && !/^\w+(?:\/[\w.]+){0,2}$/.test(spec.platform))
     throw new AutogitError('image-missing', `${JSON.stringify(spec.platform.slice(0, 60))} is no platform`, {
       hint: 'write it as linux/arm64',
@@ -180,7 +207,7 @@ async function asJobsOwn(failure: unknown, { image, spec, lookUp }: ImageQuestio
 }
 
 interface ImageHere extends FoundImage {
-  /** It came from a registry, or was pushed to one. */
+  /** By this name it came from a registry, or was pushed to one. */
   hasRegistry: boolean;
   /** A label of it that is ours; null: it has none. */
   ownLabel: string | null;
@@ -205,9 +232,13 @@ async function look(docker: Docker, image: string, platform: string | null = nul
     const { User = '', Entrypoint, Labels } = found.Config ?? {};
     const entrypoint = typeof Entrypoint === 'string' ? [Entrypoint] : (Entrypoint ?? []);
     const ownLabel = Object.keys(Labels ?? {}).find((label) => label.startsWith(labelStart)) ?? null;
-    return { id: found.Id, user: User, entrypoint, ownLabel, hasRegistry: (found.RepoDigests ?? []).length > 0 };
+    // One that was made here and pushed by another name, or given this one here, is at no registry by this name.
+    const hasRegistry = (found.RepoDigests ?? []).some((digest) => isSameRepository(digest, image));
+    return { id: found.Id, user: User, entrypoint, ownLabel, hasRegistry };
   } catch (cause) {
     if (statusOf(cause) === 404) return null;
+    if (statusOf(cause) !== undefined && /invalid reference format|must be lowercase/i.test(saidBy(cause)))
+      throw noName(image, cause, `: ${saidBy(cause)}`);
     throw new AutogitError('no-docker', `the engine cannot look up image ${image}`, { cause });
   }
 }
@@ -226,7 +257,7 @@ async function imageBy(policy: PullPolicy, question: ImageQuestion): Promise<Ima
   const isOthers = here !== null && images.records.rightOf(here.id, image, projectOf(spec)) === 'ask';
   if (policy === 'never') {
     if (here && !isOthers) return here;
-    throw isOthers ? others(image, 'its pull_policy is never') : missing(image, new Error('its pull_policy is never'));
+    throw isOthers ? others(image, isNever) : missing(image, new Error(isNever));
   }
   // A digest names its bytes: there is nothing newer.
   const isFixed = here !== null && (!here.hasRegistry || image.includes('@'));
@@ -257,20 +288,27 @@ const projectOf = (spec: ImageQuestion['spec']): string => spec.project ?? '';
 export const wholeName = (image: string): string => (/[:@][^/]*$/.test(image) ? image : `${image}:latest`);
 
 async function pullAndRecord(question: ImageQuestion, before: string | null, isCheck: boolean): Promise<ImageHere> {
-  const { docker, images, spec, image, note, signal } = question;
+  const { docker, images, spec, image, note, signal, checkMs = usualCheckMs } = question;
   const name = wholeName(image);
   const login = registryLogin(image, spec.variables, spec.logins);
-  const limit = isCheck ? AbortSignal.any([signal, AbortSignal.timeout(checkMs)]) : signal;
+  const late = new AbortController();
+  const timer = isCheck ? setTimeout(() => late.abort(), checkMs) : undefined;
   const project = projectOf(spec);
   const known = await images.ids(docker);
   note(`Pulling image ${image}`);
   if (login !== null) images.records.begin(name, project);
   let pulled: ImageHere | null = null;
   try {
-    await pull(docker, name, login, limit, undefined, spec.platform);
+    // The first line about a tag or a layer comes when the registry has said what it has.
+    const onEvent = ({ id }: PullEvent): void => void (typeof id === 'string' && clearTimeout(timer));
+    await pull(docker, name, login, AbortSignal.any([signal, late.signal]), onEvent, spec.platform);
     pulled = await images.find(spec.run, () => look(docker, image, spec.platform));
     if (pulled === null) throw new Error('it is still missing after the pull');
+  } catch (cause) {
+    if (late.signal.aborted) throw new Error(`it does not answer within ${checkMs / 1000} s`, { cause });
+    throw cause;
   } finally {
+    clearTimeout(timer);
     if (pulled === null && login !== null) images.records.failed(name, project);
   }
   const { id } = pulled;
@@ -280,7 +318,8 @@ async function pullAndRecord(question: ImageQuestion, before: string | null, isC
 }
 
 /** One question of the engine to the registry, with the job's own login: nothing is pulled. */
-async function askRegistry({ docker, images, spec, image, note }: ImageQuestion, id: string): Promise<void> {
+async function askRegistry(question: ImageQuestion, id: string): Promise<void> {
+  const { docker, images, spec, image, note, checkMs = usualCheckMs } = question;
   note(`Image ${image} was pulled with the login of another project: asking its registry`);
   const login = registryLogin(image, spec.variables, spec.logins);
   try {

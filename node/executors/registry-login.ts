@@ -71,6 +71,12 @@ function placeOfImage(image: string): string {
 
 export const registryOf = (image: string): string => (placeOfImage(image).split('/')[0] as string).slice(0, 255);
 
+/** Of two names of images, each with or without tag and digest: is it one place of one registry? `alpine` is `docker.io/library/alpine`. */
+export const isSameRepository = (one: string, other: string): boolean => {
+  const place = (image: string): string => placeOfImage(image).replace(/^docker\.io\/library\//, 'docker.io/');
+  return place(one) === place(other);
+};
+
 function decoded(address: string, entry: NonNullable<NonNullable<AuthFile['auths']>[string]>): RegistryLogin | null {
   const [username = '', ...password] = Buffer.from(entry.auth ?? '', 'base64')
     .toString('utf8')
