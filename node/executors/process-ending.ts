@@ -45,3 +45,6 @@ async function endUid(uid: number): Promise<void> {
 
 export const killedFromWithin =
   'its process was killed by SIGKILL, which the job itself can send (kill -9 $PPID, kill -9 -1); somebody on this machine, or the kernel for want of memory, would look the same';
+
+export const recordTaken =
+  'the agent’s record of this step was removed or emptied while it ran, which the job can do where it is the agent’s own user (a rm -rf outside its folder); somebody on this machine would look the same. With --user auto no job can';

@@ -15,7 +15,7 @@ import { orphanHolder } from './orphan-holding.ts';
 import { memoryKills, outOfMemory } from './out-of-memory.ts';
 import { followFile, trim } from './output-file.ts';
 import type { ProcessBuilds, TakenBuilds } from './process-builds.ts';
-import { endAll, endProcesses, killedFromWithin } from './process-ending.ts';
+import { endAll, endProcesses, killedFromWithin, recordTaken } from './process-ending.ts';
 import { ProcessFiles } from './process-files.ts';
 import { ProcessTree } from './process-tree.ts';
 import { freezeCgroup, killCgroup, thawCgroup, waitFrozen } from './run-cgroup.ts';
@@ -208,6 +208,11 @@ export class ProcessWorkspace implements Workspace {
       // What it leaves would run on with nobody who looks after it.
       await endProcesses(this.#of.marks, this.#of.cgroup, this.#seen);
       return this.#exited(index, 137, killedFromWithin);
+    }
+    if (child && !this.#endedHere.has(index) && !record?.begunMs) {
+      // This agent wrote when it began, on a disk that works: whoever took that away is the job, where it is of the agent's own user, or holds its supervisor.
+      await endProcesses(this.#of.marks, this.#of.cgroup, this.#seen);
+      return this.#exited(index, 137, recordTaken);
     }
     if (!record) return { kind: 'lost', because: 'the step was never begun' };
     const because =

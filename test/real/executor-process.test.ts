@@ -56,6 +56,25 @@ describe.each([
     }
   });
 
+  it.each([
+    ['removes', (path: string) => [`rm '${path}'`, 'sleep 3']],
+    ['empties', (path: string) => [`: >'${path}'`, 'kill -9 $PPID', 'sleep 600']],
+  ])('%s the record of its step: it has failed itself, and nothing of it runs on', async (how, does) => {
+    const workspace = await executor.prepare(specOf(run(how), null), never);
+    try {
+      const spoils = does(join(workspace.handle, 'step-0.status'));
+      const { end } = await runStep(workspace, 0, ...spoils);
+      expect(end).toMatchObject({
+        kind: 'exited',
+        exitCode: 137,
+        because: expect.stringContaining('record of this step'),
+      });
+      expect(processesOf(marksOf(workspace.handle, readRunFile(workspace.handle)))).toEqual([]);
+    } finally {
+      await workspace.remove();
+    }
+  });
+
   it('is removed while it runs, which is no end of its own', async () => {
     const workspace = await executor.prepare(specOf(run('removed'), null), never);
     await workspace.start(step('echo up', 'sleep 600'), 0);
