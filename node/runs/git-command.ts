@@ -105,9 +105,15 @@ function gitEnvironment({ token, host, speaks, resolve: given }: GitCall): NodeJ
   return env;
 }
 
+/**
+ * For the end that sends from a mirror to a tree of this machine: deltas that are there are sent, and none is looked for. A mirror whose project has few
+ * large files has them in no pack, and each job waited for a search that saves a pipe some bytes (64 MiB of them: 8.8 s of CPU, and 2.1 without).
+ */
+export const asItLies = ['-c', 'pack.window=0'] as const;
+
 /** The machine's git at the other end of a fetch into a tree: it serves a mirror, by its standard input and output. */
 export const serveMirror = (mirror: string): ReturnType<typeof spawnClean> =>
-  spawnClean('git', ['upload-pack', '--', mirror], {
+  spawnClean('git', [...asItLies, 'upload-pack', '--', mirror], {
     cwd: mirror,
     env: gitEnvironment({ cwd: mirror }),
     stdio: ['pipe', 'pipe', 'ignore'],

@@ -1,6 +1,6 @@
 import { appendFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { git, SourcesFailure } from './git-command.ts';
+import { asItLies, git, SourcesFailure } from './git-command.ts';
 import { hasCommit, objectFormat, treeRefspecs } from './git-mirror.ts';
 import { whileSourcesFit } from './sources-room.ts';
 import type { SourcesSpec } from './sources-spec.ts';
@@ -42,7 +42,8 @@ export async function takeFrom(folder: string, from: FromMirror, signal: AbortSi
   const depth = from.depth > 0 ? [`--depth=${from.depth}`] : [];
   // As one pack: to unpack few large objects and deflate each anew costs many times what it takes to check a pack.
   const asPack = ['-c', 'fetch.unpackLimit=1'];
-  const how = ['--quiet', '--force', ...tagFlags[from.tags], ...depth, '--no-write-fetch-head'];
+  const server = `--upload-pack=git ${asItLies.join(' ')} upload-pack`;
+  const how = ['--quiet', '--force', ...tagFlags[from.tags], ...depth, '--no-write-fetch-head', server];
   await treeGit(folder, signal)([...asPack, 'fetch', ...how, '--', `file://${from.mirror}`, ...from.wanted]);
 }
 

@@ -55,7 +55,10 @@ for have in $head $haves; do n=$((n + 1)); echo "$have refs/autogit/have/$n"; do
 if [ "$depth" -gt 0 ]; then how=--depth=$depth
 elif [ -s .git/shallow ]; then how=--unshallow
 else how=--quiet; fi
-git fetch --quiet --force --no-write-fetch-head "$how" --upload-pack="sh -c 'cat <&3 4>&- 2>/dev/null & exec cat >&4 3<&-'" "$@"
+# All of it as one pack (takeFrom in git-tree.ts says why), what is new in few objects as they are.
+few=100
+[ -n "$head" ] || few=1
+git -c fetch.unpackLimit=$few fetch --quiet --force --no-write-fetch-head "$how" --upload-pack="sh -c 'cat <&3 4>&- 2>/dev/null & exec cat >&4 3<&-'" "$@"
 exec 3<&- 4>&-
 rm -f .git/packed-refs
 if [ -n "$sha" ]; then
