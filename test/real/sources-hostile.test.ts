@@ -252,7 +252,7 @@ describe('tags', () => {
 });
 
 describe('mirrors', () => {
-  it('forget pipelines of the past, half packs, and projects of a month ago', async () => {
+  it('forget pipelines and submodules of the past, half packs, and projects of a month ago', async () => {
     lab = await RunLab.start({ '.gitlab-ci.yml': 'only: { script: ["true"] }\n' });
     await jobToken();
     const mirrors = join(lab.home, 'mirrors');
@@ -263,7 +263,10 @@ describe('mirrors', () => {
     const mirror = join(mirrors, name);
     const git = (...args: string[]) => execFileSync('git', args, { cwd: mirror, encoding: 'utf8' });
     const sha = await head();
-    for (let id = 1; id <= 80; id++) git('update-ref', `refs/pipelines/${id}`, sha);
+    for (let id = 1; id <= 80; id++) {
+      git('update-ref', `refs/pipelines/${id}`, sha);
+      git('update-ref', `refs/autogit/modules/${id}`, sha);
+    }
     const long = new Date(Date.now() - 40 * 86_400_000);
     const half = join(mirror, 'objects', 'pack', 'tmp_pack_abc');
     const loose = join(mirror, 'objects', '00', 'tmp_obj_abc');
@@ -285,6 +288,7 @@ describe('mirrors', () => {
     const left = git('for-each-ref', '--format=%(refname)', 'refs/pipelines').trim().split('\n');
     expect(left).toHaveLength(50);
     expect(left).toContain('refs/pipelines/80');
+    expect(git('for-each-ref', '--format=%(refname)', 'refs/autogit/modules').trim().split('\n')).toHaveLength(50);
     expect(readdirSync(join(mirror, 'objects', 'pack')).some((entry) => entry.endsWith('.pack'))).toBe(true);
     // And it still gives its trees.
     expect((await take(new GitSources(lab.home), await specOf()))[0]).toContain('Checked out');
