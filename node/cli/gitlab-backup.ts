@@ -212,11 +212,12 @@ async function endBackups(context: Context, agent: AgentClient): Promise<number>
 export async function watched<T>(
   context: Context,
   agent: AgentClient,
-  look: (gitlab: GitlabView) => T | null,
+  look: (gitlab: GitlabView, all: StatusSnapshot) => T | null,
 ): Promise<T | null> {
   let said = '';
-  return foundIn(context, agent, ({ gitlab }) => {
-    const found = look(gitlab);
+  return foundIn(context, agent, (all) => {
+    const { gitlab } = all;
+    const found = look(gitlab, all);
     if (found !== null) return found;
     const { doing } = gitlab.vault ?? {};
     const now = doing ? doing.phase : (gitlab.hosted?.progress?.phase ?? '');

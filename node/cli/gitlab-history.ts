@@ -14,7 +14,7 @@ import { promptOf } from './mesh-commands.ts';
 import { sentence } from './output.ts';
 import { isAgreed } from './prompt.ts';
 import { printTable } from './table.ts';
-import { hearsMs, stopsWatching } from './watching.ts';
+import { hearsMs, stopsWatching, whyGone } from './watching.ts';
 
 /** `gitlab history`: what GitLab can be made of again, the newest first. */
 export async function history(context: Context): Promise<number> {
@@ -100,7 +100,7 @@ export async function restore(context: Context): Promise<number> {
     if (!(await isAgreed('GitLab shall be restored', question, promptOf(context)))) return exit.failed;
     await agent.gitlabRestore({ backup: row.id });
   }
-  const end = await untilRestored(context, agent, { id: row.id, epoch, before });
+  const end = await untilRestored(context, agent, { id: row.id, epoch, host, before });
   if (end === null) return stopsWatching(context, 'restoring', 'it goes on by itself: autogit-node gitlab');
   if (settings.isOn('json')) out.json({ state: end.isDone ? 'restored' : 'failed', of: row.id, because: end.because });
   if (!end.isDone) throw failedWith('backup', end.because, gitlabHint);
@@ -108,17 +108,23 @@ export async function restore(context: Context): Promise<number> {
   return exit.ok;
 }
 
+const whatCame = (id: string): string =>
+  `autogit-node gitlab diff ${id}; then again: autogit-node gitlab restore ${id}`;
+
 type Restored = NonNullable<NonNullable<GitlabView['vault']>['restored']>;
 
 function untilRestored(
   context: Context,
   agent: AgentClient,
-  { id, epoch, before }: { id: string; epoch: number; before: Restored | null },
+  { id, epoch, host, before }: { id: string; epoch: number; host: string | null; before: Restored | null },
 ): Promise<{ isDone: boolean; because: string } | null> {
   let doneAt: number | null = null;
   // How one of before ended is told until this one has begun there, maybe of the same backup.
   let isNews = before === null;
-  return watched(context, agent, ({ vault, epoch: now, state }) => {
+  return watched(context, agent, ({ vault, epoch: now, state }, all) => {
+    const gone = whyGone(all, host);
+    if (gone !== null)
+      return { isDone: false, because: `nothing more is heard of ${id}: ${gone} -> what came of it: ${whatCame(id)}` };
     const restored = vault?.restored ?? null;
     isNews ||= vault?.doing?.what === 'restore' || JSON.stringify(restored) !== JSON.stringify(before);
     if (isNews && vault?.doing?.what !== 'restore' && restored?.backup === id) return restored;

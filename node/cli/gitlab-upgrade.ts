@@ -13,7 +13,7 @@ import { promptOf } from './mesh-commands.ts';
 import { sentence } from './output.ts';
 import { linesOf, requireFit } from './plan-lines.ts';
 import { isAgreed } from './prompt.ts';
-import { foundIn, hearsMs, lostWords, quietTimer, stopsWatching } from './watching.ts';
+import { foundIn, hearsMs, lostWords, quietTimer, stopsWatching, whyGone } from './watching.ts';
 
 type GitlabView = StatusSnapshot['gitlab'];
 type Upgrade = NonNullable<GitlabView['upgrade']>;
@@ -58,14 +58,15 @@ async function watched<T>(
   context: Context,
   agent: AgentClient,
   what: 'upgrade' | 'rehearsal',
-  end: (gitlab: GitlabView) => T | null,
+  end: (gitlab: GitlabView, all: StatusSnapshot) => T | null,
 ): Promise<T | null> {
   const verb = what === 'upgrade' ? 'upgrading' : 'rehearsing';
   const told = new PhaseLines(linesOf(context), () => performance.now(), verb);
-  return foundIn(context, agent, ({ gitlab }) => {
+  return foundIn(context, agent, (all) => {
+    const { gitlab } = all;
     if (gitlab.mode !== 'hosted')
       throw new AutogitError('upgrade', 'GitLab was uninstalled meanwhile', { hint: gitlabHint });
-    const found = end(gitlab);
+    const found = end(gitlab, all);
     if (found !== null) return found;
     const doing = gitlab.upgrade?.doing;
     if (doing && gitlab.hosted)
@@ -81,9 +82,14 @@ async function watchUpgrade(context: Context, agent: AgentClient, before: Gitlab
   const { settings, out } = context;
   const began = performance.now();
   const wasEnded = before.upgrade?.ended?.at ?? null;
-  const end = await watched(context, agent, 'upgrade', ({ upgrade: now }): Upgrade['ended'] => {
+  const end = await watched(context, agent, 'upgrade', ({ upgrade: now }, all): Upgrade['ended'] => {
     const isNews = now?.ended != null && now.ended.image === image && now.ended.at !== wasEnded;
-    return isNews ? (now.ended as Upgrade['ended']) : null;
+    if (isNews) return now.ended as Upgrade['ended'];
+    const gone = whyGone(all, before.host);
+    if (gone === null) return null;
+    throw new AutogitError('upgrade', `nothing more is heard of the upgrade: ${gone}`, {
+      hint: `its agent goes on with it once it is back: ${gitlabHint}`,
+    });
   });
   if (end === null) return stopsWatching(context, 'upgrading', 'the mesh goes on upgrading it: autogit-node gitlab');
   if (settings.isOn('json')) out.json({ state: end.isDone ? 'upgraded' : 'failed', image, because: end.because });

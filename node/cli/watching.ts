@@ -110,6 +110,19 @@ export async function foundIn<T>(
 /** What ended without a word: an agent that is started anew knows nothing of what one of before was asked for. */
 export const lostWords = 'the agent there was ended meanwhile';
 
+/**
+ * Why nothing more is heard of what GitLab's host `before` was asked to do: it was not heard for a minute, or another one hosts. Null
+ * while it is there. A minute is as long as `status` waits before it calls a machine gone; one that comes back earlier goes on.
+ */
+export function whyGone({ gitlab, nodes }: StatusSnapshot, before: string | null): string | null {
+  const row = nodes.find(({ node }) => node === gitlab.host);
+  if (row !== undefined && gitlab.host !== before)
+    return `${before} is not GitLab's host any more: ${gitlab.host} goes on with what it has`;
+  return row?.state === 'gone' || (row === undefined && gitlab.host !== before)
+    ? (gitlab.hosted?.because ?? `${before} does not answer`)
+    : null;
+}
+
 /** To be told at each look whether something goes on; answers for how long, ms, nothing has, 0 while it does. */
 export function quietTimer(): (isDoing: boolean) => number {
   let since: number | null = null;

@@ -10,28 +10,11 @@ import { type SocketServer, serveSocket } from '../../node/local-api/unix-server
 import { namesIn, readRunbook } from '../../node/metrics/runbook.ts';
 import { places } from '../../node/store/home.ts';
 import type { JobRow } from '../../protocol/job-rows.ts';
-import type { NodeRow, StatusSnapshot } from '../../protocol/status.ts';
+import type { StatusSnapshot } from '../../protocol/status.ts';
+import { nodeRow } from './node-row.ts';
 import { SmallAgent } from './small-agent.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
-const row = (node: string, state: NodeRow['state']): NodeRow => ({
-  node,
-  id: node,
-  self: false,
-  state,
-  voter: true,
-  version: null,
-  address: null,
-  lastHeardMs: null,
-  arch: null,
-  os: null,
-  capacity: null,
-  room: null,
-  runs: [],
-  labels: [],
-  owner: null,
-  because: null,
-});
 const job = (number: number, name: string): JobRow => ({
   job: number,
   project: 'lab/vision',
@@ -56,7 +39,7 @@ class TwoMachines extends SmallAgent {
     const waiting = { node: 'laptop', id: 'l', address: '10.0.0.9', words: 'coral-sixty-lamp-otter', since: at };
     return {
       ...super.status(),
-      nodes: [{ ...row('kang', 'leader'), self: true }, row('desktop-1', 'gone')],
+      nodes: [{ ...nodeRow('kang', 'leader'), self: true }, nodeRow('desktop-1', 'gone')],
       waiting: [waiting],
     };
   }

@@ -1,4 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import type { NodeRow } from '../../protocol/status.ts';
+import { nodeRow } from './node-row.ts';
 import { smallCommands } from './small-commands.ts';
 
 /** What `gitlab history`, `restore` and `diff` say: the published commands before an agent in small. */
@@ -71,6 +73,39 @@ describe('GitLab as it was, by its commands', () => {
     ] as const)
       expect((await run('gitlab', 'restore', ...words)).stderr).toContain(why);
     expect(await run('gitlab', 'backup', '--show-recovery-key')).toMatchObject({ code: 0, stdout: 'abcd-efgh\n' });
+  });
+
+  it('ends where its machine is gone in the midst of it, with what is known of that', async () => {
+    const doing = { what: 'restore', phase: 'reads abcdef01 out of the repository', percent: 10 };
+    here.agent.gitlab = { ...hosted('healthy', null), epoch: 3, vault: { ...vault, doing } };
+    here.agent.backups = [row];
+    const agent = here.agent;
+    const heard = agent.status.bind(agent);
+    const becomes = async (nodes: NodeRow[], gitlab: object): Promise<string> => {
+      const times = asked('restore').length + 1;
+      agent.onceAsked('restore', times, () => {
+        Object.assign(agent.gitlab, gitlab);
+        agent.status = () => ({ ...heard(), nodes });
+      });
+      const end = await run('--yes', 'gitlab', 'restore', 'abcdef01');
+      agent.status = heard;
+      expect([end.code, end.stdout]).toEqual([1, '']);
+      return end.stderr;
+    };
+    const because = 'kang is silent for 60 s; GitLab goes on nowhere else by itself: no machine holds a copy of it';
+    const away = { state: 'failed', vault: { ...vault, doing: null }, hosted: hosted('failed', null, because).hosted };
+    const fix = `fix: what came of it: autogit-node --home ${here.home} gitlab diff abcdef01; then again: autogit-node --home ${here.home} gitlab restore abcdef01`;
+    // Silent for a moment is not gone: an agent that is begun anew goes on.
+    const silent = await becomes([nodeRow('kang', 'gone'), nodeRow('desktop-1', 'ready')], away);
+    expect(silent).toContain(`error: nothing more is heard of abcdef01: ${because}\n${fix}`);
+    const there = { ...hosted('healthy', null), host: 'desktop-1', epoch: 4, vault: { ...vault, doing: null } };
+    const moved = "kang is not GitLab's host any more: desktop-1 goes on with what it has";
+    expect(await becomes([nodeRow('kang', 'gone'), nodeRow('desktop-1', 'ready')], there)).toContain(moved);
+    // Forgotten: no machine has that name, and GitLab's host is told by its number.
+    Object.assign(agent.gitlab, { ...hosted('healthy', null), epoch: 3 });
+    const removed = 'its host was removed from the mesh: autogit-node gitlab uninstall';
+    const gone = { host: '12D3Koo', state: 'failed', hosted: hosted('failed', null, removed).hosted };
+    expect(await becomes([nodeRow('desktop-1', 'ready')], gone)).toContain('its host was removed from the mesh');
   });
 
   it('of what a machine served before another one took over it lists, brings one project, and deletes on a yes alone', async () => {

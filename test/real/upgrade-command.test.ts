@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { nodeRow } from './node-row.ts';
 import { smallCommands } from './small-commands.ts';
 
 /** What `gitlab upgrade` says and asks: the published command before an agent in small. */
@@ -56,6 +57,23 @@ describe('gitlab upgrade', () => {
     ];
     const older = await run('--yes', 'gitlab', 'upgrade', '--image', 'gitlab/gitlab-ce:19.0.0-ce.0');
     expect([older.code, older.stderr]).toEqual([1, expect.stringContaining('fix: take another')]);
+  });
+
+  it('ends where its machine is gone, which alone can go on with it', async () => {
+    const because = 'kang is silent for 60 s; GitLab goes on nowhere else by itself: it is being upgraded';
+    here.agent.gitlab = { ...served, upgrade: { ...none, wish, doing } };
+    const heard = here.agent.status.bind(here.agent);
+    setTimeout(() => {
+      Object.assign(here.agent.gitlab, { state: 'failed', hosted: { ...served.hosted, because } });
+      here.agent.status = () => ({ ...heard(), nodes: [nodeRow('kang', 'gone')] });
+    }, 1_500);
+    const lost = await run('gitlab', 'upgrade');
+    expect([lost.code, lost.stderr]).toEqual([
+      1,
+      expect.stringContaining(
+        `error: nothing more is heard of the upgrade: ${because}\nfix: its agent goes on with it`,
+      ),
+    ]);
   });
 
   it('a rehearsal asks nobody, and says how long it took', async () => {

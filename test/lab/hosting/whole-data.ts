@@ -26,9 +26,9 @@ sha256sum gitlab-secrets.json | sed 's/^/file /'
 
 /**
  * Of what a person would miss, and without what changes by itself: a project's rows go with its refs, which are compared on
- * their own, and the mesh's token is made anew.
+ * their own (also why the newest push made no pipeline), and the mesh's token is made anew.
  */
-export const rowsSql = `select name || ' ' || id || ' ' || md5((record - 'refs' - 'updatedAt' - 'lastPipelineIid' - 'tokens')::text)
+export const rowsSql = `select name || ' ' || id || ' ' || md5((record - 'refs' - 'updatedAt' - 'lastPipelineIid' - 'noPipeline' - 'tokens')::text)
   from records where name in ('user', 'group', 'project')
     or name in ('pipeline', 'job') and record->>'status' in ('success', 'failed', 'canceled', 'skipped') order by 1`;
 
