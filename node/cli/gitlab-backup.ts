@@ -155,7 +155,7 @@ async function nameTarget(
     // Its answer may have been lost after the repository was made, and then nobody else knows the key.
     const isUnknown = error instanceof AutogitError && ['timed-out', 'no-leader', 'no-agent'].includes(error.code);
     if (given === null && isUnknown) out.talk(`if a repository was made there all the same, this opens it: ${key}`);
-    throw error;
+    throw namedAgain(error, target);
   });
   requireDone(outcome, gitlabHint);
   if (!settings.isOn('json')) {
@@ -164,6 +164,13 @@ async function nameTarget(
     if (given === null) sayKey(context, key);
   }
   return { key: given === null ? key : null };
+}
+
+/** No place was named by it: what is typed again has to name it, which the usual fix does not. */
+function namedAgain(error: unknown, target: string): unknown {
+  const usual = new AutogitError('backup', '').hint;
+  if (!(error instanceof AutogitError) || error.code !== 'backup' || error.hint !== usual) return error;
+  return new AutogitError('backup', error.message, { cause: error, hint: `${usual} --to ${target}` });
 }
 
 /** On the terminal, not among the data: what is piped into a file is read by more than one. */

@@ -1,6 +1,7 @@
-import { existsSync, realpathSync } from 'node:fs';
+import { existsSync, realpathSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import type { PlaceAt } from './place-choice.ts';
+import { placeProblem } from './place-problem.ts';
 
 /**
  * `live`: what one snapshot holds, configuration, database, repositories, queues. `bulk`: what may follow behind it. `logs`
@@ -19,14 +20,19 @@ export const copiesOf = (tree: string): string => join(tree, 'copies');
 /** Rounds that another machine gave back, until they are put back or given up. */
 export const broughtOf = (tree: string): string => join(tree, 'brought');
 
-/** Without links, as the kernel names it where something is mounted there; what is not there yet below what is. */
+/** Without links, as the kernel names it where something is mounted there; what is not there yet below what is. Throws `data-place` of a file. */
 export function realFolder(path: string): string {
+  let found: string;
   try {
-    return realpathSync(path);
+    found = realpathSync(path);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || dirname(path) === path) throw error;
+    const { code } = error as NodeJS.ErrnoException;
+    // Below a file nothing can be: that is asked of what is above, and told of it.
+    if ((code !== 'ENOENT' && code !== 'ENOTDIR') || dirname(path) === path) throw error;
     return join(realFolder(dirname(path)), basename(path));
   }
+  if (statSync(found).isDirectory()) return found;
+  throw placeProblem(`${path} is a file, and GitLab's data lie in a folder`, 'name the folder: --data DIR');
 }
 
 /** That path, or the folder above it in which it would be made. */

@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { describe, expect, it } from 'vitest';
+import { AutogitError } from '../../protocol/errors.ts';
 import { bin } from './cli-child.ts';
 import { smallCommands } from './small-commands.ts';
 import { Terminal } from './terminal.ts';
@@ -224,7 +225,9 @@ describe('a GitLab of the mesh, by its commands', () => {
 
   describe('backups', () => {
     const vault = { target: '/mnt/disk', checkedAt: null, doing: null, problem: null, restored: null };
-    const lastMade = { id: 'abcdef01', at: new Date().toISOString(), copies: ['/mnt/disk'] };
+    // Newer than any question, however long the tests before took: one of a minute ago was there already.
+    const soon = new Date(Date.now() + 3_600_000).toISOString();
+    const lastMade = { id: 'abcdef01', at: soon, copies: ['/mnt/disk'] };
 
     it('names the place, makes one, and tells the key beside the data, not among it', async () => {
       here.agent.gitlab = { ...hosted('healthy', null), vault };
@@ -257,6 +260,13 @@ describe('a GitLab of the mesh, by its commands', () => {
         expect([refused.code, refused.stderr.includes('fix: ')]).toEqual([2, true]);
       }
       expect(asked('vault')).toHaveLength(1);
+      // Nothing is named by what failed: the fix names it.
+      const { gitlabVault } = here.agent;
+      here.agent.gitlabVault = () => Promise.reject(new AutogitError('backup', 'restic: no route to host'));
+      expect((await run('gitlab', 'backup', '--to', '/mnt/other')).stderr).toMatch(
+        /no route to host\nfix: look at the place that the backups go to, then again: .* gitlab backup --to \/mnt\/other\n$/,
+      );
+      here.agent.gitlabVault = gitlabVault;
       // What is left there is opened by that key alone, which the mesh forgets.
       const last =
         'what is at /mnt/disk is opened by this recovery key alone, which is shown for the last time: abcd-efgh';

@@ -13,9 +13,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { RegainRoom } from '../../node/agent/regain-room.ts';
+import { placeFacts } from '../../node/hosting/deploy-facts.ts';
 import { openPlace } from '../../node/hosting/place-making.ts';
 import { checkMarker, claimPath, markedEpoch, markerFile } from '../../node/hosting/place-records.ts';
-import { isLeftPlace, lookAtPlace } from '../../node/hosting/regain/left-place.ts';
+import { isLeftPlace, lookAtPlace, refuseNear } from '../../node/hosting/regain/left-place.ts';
 import { takePlace } from '../../node/hosting/regain/take-place.ts';
 import { systemTools } from '../../node/hosting/system-tools.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
@@ -38,6 +39,17 @@ beforeEach(async () => {
   writeFileSync(join(path, 'live/config/gitlab-secrets.json'), '{}');
 });
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+it('a file in the place of the folder is called one, by whoever is to look there, and so is what would lie below it', async () => {
+  const file = join(folder, 'backup.tar');
+  writeFileSync(file, '');
+  const words = `${file} is a file, and GitLab's data lie in a folder`;
+  for (const named of [file, join(file, 'gitlab')]) {
+    await expect(lookAtPlace(named, mine.mesh)).rejects.toThrow(words);
+    expect(() => refuseNear(named)).toThrow(words);
+    expect(placeFacts(named, mine.mesh)).toEqual({ problem: words, fix: 'name the folder: --data DIR' });
+  }
+});
 
 const marker = (): unknown => JSON.parse(readFileSync(join(path, 'live/data', markerFile), 'utf8'));
 const claim = () => JSON.parse(readFileSync(claimPath(path), 'utf8'));
@@ -158,7 +170,10 @@ describe("a place of a mesh's that is gone", () => {
       checks: [{ sentence: expect.stringContaining('ELOOP') }],
     });
     const other = mkdtempSync(join(tmpdir(), 't-other-'));
-    for (const data of [other, join(other, 'none'), join(folder, 'empty'), join(folder, 'file')])
+    expect(await answer(join(folder, 'file'))).toMatchObject({
+      checks: [{ state: 'fail', sentence: expect.stringContaining('is a file'), fix: 'name the folder: --data DIR' }],
+    });
+    for (const data of [other, join(other, 'none'), join(folder, 'empty')])
       expect(await answer(data), data).toMatchObject({ isPlace: false, checks: [] });
     rmSync(other, { recursive: true });
   });

@@ -1,5 +1,6 @@
 import { type Dirent, existsSync, readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { AutogitError } from '../../../protocol/errors.ts';
 import { newestOf, type RoundName, roundText } from '../../../protocol/round-name.ts';
 import type { DataPlace } from '../data-place.ts';
 import { HostMounts } from '../host-mounts.ts';
@@ -108,6 +109,7 @@ function realOf(named: string): string {
   try {
     return realFolder(named);
   } catch (error) {
+    if (error instanceof AutogitError) throw error;
     const { code } = error as NodeJS.ErrnoException;
     throw placeProblem(`${named} cannot be looked at: ${code}`, `look at it: ls -la ${named}`, error);
   }
