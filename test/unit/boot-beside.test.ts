@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { BootBeside } from '../../node/hosting/beside/boot-beside.ts';
-import type { CloneWish } from '../../node/hosting/clone/gitlab-clones.ts';
+import { CloneEnded, type CloneWish } from '../../node/hosting/clone/gitlab-clones.ts';
 import type { DataPlace } from '../../node/hosting/data-place.ts';
 import { quietFile, wakingFile } from '../../node/hosting/push/push-hook.ts';
 import type { BesideWish } from '../../scheduler/hosting/beside-rules.ts';
@@ -21,13 +21,14 @@ let purpose: string | null;
 let swept: number;
 let clone: { id: string; kept: boolean; over: 'ended' | 'taken' | null };
 let up: () => void;
+let lost: () => void;
 let all: BootBeside[];
 
 beforeEach(() => {
   home = mkdtempSync(join(tmpdir(), 't-beside-'));
   one = new Standby();
   [wishes, said, refuses, bootMs, purpose, swept, all] = [[], [], null, 0, null, 0, []];
-  up = () => undefined;
+  [up, lost] = [() => undefined, () => undefined];
 });
 afterEach(async () => {
   for (const each of all) await each.stop();
@@ -60,12 +61,17 @@ function begin(wish: BesideWish = 'auto'): BootBeside {
         clone = here;
         return {
           ...{ id: here.id, folders: {} as never, exec: async () => ({ code: 0, out: '' }), works: async () => null },
-          untilItWorks: () => new Promise<number>((done) => (up = () => done(20_000))),
+          untilItWorks: () =>
+            new Promise<number>((done, fail) => {
+              up = () => done(20_000);
+              lost = () => fail(new CloneEnded('boot beside'));
+            }),
           keep: () => {
             here.kept = true;
           },
           taken: async () => {
             here.over = 'taken';
+            lost();
           },
           end: async () => {
             here.over = 'ended';
@@ -120,6 +126,27 @@ describe('who boots beside', () => {
     expect([clone.over, beside.seen(), existsSync(quietFile(home))]).toEqual(['taken', none, true]);
     await beside.stop();
     expect(clone.over).toBe('taken');
+  });
+
+  it('what is taken in before it is up, or comes too late for that, is nothing that a person has to look at', async () => {
+    const beside = begin();
+    await look(beside, 6000);
+    one.takenOver();
+    await look(beside, 6000);
+    expect(beside.ready(hostingOf(one.ledger)!)).toEqual({ id: 'c1', folder: '/copies/clone' });
+    await beside.taken();
+    await look(beside, 6000);
+    expect(clone.over).toBe('taken');
+    expect(said.filter((text) => text.includes('cannot be booted'))).toEqual([]);
+    // The place went to GitLab's host, this very machine, while the clone was made in it.
+    one = new Standby();
+    const late = begin();
+    refuses = new Error('btrfs failed with exit code 1');
+    one.silentMs = 6000;
+    late.ledgerChanged();
+    one.takenOver();
+    await vi.waitFor(() => expect(said.at(-1)).toMatch(/is thrown away/));
+    expect(said.filter((text) => text.includes('cannot be booted'))).toEqual([]);
   });
 
   it('throws it away when its host is back, and is in no hurry for the next', async () => {

@@ -179,7 +179,12 @@ export class BootBeside implements BesidePort {
       `GitLab is booted here while its host is silent, without network, on a clone of round ${roundText(round!)}`,
     );
     running.over = this.#boot(running, target, next).catch((error: unknown) => {
-      if (running.because === null) log.warn(`GitLab cannot be booted here beforehand: ${withFix(error)}`);
+      // Once it was taken in it is no clone any more, up or not: nobody waits for it here.
+      if (this.#running !== running) return;
+      // Of a place that is the host's by now there are no clones: GitLab is booted as ever, which says itself what is wrong.
+      if (this.#options.ledger()?.gitlab.host === this.#options.self)
+        log.info('GitLab goes on here before what was booted beforehand has begun: it is booted anew');
+      else if (running.because === null) log.warn(`GitLab cannot be booted here beforehand: ${withFix(error)}`);
       // What began it all is still so: not again at once.
       void this.#end(withFix(error), true);
     });
