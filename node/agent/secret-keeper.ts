@@ -108,7 +108,7 @@ export class SecretKeeper {
     try {
       if (await this.#askPending(mine)) return;
       if (await this.#seal(mine)) return;
-      await this.#endOver();
+      await this.#endOver(mine);
       if (!this.#options.mayWrite()) return;
       if (!(await this.#renew(mine))) await this.#tendEnd(mine);
     } catch (error) {
@@ -246,9 +246,16 @@ export class SecretKeeper {
     this.#over = { url, token: old };
   }
 
-  async #endOver(): Promise<void> {
+  async #endOver({ gitlab }: Ledger): Promise<void> {
     const over = this.#over;
     if (over === null) return;
+    const { box } = this.#options;
+    // A person may have connected by that one again.
+    const isUsed = gitlab.token !== null && (!box.canOpen(gitlab.token) || box.unseal(gitlab.token) === over.token);
+    if (isUsed) {
+      this.#over = null;
+      return;
+    }
     try {
       await this.#gitlab.revoke({ ...over, timeoutMs });
     } catch (error) {

@@ -82,6 +82,22 @@ describe("the end of GitLab's token", () => {
     await keeper.look();
     expect(rig.lives('glpat-old')).toBe(false);
   });
+  it('is near, and a person has connected by the one of before again, when a second one is there: that one is not ended', async () => {
+    const rig = new SecretsRig(mesh());
+    rig.gitlab.ends = '2026-12-03';
+    const keeper = rig.keeper(0);
+    while (rig.gitlab.beside === null) await keeper.look();
+    // What was asked for is seen to be there.
+    await keeper.look();
+    const { gitlab } = rig.ledger;
+    rig.ledger = { ...rig.ledger, gitlab: { ...gitlab, token: rig.box(0).sealForVoters('glpat-old') } };
+    for (let look = 0; look < 3; look++) {
+      rig.now += 31_000;
+      await keeper.look();
+    }
+    expect([rig.lives('glpat-old'), rig.gitlab.calls.includes('revoke')]).toEqual([true, false]);
+  });
+
   it('has passed, or a GitLab refuses or does not answer: nothing is rotated, and it is not asked each second', async () => {
     const ended = new SecretsRig(mesh());
     ended.gitlab.ends = '2026-11-30';
