@@ -244,6 +244,8 @@ export const HostedHttps = z.looseObject({
   key: Sealed,
   /** The CA that the mesh believes for that address, as PEM. Absent: those that its machines believe anyway. */
   ca: z.string().max(limits.caChars).optional(),
+  /** When it took the place of another one. Absent: it was deployed with, or an earlier version led. */
+  since: WallMs.optional(),
 });
 export type HostedHttps = z.infer<typeof HostedHttps>;
 

@@ -4,8 +4,9 @@ import { isNamedIn } from './hosting/copies-set.ts';
 import { vaultOf } from './hosting/vault-edits.ts';
 import { find } from './membership-names.ts';
 import { quietWords } from './notices/quiet-hours.ts';
-import { listed, span } from './phrases.ts';
+import { cut, listed, span } from './phrases.ts';
 import { rankedVoters } from './raft/quorum.ts';
+import { addressesOf } from './secrets-due.ts';
 
 /** What a change did, for the person who asked. The same ledger twice = it was so before. */
 export function doneSentence(change: Change, before: Ledger, after: Ledger): string {
@@ -26,7 +27,7 @@ export function doneSentence(change: Change, before: Ledger, after: Ledger): str
     case 'ignore':
       return `${change.node} is ignored${already}: its agent is told so and ends, and nobody is asked about it when it comes again`;
     case 'forget':
-      return `${name(change.node)} is forgotten${already}: it is a stranger now${known(before, after)}${held(before, change.node)}${keeps(before, change.node)}${mayOpen(before, change.node)}${mayServe(before, change.node)}`;
+      return `${name(change.node)} is forgotten${already}: it is a stranger now${known(before, after)}${held(before, change.node)}${keeps(before, change.node)}${mayOpen(before, change.node)}${mayServe(before, change.node)}${mayTell(before, change.node)}`;
     case 'make-invite':
       return 'the invite is open';
     case 'pair':
@@ -190,6 +191,13 @@ function mayServe({ gitlab, nodes, configuration }: Ledger, asked: string): stri
   return isTold
     ? "; it knows the key of GitLab's certificate: have that revoked and bring another one (autogit-node gitlab certificate)"
     : '';
+}
+
+/** Whoever has a topic or a mailbox's password can tell them anything, as this mesh. */
+function mayTell({ notices, nodes }: Ledger, asked: string): string {
+  const told = addressesOf(notices);
+  if (find(nodes, asked) === null || told.length === 0) return '';
+  return `; where it voted it knows the addresses of who is told of this mesh (${cut(listed(told), 120)}): change them where they are from, then name each anew (autogit-node notify add)`;
 }
 
 /** As a person would type it, or read it in `settings`. */

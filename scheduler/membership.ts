@@ -63,7 +63,7 @@ export function applyChange(ledger: Ledger, change: Change, wallMs: number): Led
     case 'uninstall-gitlab':
       return uninstall(ledger, change, wallMs);
     case 'gitlab-certificate':
-      return newCertificate(ledger, change);
+      return newCertificate(ledger, change, wallMs);
     case 'gitlab-ended':
       return ended(ledger, change, wallMs);
     case 'agree-copies':

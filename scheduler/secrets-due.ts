@@ -1,5 +1,6 @@
 import type { NodeId } from '../protocol/ids.ts';
 import type { Ledger } from '../protocol/ledger.ts';
+import { vaultOf } from './hosting/vault-edits.ts';
 import { rankedVoters } from './raft/quorum.ts';
 
 const can = (ledger: Ledger, node: NodeId): boolean =>
@@ -32,6 +33,34 @@ export function secretsDue(ledger: Ledger): SecretsDue {
     token: gitlab.token !== null && isDue(secrets?.admin),
     classes: Object.keys(classes).filter((key) => classes[key]!.token !== null && isDue(classes[key]!.epoch)),
     blockedBy: Object.keys(nodes).filter((node) => !can(ledger, node)),
+  };
+}
+
+/** Names of those who are told at an address, which somebody else could use: a log has none. */
+export const addressesOf = (notices: Ledger['notices']): string[] =>
+  Object.entries(notices?.targets ?? {}).flatMap(([name, { kind }]) => (kind === 'log' ? [] : [name]));
+
+/** What a removed machine knew if it voted, and only a person can change: what was named anew since is not among it. */
+interface SecretsOfPeople {
+  /** Names of those who are told of what is wrong: it knew their addresses. */
+  notices: string[];
+  /** Where the backups go, of which it has the key. */
+  backups: string | null;
+  /** The key of GitLab's certificate. */
+  certificate: boolean;
+}
+
+export function knownToRemoved(ledger: Ledger): SecretsOfPeople {
+  const { notices, gitlab, forgotten } = ledger;
+  // Let in again it is no stranger, and not among these.
+  const removedAt = Math.max(Number.NEGATIVE_INFINITY, ...Object.values(forgotten));
+  const isOlder = (since: number): boolean => since <= removedAt;
+  const vault = vaultOf(ledger);
+  const { https, since = 0 } = gitlab.hosted ?? {};
+  return {
+    notices: addressesOf(notices).filter((name) => isOlder(notices!.targets[name]!.since)),
+    backups: vault !== null && isOlder(vault.since) ? vault.target : null,
+    certificate: https !== undefined && isOlder(https.since ?? since),
   };
 }
 

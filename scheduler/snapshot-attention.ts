@@ -13,7 +13,7 @@ import { waitingJobs } from './jobs/queue.ts';
 import { noticeLines } from './notices/notice-lines.ts';
 import { bySeverity, cut, listed, span } from './phrases.ts';
 import { hasUnseen } from './recovered.ts';
-import { secretsDue } from './secrets-due.ts';
+import { knownToRemoved, secretsDue } from './secrets-due.ts';
 import { copyLines } from './snapshot-copies.ts';
 import { drillLines } from './snapshot-drill.ts';
 import { certificateLines, peopleLines } from './snapshot-gitlab.ts';
@@ -156,6 +156,7 @@ function actLines(view: ViewInput, { acts = [], gitlab }: Ledger): Attention[] {
 /** Until everything that a removed machine knew has been changed, by the mesh itself or by a person. */
 function secretLines(ledger: Ledger): Attention[] {
   const due = secretsDue(ledger);
+  const theirs = knownToRemoved(ledger);
   const older = listed(due.blockedBy.map((node) => nodeName(ledger, node)));
   const lines: [boolean, string, string | null][] = [
     [
@@ -169,6 +170,21 @@ function secretLines(ledger: Ledger): Attention[] {
       'autogit-node gitlab connect URL --token-env VAR',
     ],
     [due.classes.length > 0, `a removed machine knew ${due.classes.length} runner tokens that are still in use`, null],
+    [
+      theirs.notices.length > 0,
+      `a removed machine knows, where it voted, the addresses of who is told of this mesh (${cut(listed(theirs.notices), 120)}): change them where they are from, then name each anew`,
+      'autogit-node notify add KIND ADDRESS --name NAME',
+    ],
+    [
+      theirs.backups !== null,
+      `a removed machine knows, where it voted, the key of the backups in ${theirs.backups}: if it can reach them, name a new place and delete those`,
+      'autogit-node gitlab backup --to TARGET',
+    ],
+    [
+      theirs.certificate,
+      "a removed machine knows, where it voted, the key of GitLab's certificate: have that revoked and bring another one",
+      'autogit-node gitlab certificate --tls-cert FILE --tls-key FILE',
+    ],
   ];
   return lines
     .filter(([isDue]) => isDue)

@@ -219,6 +219,7 @@ export function stands(ledger: Ledger, change: Change & { kind: 'gitlab-stands' 
 export function newCertificate(
   ledger: Ledger,
   { data, https }: Change & { kind: 'gitlab-certificate' },
+  wallMs: number,
 ): Ledger | Refusal {
   const { gitlab } = ledger;
   const known = gitlab.mode === 'hosted' && gitlab.hosted?.data === data ? gitlab.hosted : undefined;
@@ -228,7 +229,7 @@ export function newCertificate(
   if (refused !== null) return { refused };
   // Sealed once more it is the same.
   if (known.https.mark === https.mark && known.https.ca === https.ca) return ledger;
-  return { ...ledger, gitlab: { ...gitlab, hosted: { ...known, https } } };
+  return { ...ledger, gitlab: { ...gitlab, hosted: { ...known, https: { ...https, since: wallMs } } } };
 }
 
 /** Asked again, it may become more urgent, never less; what is deleted is decided until it is drained. */

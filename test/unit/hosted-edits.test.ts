@@ -177,7 +177,7 @@ describe('a GitLab that the mesh hosts, in the ledger (SAFETY H7)', () => {
     const secure = apply(mesh(), { ...deploy('K'), hosted: { ...hosted, https: certificate } }) as Ledger;
     const other = { ...certificate, mark: 'fedcba9876543210', box: 'another' };
     const bring = (https: typeof certificate): Change => ({ kind: 'gitlab-certificate', data: hosted.data, https });
-    expect(hostingOf(apply(secure, bring(other)) as Ledger)?.https).toEqual(other);
+    expect(hostingOf(apply(secure, bring(other)) as Ledger)?.https).toEqual({ ...other, since: now + 5 });
     expect(apply(secure, bring({ ...certificate, key: 'sealed once more' }))).toBe(secure);
     expect(refusal(apply(mesh(), deploy('K')), bring(other))).toContain('served by http');
     expect(refusal(mesh(), bring(other))).toContain('hosts no GitLab of those data');

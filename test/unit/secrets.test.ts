@@ -2,10 +2,12 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { isEnvelopes, openEnvelope, recipientsOf, sealFor } from '../../node/secrets/envelope.ts';
 import { seal, unseal } from '../../node/secrets/seal.ts';
 import { SecretBox } from '../../node/secrets/secret-box.ts';
+import type { Change } from '../../protocol/changes.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { applyChange } from '../../scheduler/membership.ts';
 import { editsForRemovals } from '../../scheduler/membership-secrets.ts';
-import { secretsDue } from '../../scheduler/secrets-due.ts';
+import { doneSentence } from '../../scheduler/membership-sentence.ts';
+import { knownToRemoved, secretsDue } from '../../scheduler/secrets-due.ts';
 import { hostedGitlab } from '../fixtures/hosted-gitlab.ts';
 import { drawPeople, mesh, meshKey, SecretsRig, who } from './secrets-rig.ts';
 
@@ -95,6 +97,53 @@ describe("GitLab's token", () => {
     mended.ledger = { ...mended.ledger, nodes: { ...mended.ledger.nodes, [who(1).id]: older } };
     await mended.live(1, 0);
     expect(unseal(meshKey, mended.ledger.gitlab.token ?? '')).toBe('glpat-old');
+  });
+});
+
+/** At so many ms of the leader's clock. */
+function applied(ledger: Ledger, change: Change, wallMs: number): Ledger {
+  const after = applyChange(ledger, change, wallMs);
+  if ('refused' in after) throw new Error(String(after.refused));
+  return after;
+}
+
+describe('what a removed machine knew and only a person can change', () => {
+  it('is said until it was named anew: where notices go, the key of the backups, that of the certificate', () => {
+    const rig = new SecretsRig(mesh());
+    const secret = sealFor([who(0).id], 'secret');
+    const told = { kind: 'ntfy', secret, shown: 'ntfy.lan', since: 0, because: '' };
+    const keep = { daily: 7, weekly: 4, monthly: 6 };
+    const vault = { target: '/mnt/disk', repository: '7f0e2902889beb10', secret, everyMs: 86_400_000, keep };
+    const https = { mark: '0123456789abcdef', box: 'boxed', key: secret };
+    const hosted = { ...hostedGitlab({ https }), since: 0 };
+    const targets = { phone: told, log: { ...told, kind: 'log' } };
+    const { gitlab } = rig.ledger;
+    rig.ledger = {
+      ...rig.ledger,
+      notices: { targets },
+      gitlab: {
+        ...gitlab,
+        mode: 'hosted',
+        host: who(0).id,
+        epoch: 1,
+        hosted,
+        vault: { ...vault, since: 0, because: '' },
+      },
+    };
+    const none = { notices: [], backups: null, certificate: false };
+    expect(knownToRemoved(rig.ledger)).toEqual(none);
+    const { ledger: before } = rig;
+    rig.ledger = applied(before, { kind: 'forget', node: 'p' }, 1000);
+    expect(doneSentence({ kind: 'forget', node: 'p' }, before, rig.ledger)).toContain(
+      'knows the addresses of who is told of this mesh (phone): change them',
+    );
+    expect(knownToRemoved(rig.ledger)).toEqual({ notices: ['phone'], backups: '/mnt/disk', certificate: true });
+    rig.ledger = applied(rig.ledger, { kind: 'notice-target', name: 'phone', target: told, because: '' }, 2000);
+    rig.ledger = applied(rig.ledger, { kind: 'set-vault', vault, because: '' }, 2000);
+    expect(knownToRemoved(rig.ledger)).toEqual({ ...none, certificate: true });
+    const another = { ...https, mark: 'fedcba9876543210' };
+    rig.ledger = applied(rig.ledger, { kind: 'gitlab-certificate', data: hosted.data, https: another }, 2000);
+    expect(knownToRemoved(rig.ledger)).toEqual(none);
   });
 });
 

@@ -26,6 +26,17 @@ describe('machines that are away', () => {
     expect(seen.attention.filter(({ code }) => code === 'node-left')).toEqual([
       expect.objectContaining({ severity: 'info', fix: 'on kang: autogit-node join' }),
     ]);
+    const told = { kind: 'ntfy', secret: 'sealed', shown: 'ntfy.lan', since: 1, because: '' };
+    const removed = { ...lab.committed, notices: { targets: { phone: told } }, forgotten: { gone: 2 } };
+    const known = snapshot({ ...view, ledger: removed }).attention.filter(({ code }) => code === 'secrets-known');
+    expect(known).toEqual([
+      {
+        code: 'secrets-known',
+        severity: 'warn',
+        sentence: expect.stringContaining('the addresses of who is told of this mesh (phone): change them'),
+        fix: 'autogit-node notify add KIND ADDRESS --name NAME',
+      },
+    ]);
     const died = snapshot({
       ...view,
       liveness: (node) => (node === 'kang' ? { state: 'dead', since: lab.at - 1000 } : { state: 'alive', since: 0 }),
