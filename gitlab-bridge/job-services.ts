@@ -7,7 +7,7 @@ import { expand, type RunVariable } from './variables.ts';
 export interface PlannedService {
   /** With the job's variables in it, and a version. */
   image: string;
-  /** As the trace names it: `postgres:16`. */
+  /** As the trace names it: `postgres:16`; `postgres:16 (db-2)` where there are two of it. */
   title: string;
   /** By which the job reaches it; the first ones are made of the image's name. Never empty. */
   aliases: string[];
@@ -107,8 +107,15 @@ export function plannedServices(
       environment,
     });
   }
-  return { services, warnings };
+  return { services: told(services), warnings };
 }
+
+/** Of two of one image each is named with what the job calls it. */
+const told = (services: readonly PlannedService[]): PlannedService[] =>
+  services.map((one) => {
+    const isAlone = services.every((other) => other === one || other.title !== one.title);
+    return isAlone ? one : { ...one, title: `${one.title} (${one.aliases.at(-1)})` };
+  });
 
 /**
  * The job's public variables and the runner's own, then the service's. What GitLab calls not public (tokens, variables of

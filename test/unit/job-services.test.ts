@@ -50,6 +50,15 @@ describe('what services: of a job means', () => {
     expect(warnings).toEqual([]);
   });
 
+  it('is named with what the job calls it where two are of one image', () => {
+    const { services } = plan([
+      { name: 'postgres:16' },
+      { name: 'postgres:16', alias: 'db-2' },
+      { name: 'redis:7', alias: 'db' },
+    ]);
+    expect(services.map(({ title }) => title)).toEqual(['postgres:16 (postgres)', 'postgres:16 (db-2)', 'redis:7']);
+  });
+
   it('has several aliases, and each name leads to one service only', () => {
     const { services, warnings } = plan(
       [{ name: 'my/db:$V', alias: 'one, two  $NAME' }, { name: 'my/db:2', alias: 'other,two' }, { name: 'my/db:3' }],
