@@ -128,8 +128,9 @@ function clearFlag(ledger: Ledger, { data }: Change & { kind: 'clear-gitlab-flag
   const hosting = hostingOf(ledger);
   if (hosting === null) return { refused: 'this mesh hosts no GitLab' };
   if (hosting.data !== data) return { refused: 'the mesh hosts another GitLab by now: look at that one first' };
-  const { flag, wanted } = hosting.failover ?? {};
-  if (!flag) return ledger;
+  const { flag, count = 0, wanted } = hosting.failover ?? {};
+  // Who has looked before it came so far need not wait for the flag.
+  if (!flag && count === 0) return ledger;
   // What a person has said besides, and what waits for its host's leases, is another thing.
   return withFailover(ledger, wanted && { count: 0, wanted });
 }

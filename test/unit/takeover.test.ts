@@ -263,6 +263,12 @@ describe('the leader (SAFETY H7, H10)', () => {
     expect(applyChange(cleared, { kind: 'clear-gitlab-flag', data: 'other' }, 0)).toHaveProperty('refused');
   });
 
+  it('counts anew where a person has looked before the flag came', () => {
+    const often = withMembers(mesh(), { failover: { count: failoversMost - 1 } });
+    const cleared = applyChange(often, { kind: 'clear-gitlab-flag', data }, 0);
+    expect((cleared as Ledger).gitlab.hosted).not.toHaveProperty('failover');
+  });
+
   it('forgets how often it moved once it has served for long where it is', () => {
     const leader = new Leader(withMembers(mesh(), { failover: { count: 2 } })).tick(10);
     for (let ms = 0; ms <= settledMs; ms += 1000) leader.tick(1000);
