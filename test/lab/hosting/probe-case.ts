@@ -68,8 +68,17 @@ async function probe(hosted: HostedLab, { forMs, seed, say }: ProbeWish): Promis
     ...{ machines: lab.machines, doors: hosted.doors, token: hosted.gitlab.token, project: 'root/rounds' },
     addressesOn: ({ engine }) => addressesIn(engine.host, image),
   });
-  let [schedules, moves, acks, unsure, cuts, stops] = [0, 0, 0, 0, 0, 0];
+  const sums = { schedules: 0, moves: 0, acks: 0, unsure: 0, cuts: 0, stops: 0 };
   const began = performance.now();
+  const told = (): string => {
+    const { schedules, moves, acks, unsure, cuts, stops } = sums;
+    const kinds = `${cuts} with a cut one way and ${stops} with a SIGSTOP that outlast the lease`;
+    const refused = `${writers.refusedAround} to containers' own addresses refused`;
+    return `${schedules} schedules of seed ${seed} (${kinds}) in ${seconds(performance.now() - began)}, ${moves} moves, ${acks} writes acknowledged (${unsure} too slow to say when), ${refused}: never by two, never by a container's own address`;
+  };
+  const tell = (): void => say(`probe: ${told()}`);
+  // Before what removes the lab then and ends the process.
+  process.prependOnceListener('SIGINT', tell);
   const looks = setInterval(() => writers.look(), 2000);
   try {
     writers.look();
@@ -86,28 +95,27 @@ async function probe(hosted: HostedLab, { forMs, seed, say }: ProbeWish): Promis
       const two = whatTwoDid(seen, hosted.doors, epoch - before);
       const words = faults.map(wordsOf).join(', ');
       const through = new Set(seen.map(({ from, target }) => `${from} ${target}`)).size;
-      schedules += 1;
-      cuts += Number(outlasts(faults, ['one way'], leaseMs));
-      stops += Number(outlasts(faults, ['stop machine', 'stop agent'], leaseMs));
-      moves += epoch - before;
-      acks += seen.length;
-      unsure += seen.filter((ack) => !isTimed(ack)).length;
+      sums.schedules += 1;
+      sums.cuts += Number(outlasts(faults, ['one way'], leaseMs));
+      sums.stops += Number(outlasts(faults, ['stop machine', 'stop agent'], leaseMs));
+      sums.moves += epoch - before;
+      sums.acks += seen.length;
+      sums.unsure += seen.filter((ack) => !isTimed(ack)).length;
       say(
-        `probe ${String(schedules).padStart(3)} of seed ${seed}: ${words}: ${seen.length} acknowledged on ${through} ways, ${epoch - before} epochs, on ${host}`,
+        `probe ${String(sums.schedules).padStart(3)} of seed ${seed}: ${words}: ${seen.length} acknowledged on ${through} ways, ${epoch - before} epochs, on ${host}`,
       );
-      demand(two === null, `schedule ${schedules} of seed ${seed} (${words}): ${two}`);
+      demand(two === null, `schedule ${sums.schedules} of seed ${seed} (${words}): ${two}`);
       // After three moves without ten minutes at one machine none would follow by itself.
       await hosted.cli(kang, '--yes', 'gitlab', 'clear-flag');
     }
   } finally {
+    process.off('SIGINT', tell);
     clearInterval(looks);
     writers.end();
   }
-  demand(acks > 0, 'nothing was acknowledged at all');
+  demand(sums.acks > 0, 'nothing was acknowledged at all');
   demand(writers.refusedAround > 0, "no container's own address was written to");
-  const kinds = `${cuts} with a cut one way and ${stops} with a SIGSTOP that outlast the lease`;
-  const refused = `${writers.refusedAround} to containers' own addresses refused`;
-  return `${schedules} schedules of seed ${seed} (${kinds}) in ${seconds(performance.now() - began)}, ${moves} moves, ${acks} writes acknowledged (${unsure} too slow to say when), ${refused}: never by two, never by a container's own address`;
+  return told();
 }
 
 /** Only where it is named: it takes as long as one lets it. */
