@@ -43,11 +43,12 @@ const isServed = (): Promise<boolean> =>
     ({ status }) => status === 200,
     () => false,
   );
-const containers = (): string[] => {
-  const all = docker('ps', '-aq', '--no-trunc', '--filter', `label=${serviceLabels.host}`);
-  return all === '' ? [] : all.split('\n').filter((id) => imageIds.has(docker('inspect', '-f', '{{.Image}}', id)));
-};
+const containers = (): string[] =>
+  docker('ps', '-aq', '--no-trunc', '--filter', `label=${serviceLabels.host}`)
+    .split('\n')
+    .filter((id) => id !== '' && imageIds.has(docker('inspect', '-f', '{{.Image}}', id)));
 const container = (): string => containers()[0] as string;
+const dataId = (): string => docker('inspect', '-f', `{{index .Config.Labels "${serviceLabels.data}"}}`, container());
 const imageIds = new Set<string>();
 /** Who asked for that page last through the gate, as GitLab's nginx wrote it down; its own questions come by curl. */
 const clientOf = (path: string): string | undefined =>
@@ -211,10 +212,8 @@ it('after twelve rounds in time that machine is in sync, by the ledger, and a dr
   const ask = (): Promise<void> =>
     new Promise((done) => {
       const hook = connect(join(kang.home, 'gitlab-hooks/ask.sock'), () => hook.write('round\n'));
-      hook
-        .on('error', () => done())
-        .on('close', () => done())
-        .resume();
+      for (const end of ['error', 'close']) hook.on(end, () => done());
+      hook.resume();
     });
   await until(
     'it is in sync',
@@ -229,7 +228,7 @@ it('after twelve rounds in time that machine is in sync, by the ledger, and a dr
   expect([code, stderr]).toEqual([0, expect.stringMatching(/^ok +database /m)]);
   expect(stdout).toMatch(/^proven: GitLab works, and all that was looked at is whole \(1\.\d+ on desktop-1, /);
   expect((await kang.status()).gitlab.drills).toMatchObject([{ node: 'desktop-1', proven: {}, doing: null }]);
-  const left = docker('ps', '-aq', '--filter', 'label=autogit.gitlab-clone');
+  const left = docker('ps', '-aq', '--filter', `label=autogit.gitlab-clone=${dataId()}`);
   expect([left, existsSync(join(desktop.home, 'gitlab-copies'))]).toEqual(['', true]);
 });
 
@@ -378,7 +377,7 @@ it('is upgraded after a rehearsal; one that does not boot comes back by itself, 
 it('uninstalled it leaves its data, is deployed on them again, and deletes them when told twice', {
   timeout: 180_000,
 }, async () => {
-  const data = docker('inspect', '-f', `{{index .Config.Labels "${serviceLabels.data}"}}`, container());
+  const data = dataId();
   const left = await desktop.cli('--yes', 'gitlab', 'uninstall');
   expect([left.code, left.stdout]).toEqual([0, expect.stringContaining(`its data stays there: ${place}`)]);
   expect([containers(), existsSync(place), gateNow(kang.home).pid]).toEqual([[], true, null]);

@@ -137,15 +137,17 @@ only:
     const ended = await lab.ended(run);
     const text = plainText(await lab.traceAt(run));
     expect(ended.result, text).toMatchObject({ state: 'failed', exitCode: 5 });
-    expect(text).toContain(`Starting service ${testImages.web}...\n`);
+    expect(text).toContain(
+      `Starting service ${testImages.web} (autogit-test-web)...\nStarting service ${testImages.web} (other)...\n`,
+    );
     expect(text).toContain('WARNING: Skipping alias "autogit-test-web" for service "autogit-test-web:1" (services[1])');
     expect(text).toContain('Waiting for services to be up and running (timeout 30 seconds)...\n');
     expect(text).toMatch(
-      /WARNING: Service autogit-test:busybox probably didn't start properly\.[^*]*exit code 3[^*]*I die/,
+      /WARNING: Service autogit-test:busybox \(dead\) probably didn't start properly\.[^*]*exit code 3[^*]*I die/,
     );
     expect(text.match(/^test .*\.$/gm)).toEqual(['test  .', 'test of-test .', 'test of-test .', 'test of-test .']);
     expect(text.match(/^\[service:second-other\] \S+Z web of test begins$/gm)).toHaveLength(1);
-    expect(text).toMatch(/WARNING: service autogit-test:busybox does not run any more \(exit code 3\)\nI die/);
+    expect(text).toMatch(/WARNING: service autogit-test:busybox \(dead\) does not run any more \(exit code 3\)\nI die/);
     // What is at /builds is there for all of them, as with gitlab-runner.
     expect(text).toContain('of the tree\nasked\n');
     expect(text).toContain('the entrypoint has met its service\n');
