@@ -40,19 +40,28 @@ export async function readTokenEnd(holder: TokenHolder): Promise<string | null> 
  */
 export async function rotateAdminToken(holder: TokenHolder, lasts: 'same' | 'longest' = 'same'): Promise<string> {
   const today = new Date().toISOString().slice(0, 10);
-  const latest = new Date(Date.now() + mostDays * dayMs).toISOString().slice(0, 10);
   const ends = lasts === 'same' ? await readTokenEnd(holder) : null;
   const path = '/personal_access_tokens/self/rotate';
   const rotate = async (body: object): Promise<string> =>
     (await ask(holder, Token, 'POST', path, 'the rotation of the token', body)).token;
+  // One that a removed machine knows must go, however short the next one lasts.
+  return asLongAsAllowed(rotate, ends && ends > today ? ends : latestDay());
+}
+
+/** Until that day, or, where GitLab refuses that and so has changed nothing, for what it gives without a date: what its administrator allows. */
+async function asLongAsAllowed(
+  make: (lasts: { expires_at?: string }) => Promise<string>,
+  day: string,
+): Promise<string> {
   try {
-    return await rotate({ expires_at: ends && ends > today ? ends : latest });
+    return await make({ expires_at: day });
   } catch (error) {
-    // A refusal has changed nothing. Without a date GitLab gives what it always allows: one that a removed machine knows must go.
     if (!(error instanceof AutogitError) || error.code !== 'gitlab-refused') throw error;
-    return rotate({});
+    return make({});
   }
 }
+
+const latestDay = (): string => new Date(Date.now() + mostDays * dayMs).toISOString().slice(0, 10);
 
 /**
  * A second admin token beside this one: of the same user, name and rights, for as long as GitLab allows. An answer that is lost costs
@@ -61,16 +70,10 @@ export async function rotateAdminToken(holder: TokenHolder, lasts: 'same' | 'lon
 export async function secondAdminToken(holder: TokenHolder): Promise<string> {
   const whole = await ask(holder, Whole, 'GET', '/personal_access_tokens/self', 'its own token');
   const { user_id: user, name, scopes } = whole;
-  const latest = new Date(Date.now() + mostDays * dayMs).toISOString().slice(0, 10);
-  const make = async (body: object): Promise<string> =>
-    (await ask(holder, Token, 'POST', `/users/${user}/personal_access_tokens`, 'a second token', body)).token;
-  try {
-    return await make({ name, scopes, expires_at: latest });
-  } catch (error) {
-    // Without a date GitLab gives what its administrator allows.
-    if (!(error instanceof AutogitError) || error.code !== 'gitlab-refused') throw error;
-    return make({ name, scopes });
-  }
+  const path = `/users/${user}/personal_access_tokens`;
+  const make = async (lasts: object): Promise<string> =>
+    (await ask(holder, Token, 'POST', path, 'a second token', { name, scopes, ...lasts })).token;
+  return asLongAsAllowed(make, latestDay());
 }
 
 /** Ends a token, by itself; one that has ended is fine. Throws AutogitError `gitlab-*`. */

@@ -13,7 +13,7 @@ import { promptOf } from './mesh-commands.ts';
 import { sentence } from './output.ts';
 import { isAgreed } from './prompt.ts';
 import { printTold } from './table.ts';
-import { hearsMs, stopsWatching } from './watching.ts';
+import { hearsMs, quietTimer, stopsWatching } from './watching.ts';
 
 type Fenced = NonNullable<StatusSnapshot['gitlab']['fenced']>[number];
 
@@ -117,15 +117,14 @@ export async function bring(context: Context, agent: AgentClient, name: string):
   await agent.gitlabBringFenced({ name: one.name, on: one.node, project });
   const before = JSON.stringify(one.brought);
   let hasBegun = false;
-  let silentSince: number | null = null;
+  const quietFor = quietTimer();
   const end = await watched(context, agent, ({ fenced = [] }) => {
     const now = fenced.find((row) => row.name === one.name && row.node === one.node);
     if (now === undefined) return { isDone: false, because: `${one.node} says no more that it keeps ${one.name}` };
     hasBegun ||= now.doing !== null || JSON.stringify(now.brought) !== before;
     if (hasBegun && now.doing === null && now.brought !== null) return now.brought;
     // An agent that is started anew knows nothing of it.
-    silentSince = now.doing === null ? (silentSince ?? performance.now()) : null;
-    if (silentSince === null || performance.now() - silentSince < 2 * hearsMs) return null;
+    if (quietFor(now.doing !== null) < 2 * hearsMs) return null;
     return {
       isDone: false,
       because: `the agent of ${one.node} was ended meanwhile: what it began is beside ${project}`,

@@ -14,7 +14,7 @@ import { promptOf } from './mesh-commands.ts';
 import { sentence } from './output.ts';
 import { isAgreed } from './prompt.ts';
 import { printTable } from './table.ts';
-import { hearsMs, stopsWatching, whyGone } from './watching.ts';
+import { hearsMs, lostWords, quietTimer, stopsWatching, whyGone } from './watching.ts';
 
 /** `gitlab history`: what GitLab can be made of again, the newest first. */
 export async function history(context: Context): Promise<number> {
@@ -118,7 +118,7 @@ function untilRestored(
   agent: AgentClient,
   { id, epoch, host, before }: { id: string; epoch: number; host: string | null; before: Restored | null },
 ): Promise<{ isDone: boolean; because: string } | null> {
-  let doneAt: number | null = null;
+  const quietFor = quietTimer();
   // How one of before ended is told until this one has begun there, maybe of the same backup.
   let isNews = before === null;
   return watched(context, agent, ({ vault, epoch: now, state }, all) => {
@@ -129,8 +129,7 @@ function untilRestored(
     isNews ||= vault?.doing?.what === 'restore' || JSON.stringify(restored) !== JSON.stringify(before);
     if (isNews && vault?.doing?.what !== 'restore' && restored?.backup === id) return restored;
     const isQuiet = vault?.doing == null && now === epoch && state === 'healthy';
-    doneAt = isQuiet ? (doneAt ?? performance.now()) : null;
-    if (doneAt === null || performance.now() - doneAt < 2 * hearsMs) return null;
-    return { isDone: false, because: 'the agent there was ended meanwhile: nothing was changed' };
+    if (quietFor(!isQuiet) < 2 * hearsMs) return null;
+    return { isDone: false, because: `${lostWords}: nothing was changed` };
   });
 }

@@ -258,12 +258,12 @@ export class PageDoor {
   }
 }
 
-/** Null: no URL of ours. */
 const noPath = (): AutogitError =>
   new AutogitError('bad-message', `what is asked for is no path, or longer than ${pageLimits.pathChars} characters`, {
     hint: 'all that there is: /api/openapi.json',
   });
 
+/** Null: no URL of ours. */
 function urlOf(text: string | undefined): URL | null {
   if (text === undefined || !text.startsWith('/') || text.length > pageLimits.pathChars) return null;
   return URL.canParse(text, 'http://page') ? new URL(text, 'http://page') : null;

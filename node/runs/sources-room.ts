@@ -64,13 +64,8 @@ export async function removeHalfFetched(repository: string, olderMs = 0): Promis
     for (const name of await readdir(join(objects, folder)).catch(() => [])) {
       if (!name.startsWith('tmp_')) continue;
       const path = join(objects, folder, name);
-      const changed =
-        olderMs === 0
-          ? 0
-          : await stat(path).then(
-              ({ mtimeMs }) => mtimeMs,
-              () => Date.now(),
-            );
-      if (Date.now() - changed >= olderMs) await rm(path, { force: true }).catch(() => undefined);
+      const written = olderMs === 0 ? null : await stat(path).catch(() => null);
+      const isOld = olderMs === 0 || (written !== null && Date.now() - written.mtimeMs >= olderMs);
+      if (isOld) await rm(path, { force: true }).catch(() => undefined);
     }
 }
