@@ -254,7 +254,13 @@ export const Change = z.discriminatedUnion('kind', [
   /** A voter writes secrets sealed anew: GitLab's token for those who vote now, or changed secrets that a removed machine knew. */
   z.object({
     kind: z.literal('reseal'),
-    token: z.object({ was: Sealed, now: Sealed, epoch: z.int().nonnegative().nullable() }).optional(),
+    /** `epoch` null: it is the same, for other readers. `over`: the one of before, which is to be ended at GitLab. */
+    token: z
+      .object({ was: Sealed, now: Sealed, epoch: z.int().nonnegative().nullable(), over: Sealed.optional() })
+      .optional(),
+    over: z.object({ was: Sealed, now: Sealed }).optional(),
+    /** GitLab has ended the token of before. */
+    ended: z.object({ of: Sealed }).optional(),
     key: z.object({ epoch: z.int().positive(), sealed: z.record(NodeId, Sealed) }).optional(),
     vault: z.object({ was: Sealed, now: Sealed }).optional(),
     certificate: z.object({ was: Sealed, now: Sealed }).optional(),

@@ -73,6 +73,7 @@ export const abilities = [
   'ipv6',
   'forward',
   'adopt-data',
+  'second-token',
 ] as const;
 
 export const LedgerNode = z.looseObject({
@@ -323,6 +324,11 @@ const LedgerGitlab = z.looseObject({
   lacksSudo: z.boolean().optional(),
   /** When the admin token ends, at the beginning of a day in UTC; absent: it has no end, or nobody has looked. */
   tokenEnds: WallMs.optional(),
+  /**
+   * The admin token that `token` stands for by now, until it has been ended at GitLab. `epoch`: machines removed until then knew it
+   * or one before it.
+   */
+  over: z.looseObject({ token: Sealed, epoch: z.int().nonnegative() }).optional(),
   /** Absent unless it is being disconnected. */
   leaving: Leaving.optional(),
   /** Only in mode 'hosted': then url, token and instance are null until it stands. */

@@ -51,19 +51,13 @@ export const tokenIsNew = ({ secrets }: Ledger): { secrets?: LedgerSecrets } =>
 /** Each part changes nothing when what it replaces is no longer there: it may come late, and twice. */
 export function reseal(
   ledger: Ledger,
-  { token, key, runner, vault, certificate, notices, ends }: Change & { kind: 'reseal' },
+  { token, over, ended, key, runner, vault, certificate, notices, ends }: Change & { kind: 'reseal' },
 ): Ledger {
   let next = ledger;
-  if (token && next.gitlab.token === token.was) {
-    const { secrets } = next;
-    const admin = token.epoch === null || !secrets ? {} : { secrets: { ...secrets, admin: token.epoch } };
-    const { leaving } = next.gitlab;
-    const said = leaving && leavingOf(next) ? { leaving: { ...leaving, of: markOf(token.now) } } : {};
-    // Of a token that is another one it is not known when it ends.
-    const { tokenEnds: _old, ...gitlab } = next.gitlab;
-    const before = token.epoch === null ? next.gitlab : gitlab;
-    next = { ...next, gitlab: { ...before, token: token.now, ...said }, ...admin };
-  }
+  if (token && next.gitlab.token === token.was) next = withToken(next, token);
+  if (over && next.gitlab.over?.token === over.was)
+    next = { ...next, gitlab: { ...next.gitlab, over: { ...next.gitlab.over, token: over.now } } };
+  if (ended && next.gitlab.over?.token === ended.of) next = withoutOver(next, next.gitlab.over.epoch);
   if (ends && next.gitlab.token === ends.of) next = withTokenEnd(next, ends.at);
   if (key) next = withKey(next, key);
   if (runner) next = withRunnerToken(next, runner);
@@ -72,6 +66,27 @@ export function reseal(
     next = { ...next, gitlab: { ...next.gitlab, vault: { ...known, secret: vault.now } } };
   if (notices) next = withNoticeSecrets(next, notices);
   return certificate ? withCertificateKey(next, certificate) : next;
+}
+
+function withToken(ledger: Ledger, { now, epoch, over }: NonNullable<(Change & { kind: 'reseal' })['token']>): Ledger {
+  const { leaving } = ledger.gitlab;
+  const said = leaving && leavingOf(ledger) ? { leaving: { ...leaving, of: markOf(now) } } : {};
+  if (epoch === null) return { ...ledger, gitlab: { ...ledger.gitlab, token: now, ...said } };
+  // Of a token that is another one it is not known when it ends.
+  const { tokenEnds: _old, ...gitlab } = ledger.gitlab;
+  const next = { ...ledger, gitlab: { ...gitlab, token: now, ...said } };
+  // Until the one of before has ended, who knew that may still use it.
+  return over === undefined
+    ? withAdmin(next, epoch)
+    : { ...next, gitlab: { ...next.gitlab, over: { token: over, epoch } } };
+}
+
+const withAdmin = (ledger: Ledger, epoch: number): Ledger =>
+  ledger.secrets ? { ...ledger, secrets: { ...ledger.secrets, admin: Math.max(ledger.secrets.admin, epoch) } } : ledger;
+
+function withoutOver(ledger: Ledger, epoch: number): Ledger {
+  const { over: _ended, ...gitlab } = ledger.gitlab;
+  return withAdmin({ ...ledger, gitlab }, epoch);
 }
 
 function withTokenEnd(ledger: Ledger, at: number | null): Ledger {

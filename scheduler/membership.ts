@@ -249,8 +249,10 @@ function connectGitlab(ledger: Ledger, change: Change & { kind: 'connect-gitlab'
   if (Object.keys(classes).length > limits.classes)
     return { refused: `more than ${limits.classes} sets of tags: give fewer runner tokens` };
   const { url, token, instance, lacksSudo } = change;
-  const { leaving: _void, lacksSudo: _before, tokenEnds: _old, ...before } = ledger.gitlab;
-  const connected = { ...before, mode: 'connected' as const, url, token, instance };
+  const { leaving: _void, lacksSudo: _before, tokenEnds: _old, over, ...before } = ledger.gitlab;
+  // Another GitLab does not know the one that is to be ended.
+  const stillOver = over !== undefined && before.url === url ? { over } : {};
+  const connected = { ...before, ...stillOver, mode: 'connected' as const, url, token, instance };
   const gitlab = { ...connected, ...(lacksSudo && { lacksSudo }) };
   return { ...ledger, classes, gitlab, ...tokenIsNew(ledger) };
 }

@@ -11,7 +11,7 @@ import { AutogitError } from '../../protocol/errors.ts';
 import { type NodeId, shownClass } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { rankedVoters } from '../../scheduler/raft/quorum.ts';
-import { secretsDue, votersCanOpen, withoutKey } from '../../scheduler/secrets-due.ts';
+import { secretsDue, votersCanOpen, votersEndTokens, withoutKey } from '../../scheduler/secrets-due.ts';
 import { tokenEnd } from '../../scheduler/token-end.ts';
 import { isEnvelopes, recipientsOf, sealFor, sealOne } from '../secrets/envelope.ts';
 import { newMeshKey } from '../secrets/seal.ts';
@@ -28,13 +28,18 @@ const stepInMs = 3_000;
 /** When GitLab's token ends is asked this often, and at once of another token. */
 const endEveryMs = 6 * 3_600_000;
 const endAgainMs = 300_000;
+/** So long after an answer with a second token was lost: each of those is one more at GitLab, which nobody knows. */
+const secondAgainMs = 300_000;
 /** Where GitLab allows no longer life than that in which a token is renewed, it is renewed this often. */
 const renewEveryMs = 24 * 3_600_000;
 const renewAgainMs = 3_600_000;
 /** What GitLab gave and the mesh has not committed yet; sealed for this node. */
 const pendingFact = 'pending-reseal';
-/** `class` null: GitLab's own token. */
-const Pending = z.object({ class: z.string().nullable(), old: z.string(), now: z.string(), epoch: z.int() });
+/** `class` null: GitLab's own token. `isSecond`: the old one is to be ended once the mesh goes on by this one. */
+const Pending = z.object({
+  ...{ class: z.string().nullable(), old: z.string(), now: z.string(), epoch: z.int() },
+  isSecond: z.boolean().optional(),
+});
 type Pending = z.infer<typeof Pending>;
 
 interface SecretKeeperOptions {
@@ -63,7 +68,8 @@ interface GitlabTokens {
 /**
  * Keeps GitLab's token sealed for exactly those who vote, and changes what a removed machine knew: first the mesh key,
  * then GitLab's own token and the runners'. GitLab's own it also renews before it ends. One thing at a time, each a change of the ledger that does nothing when it
- * comes late. What GitLab gave is on this disk, sealed, before the mesh is asked: the old token is dead by then.
+ * comes late. What GitLab gave is on this disk, sealed, before the mesh is asked. GitLab's own token is changed by a second one, where
+ * GitLab gives that: the mesh goes on by it, and then the old one is ended, by whoever leads. So no answer that is lost leaves none.
  */
 export class SecretKeeper {
   readonly #options: SecretKeeperOptions;
@@ -78,8 +84,6 @@ export class SecretKeeper {
   /** The sealed token whose end was asked for last, and when. */
   #asked: { token: string; at: number } | null = null;
   #renewedAt = Number.NEGATIVE_INFINITY;
-  /** What a second token stands for by now, and is to end; otherwise it ends by itself within the week. */
-  #over: { url: string; token: string } | null = null;
 
   constructor(options: SecretKeeperOptions) {
     this.#options = options;
@@ -108,11 +112,10 @@ export class SecretKeeper {
     try {
       if (await this.#askPending(mine)) return;
       if (await this.#seal(mine)) return;
-      await this.#endOver(mine);
-      if (!this.#options.mayWrite()) return;
+      if (!this.#options.mayWrite() || (await this.#endOver(mine))) return;
       if (!(await this.#renew(mine))) await this.#tendEnd(mine);
     } catch (error) {
-      this.#notBefore = now() + againMs;
+      this.#notBefore = Math.max(this.#notBefore, now() + againMs);
       log.warn(`a secret could not be changed yet: ${(error as Error).message}`);
     } finally {
       this.#isBusy = false;
@@ -153,9 +156,11 @@ export class SecretKeeper {
       }),
     );
     if (Object.keys(notices).length > 0) change.notices = notices;
-    const { token: held, vault: backups, hosted, host } = ledger.gitlab;
+    const { token: held, over, vault: backups, hosted, host } = ledger.gitlab;
     const [token, vault, certificate] = [anew(held), anew(backups?.secret), anew(hosted?.https?.key, host)];
+    const before = anew(over?.token);
     if (token) change.token = { ...token, epoch: null };
+    if (before) change.over = before;
     if (vault) change.vault = vault;
     if (certificate) change.certificate = certificate;
     const newest = ledger.secrets?.keys.at(-1);
@@ -165,7 +170,7 @@ export class SecretKeeper {
         epoch: newest.epoch,
         sealed: Object.fromEntries(late.map((node) => [node, sealOne(node, box.meshKey)])),
       };
-    return token || vault || certificate || change.notices || change.key ? change : null;
+    return token || before || vault || certificate || change.notices || change.key ? change : null;
   }
 
   #holdsNewest(ledger: Ledger): boolean {
@@ -188,8 +193,8 @@ export class SecretKeeper {
     const { url, token } = ledger.gitlab;
     if (url === null) return false;
     if (due.token && token !== null) {
-      await this.#rotate(url, token, epoch, 'same');
-      log.info("GitLab's token was rotated: the removed machine knew the old one");
+      await this.#another(ledger, url, token, 'same');
+      log.info("GitLab's token is another one: the removed machine knew the old one");
       return true;
     }
     const [name] = due.classes;
@@ -200,12 +205,6 @@ export class SecretKeeper {
     await this.#keepAndAsk({ class: name, old, now, epoch });
     log.info(`the runner of ${shownClass(name)} has a new token: the removed machine knew the old one`);
     return true;
-  }
-
-  async #rotate(url: string, token: string, epoch: number, lasts: 'same' | 'longest'): Promise<void> {
-    const old = this.#options.box.unseal(token);
-    const now = await this.#gitlab.rotate({ url, token: old, timeoutMs }, lasts);
-    await this.#keepAndAsk({ class: null, old, now, epoch });
   }
 
   /** GitLab ends each token after a year at the latest: the mesh knows when, and renews it a week before. */
@@ -229,40 +228,51 @@ export class SecretKeeper {
     if (end?.state !== 'renewed-now' || now() - this.#renewedAt < renewEveryMs) return;
     // Whoever refuses it now does so in half a minute, too.
     this.#renewedAt = now() - renewEveryMs + renewAgainMs;
-    await this.#renewOwn(url, token, ledger.secrets?.wanted ?? 0);
+    await this.#another(ledger, url, token, 'longest');
     this.#renewedAt = now();
     log.info(`GitLab's token would have ended on ${end.day}: it was renewed`);
   }
 
-  /** By a second token, where GitLab gives one: were the answer to a rotation lost, the mesh would have none. */
-  async #renewOwn(url: string, token: string, epoch: number): Promise<void> {
-    const old = this.#options.box.unseal(token);
-    const now = await this.#gitlab.second({ url, token: old, timeoutMs }).catch((error: AutogitError) => {
-      if (error.code === 'gitlab-unreachable') throw error;
-      return null;
-    });
-    if (now === null) return this.#rotate(url, token, epoch, 'longest');
-    await this.#keepAndAsk({ class: null, old, now, epoch });
-    this.#over = { url, token: old };
+  /**
+   * By a second token, where GitLab gives one and all who may lead know what is to be done then: were the answer to a rotation lost, the
+   * mesh would have none. `lasts`: of a rotation.
+   */
+  async #another(ledger: Ledger, url: string, token: string, lasts: 'same' | 'longest'): Promise<void> {
+    const holder = { url, token: this.#options.box.unseal(token), timeoutMs };
+    const second = votersEndTokens(ledger) ? await this.#second(holder) : null;
+    const now = second ?? (await this.#gitlab.rotate(holder, lasts));
+    const epoch = ledger.secrets?.wanted ?? 0;
+    await this.#keepAndAsk({ class: null, old: holder.token, now, epoch, ...(second !== null && { isSecond: true }) });
   }
 
-  async #endOver({ gitlab }: Ledger): Promise<void> {
-    const over = this.#over;
-    if (over === null) return;
-    const { box } = this.#options;
-    // A person may have connected by that one again.
-    const isUsed = gitlab.token !== null && (!box.canOpen(gitlab.token) || box.unseal(gitlab.token) === over.token);
-    if (isUsed) {
-      this.#over = null;
-      return;
-    }
+  /** Null where GitLab gives none. */
+  async #second(holder: { url: string; token: string; timeoutMs: number }): Promise<string | null> {
     try {
-      await this.#gitlab.revoke({ ...over, timeoutMs });
+      return await this.#gitlab.second(holder);
     } catch (error) {
-      if ((error as AutogitError).code === 'gitlab-unreachable') throw error;
-      this.#options.log.warn(`GitLab's token of before ends by itself only: ${(error as Error).message}`);
+      if ((error as AutogitError).code !== 'gitlab-unreachable') return null;
+      this.#notBefore = this.#options.now() + secondAgainMs;
+      throw error;
     }
-    this.#over = null;
+  }
+
+  /** Ends the token of before. False when there is none, or none that this node can open. */
+  async #endOver({ gitlab, secrets }: Ledger): Promise<boolean> {
+    const { box, change, log } = this.#options;
+    const { url, token, over } = gitlab;
+    if (url === null || over === undefined || !box.canOpen(over.token)) return false;
+    if (token !== null && !box.canOpen(token)) return false;
+    const old = box.unseal(over.token);
+    // A person may have connected by that one again.
+    const isUsed = token !== null && box.unseal(token) === old;
+    if (!isUsed)
+      await this.#gitlab.revoke({ url, token: old, timeoutMs }).catch((error: AutogitError) => {
+        const isKnown = (secrets?.admin ?? 0) < over.epoch;
+        if (isKnown || error.code === 'gitlab-unreachable') throw error;
+        log.warn(`GitLab's token of before ends by itself only: ${error.message}`);
+      });
+    await change({ kind: 'reseal', ended: { of: over.token } });
+    return true;
   }
 
   async #keepAndAsk(pending: Pending): Promise<void> {
@@ -285,7 +295,7 @@ export class SecretKeeper {
     this.#kept ??= (await store.get(pendingFact)) ?? '';
     if (this.#kept === '') return false;
     const pending = Pending.parse(JSON.parse(box.unseal(this.#kept)));
-    const { old, now, epoch } = pending;
+    const { old, now, epoch, isSecond = false } = pending;
     const was = pending.class === null ? ledger.gitlab.token : (ledger.classes[pending.class]?.token ?? null);
     // Sealed anew meanwhile, it is still the old one: what counts is what is in it.
     if (was === null || (box.canOpen(was) && box.unseal(was) !== old)) {
@@ -294,7 +304,10 @@ export class SecretKeeper {
     }
     const outcome = await change(
       pending.class === null
-        ? { kind: 'reseal', token: { was, now: box.sealForVoters(now), epoch } }
+        ? {
+            kind: 'reseal',
+            token: { was, now: box.sealForVoters(now), epoch, ...(isSecond && { over: box.sealForVoters(old) }) },
+          }
         : { kind: 'reseal', runner: { class: pending.class, was, now: box.seal(now), epoch } },
     );
     if (outcome.state !== 'done') throw new AutogitError('no-leader', outcome.because);

@@ -156,9 +156,10 @@ describe('forget changes what that machine knew', () => {
     rig.apply({ kind: 'make-invite', invite: 'i', code: rig.box(0).seal('c'), expiresAt: 9, by: who(0).id });
     forgetP(rig);
     expect(secretsDue(rig.ledger)).toEqual({ key: true, token: true, classes: ['gpu'], blockedBy: [] });
-    await rig.live(6, 0, 1);
+    await rig.live(8, 0, 1);
     expect(secretsDue(rig.ledger)).toEqual({ key: false, token: false, classes: [], blockedBy: [] });
-    expect(rig.gitlab.calls).toEqual(['admin', 'runner']);
+    expect(rig.gitlab.calls).toEqual(['second', 'revoke', 'runner']);
+    expect([rig.lives('glpat-old'), rig.ledger.gitlab.over]).toEqual([false, undefined]);
     expect(rig.ledger.invites).toEqual({});
     for (const index of [0, 1]) {
       expect(rig.opens(index, rig.ledger.gitlab.token)).toBe(rig.gitlab.admin);
@@ -176,7 +177,7 @@ describe('forget changes what that machine knew', () => {
   it('who comes in later gets the key of today handed over, and an envelope for the next start', async () => {
     const rig = new SecretsRig(mesh());
     forgetP(rig);
-    await rig.live(6, 0);
+    await rig.live(8, 0);
     const key = rig.box(0).meshKey;
     const newcomer = who(3);
     rig.ledger = {
@@ -209,16 +210,85 @@ describe('forget changes what that machine knew', () => {
     expect([secretsDue(rig.ledger).key, rig.gitlab.calls]).toEqual([false, []]);
     rig.answers = false;
     await rig.live(1, 0);
-    expect(rig.gitlab.calls).toEqual(['admin']);
+    expect(rig.gitlab.calls).toEqual(['second']);
     expect([...rig.facts.values()].join()).not.toContain('glpat');
     rig.answers = true;
     rig.leader = -1;
     // Another process, it does not even lead any more, and meanwhile another voter sealed the old token anew.
     const was = rig.ledger.gitlab.token ?? '';
     rig.apply({ kind: 'reseal', token: { was, now: rig.box(1).sealForVoters('glpat-old'), epoch: null } });
-    await rig.live(1, 0);
+    await rig.live(2, 0);
     expect(rig.opens(1, rig.ledger.gitlab.token)).toBe('glpat-old+');
-    expect(secretsDue(rig.ledger).token).toBe(false);
+    // The removed machine knows the one of before until that has ended, which is for who leads next.
+    expect([secretsDue(rig.ledger).token, rig.lives('glpat-old')]).toEqual([true, true]);
+    rig.leader = 1;
+    await rig.live(3, 1);
+    expect([secretsDue(rig.ledger).token, rig.lives('glpat-old')]).toEqual([false, false]);
+  });
+  it("GitLab's answer with the next token is lost: the mesh still has one that opens it, and asks again five minutes later", async () => {
+    const rig = new SecretsRig(mesh());
+    rig.seconds.lost = 2;
+    await rig.live(1, 0);
+    forgetP(rig);
+    const keeper = rig.keeper(0);
+    for (let half = 0; half < 24; half++) {
+      rig.now += 30_000;
+      await keeper.look();
+      expect(rig.lives(rig.opens(0, rig.ledger.gitlab.token) ?? ''), `after ${half * 30} s`).toBe(true);
+    }
+    for (let look = 0; look < 6; look++) await keeper.look();
+    expect([rig.tries, rig.lives('glpat-old'), secretsDue(rig.ledger).token]).toEqual([4, false, false]);
+  });
+  it('the token of before is sealed for those who vote by now, ended once, and said to be known as long as GitLab refuses to end it', async () => {
+    const rig = new SecretsRig(mesh());
+    await rig.live(1, 0);
+    forgetP(rig);
+    const keeper = rig.keeper(0);
+    while (rig.ledger.gitlab.over === undefined) await keeper.look();
+    rig.gitlab.fails = true;
+    for (let look = 0; look < 5; look++) {
+      rig.now += 31_000;
+      await keeper.look();
+    }
+    expect([rig.tries, secretsDue(rig.ledger).token]).toEqual([1, true]);
+    const newcomer = { ...rig.ledger.nodes[who(0).id]!, name: 'n' };
+    const voters = { ...rig.ledger.configuration.voters, [who(3).id]: { store: 's', weight: 2 } };
+    rig.ledger = {
+      ...rig.ledger,
+      nodes: { ...rig.ledger.nodes, [who(3).id]: newcomer },
+      configuration: { voters, next: null },
+    };
+    rig.gitlab.fails = false;
+    rig.now += 31_000;
+    await rig.live(1, 0);
+    expect(rig.opens(3, rig.ledger.gitlab.over?.token ?? null)).toBe('glpat-old');
+    rig.leader = 3;
+    await rig.live(3, 3);
+    expect([rig.gitlab.calls.filter((call) => call === 'revoke'), rig.lives('glpat-old')]).toEqual([['revoke'], false]);
+    expect([secretsDue(rig.ledger).token, rig.ledger.gitlab.over]).toEqual([false, undefined]);
+  });
+  it('another GitLab is not told of the token of before; the same one is, however it was connected anew', async () => {
+    for (const [url, ended] of [
+      ['http://other', []],
+      ['http://gl', ['revoke']],
+    ] as const) {
+      const rig = new SecretsRig(mesh());
+      forgetP(rig);
+      const keeper = rig.keeper(0);
+      while (rig.ledger.gitlab.over === undefined) await keeper.look();
+      const token = rig.box(0).sealForVoters('glpat-new');
+      rig.apply({ kind: 'connect-gitlab', url, token, instance: null, runnerTokens: [] });
+      await rig.live(4, 0);
+      expect([url, rig.gitlab.calls.filter((call) => call === 'revoke')]).toEqual([url, ended]);
+    }
+  });
+  it("where a voter's version does not know that a token is to be ended, GitLab rotates it", async () => {
+    const rig = new SecretsRig(mesh());
+    const older = { ...rig.ledger.nodes[who(1).id]!, can: ['envelopes'] };
+    rig.ledger = { ...rig.ledger, nodes: { ...rig.ledger.nodes, [who(1).id]: older } };
+    forgetP(rig);
+    await rig.live(6, 0);
+    expect([rig.gitlab.calls, secretsDue(rig.ledger).token]).toEqual([['admin', 'runner'], false]);
   });
   it('reads its disk once, and what it keeps there from then on without it', async () => {
     const rig = new SecretsRig(mesh());
