@@ -4,11 +4,12 @@ import { FencedName } from './fenced.ts';
 import { GitlabImageName } from './hosted-upgrade.ts';
 import { Bytes, DataId, NodeId, NodeName, Sentence, ShortId, WallMs } from './ids.ts';
 import { JobAnswer, JobAsk } from './job-asks.ts';
-import { HostedGitlab, LedgerVault } from './ledger.ts';
+import { HostedGitlab } from './ledger.ts';
 import { limits } from './limits.ts';
 import { LeaderLossSeen, SilentMs } from './loss-seen.ts';
 import { KnownAct } from './notices.ts';
 import { ProtectedGitlab, ProtectedWay } from './protected-gitlab.ts';
+import { LedgerVault } from './vault.ts';
 
 /** A GitLab that a person wants; null: as the machine chooses that shall run it. */
 export const DeployWish = z.strictObject({

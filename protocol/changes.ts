@@ -2,12 +2,13 @@ import { z } from 'zod';
 import { HostedAt } from './hosted-move.ts';
 import { GitlabImageName } from './hosted-upgrade.ts';
 import { ClassKey, DataId, NodeId, NodeName, Sentence, ShortId, StoreId, WallMs } from './ids.ts';
-import { HostedGitlab, HostedHttps, LedgerVault, OpenApproval } from './ledger.ts';
+import { HostedGitlab, HostedHttps, OpenApproval } from './ledger.ts';
 import { limits } from './limits.ts';
 import { NoticeMemory, NoticeName, NoticeTarget, QuietHours } from './notices.ts';
 import { ProtectedGitlab } from './protected-gitlab.ts';
 import { RoundName } from './round-name.ts';
 import { Sealed } from './sealed.ts';
+import { LedgerVault } from './vault.ts';
 
 const ofSet = {
   data: DataId,

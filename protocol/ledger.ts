@@ -13,6 +13,7 @@ import { RoundName } from './round-name.ts';
 import { Sealed } from './sealed.ts';
 import { Stamp } from './stamp.ts';
 import { sharedTimings } from './timings.ts';
+import { LedgerVault } from './vault.ts';
 
 /** One half of a configuration: weight 2 a voter, and 3 for at most one, the tie-breaker (SAFETY L4). */
 export const Voters = z.record(NodeId, z.object({ store: StoreId, weight: z.int().min(2).max(3) }));
@@ -73,7 +74,6 @@ export const abilities = [
   'ipv6',
   'forward',
   'adopt-data',
-  'second-token',
 ] as const;
 
 export const LedgerNode = z.looseObject({
@@ -286,31 +286,6 @@ export const HostedGitlab = z.looseObject({
   sides: Sides.optional(),
 });
 export type HostedGitlab = z.infer<typeof HostedGitlab>;
-
-/**
- * Where backups of the mesh's own GitLab go: a repository of restic's. It outlives a GitLab that was uninstalled, as the next
- * one may be made of it.
- */
-export const LedgerVault = z.looseObject({
-  /** As restic names it: a folder of the host's, or sftp:, s3:, rest:. Never with a password in it. Of a `keeper`: node:NAME. */
-  target: z.string().regex(/^[^\p{C}]{1,1024}$/u),
-  /** The machine of the mesh on which the repository lies, which alone thins it. Absent: it lies where `target` says. */
-  keeper: NodeId.optional(),
-  /** The repository's own id: another one in its place is not taken for it. */
-  repository: z.string().regex(/^[0-9a-f]{16,64}$/),
-  /** Its password, and what opens the target, for the voters. */
-  secret: Sealed,
-  everyMs: z.number().min(60_000).max(2_764_800_000),
-  /** So many backups stay, one of each day, week and month. */
-  keep: z.looseObject({
-    daily: z.int().min(1).max(1000),
-    weekly: z.int().nonnegative().max(1000),
-    monthly: z.int().nonnegative().max(1000),
-  }),
-  since: WallMs,
-  because: Sentence,
-});
-export type LedgerVault = z.infer<typeof LedgerVault>;
 
 const LedgerGitlab = z.looseObject({
   mode: z.enum(['none', 'connected', 'hosted']),

@@ -1,23 +1,16 @@
 import type { NodeId } from '../protocol/ids.ts';
-import type { abilities, Ledger } from '../protocol/ledger.ts';
+import type { Ledger } from '../protocol/ledger.ts';
 import { vaultOf } from './hosting/vault-edits.ts';
 import { rankedVoters } from './raft/quorum.ts';
 
-type Ability = (typeof abilities)[number];
-
-const can = (ledger: Ledger, node: NodeId, ability: Ability): boolean =>
-  (Object.hasOwn(ledger.nodes, node) && ledger.nodes[node]!.can?.includes(ability)) || false;
+const can = (ledger: Ledger, node: NodeId): boolean =>
+  (Object.hasOwn(ledger.nodes, node) && ledger.nodes[node]!.can?.includes('envelopes')) || false;
 
 /** A voter of an older version may lead at any moment, and must be able to open GitLab's token then. */
-export const votersCanOpen = (ledger: Ledger): boolean => votersCan(ledger, 'envelopes');
-
-/** That GitLab's token of before is to be ended is known to whoever may lead. */
-export const votersEndTokens = (ledger: Ledger): boolean => votersCan(ledger, 'second-token');
-
-const votersCan = (ledger: Ledger, ability: Ability): boolean =>
+export const votersCanOpen = (ledger: Ledger): boolean =>
   rankedVoters(ledger.configuration)
     .filter((node) => Object.hasOwn(ledger.nodes, node))
-    .every((node) => can(ledger, node, ability));
+    .every((node) => can(ledger, node));
 
 /** What a removed machine knew and nobody has changed since. */
 interface SecretsDue {
@@ -39,7 +32,7 @@ export function secretsDue(ledger: Ledger): SecretsDue {
     key: isDue(secrets?.keys.at(-1)?.epoch),
     token: gitlab.token !== null && isDue(secrets?.admin),
     classes: Object.keys(classes).filter((key) => classes[key]!.token !== null && isDue(classes[key]!.epoch)),
-    blockedBy: Object.keys(nodes).filter((node) => !can(ledger, node, 'envelopes')),
+    blockedBy: Object.keys(nodes).filter((node) => !can(ledger, node)),
   };
 }
 

@@ -11,7 +11,7 @@ import { AutogitError } from '../../protocol/errors.ts';
 import { type NodeId, shownClass } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { rankedVoters } from '../../scheduler/raft/quorum.ts';
-import { secretsDue, votersCanOpen, votersEndTokens, withoutKey } from '../../scheduler/secrets-due.ts';
+import { secretsDue, votersCanOpen, withoutKey } from '../../scheduler/secrets-due.ts';
 import { tokenEnd } from '../../scheduler/token-end.ts';
 import { isEnvelopes, recipientsOf, sealFor, sealOne } from '../secrets/envelope.ts';
 import { newMeshKey } from '../secrets/seal.ts';
@@ -234,12 +234,11 @@ export class SecretKeeper {
   }
 
   /**
-   * By a second token, where GitLab gives one and all who may lead know what is to be done then: were the answer to a rotation lost, the
-   * mesh would have none. `lasts`: of a rotation.
+   * By a second token, where GitLab gives one: were the answer to a rotation lost, the mesh would have none. `lasts`: of a rotation.
    */
   async #another(ledger: Ledger, url: string, token: string, lasts: 'same' | 'longest'): Promise<void> {
     const holder = { url, token: this.#options.box.unseal(token), timeoutMs };
-    const second = votersEndTokens(ledger) ? await this.#second(holder) : null;
+    const second = await this.#second(holder);
     const now = second ?? (await this.#gitlab.rotate(holder, lasts));
     const epoch = ledger.secrets?.wanted ?? 0;
     await this.#keepAndAsk({ class: null, old: holder.token, now, epoch, ...(second !== null && { isSecond: true }) });
@@ -291,7 +290,7 @@ export class SecretKeeper {
 
   /** True while something waits to be told. It is over when the ledger has it, or has something that is newer. */
   async #askPending(ledger: Ledger): Promise<boolean> {
-    const { box, store, change } = this.#options;
+    const { box, store, change, mayWrite } = this.#options;
     this.#kept ??= (await store.get(pendingFact)) ?? '';
     if (this.#kept === '') return false;
     const pending = Pending.parse(JSON.parse(box.unseal(this.#kept)));
@@ -302,6 +301,8 @@ export class SecretKeeper {
       await this.#keep('');
       return true;
     }
+    // Another leader makes one of its own, as long as the old one is in force; one of an earlier version would not end that.
+    if (isSecond && !mayWrite()) return false;
     const outcome = await change(
       pending.class === null
         ? {

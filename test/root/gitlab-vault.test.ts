@@ -19,7 +19,7 @@ import { GitlabVault } from '../../node/hosting/vault/gitlab-vault.ts';
 import { Restic } from '../../node/hosting/vault/restic.ts';
 import type { RoundKeeper } from '../../node/hosting/vault/round-bringing.ts';
 import { aboutFile, takeSnapshot } from '../../node/hosting/vault/vault-tree.ts';
-import type { Ledger, LedgerVault } from '../../protocol/ledger.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
 import { install } from '../bench/debian.ts';
 import { foundedMesh } from '../fixtures/founded-mesh.ts';
 import { hostedGitlab } from '../fixtures/hosted-gitlab.ts';
@@ -148,7 +148,7 @@ describe('the vault of a host', () => {
       current: () => null,
       ask: (wish: { source: string; because: string }) => void asked.push(wish),
     };
-    const gitlab: { vault?: LedgerVault; hosted: object } = { hosted: hosting };
+    const gitlab: { vault?: Ledger['gitlab']['vault']; hosted: object } = { hosted: hosting };
     const founded = foundedMesh({ store: 's' });
     const ledger = { ...founded, mesh: { id: 'mesh-1', name: 'home' }, gitlab } as unknown as Ledger;
     const clock = { wallMs: Date.now(), boot: 0 };

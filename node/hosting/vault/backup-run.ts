@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { AutogitError, sentenceOf } from '../../../protocol/errors.ts';
-import type { LedgerVault } from '../../../protocol/ledger.ts';
+import type { LedgerVault } from '../../../protocol/vault.ts';
 import { systemTools } from '../system-tools.ts';
 import { isFolder } from './backup-target.ts';
 import type { Restic } from './restic.ts';

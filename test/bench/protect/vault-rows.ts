@@ -2,7 +2,7 @@ import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeBackup, snapshotOf } from '../../../node/hosting/vault/backup-run.ts';
 import { Restic } from '../../../node/hosting/vault/restic.ts';
-import type { LedgerVault } from '../../../protocol/ledger.ts';
+import type { LedgerVault } from '../../../protocol/vault.ts';
 import { owner } from '../../hosting/stand/machine.ts';
 import { type Row, ratioAtMost, row } from '../figures.ts';
 import type { ProtectStage } from './protect-stage.ts';
