@@ -6,8 +6,8 @@ import { type Claim, claimWith } from './room.ts';
 import { RoomLeft } from './room-left.ts';
 
 /**
- * What one class may choose from: the machines with room, the best first, by their place among all machines. Numbers in typed
- * arrays, as a pass over a long queue compares and moves them tens of thousands of times.
+ * What one class may choose from: the machines with room, by their place among all machines. Numbers in typed arrays, as a pass
+ * over a long queue compares and moves them tens of thousands of times.
  */
 interface Choice {
   demand: Demand;
@@ -18,9 +18,11 @@ interface Choice {
   gpus: (readonly string[])[];
   /** After how many grants each machine was weighed last. */
   weighed: Int32Array;
-  /** The first `size` are in use. */
-  order: Int32Array;
+  /** A binary heap, the best first: only the two best are ever asked for. The first `size` are in use. */
+  heap: Int32Array;
   size: number;
+  /** Of each machine, where it stands in the heap; -1: nowhere. */
+  places: Int32Array;
   isOnlyOne: boolean;
 }
 
@@ -60,10 +62,12 @@ export class Placer {
       choice = this.#choiceOf(tags, kept);
       this.#choices.set(key, choice);
     }
-    if (!this.#freshen(choice, 0)) return null;
-    const best = choice.order[0]!;
-    const hasSecond = this.#freshen(choice, 1);
-    const better = hasSecond ? differingAt(choice, best, choice.order[1]!) : null;
+    while (choice.size > 0 && this.#freshen(choice, 0));
+    if (choice.size === 0) return null;
+    const best = choice.heap[0]!;
+    let second = this.#second(choice);
+    while (second !== null && this.#freshen(choice, second)) second = this.#second(choice);
+    const better = second === null ? null : differingAt(choice, best, choice.heap[second]!);
     return chosen(this.#machines[best]!, choice.gpus[best]!, better, choice.isOnlyOne);
   }
 
@@ -91,7 +95,7 @@ export class Placer {
     const choice: Choice = {
       ...{ demand, may: new Uint8Array(count), isOnlyOne: false, gpus: Array(count) },
       ...{ ranks: new Float64Array(count * rankLength), weighed: new Int32Array(this.#counts) },
-      ...{ order: new Int32Array(count), size: 0 },
+      ...{ heap: new Int32Array(count), size: 0, places: new Int32Array(count).fill(-1) },
     };
     let able = 0;
     for (let index = 0; index < count; index++) {
@@ -100,10 +104,10 @@ export class Placer {
       able += 1;
       if (unwillingReason(demand, machine) !== null) continue;
       choice.may[index] = 1;
-      if (this.#rank(choice, index)) choice.order[choice.size++] = index;
+      if (this.#rank(choice, index)) set(choice, choice.size++, index);
     }
     choice.isOnlyOne = able === 1 && count > 1;
-    choice.order.subarray(0, choice.size).sort((a, b) => this.#compare(choice, a, b));
+    for (let place = (choice.size >> 1) - 1; place >= 0; place--) this.#sink(choice, place);
     return choice;
   }
 
@@ -129,59 +133,86 @@ export class Placer {
     return this.#byName[a]! - this.#byName[b]!;
   }
 
-  /** Sees to it that what stands at that place is as its machine is now; false: so many machines with room there are not. */
-  #freshen(choice: Choice, place: number): boolean {
-    const { demand, order, ranks, weighed } = choice;
-    while (place < choice.size) {
-      const index = order[place]!;
-      if (weighed[index] === this.#counts[index]) return true;
-      // Of a grant that took a GPU every class has heard already: only figures have changed.
-      weighed[index] = this.#counts[index]!;
-      if (this.#figures.hasRoom(index, demand)) {
-        ranks[index * rankLength + placeOf.share] = this.#figures.share(index, demand);
-        ranks[index * rankLength + placeOf.runs] = this.#figures.runs(index);
-        const to = this.#placeBehind(choice, place, index);
-        order.copyWithin(place, place + 1, to + 1);
-        order[to] = index;
-      } else order.copyWithin(place, place + 1, choice.size--);
-    }
-    return false;
+  /** Where the second best stands; null: there is none. */
+  #second(choice: Choice): number | null {
+    const { heap, size } = choice;
+    if (size < 2) return null;
+    return size === 2 || this.#compare(choice, heap[1]!, heap[2]!) < 0 ? 1 : 2;
   }
 
-  /** Where the machine at that place belongs that has become a worse choice than it was. */
-  #placeBehind(choice: Choice, place: number, index: number): number {
-    let [low, high] = [place, choice.size - 1];
-    while (low < high) {
-      const middle = (low + high + 1) >> 1;
-      if (this.#compare(choice, choice.order[middle]!, index) < 0) low = middle;
-      else high = middle - 1;
-    }
-    return low;
+  /** Moves the machine at that place to where it belongs, if grants have changed it since it was weighed; false: they have not. */
+  #freshen(choice: Choice, place: number): boolean {
+    const { demand, heap, ranks, weighed } = choice;
+    const index = heap[place]!;
+    if (weighed[index] === this.#counts[index]) return false;
+    // Of a grant that took a GPU every class has heard already: only figures have changed, and for the worse.
+    weighed[index] = this.#counts[index]!;
+    if (this.#figures.hasRoom(index, demand)) {
+      ranks[index * rankLength + placeOf.share] = this.#figures.share(index, demand);
+      ranks[index * rankLength + placeOf.runs] = this.#figures.runs(index);
+      this.#sink(choice, place);
+    } else this.#remove(choice, place);
+    return true;
   }
 
   /** Puts a machine of which a GPU was taken where it belongs now; nowhere, if it has no room any more. */
   #weighAnew(choice: Choice, index: number): void {
     if (choice.may[index] === 0) return;
-    const { order, weighed } = choice;
-    const from = this.#placeOf(choice, index);
-    weighed[index] = this.#counts[index]!;
-    if (from < choice.size && order[from] === index) order.copyWithin(from, from + 1, choice.size--);
-    if (!this.#rank(choice, index)) return;
-    const to = this.#placeOf(choice, index);
-    order.copyWithin(to + 1, to, choice.size++);
-    order[to] = index;
+    choice.weighed[index] = this.#counts[index]!;
+    const place = choice.places[index]!;
+    if (!this.#rank(choice, index)) {
+      if (place >= 0) this.#remove(choice, place);
+      return;
+    }
+    if (place < 0) set(choice, choice.size++, index);
+    this.#rise(choice, choice.places[index]!);
+    this.#sink(choice, choice.places[index]!);
   }
 
-  /** Where a machine stands among those with room, or would, by its rank as it is written down. */
-  #placeOf(choice: Choice, index: number): number {
-    let [low, high] = [0, choice.size];
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (this.#compare(choice, choice.order[middle]!, index) < 0) low = middle + 1;
-      else high = middle;
-    }
-    return low;
+  #remove(choice: Choice, place: number): void {
+    const { heap, places } = choice;
+    places[heap[place]!] = -1;
+    const last = heap[--choice.size]!;
+    if (place === choice.size) return;
+    set(choice, place, last);
+    this.#rise(choice, place);
+    this.#sink(choice, places[last]!);
   }
+
+  /** Moves it down until nothing below it is better. */
+  #sink(choice: Choice, from: number): void {
+    const { heap, size } = choice;
+    const index = heap[from]!;
+    let place = from;
+    for (;;) {
+      let below = 2 * place + 1;
+      if (below >= size) break;
+      if (below + 1 < size && this.#compare(choice, heap[below + 1]!, heap[below]!) < 0) below += 1;
+      if (this.#compare(choice, index, heap[below]!) < 0) break;
+      set(choice, place, heap[below]!);
+      place = below;
+    }
+    set(choice, place, index);
+  }
+
+  /** Moves it up until what is above it is better. */
+  #rise(choice: Choice, from: number): void {
+    const { heap } = choice;
+    const index = heap[from]!;
+    let place = from;
+    while (place > 0) {
+      const above = (place - 1) >> 1;
+      if (this.#compare(choice, heap[above]!, index) < 0) break;
+      set(choice, place, heap[above]!);
+      place = above;
+    }
+    set(choice, place, index);
+  }
+}
+
+function set({ heap, places }: Choice, place: number, index: number): void {
+  heap[place] = index;
+  places[index] = place;
 }
 
 /** Where two ranks differ first; -1: nowhere. */
