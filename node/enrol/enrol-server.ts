@@ -202,7 +202,8 @@ export class EnrolServer {
       this.#settle(node, session);
     } catch (error) {
       const because = sentenceOf(error);
-      this.#options.log.error({ event: 'enrol-failed', node, because }, `${node} could not be answered: ${because}`);
+      const name = this.#ledger?.approvals[node]?.name ?? node;
+      this.#options.log.error({ event: 'enrol-failed', node, because }, `${name} could not be answered: ${because}`);
       session.channel.close(because);
     }
   }
@@ -234,7 +235,8 @@ export class EnrolServer {
       proof: secret && meeting ? inviteProof(secret, 'member', meeting) : null,
       self: node,
     });
-    this.#options.log.info({ event: 'enrol-done', node }, `${node} was let in: ${because}`);
+    const name = ledger.nodes[node]?.name ?? node;
+    this.#options.log.info({ event: 'enrol-done', node }, `${name} was let in: ${because}`);
     // The newcomer closes when it has read it all; a ledger may take a while on a slow line.
     setTimeout(() => channel.close('approved'), enrolLimits.idleMs).unref();
   }

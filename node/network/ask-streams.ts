@@ -63,9 +63,8 @@ export class Asks {
     }
   }
 
-  /** Asks over a connection. Throws `timed-out` or `bad-message`; a refusal is an answer. */
-  async ask(connection: Connection, ask: Ask, timeoutMs: number): Promise<Answer> {
-    const node = connection.remotePeer.toString();
+  /** Asks over a connection. Throws `timed-out`, by the name of who was asked, or `bad-message`; a refusal is an answer. */
+  async ask(connection: Connection, name: string, ask: Ask, timeoutMs: number): Promise<Answer> {
     let channel: FrameChannel | null = null;
     try {
       const stream = await connection.newStream(names.askStream, { signal: AbortSignal.timeout(timeoutMs) });
@@ -73,11 +72,11 @@ export class Asks {
       channel.send(encode(ask, askBytes));
       const frame = await channel.next(timeoutMs);
       if (!frame)
-        throw new AutogitError('timed-out', `${node} did not answer: ${channel.ended ?? `no word in ${timeoutMs} ms`}`);
+        throw new AutogitError('timed-out', `${name} did not answer: ${channel.ended ?? `no word in ${timeoutMs} ms`}`);
       return await asAnswer(parsed(frame, limits.frameBytes));
     } catch (error) {
       if (error instanceof AutogitError) throw error;
-      throw new AutogitError('timed-out', `${node} could not be asked: ${sentenceOf(error)}`, { cause: error });
+      throw new AutogitError('timed-out', `${name} could not be asked: ${sentenceOf(error)}`, { cause: error });
     } finally {
       channel?.close('answered');
     }

@@ -24,7 +24,7 @@ import { createHost, type Host } from './libp2p-host.ts';
 import type { MdnsDiscovery } from './mdns-discovery.ts';
 import { MeshLinks } from './mesh-links.ts';
 import { NetworkDiagnosis } from './network-diagnosis.ts';
-import type { NetworkLog } from './network-log.ts';
+import { byName, type NetworkLog } from './network-log.ts';
 import { ProbeListener } from './probe-listener.ts';
 import { Probes } from './probes.ts';
 import { Silence } from './silence.ts';
@@ -134,10 +134,13 @@ export class LanNetwork implements Network {
       gossip: this.#gossip,
       probes: this.#probes,
       discovery: this.#discovery,
-      nameOf: (node) => this.#ledger?.nodes[node]?.name ?? node,
+      nameOf: (node) => this.#nameOf(node),
     });
     parts.onReport = (from, report) => this.#heardReport(from, report);
+    parts.nameOf = this.#nameOf;
   }
+
+  #nameOf = (node: NodeId): string => this.#ledger?.nodes[node]?.name ?? this.#ledger?.approvals[node]?.name ?? node;
 
   #enrolDoor(): EnrolDoor {
     const discovery = this.#discovery;
@@ -160,15 +163,17 @@ export class LanNetwork implements Network {
   static async create(options: NetworkOptions): Promise<LanNetwork> {
     const listen = await chooseListen(options.listen, options.port ?? null);
     const self = peerIdFromPrivateKey(options.privateKey).toString();
-    const gate = new Gate(self, options.log);
+    const log = byName(options.log, (node) => parts.nameOf(node));
+    const gate = new Gate(self, log);
     const parts: Parts = {
       gate,
-      gossip: new Gossip(gate, options.log, (from, report) => parts.onReport(from, report)),
+      nameOf: (node) => node,
+      gossip: new Gossip(gate, log, (from, report) => parts.onReport(from, report)),
       ports: { listening: 0 },
       onReport: () => {},
     };
     const host = await createHost({ privateKey: options.privateKey, listen, ...parts });
-    return new LanNetwork(options, listen, host, parts);
+    return new LanNetwork({ ...options, log }, listen, host, parts);
   }
 
   /** TCP port of libp2p, once started: the agent keeps it for the next start. */
@@ -263,8 +268,9 @@ export class LanNetwork implements Network {
 
   async ask(to: NodeId, ask: Ask, timeoutMs: number): Promise<Answer> {
     const connection = this.#gate.isMember(to) ? this.#links.connectionOf(to) : null;
-    if (!connection) throw new AutogitError('timed-out', `${to} is not connected`);
-    return this.#asks.ask(connection, ask, timeoutMs);
+    const name = this.#nameOf(to);
+    if (!connection) throw new AutogitError('timed-out', `${name} is not connected`);
+    return this.#asks.ask(connection, name, ask, timeoutMs);
   }
 
   probe(node: NodeId): Promise<{ result: ProbeResult; tookMs: number }> {
@@ -361,6 +367,8 @@ interface Parts {
   gate: Gate;
   gossip: Gossip;
   onReport: (from: NodeId, report: Report) => void;
+  /** Of who is no member: its id. */
+  nameOf: (node: NodeId) => string;
 }
 
 const stripped = (connection: Connection): string => connection.remoteAddr.toString().replace(/\/p2p\/\w+$/, '');

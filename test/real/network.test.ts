@@ -93,7 +93,9 @@ describe('the network, over real sockets', () => {
     });
     const c = await party('c');
     await meet([never, broken, c]);
-    await expect(c.network.ask(never.id, { kind: 'jobs' }, 200)).rejects.toMatchObject({ code: 'timed-out' });
+    await expect(c.network.ask(never.id, { kind: 'jobs' }, 200)).rejects.toMatchObject({
+      ...{ code: 'timed-out', message: 'a did not answer: no word in 200 ms' },
+    });
     const answer = await c.network.ask(broken.id, { kind: 'jobs' }, 5000);
     expect(answer).toMatchObject({ kind: 'refused', because: expect.stringContaining('the disk is full') });
   });
@@ -156,7 +158,20 @@ describe('the network, over real sockets', () => {
     expect(a.network.connected()).toEqual([b.id]);
     expect(a.messages.length).toBe(before);
     expect(a.reports.filter(({ from }) => from === c.id)).toEqual([]);
-    await expect(c.network.ask(a.id, { kind: 'log', lines: 1 }, 500)).rejects.toMatchObject({ code: 'timed-out' });
+    await expect(c.network.ask(a.id, { kind: 'log', lines: 1 }, 500)).rejects.toMatchObject({
+      ...{
+        code: 'timed-out',
+        message: expect.stringMatching(/^a (is not connected|did not answer: |could not be asked: )/),
+      },
+    });
+    // Of a member people read the name.
+    const known = [a, b].flatMap(({ log }) =>
+      log.filter(({ sentence }) => sentence.includes(b.id) || sentence.includes(a.id)),
+    );
+    expect(known).toEqual([]);
+    expect(a.log.some(({ level, sentence }) => level === 'debug' && /^the link to [bc] is up$/.test(sentence))).toBe(
+      true,
+    );
   });
 
   it('listens where it listened before, and elsewhere when that is taken', async () => {

@@ -11,12 +11,13 @@ const round: Round = { part: 'hot', name, atMs: 5, wallMs: 6, uuid: 'u-7', paren
 let sending: Sending | null;
 let ended: number;
 let lost: string[];
+let problems: string[];
 let moved: number;
 let sender: RoundSender;
 
 beforeEach(() => {
   vi.useFakeTimers();
-  [sending, ended, lost, moved] = [null, 0, [], 0];
+  [sending, ended, lost, problems, moved] = [null, 0, [], [], 0];
   const stream = new PassThrough();
   const source: RoundSource = { stream, done: Promise.resolve(), end: () => void ended++ };
   const replica: Partial<Replica> = {
@@ -44,7 +45,7 @@ beforeEach(() => {
   };
   sender = new RoundSender({
     ...{ standby, book, replica: replica as Replica, epoch: { era: 0, epoch: 1 } },
-    ...{ isPressed: () => false, onChange: () => {}, onProblem: () => {} },
+    ...{ isPressed: () => false, onChange: () => {}, onProblem: (words) => problems.push(words) },
   });
   sender.start();
 });
@@ -60,6 +61,7 @@ it('a standby that lost its power in the midst is given up in seconds, not minut
   expect(lost).toEqual([]);
   await vi.advanceTimersByTimeAsync(2000);
   expect(lost).toEqual(['nothing of round 0-1-7 moved for 15 s']);
+  expect(problems).toEqual(['no hot round gets there: nothing of round 0-1-7 moved for 15 s']);
   expect(ended).toBeGreaterThan(0);
   expect(moved).toBe(1000);
 });

@@ -86,7 +86,7 @@ export class RoundHost {
     this.#senders = new RoundSenders({
       ...{ rules: this.#rules, hot, bulk, epoch: { era, epoch }, standby, bootMs: clock.bootMs },
       onChange: () => this.#turn(),
-      onProblem: (words) => log.warn(words),
+      onProblem: (node, words) => log.warn(`${options.nameOf(node)}: ${words}`),
     });
     this.#thinning = new RoundThinning({
       ...options,

@@ -63,7 +63,7 @@ export class RoundSender {
   }
 
   async #loop(): Promise<void> {
-    const { book, standby, replica, onChange, onProblem } = this.#options;
+    const { book, replica, onChange, onProblem } = this.#options;
     let failures = 0;
     let sent: Round | null = null;
     while (!this.#stopped.signal.aborted) {
@@ -84,7 +84,7 @@ export class RoundSender {
         failures += 1;
         const because = sentenceOf(error);
         book.lost(because, stateOf(error));
-        if (failures === 1) onProblem(`${replica.part} round for ${standby.node}: ${because}`);
+        if (failures === 1) onProblem(`no ${replica.part} round gets there: ${because}`);
         onChange();
       }
       const ms = failures === 0 ? 2 ** 30 : Math.min(timings.againMostMs, timings.againMs * failures);

@@ -13,7 +13,7 @@ interface RoundSendersOptions {
   standby(node: NodeId): Standby;
   bootMs(): number;
   onChange(): void;
-  onProblem(words: string): void;
+  onProblem(node: NodeId, words: string): void;
 }
 
 interface Pair {
@@ -65,7 +65,8 @@ export class RoundSenders {
   }
 
   #begin(node: NodeId): Pair {
-    const { rules, hot, bulk, epoch, standby, bootMs, onChange, onProblem } = this.#options;
+    const { rules, hot, bulk, epoch, standby, bootMs, onChange } = this.#options;
+    const onProblem = (words: string): void => this.#options.onProblem(node, words);
     const isPressed = (): boolean => rules.waiting.length > 0;
     const shared = { standby: standby(node), epoch, isPressed, onChange, onProblem };
     const pair = {
