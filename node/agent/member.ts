@@ -1,5 +1,4 @@
 import { randomInt } from 'node:crypto';
-import { hostname } from 'node:os';
 import type { Answer, Ask } from '../../protocol/asks.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Era, Ledger, Run } from '../../protocol/ledger.ts';
@@ -39,16 +38,11 @@ import { warmUpFailover } from './jit-warm-up.ts';
 import { cacheSharingOf, secretKeeperOf } from './member-parts.ts';
 import { Departure } from './own-departure.ts';
 import { OwnHosting } from './own-hosting.ts';
+import { OwnMeasuring } from './own-measuring.ts';
 import { patientRecords } from './record-writes.ts';
 import { RunWatch } from './run-watch.ts';
 import type { SecretKeeper } from './secret-keeper.ts';
 import { disksOf, type WorkDisk } from './work-disk.ts';
-
-const measureEveryMs = 2_000;
-/** Measurements between two looks at the store. */
-const storeLookEvery = 5;
-/** And at a GitLab that nobody here has asked anything: once a minute. */
-const gitlabLookEvery = 30;
 
 interface MemberOptions {
   home: string;
@@ -122,13 +116,11 @@ export class Member {
   readonly nextNews = new Waiters();
   readonly #departure = new Departure((happened) => this.loop.feed(happened));
   readonly #handlers: EffectHandlers;
-  #measuring: NodeJS.Timeout | null = null;
-  #measurements = 0;
+  readonly #measuring: OwnMeasuring;
   #isStopping = false;
   #endWarmUp: (() => void) | null = null;
   /** While the store cannot be written: why. A node in this state neither leads nor gets jobs. */
   #storeProblem: string | null = null;
-  #measured: Measured | null = null;
 
   constructor(options: MemberOptions) {
     this.#options = options;
@@ -163,6 +155,7 @@ export class Member {
       feed({ kind: 'queue-hinted', answers: true });
       void this.measure();
     });
+    this.#measuring = this.#makeMeasuring();
     this.#caches = cacheSharingOf(options, this);
     this.runs = this.#makeRuns();
     [this.#homeDisk, this.#workDisk] = disksOf(options, {
@@ -172,12 +165,7 @@ export class Member {
       giveBack: () => this.runs.giveBack(),
       onChange: () => void this.measure(),
     });
-    this.#runWatch = new RunWatch({
-      home: options.home,
-      runs: this.runs,
-      clock,
-      onProblem: watchdogWords(log),
-    });
+    this.#runWatch = new RunWatch({ home, runs: this.runs, clock, onProblem: watchdogWords(log) });
     this.#secrets = secretKeeperOf(options, this);
     this.hosting = new OwnHosting(options, {
       feed,
@@ -239,7 +227,7 @@ export class Member {
   }
 
   get measured(): Measured | null {
-    return this.#measured;
+    return this.#measuring.latest;
   }
 
   /** Runs of before a restart go on before anything else is loaded. */
@@ -259,8 +247,7 @@ export class Member {
       this.#options.onLedger(ledger);
       this.#trust.ledgerChanged(ledger);
     }
-    // Nobody waits for the first measuring: who leads does not depend on it, and until then nothing is placed here.
-    void this.measure();
+    this.#measuring.start();
     for (const node of network.connected()) this.loop.feed({ kind: 'connected', node });
     this.loop.feed({ kind: 'ticked' });
     this.#endWarmUp = warmUpFailover((error) =>
@@ -268,12 +255,6 @@ export class Member {
     );
     this.#secrets.start();
     this.hosting.start();
-    this.#measuring = setInterval(() => {
-      void this.measure();
-      this.#measurements += 1;
-      if (this.#measurements % storeLookEvery === 0) this.loop.lookAtStore();
-      if (this.#measurements % gitlabLookEvery === 0) this.#gitlabReturn.look();
-    }, measureEveryMs);
   }
 
   heard(from: NodeId, message: PeerMessage, era: Era | null): void {
@@ -300,7 +281,7 @@ export class Member {
 
   async stop(): Promise<void> {
     this.#isStopping = true;
-    if (this.#measuring) clearInterval(this.#measuring);
+    this.#measuring.stop();
     this.#endWarmUp?.();
     this.#runWatch.stop();
     this.#homeDisk.stop();
@@ -317,6 +298,19 @@ export class Member {
   workProblems(): { diskProblem: string | null; gitlabProblem: string | null } {
     const url = this.ledger()?.gitlab.url;
     return { diskProblem: this.#workDisk.problem, gitlabProblem: gitlabProblem(this.#gitlabReturn, url) };
+  }
+
+  #makeMeasuring(): OwnMeasuring {
+    const { machine, log, network, version } = this.#options;
+    return new OwnMeasuring({
+      ...{ machine, log },
+      heard: (measured) => {
+        this.loop.feed({ kind: 'measured', measured, addresses: network.addresses(), version });
+        this.nextNews.wake();
+      },
+      lookAtStore: () => this.loop.lookAtStore(),
+      lookAtGitlab: () => this.#gitlabReturn.look(),
+    });
   }
 
   #makeRuns(): RunSupervisor {
@@ -347,10 +341,10 @@ export class Member {
       },
       clock,
       leaderContactAt: () => runContactAt(this.loop.state),
-      gpusByUuid: (uuids) => (this.#measured?.capacity.gpus ?? []).filter((gpu) => uuids.includes(gpu.uuid)),
+      gpusByUuid: (uuids) => (this.measured?.capacity.gpus ?? []).filter((gpu) => uuids.includes(gpu.uuid)),
       limitsFor: (tags) => {
         const { cpuMillis, memoryBytes, isolation } = demandOf(tags, this.#defaultArch());
-        return { cpuMillis, isolation, memoryBytes: jobMemory(tags, memoryBytes, this.#measured) };
+        return { cpuMillis, isolation, memoryBytes: jobMemory(tags, memoryBytes, this.measured) };
       },
       artifactLimitBytes: this.#options.artifactLimitBytes,
       cacheLimitBytes: this.#options.cacheLimitBytes,
@@ -371,16 +365,8 @@ export class Member {
   }
 
   /** Measures now; without being asked it does so every two seconds. */
-  async measure(): Promise<void> {
-    const { machine, network, version, log } = this.#options;
-    try {
-      const measured = await machine.measure();
-      this.#measured = measured;
-      this.loop.feed({ kind: 'measured', measured, addresses: network.addresses(), version });
-      this.nextNews.wake();
-    } catch (error) {
-      log.warn(`measuring ${hostname()} failed: ${(error as Error).message}`);
-    }
+  measure(): Promise<void> {
+    return this.#measuring.now();
   }
 
   #storeFailing(failing: boolean, because: string): void {
