@@ -2,9 +2,8 @@ import { ways } from './give-way.ts';
 import type { Flag } from './settings-flag.ts';
 import { gitlabFlags } from './settings-gitlab.ts';
 import { historyFlags } from './settings-history.ts';
-import { jobFlags } from './settings-jobs.ts';
+import { joinFlags } from './settings-join.ts';
 import { notifyFlags } from './settings-notify.ts';
-import { packedFlags } from './settings-packed.ts';
 import { pageFlags } from './settings-page.ts';
 
 export type { Flag } from './settings-flag.ts';
@@ -35,140 +34,6 @@ const globals: Flag[] = [
     kind: 'switch',
     commands: ['*'],
     help: 'say more; debug lines in agent.log',
-  },
-];
-
-const join: Flag[] = [
-  {
-    key: 'new',
-    name: 'new',
-    kind: 'optional',
-    value: 'NAME',
-    commands: ['join'],
-    help: 'found a new mesh when nobody answers',
-  },
-  {
-    key: 'pair',
-    name: 'pair',
-    kind: 'duration',
-    value: 'DURATION',
-    commands: ['join'],
-    help: 'let machines of this LAN in without a question for so long',
-  },
-  {
-    key: 'invite',
-    name: 'invite',
-    kind: 'text',
-    value: 'CODE',
-    commands: ['join'],
-    help: 'a one-time invite (autogit-node invite)',
-  },
-  {
-    key: 'peers',
-    name: 'peer',
-    kind: 'list',
-    value: 'ADDR',
-    commands: ['join', 'doctor'],
-    help: 'host, host:port or multiaddr of a machine of the mesh',
-  },
-  {
-    key: 'name',
-    name: 'name',
-    kind: 'text',
-    value: 'NODE',
-    commands: ['join'],
-    help: 'name of this machine (default: its host name)',
-  },
-  { key: 'witness', name: 'witness', kind: 'switch', commands: ['join'], help: 'a voter that takes no work' },
-  {
-    key: 'executors',
-    name: 'executor',
-    kind: 'list',
-    value: 'KIND',
-    choices: ['docker', 'process'],
-    commands: ['join'],
-    help: 'docker or process (no isolation)',
-  },
-  ...jobFlags,
-  {
-    key: 'labels',
-    name: 'label',
-    kind: 'list',
-    value: 'L',
-    commands: ['join'],
-    help: 'a tag that this machine satisfies',
-  },
-  {
-    key: 'listen',
-    name: 'listen',
-    kind: 'list',
-    value: 'ADDR',
-    commands: ['join', 'doctor'],
-    help: 'multiaddr to listen on',
-  },
-  {
-    key: 'mesh',
-    name: 'mesh',
-    kind: 'text',
-    value: 'NAME',
-    commands: ['join'],
-    help: 'join this mesh only (name or id)',
-  },
-  {
-    key: 'switch',
-    name: 'switch',
-    kind: 'switch',
-    commands: ['join'],
-    help: "leave this home's mesh for another one of this LAN",
-  },
-  {
-    key: 'service',
-    name: 'service',
-    kind: 'switch',
-    commands: ['join'],
-    help: 'run as a service: no terminal, start at boot',
-  },
-  {
-    key: 'maxRuns',
-    name: 'max-runs',
-    kind: 'count',
-    value: 'N',
-    commands: ['join'],
-    help: 'at most so many jobs at once',
-  },
-  {
-    key: 'reserveMemory',
-    name: 'reserve-memory',
-    kind: 'size',
-    value: 'SIZE',
-    default: '0',
-    commands: ['join'],
-    help: 'memory that jobs never get',
-  },
-  ...packedFlags,
-  {
-    key: 'mdns',
-    name: 'mdns',
-    kind: 'switch',
-    default: true,
-    commands: ['join', 'doctor'],
-    help: 'neither announce nor look by mDNS',
-  },
-  {
-    key: 'user',
-    name: 'user',
-    kind: 'text',
-    value: 'USER',
-    commands: ['join'],
-    help: 'who process jobs are; as root it must be said: auto (one a job), NAME (with its HOME), or root',
-  },
-  {
-    key: 'playGpu',
-    name: 'play-gpu',
-    kind: 'list',
-    value: 'MODEL:SIZE',
-    commands: ['join'],
-    help: 'play a GPU that is not there, for tests and the demo; shown as (played)',
   },
 ];
 
@@ -368,7 +233,7 @@ const others: Flag[] = [
 
 export const flags: readonly Flag[] = [
   ...globals,
-  ...join,
+  ...joinFlags,
   ...others,
   ...historyFlags,
   ...pageFlags,
