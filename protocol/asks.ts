@@ -4,7 +4,7 @@ import { FencedName } from './fenced.ts';
 import { GitlabImageName } from './hosted-upgrade.ts';
 import { Bytes, DataId, NodeId, NodeName, Sentence, ShortId, WallMs } from './ids.ts';
 import { JobAnswer, JobAsk } from './job-asks.ts';
-import { HostedGitlab } from './ledger.ts';
+import { HostedGitlab } from './ledger-gitlab.ts';
 import { limits } from './limits.ts';
 import { LeaderLossSeen, SilentMs } from './loss-seen.ts';
 import { KnownAct } from './notices.ts';

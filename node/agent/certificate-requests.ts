@@ -1,7 +1,8 @@
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 import type { NodeId } from '../../protocol/ids.ts';
-import type { HostedHttps, Ledger } from '../../protocol/ledger.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
+import type { HostedHttps } from '../../protocol/ledger-gitlab.ts';
 import { hostedUrl } from '../../scheduler/hosting/hosted-edits.ts';
 import { plural } from '../../scheduler/phrases.ts';
 import { boxedCertificate, unboxedCertificate } from '../hosting/certificate-box.ts';

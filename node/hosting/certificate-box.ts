@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import type { HostedHttps } from '../../protocol/ledger.ts';
+import type { HostedHttps } from '../../protocol/ledger-gitlab.ts';
 import { decrypt, encrypt } from '../secrets/aes-gcm.ts';
 import { certificateMark } from './gate/gate-certificate.ts';
 import type { GivenCertificate } from './gitlab-certificate.ts';

@@ -2,7 +2,7 @@ import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { NodeId } from '../../protocol/ids.ts';
-import { HostedGitlab } from '../../protocol/ledger.ts';
+import { HostedGitlab } from '../../protocol/ledger-gitlab.ts';
 import { RoundName } from '../../protocol/round-name.ts';
 import { leftFile, withLeft } from './left-data.ts';
 import { replaceFileNow } from './replace-file-now.ts';

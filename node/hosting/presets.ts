@@ -1,4 +1,4 @@
-import type { HostedGitlab } from '../../protocol/ledger.ts';
+import type { HostedGitlab } from '../../protocol/ledger-gitlab.ts';
 
 const mib = 2 ** 20;
 const gib = 2 ** 30;

@@ -1,4 +1,5 @@
-import type { HostedGitlab, Ledger } from '../../protocol/ledger.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
+import type { HostedGitlab } from '../../protocol/ledger-gitlab.ts';
 import { hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
 import { unboxedCertificate } from './certificate-box.ts';
 import { certificateMark, readCertificate, writeCertificate } from './gate/gate-certificate.ts';

@@ -17,7 +17,7 @@ import { FencedName } from '../../protocol/fenced.ts';
 import { GitlabImageName } from '../../protocol/hosted-upgrade.ts';
 import { JobId, Sentence } from '../../protocol/ids.ts';
 import { JobWish } from '../../protocol/job-asks.ts';
-import { HostedGitlab } from '../../protocol/ledger.ts';
+import { HostedGitlab } from '../../protocol/ledger-gitlab.ts';
 import { limits } from '../../protocol/limits.ts';
 import { LeaderLossSeen } from '../../protocol/loss-seen.ts';
 import { NoticeName, QuietHours } from '../../protocol/notices.ts';

@@ -1,5 +1,5 @@
 import { asSentence, type NodeId } from '../../protocol/ids.ts';
-import type { HostedCopies } from '../../protocol/ledger.ts';
+import type { HostedCopies } from '../../protocol/ledger-gitlab.ts';
 import { limits } from '../../protocol/limits.ts';
 import { jobTimings } from '../jobs/job-timings.ts';
 import { type JobsTurn, setLead } from '../jobs/jobs-turn.ts';

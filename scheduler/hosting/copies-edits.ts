@@ -1,6 +1,7 @@
 import type { Change } from '../../protocol/changes.ts';
 import type { NodeId } from '../../protocol/ids.ts';
-import type { HostedCopies, Ledger } from '../../protocol/ledger.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
+import type { HostedCopies } from '../../protocol/ledger-gitlab.ts';
 import { limits } from '../../protocol/limits.ts';
 import type { Refusal } from '../ledger-edit.ts';
 import { firstCopies, gitlabWithCopies, setWith, whyNoCopies, withBase, withoutCopyOn } from './copies-set.ts';

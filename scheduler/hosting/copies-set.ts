@@ -1,5 +1,6 @@
 import type { NodeId } from '../../protocol/ids.ts';
-import type { HostedCopies, Ledger } from '../../protocol/ledger.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
+import type { HostedCopies } from '../../protocol/ledger-gitlab.ts';
 import { limits } from '../../protocol/limits.ts';
 import type { RoundName } from '../../protocol/round-name.ts';
 import { whichVoterIsOlder } from '../disconnecting.ts';

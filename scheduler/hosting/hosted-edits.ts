@@ -1,6 +1,7 @@
 import type { Change } from '../../protocol/changes.ts';
 import type { NodeId } from '../../protocol/ids.ts';
-import type { HostedGitlab, Ledger } from '../../protocol/ledger.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
+import type { HostedGitlab } from '../../protocol/ledger-gitlab.ts';
 import { localNameOf } from '../../protocol/names.ts';
 import { whichVoterIsOlder, whoIsOlder, withoutGitlab } from '../disconnecting.ts';
 import type { LedgerEdit, Refusal } from '../ledger-edit.ts';

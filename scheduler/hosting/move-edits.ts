@@ -1,7 +1,8 @@
 import type { Change } from '../../protocol/changes.ts';
 import type { HostedAt, HostedMove } from '../../protocol/hosted-move.ts';
 import type { NodeId } from '../../protocol/ids.ts';
-import type { HostedCopies, HostedGitlab, Ledger } from '../../protocol/ledger.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
+import type { HostedCopies, HostedGitlab } from '../../protocol/ledger-gitlab.ts';
 import { limits } from '../../protocol/limits.ts';
 import type { RoundName } from '../../protocol/round-name.ts';
 import { whichVoterIsOlder } from '../disconnecting.ts';

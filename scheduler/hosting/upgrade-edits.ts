@@ -1,7 +1,8 @@
 import type { Change } from '../../protocol/changes.ts';
 import type { UpgradeWish } from '../../protocol/hosted-upgrade.ts';
 import type { NodeId } from '../../protocol/ids.ts';
-import type { HostedGitlab, Ledger } from '../../protocol/ledger.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
+import type { HostedGitlab } from '../../protocol/ledger-gitlab.ts';
 import { whichVoterIsOlder } from '../disconnecting.ts';
 import type { Refusal } from '../ledger-edit.ts';
 import { emptied } from './copies-set.ts';

@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { GitlabKeeper } from '../../node/hosting/gitlab-keeper.ts';
 import { markedEpoch, writeMarker } from '../../node/hosting/place-records.ts';
 import { systemTools } from '../../node/hosting/system-tools.ts';
-import type { HostedGitlab } from '../../protocol/ledger.ts';
+import type { HostedGitlab } from '../../protocol/ledger-gitlab.ts';
 import { hostedGitlab } from '../fixtures/hosted-gitlab.ts';
 import { KeeperRig } from './keeper-rig.ts';
 

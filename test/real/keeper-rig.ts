@@ -10,7 +10,8 @@ import type { MovedCopies, TargetSeen } from '../../node/hosting/move/move-ports
 import type { SystemTools } from '../../node/hosting/system-tools.ts';
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import { AutogitError } from '../../protocol/errors.ts';
-import type { HostedGitlab, Ledger } from '../../protocol/ledger.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
+import type { HostedGitlab } from '../../protocol/ledger-gitlab.ts';
 import type { GitlabSeen } from '../../protocol/report.ts';
 import { epochAfter } from '../../scheduler/hosting/epochs.ts';
 import { hostedGitlab } from '../fixtures/hosted-gitlab.ts';

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { HostedMove } from '../../protocol/hosted-move.ts';
-import type { HostedGitlab } from '../../protocol/ledger.ts';
+import type { HostedGitlab } from '../../protocol/ledger-gitlab.ts';
 import { hostedGitlab } from '../fixtures/hosted-gitlab.ts';
 import { KeeperRig } from './keeper-rig.ts';
 

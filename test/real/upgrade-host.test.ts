@@ -11,7 +11,8 @@ import { GitlabUpgrade } from '../../node/hosting/upgrade/upgrade-host.ts';
 import type { DataReplacing } from '../../node/hosting/vault/data-replacing.ts';
 import type { Change } from '../../protocol/changes.ts';
 import { AutogitError } from '../../protocol/errors.ts';
-import { abilities, type HostedGitlab, type Ledger } from '../../protocol/ledger.ts';
+import { abilities, type Ledger } from '../../protocol/ledger.ts';
+import type { HostedGitlab } from '../../protocol/ledger-gitlab.ts';
 import { foundedMesh } from '../fixtures/founded-mesh.ts';
 import { hostedGitlab } from '../fixtures/hosted-gitlab.ts';
 

@@ -16,7 +16,8 @@ import { bridgeOf } from '../../node/hosting/service-container.ts';
 import { systemTools } from '../../node/hosting/system-tools.ts';
 import type { People } from '../../node/settings/people-list.ts';
 import type { Change } from '../../protocol/changes.ts';
-import type { HostedGitlab, Ledger } from '../../protocol/ledger.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
+import type { HostedGitlab } from '../../protocol/ledger-gitlab.ts';
 import type { GitlabSeen } from '../../protocol/report.ts';
 import { standInImage } from '../gitlab-image/stand-in-image.ts';
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { HostedCopies } from '../../protocol/ledger.ts';
+import type { HostedCopies } from '../../protocol/ledger-gitlab.ts';
 import { type Candidate, chooseStandbys } from '../../scheduler/hosting/choose-standbys.ts';
 import { hostingTimings } from '../../scheduler/hosting/hosting-timings.ts';
 import { hostedGitlab } from '../fixtures/hosted-gitlab.ts';

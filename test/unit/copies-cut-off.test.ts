@@ -13,7 +13,8 @@ import { replicaTools } from '../../node/hosting/replica/replica-tools.ts';
 import { RoundDisk } from '../../node/hosting/replica/round-disk.ts';
 import { RoundHost } from '../../node/hosting/replica/round-host.ts';
 import type { Change } from '../../protocol/changes.ts';
-import type { HostedCopies, Ledger } from '../../protocol/ledger.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
+import type { HostedCopies } from '../../protocol/ledger-gitlab.ts';
 import { compareRounds, type RoundName } from '../../protocol/round-name.ts';
 import { nothingBeside } from '../fixtures/nothing-beside.ts';
 

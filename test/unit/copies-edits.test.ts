@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Change } from '../../protocol/changes.ts';
-import { abilities, type HostedCopies, HostedGitlab, Ledger } from '../../protocol/ledger.ts';
+import { abilities, Ledger } from '../../protocol/ledger.ts';
+import { type HostedCopies, HostedGitlab } from '../../protocol/ledger-gitlab.ts';
 import { limits } from '../../protocol/limits.ts';
 import { withStandbys } from '../../scheduler/hosting/copies-set.ts';
 import { hostingDrained, hostingOf } from '../../scheduler/hosting/hosted-edits.ts';

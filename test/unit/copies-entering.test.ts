@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import type { HostedCopies } from '../../protocol/ledger.ts';
+import type { HostedCopies } from '../../protocol/ledger-gitlab.ts';
 import { CopyRules } from '../../scheduler/hosting/copies/copy-rules.ts';
 import { brought, inTime, round, taken } from '../fixtures/copy-rounds.ts';
 

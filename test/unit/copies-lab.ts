@@ -1,4 +1,5 @@
-import { abilities, type HostedCopies } from '../../protocol/ledger.ts';
+import { abilities } from '../../protocol/ledger.ts';
+import type { HostedCopies } from '../../protocol/ledger-gitlab.ts';
 import { firstCopies } from '../../scheduler/hosting/copies-set.ts';
 import { hostedGitlab } from '../fixtures/hosted-gitlab.ts';
 import { Lab } from './jobs-lab.ts';

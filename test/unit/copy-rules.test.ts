@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { Change } from '../../protocol/changes.ts';
-import type { HostedCopies } from '../../protocol/ledger.ts';
+import type { HostedCopies } from '../../protocol/ledger-gitlab.ts';
 import { type RoundName, roundText } from '../../protocol/round-name.ts';
 import { CopyRules } from '../../scheduler/hosting/copies/copy-rules.ts';
 import { StandbyRules } from '../../scheduler/hosting/copies/standby-rules.ts';

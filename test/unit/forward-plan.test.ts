@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { forwardDoorOf, forwardWord } from '../../node/hosting/forward/forward-files.ts';
 import { doorsNow, forwardPlan, leftAfter } from '../../node/hosting/forward/forward-plan.ts';
-import type { HostedGitlab, Ledger } from '../../protocol/ledger.ts';
+import type { Ledger } from '../../protocol/ledger.ts';
+import type { HostedGitlab } from '../../protocol/ledger-gitlab.ts';
 import { foundedMesh } from '../fixtures/founded-mesh.ts';
 import { hostedGitlab } from '../fixtures/hosted-gitlab.ts';
 

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { HostedGitlab } from '../../../protocol/ledger.ts';
+import { HostedGitlab } from '../../../protocol/ledger-gitlab.ts';
 import { replaceFileNow } from '../replace-file-now.ts';
 
 const Restart = z.object({ Name: z.string(), MaximumRetryCount: z.number().optional() });

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AutogitError, sentenceOf } from '../../../protocol/errors.ts';
-import type { HostedGitlab } from '../../../protocol/ledger.ts';
+import type { HostedGitlab } from '../../../protocol/ledger-gitlab.ts';
 import { shown } from '../../foreign-text.ts';
 import { type Log, redact } from '../../log.ts';
 import { memory } from '../../machine/memory.ts';

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { sentenceOf } from '../../../protocol/errors.ts';
 import { type FencedName, type FencedSeen, fencedEpoch } from '../../../protocol/fenced.ts';
-import type { HostedCopies } from '../../../protocol/ledger.ts';
+import type { HostedCopies } from '../../../protocol/ledger-gitlab.ts';
 import { compareRounds, newestOf, type RoundName } from '../../../protocol/round-name.ts';
 import { tookBeyond } from '../../../scheduler/hosting/sides.ts';
 import type { Clock } from '../../clock.ts';

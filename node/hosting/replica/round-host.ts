@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Change, ChangeOutcome } from '../../../protocol/changes.ts';
 import { sentenceOf } from '../../../protocol/errors.ts';
 import type { DataId, NodeId } from '../../../protocol/ids.ts';
-import type { HostedCopies } from '../../../protocol/ledger.ts';
+import type { HostedCopies } from '../../../protocol/ledger-gitlab.ts';
 import type { CopiesSeen } from '../../../protocol/report.ts';
 import { newestOf, type RoundName, roundText } from '../../../protocol/round-name.ts';
 import { CopyRules } from '../../../scheduler/hosting/copies/copy-rules.ts';

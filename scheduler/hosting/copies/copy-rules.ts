@@ -1,6 +1,6 @@
 import type { Change } from '../../../protocol/changes.ts';
 import { asSentence, type DataId, type NodeId } from '../../../protocol/ids.ts';
-import type { HostedCopies } from '../../../protocol/ledger.ts';
+import type { HostedCopies } from '../../../protocol/ledger-gitlab.ts';
 import { compareRounds, type RoundName } from '../../../protocol/round-name.ts';
 import { listed } from '../../phrases.ts';
 import { copyTimings } from './copy-timings.ts';

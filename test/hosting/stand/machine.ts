@@ -13,7 +13,7 @@ import { RoundDisk } from '../../../node/hosting/replica/round-disk.ts';
 import { RoundHost } from '../../../node/hosting/replica/round-host.ts';
 import { systemTools } from '../../../node/hosting/system-tools.ts';
 import type { Change, ChangeOutcome } from '../../../protocol/changes.ts';
-import type { HostedCopies } from '../../../protocol/ledger.ts';
+import type { HostedCopies } from '../../../protocol/ledger-gitlab.ts';
 import { roundText } from '../../../protocol/round-name.ts';
 import { thin } from '../../../scheduler/hosting/copies/thinning.ts';
 import { SteppedTools } from './stepped-tools.ts';

@@ -1,5 +1,6 @@
 import type { Change } from '../../../protocol/changes.ts';
-import type { HostedCopies, Ledger } from '../../../protocol/ledger.ts';
+import type { Ledger } from '../../../protocol/ledger.ts';
+import type { HostedCopies } from '../../../protocol/ledger-gitlab.ts';
 import { compareRounds, newestOf, type RoundName, roundText } from '../../../protocol/round-name.ts';
 import { chooseStandbys } from '../../../scheduler/hosting/choose-standbys.ts';
 import { CopyRules } from '../../../scheduler/hosting/copies/copy-rules.ts';
