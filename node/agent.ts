@@ -16,6 +16,7 @@ import { openNetwork, rememberPorts, startNetwork } from './agent/open-network.t
 import { OwedRetries } from './agent/owed-retries.ts';
 import { openNotices } from './agent/own-notices.ts';
 import { ownPage } from './agent/own-page.ts';
+import { undergoRemoval } from './agent/own-removal.ts';
 import { OwnWebhook, webhookHere } from './agent/own-webhook.ts';
 import { openPairWindow } from './agent/pair-window.ts';
 import { PauseSwitch } from './agent/pause.ts';
@@ -36,11 +37,9 @@ import { readMeshKey } from './secrets/mesh-key.ts';
 import type { JoinOptions } from './settings/settings.ts';
 import { places } from './store/home.ts';
 import { openStore } from './store/level-store.ts';
-import { type Removal, removedSentence, writeRemoval } from './store/removal.ts';
+import type { Removal } from './store/removal.ts';
 import { version } from './version.ts';
 
-/** ms that the runs of a removed machine get to end; what is left then is swept at the next start of its agent. */
-const dropMs = 15_000;
 /** That the agent shall leave. */
 const signals: NodeJS.Signals[] = ['SIGINT', 'SIGTERM'];
 /** ms that the runs of an agent that leaves wait for it: most agents that end are started again (upgrade, restart). */
@@ -308,15 +307,11 @@ export class Agent {
     this.#closers.push(watchSleep({ ...sleep, move: api.hosting.gitlabMove }));
   }
 
-  /** The mesh removed this machine: its runs end, a GitLab that it ran, the agent with them, and nothing of the mesh is kept. */
+  /** The agent ends, and nothing of the mesh is kept. */
   async #removed(member: Member, removal: Removal, wasIn: boolean): Promise<void> {
     if (this.#stopping.signal.aborted) return;
-    const sentence = removedSentence(removal);
     this.removal = { wasIn };
-    writeRemoval(this.#options.home, removal);
-    this.#log.event({ event: 'removed', because: sentence, fields: { mesh: removal.mesh }, level: 'warn' });
-    if (wasIn) this.#lines.fail('removed', `${sentence}. To ask again: autogit-node join`);
-    await Promise.all([dropRuns(member, 'the mesh removed this machine'), member.hosting.removed()]);
+    await undergoRemoval(member, removal, { home: this.#options.home, log: this.#log, lines: this.#lines, wasIn });
     this.#end({ code: exit.waiting });
   }
 
@@ -354,12 +349,4 @@ export class Agent {
     if (first) setTimeout(() => this.#end({ code: 0 }), 50);
     return sentence;
   }
-}
-
-async function dropRuns({ runs }: Member, because: string): Promise<void> {
-  const dropped = Promise.allSettled(runs.runs().map(({ run }) => runs.drop(run, because)));
-  await Promise.race([
-    dropped.then(() => runs.giveBack()),
-    new Promise((resolve) => setTimeout(resolve, dropMs).unref()),
-  ]);
 }
