@@ -1,6 +1,5 @@
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Answer, Ask } from '../../protocol/asks.ts';
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
@@ -28,7 +27,7 @@ import { KeptCopies } from '../hosting/replica/kept-copies.ts';
 import { PinFile } from '../hosting/replica/pin-file.ts';
 import { replicaTools } from '../hosting/replica/replica-tools.ts';
 import { RoundDisk } from '../hosting/replica/round-disk.ts';
-import { type PushAnswer, RoundHost } from '../hosting/replica/round-host.ts';
+import { RoundHost } from '../hosting/replica/round-host.ts';
 import type { RoundPromise } from '../hosting/replica/round-promise.ts';
 import { whyUnprotected } from '../hosting/replica/unprotected.ts';
 import type { RoundKeeper } from '../hosting/vault/round-bringing.ts';
@@ -39,6 +38,7 @@ import { RateLimit } from '../hosting/wire/polite-sender.ts';
 import { Turns } from '../hosting/wire/turns.ts';
 import type { Log } from '../log.ts';
 import { copyDoorAt } from './copy-door-at.ts';
+import { WaitingPushes } from './waiting-pushes.ts';
 
 interface CopiesRoomOptions {
   nodeId: NodeId;
@@ -73,7 +73,6 @@ interface OpenHosting {
 }
 
 const noCopies = { newest: null, arePushesSafe: false, safeUntil: null, standbys: [] };
-const askAgainMs = 1000;
 const beginAgainMs = 5000;
 const folderFix = 'a plain folder takes no snapshots: deploy GitLab as root, on btrfs or with btrfs-progs installed';
 
@@ -91,11 +90,11 @@ export class CopiesRoom {
   /** What this machine sends of GitLab, whatever for, goes by these. */
   readonly turns = new Turns();
   readonly limit: RateLimit;
+  /** Whom hooks and gate ask. */
+  readonly pushes: WaitingPushes;
   #open: OpenHosting | null = null;
   #host: RoundHost | null = null;
   #problem: string | null = null;
-  /** Asked for once, however many pushes wait. */
-  #leaving: Promise<void> | null = null;
   /** Open as long as GitLab's data place is: its hook and its gate ask there. */
   #door: HookDoor | null = null;
   /** Beginning and ending of the host's side, one after the other. */
@@ -105,6 +104,13 @@ export class CopiesRoom {
     this.#options = options;
     const { nodeId, home, log, ledger, feed } = options;
     this.limit = new RateLimit(options.copyRateBytes);
+    this.pushes = new WaitingPushes({
+      host: () => this.#host,
+      problem: () => this.#problem,
+      hosting: () => this.#hosting(),
+      change: (change) => options.change(change),
+      stopped: this.#stopped.signal,
+    });
     const ownerOf = ({ data, epoch }: Hosting) => ({ mesh: ledger()?.mesh.id ?? '', data, epoch });
     this.#kept = new KeptCopies({
       ...{ self: nodeId, home, log, ledger, besides: () => options.besides() },
@@ -247,58 +253,6 @@ export class CopiesRoom {
     }));
   }
 
-  /** A push waits. Where nobody was asked to hold copies it waits for nothing. */
-  async ask(gone: AbortSignal): Promise<PushAnswer> {
-    for (;;) {
-      if (this.#host !== null) return this.#host.ask(gone);
-      const hosting = this.#hosting();
-      // By a ledger that has another host, or none, nothing is known of this push: the gate is shut with the lease, and it waits.
-      if (hosting !== null && hosting.copies === undefined) return { isAlone: false };
-      if (hosting !== null && this.#problem !== null && this.#isSetEmpty()) return { isAlone: true };
-      await sleep(100, undefined, { signal: gone });
-    }
-  }
-
-  /** Where no round can be made no member has this push: they leave the in-sync set first, or it is acknowledged and lost (H10). */
-  #isSetEmpty(): boolean {
-    const hosting = hostingOf(this.#options.ledger());
-    const set = this.#copies()?.set;
-    if (hosting === null || set === undefined || set.members.length === 0) return true;
-    const { data, epoch } = hosting;
-    const because = asSentence(this.#problem ?? 'no round can be made');
-    this.#leaving ??= this.#options
-      .change({ kind: 'copies-leave', data, epoch, from: set.version, nodes: set.members, because })
-      .catch(() => undefined)
-      .then(() => sleep(askAgainMs))
-      .finally(() => {
-        this.#leaving = null;
-      });
-    return false;
-  }
-
-  /** Also while the host's side begins, or cannot: what waited at an agent of before waits still, until the set is empty. */
-  async settled(gone?: AbortSignal): Promise<void> {
-    const isWaited = (): boolean =>
-      this.#hosting() === null || (this.#copies() !== null && (this.#problem === null || !this.#isSetEmpty()));
-    while (this.#host === null && isWaited()) {
-      // Ended, it knows of none, and that is no answer.
-      this.#stopped.signal.throwIfAborted();
-      await sleep(100, undefined, gone && { signal: gone });
-    }
-    await this.#host?.settled(gone);
-  }
-
-  aloneWords(): string {
-    return (
-      this.#host?.aloneWords() ?? `this push is on one machine only: ${this.#problem ?? 'copies begin in a moment'}`
-    );
-  }
-
-  waitWords(): string {
-    const why = this.#hosting() === null ? 'this machine hosts GitLab no more' : 'copies begin in a moment';
-    return this.#host?.waitWords() ?? `waits: ${this.#problem ?? why}`;
-  }
-
   async answer(from: NodeId, { data, epoch }: Ask & { kind: 'open-copy-door' }): Promise<Answer> {
     const because = this.#kept.whyNot(from, data, epoch);
     if (because !== null) return { kind: 'refused', because: asSentence(because) };
@@ -339,7 +293,11 @@ export class CopiesRoom {
       if (open === null) return;
       const { home, whyNoPush } = this.#options;
       if (this.#door === null) await putHooks(home);
-      this.#door ??= await HookDoor.open([hookSocket(home), pushSocketIn(makeGateFolder(home))], this, whyNoPush);
+      this.#door ??= await HookDoor.open(
+        [hookSocket(home), pushSocketIn(makeGateFolder(home))],
+        this.pushes,
+        whyNoPush,
+      );
       if (this.#hosting() !== null) keepRefusal(this.#options);
       if (this.#host !== null || this.#copies() === null) return;
       if (open.place.kind === 'folder') return this.#fails(`${open.place.path}: ${folderFix}`);

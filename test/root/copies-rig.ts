@@ -210,7 +210,7 @@ export async function until(what: string, is: () => boolean, ms = 20_000): Promi
     await sleep(50);
   }
 }
-export const push = () => kang.room.ask(new AbortController().signal);
+export const push = () => kang.room.pushes.ask(new AbortController().signal);
 export const tree = (): string => {
   const at = join(desktopHome, 'gitlab-copies', data);
   return existsSync(join(at, 'mounted')) ? join(at, 'mounted') : at;

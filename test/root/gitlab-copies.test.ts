@@ -32,7 +32,7 @@ it('brings rounds over, takes the other machine into the committed set, and a pu
   expect(copied('row')).toBe('first');
   expect(mesh.copies).toMatchObject({ set: { members: [], boot: expect.any(String) }, bases: { 1: { epoch: 1 } } });
   expect(await push()).toEqual({ isAlone: true });
-  expect(kang.room.aloneWords()).toContain('this push is on one machine only, kang: desktop-1: ');
+  expect(kang.room.pushes.aloneWords()).toContain('this push is on one machine only, kang: desktop-1: ');
 
   await inSync();
   writeFileSync(join(place.folders.data, 'row'), 'pushed');
@@ -58,7 +58,7 @@ it('a standby that is gone leaves the set, by a commit, before a push is answere
   expect(await push()).toEqual({ isAlone: true });
   expect(performance.now() - began).toBeGreaterThan(1500);
   expect(mesh.copies.set).toMatchObject({ members: [], last: ['B'] });
-  expect(kang.room.aloneWords()).toMatch(/this push is on one machine only, kang: desktop-1: /);
+  expect(kang.room.pushes.aloneWords()).toMatch(/this push is on one machine only, kang: desktop-1: /);
 
   writeFileSync(join(place.folders.data, 'row'), 'while it was away');
   desktopAgain();
@@ -93,7 +93,7 @@ it("an agent of the host's that starts anew says so in the ledger before it answ
   expect(kang.room.seen().copies).toMatchObject({ arePushesSafe: false, safeUntil: null });
   // Whoever pushes then reads it: nobody knows whether this push is in what was copied.
   expect(await push()).toEqual({ isAlone: true });
-  expect(kang.room.aloneWords()).toContain('nested is a subvolume of its own');
+  expect(kang.room.pushes.aloneWords()).toContain('nested is a subvolume of its own');
 });
 
 it('a cable that is out and a clock 15 days ahead lose nothing; the first is said, and over when it is back', {

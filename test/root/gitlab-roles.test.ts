@@ -266,7 +266,7 @@ async function begun(kind: 'image' | 'subvolume'): Promise<{ kang: TestMachine; 
   writeFileSync(row('K', 'postgresql/data/PG_VERSION'), '16');
   writeFileSync(join(tree('K'), 'live/config/gitlab-secrets.json'), '{}');
   writeFileSync(row('K'), 'of kang');
-  await kang.room.ask(new AbortController().signal);
+  await kang.room.pushes.ask(new AbortController().signal);
   await until('it is copied', () => desktop.standby?.newest != null && copied('B', desktop) === 'of kang');
   return { kang, desktop };
 }
@@ -275,7 +275,7 @@ async function begun(kind: 'image' | 'subvolume'): Promise<{ kang: TestMachine; 
 async function inSync(host: 'K' | 'B', machine: TestMachine, other: 'K' | 'B'): Promise<void> {
   for (let times = 0; times < 30 && mesh.hosting.copies!.set.members.length === 0; times++) {
     writeFileSync(row(host), `row ${times}`);
-    await machine.room.ask(new AbortController().signal);
+    await machine.room.pushes.ask(new AbortController().signal);
   }
   expect(mesh.hosting.copies!.set.members).toEqual([other]);
 }

@@ -291,10 +291,10 @@ it('where no round can be made the members leave the in-sync set before a push i
   });
   room.opened({ data: 'd', epoch: 1 } as never, { kind: 'folder', path: folder } as DataPlace);
   // Whoever pushes the same once more hears of its refs, and that all is up to date, no sooner.
-  const settled = room.settled();
+  const settled = room.pushes.settled();
   expect(await isOver(settled, 400)).toBe(false);
   expect(asked).toMatchObject([{ kind: 'copies-leave', nodes: ['B'], from: 3 }]);
-  const answer = room.ask(new AbortController().signal);
+  const answer = room.pushes.ask(new AbortController().signal);
   expect(await isOver(Promise.race([answer, settled]), 400)).toBe(false);
   expect(asked).toHaveLength(1);
   members = [];
@@ -302,7 +302,7 @@ it('where no round can be made the members leave the in-sync set before a push i
   await settled;
   // An agent that ends says nothing of pushes that go on waiting for the next one.
   members = ['B'];
-  const unsaid = room.settled();
+  const unsaid = room.pushes.settled();
   unsaid.catch(() => undefined);
   await room.stop();
   await expect(unsaid).rejects.toThrow();
@@ -347,9 +347,9 @@ it('a push at a host of before, by a ledger that names another one, is answered 
       isHosted: () => false,
     },
   });
-  const asked = room.ask(new AbortController().signal);
-  expect(await isOver(Promise.race([asked, room.settled()]), 500)).toBe(false);
-  expect(room.waitWords()).toBe('waits: this machine hosts GitLab no more');
+  const asked = room.pushes.ask(new AbortController().signal);
+  expect(await isOver(Promise.race([asked, room.pushes.settled()]), 500)).toBe(false);
+  expect(room.pushes.waitWords()).toBe('waits: this machine hosts GitLab no more');
   gitlab = { mode: 'hosted', host: 'A', epoch: 3, hosted: { data: 'd', preset: 'home' } };
   expect(await asked).toEqual({ isAlone: false });
   await room.stop();
