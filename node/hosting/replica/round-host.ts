@@ -16,6 +16,7 @@ import type { Replica, Round, Standby } from './replica-ports.ts';
 import type { RoundDisk } from './round-disk.ts';
 import { RoundSenders } from './round-senders.ts';
 import { RoundThinning } from './round-thinning.ts';
+import { type NextRound, RoundTimes } from './round-times.ts';
 import { RoundTrouble } from './round-trouble.ts';
 
 interface RoundHostOptions {
@@ -62,10 +63,8 @@ export class RoundHost {
   readonly #answers = new Map<number, (answer: PushAnswer) => void>();
   readonly #stopped = new AbortController();
   readonly #lastAsked: ((round: RoundName) => void)[] = [];
+  readonly #times: RoundTimes;
   #asked = 0;
-  #number = 0;
-  #atMs = 0;
-  #lastBootMs = 0;
   #made = 0;
   /** Of the last look at the bulk part: until then nothing but what is in its newest round was written. */
   #bulkLookedMs = Number.NEGATIVE_INFINITY;
@@ -80,6 +79,7 @@ export class RoundHost {
   constructor(options: RoundHostOptions) {
     const { self, era, epoch, data, boot, pins } = options;
     this.#options = options;
+    this.#times = new RoundTimes(options);
     this.#trouble = new RoundTrouble(options);
     this.#rules = new CopyRules({ self, era, epoch, data, boot, pins: pins.read() });
     const { hot, bulk, standby, clock, log } = options;
@@ -107,23 +107,11 @@ export class RoundHost {
     this.#running = this.#loop();
   }
 
-  /** The rounds that lie here say where numbers and time go on. */
   #resume(): void {
-    const { hot, era, epoch, clock } = this.#options;
+    const { hot } = this.#options;
     const rounds = hot.rounds();
-    const newest = newestOf(rounds);
-    if (newest?.name.era === era && newest.name.epoch === epoch) this.#number = newest.name.number;
-    this.#atMs = newest?.atMs ?? 0;
-    this.#lastBootMs = clock.bootMs();
-    for (const round of rounds) this.#rules.durable(round.name, this.#takenAt(hot, round), round.uuid);
-  }
-
-  /** By boot time: of this boot exactly, of an earlier one as far as the wall clock is to be believed. */
-  #takenAt(replica: Replica, round: Round): number {
-    const { clock } = this.#options;
-    const moment = replica.momentOf(round);
-    if (moment?.boot === clock.bootId()) return Math.min(moment.ms, clock.bootMs());
-    return clock.bootMs() - Math.max(0, clock.wallMs() - round.wallMs);
+    this.#times.resume(newestOf(rounds));
+    for (const round of rounds) this.#rules.durable(round.name, this.#times.takenAt(hot, round), round.uuid);
   }
 
   async stop(): Promise<void> {
@@ -223,7 +211,7 @@ export class RoundHost {
         if (newest === null || this.#senders.bulkBooks.has(node, newest.name)) return this.#bulkLookedMs;
         const known = this.#senders.bulkBooks.newestOf(node);
         const round = bulk.rounds().find(({ name }) => known !== null && roundText(name) === roundText(known));
-        return round ? this.#takenAt(bulk, round) : null;
+        return round ? this.#times.takenAt(bulk, round) : null;
       },
       progressOf: (node) => this.#senders.progressOf(node),
     });
@@ -307,40 +295,36 @@ export class RoundHost {
 
   /** One round: taken, and told to whoever brings it to the standbys; thinned now and then. */
   async #round(isLast: boolean): Promise<void> {
-    const { hot, clock, era, epoch } = this.#options;
-    const now = clock.bootMs();
-    this.#atMs += Math.max(0, now - this.#lastBootMs);
-    this.#lastBootMs = now;
-    // Also of a round that comes to nothing: a number is used once only.
-    this.#number = Math.max(this.#number, this.#rules.numberHeld) + 1;
-    const name = { era, epoch, number: this.#number };
+    const { hot, clock } = this.#options;
+    const next = this.#times.next(this.#rules.numberHeld);
+    const { name, bootMs, atMs } = next;
     this.#rules.begins(name);
     let round: Round;
     try {
-      round = await hot.snapshot(name, this.#atMs, { boot: clock.bootId(), ms: now });
+      round = await hot.snapshot(name, atMs, { boot: clock.bootId(), ms: bootMs });
     } catch (error) {
       this.#rules.failed(name);
       throw error;
     }
-    this.#rules.durable(name, now, round.uuid);
+    this.#rules.durable(name, bootMs, round.uuid);
     this.#senders.wake('hot');
     this.#turn();
     const isBulkDue = clock.bootMs() - this.#bulkLookedMs >= copyTimings.intervalMs;
-    if (isLast || isBulkDue) await this.#bulkRound(name, now, isLast);
+    if (isLast || isBulkDue) await this.#bulkRound(next, isLast);
     if (isLast) for (const made of this.#lastAsked.splice(0)) made(name);
     await this.#trouble.look();
     if (++this.#made % timings.thinEvery === 0) this.#thinning.begin();
   }
 
-  /** Behind the hot one, under its name; that one began at `at`, and its syncs have committed what was written here until then. */
-  async #bulkRound(name: RoundName, at: number, isLast: boolean): Promise<void> {
+  /** Behind the hot one, under its name: what was written here until that one began its syncs have committed. */
+  async #bulkRound({ name, bootMs, atMs }: NextRound, isLast: boolean): Promise<void> {
     const { bulk, clock } = this.#options;
     const newest = this.#newestOf(bulk);
     if (isLast || newest === null || (await bulk.hasChanged(newest, true))) {
-      await bulk.snapshot(name, this.#atMs, { boot: clock.bootId(), ms: at });
+      await bulk.snapshot(name, atMs, { boot: clock.bootId(), ms: bootMs });
       this.#senders.wake('bulk');
     }
-    this.#bulkLookedMs = at;
+    this.#bulkLookedMs = bootMs;
   }
 
   #sleepUntil(at: number): Promise<void> {
