@@ -3,6 +3,7 @@ import { asSentence, type DataId, type NodeId } from '../../../protocol/ids.ts';
 import type { HostedCopies } from '../../../protocol/ledger-gitlab.ts';
 import { compareRounds, type RoundName } from '../../../protocol/round-name.ts';
 import { listed } from '../../phrases.ts';
+import { AskedChange } from './asked-change.ts';
 import { copyTimings } from './copy-timings.ts';
 import { type HeldRound, heldByUuid, uuidsOf } from './held-rounds.ts';
 import { Lateness, lateMs } from './lateness.ts';
@@ -53,7 +54,7 @@ export class CopyRules {
   #newcomer: { node: NodeId; from: number; isAsked: boolean } | null = null;
   /** The base that was asked for: the same one each time, and never thinned. */
   #base: RoundName | null = null;
-  #asked: { text: string; at: number } | null = null;
+  readonly #asked = new AskedChange();
 
   constructor(options: CopyRulesOptions) {
     this.#options = options;
@@ -194,9 +195,8 @@ export class CopyRules {
     this.#decide(at);
     const release = this.#release();
     const change = this.#change(at);
-    const isFresh = change !== null && this.#isDueAgain(change, at);
-    if (change === null) this.#asked = null;
-    return { release, changes: isFresh ? [change] : [], wakeAt: this.#wakeAt(at) };
+    const isDue = this.#asked.isDue(change, at);
+    return { release, changes: change !== null && isDue ? [change] : [], wakeAt: this.#wakeAt(at) };
   }
 
   /** The meter goes by the worst machine that may be started, from when its round was taken. */
@@ -319,16 +319,9 @@ export class CopyRules {
     return { kind: 'copy-enters', ...of, from: newcomer.from, node: newcomer.node };
   }
 
-  #isDueAgain(change: Change, at: number): boolean {
-    const text = JSON.stringify({ ...change, because: '' });
-    if (this.#asked?.text === text && at < this.#asked.at + copyTimings.askAgainMs) return false;
-    this.#asked = { text, at };
-    return true;
-  }
-
   #wakeAt(at: number): number {
     const times = this.#needed.flatMap((node) => [this.#late.heldUpAt(node), this.#late.lateAt(node) + 1]);
-    if (this.#asked) times.push(this.#asked.at + copyTimings.askAgainMs);
+    times.push(this.#asked.againAt);
     for (const node of this.#standbys) times.push(this.#records.get(node)?.behindUntil(at) ?? Number.POSITIVE_INFINITY);
     // What is past was decided above, and waits for an answer.
     return Math.min(...times.filter((time) => time > at), Number.POSITIVE_INFINITY);
