@@ -84,13 +84,20 @@ function holders(isHeld: (mount: Mount) => boolean): Holder[] {
 
 export const holdersOf = (source: string): Holder[] => holders((mount) => mount.source === source);
 
+/** Where a path lies within its file system, whatever part of that is mounted; null where no mount is seen. */
+export function insideOf(path: string): { device: string; path: string } | null {
+  const over = mountOver(path);
+  if (!over) return null;
+  const below = path.slice(over.point === '/' ? 0 : over.point.length);
+  return { device: over.device, path: `${over.root === '/' ? '' : over.root}${below}` || '/' };
+}
+
 /** Who has that folder, or one in it, mounted somewhere by itself, as a container has it. */
 export function holdersBelow(folder: string): Holder[] {
-  const over = mountOver(folder);
-  if (!over) return [];
-  const below = folder.slice(over.point === '/' ? 0 : over.point.length);
-  const inside = `${over.root === '/' ? '' : over.root}${below}` || '/';
-  return holders((mount) => mount.device === over.device && mount.root !== '/' && within(inside, mount.root));
+  const inside = insideOf(folder);
+  if (!inside) return [];
+  const isThere = ({ device, root }: Mount): boolean => device === inside.device && within(inside.path, root);
+  return holders((mount) => mount.root !== '/' && isThere(mount));
 }
 
 export const sayHolder = ({ pid, command, mount }: Holder): string => `process ${pid} (${command}) at ${mount.point}`;

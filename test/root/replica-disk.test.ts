@@ -125,6 +125,29 @@ describe('a row of rounds', () => {
     ]);
   });
 
+  it('of a hundred rounds each is known at once when they are opened, and one that was written to, or is another one, is none', async () => {
+    const pair = [await make('host'), await make('standby')] as const;
+    await manyRounds(pair, 100, 100, () => {});
+    for (const { replica, tools } of pair) {
+      const before = replica.rounds().map(({ name }) => roundText(name));
+      expect(before.length).toBeGreaterThan(20);
+      const steps: string[] = [];
+      tools.before = async (step) => void (step.startsWith('btrfs subvolume') && steps.push(step));
+      expect((await replica.open()).map(({ name }) => roundText(name))).toEqual(before);
+      expect(steps).toEqual(['btrfs subvolume list']);
+      const [writable, other] = replica.rounds().map((round) => replica.folderOf(round)) as [string, string];
+      execFileSync('btrfs', ['property', 'set', '-f', '-ts', writable, 'ro', 'false']);
+      execFileSync('btrfs', ['subvolume', 'delete', other], { stdio: 'ignore' });
+      execFileSync('btrfs', ['subvolume', 'snapshot', '-r', writable, other], { stdio: 'ignore' });
+      steps.length = 0;
+      expect((await replica.open()).map(({ name }) => roundText(name))).toEqual(before.slice(2));
+      expect(steps.filter((step) => step !== 'btrfs subvolume show')).toEqual([
+        ...['btrfs subvolume list', 'btrfs subvolume delete', 'btrfs subvolume sync'],
+      ]);
+      expect(steps.length).toBe(4);
+    }
+  });
+
   it('the former host goes on as a standby from the last common round: what it gets is the difference', async () => {
     const [host, standby] = [await make('host'), await make('standby')];
     await manyRounds([host, standby], 3, 3, () => {});

@@ -12,6 +12,7 @@ import type { BootMoment, Replica, ReplicaTools, Round, RoundPart, RoundSource }
 import { ReplicaProblem } from './replica-problem.ts';
 import type { RoundDisk } from './round-disk.ts';
 import { StreamGuard } from './stream-guard.ts';
+import { unwritableBelow } from './unwritable-below.ts';
 
 const Name = z.string().transform((text, context): RoundName => {
   const name = readRoundName(text);
@@ -109,11 +110,12 @@ export class BtrfsReplica implements Replica {
     // A marker in sight may be in memory only, from before the agent was killed: on the disk first, then believed.
     await this.#disk.sync(this.#disk.mark);
     this.#rounds.clear();
+    const whole = await unwritableBelow(join(this.#folder, 'rounds'), this.#tools);
     const refused: string[] = [];
     for (const entry of readdirSync(join(this.#folder, 'rounds'))) {
       const name = readRoundName(entry);
       if (!name) continue;
-      const round = await this.#marked(name);
+      const round = await this.#marked(name, whole);
       if (round) this.#rounds.set(entry, round);
       else refused.push(join(this.#folder, 'rounds', entry));
     }
@@ -253,10 +255,12 @@ export class BtrfsReplica implements Replica {
     this.#origins.set(text, origin);
   }
 
-  async #marked(name: RoundName): Promise<Round | null> {
+  async #marked(name: RoundName, whole: ReadonlyMap<string, string>): Promise<Round | null> {
     try {
       const marker = Marker.parse(JSON.parse(readFileSync(this.#markerOf(roundText(name)), 'utf8')));
-      const { own, isReadOnly } = await this.#look(this.folderOf({ name }));
+      const folder = this.folderOf({ name });
+      const seen = whole.get(folder);
+      const { own, isReadOnly } = seen === undefined ? await this.#look(folder) : { own: seen, isReadOnly: true };
       if (compareRounds(marker.name, name) !== 0 || own !== marker.own || !isReadOnly) return null;
       this.#origins.set(roundText(name), { own, live: marker.live, moment: marker.moment });
       return {
