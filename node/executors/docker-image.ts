@@ -11,7 +11,7 @@ import { isNameWrong, type LookUp } from './registry-name.ts';
 
 const missing = (image: string, cause: unknown, hint?: string): AutogitError => {
   const text = saidBy(cause);
-  const isAway = hint === undefined && !denied.test(text) && noAnswer.test(text.replace(/"[^"]*"/g, ''));
+  const isAway = hint === undefined && isSilence(text);
   return new AutogitError(
     isAway ? 'registry-away' : 'image-missing',
     `image ${image} cannot be ${hint ? 'used' : 'pulled'}: ${text}`,
@@ -41,7 +41,11 @@ const isNever = 'its pull_policy is never';
  * answer is HTTP 500 whatever the registry said, and addresses, which stand in quotes, say nothing.
  */
 const noAnswer =
-  /no such host|server misbehaving|connection (?:refused|reset)|timed? ?out|timeout|deadline exceeded|no route to host|network is unreachable|unexpected EOF|too ?many ?requests|rate limit|status:? (?:429|50[0234])\b|given up|connection to the engine broke/i;
+  /no such host|server misbehaving|connection (?:refused|reset)|timed? ?out|timeout|deadline exceeded|no route to host|network is unreachable|unexpected EOF|too ?many ?requests|rate limit|status:? (?:429|50[0234])\b|given up|does not answer within|connection to the engine broke/i;
+
+const isSilence = (text: string): boolean => !denied.test(text) && noAnswer.test(text.replace(/"[^"]*"/g, ''));
+
+const engineBroke = 'the connection to the engine broke';
 
 /** A slip in the job: no machine could have it. */
 const noName = (image: string, cause?: unknown, because = ''): AutogitError =>
@@ -96,7 +100,7 @@ export async function pull(
   try {
     await new Promise<void>((done, fail) => {
       stream.once('error', fail);
-      stream.once('close', () => fail(new Error('the connection to the engine broke')));
+      stream.once('close', () => fail(new Error(engineBroke)));
       docker.modem.followProgress(
         stream,
         (error) => (error ? fail(error) : done()),
@@ -266,11 +270,23 @@ async function imageBy(policy: PullPolicy, question: ImageQuestion): Promise<Ima
     return here;
   }
   const isCheck = here !== null && policy === 'latest';
+  const registry = registryOf(image);
+  const silence = isCheck && !isOthers ? images.silent.words(registry) : null;
+  if (isCheck && silence !== null) {
+    note(`The registry of image ${image} ${silence}: the image that is here is used`);
+    return here;
+  }
+  const begunMs = performance.now();
   try {
-    return await pullAndRecord(question, here?.id ?? null, isCheck);
+    const pulled = await pullAndRecord(question, here?.id ?? null, isCheck);
+    images.silent.answered(registry);
+    return pulled;
   } catch (cause) {
     signal.throwIfAborted();
     const because = saidBy(cause);
+    if (isSilence(because) && !because.includes(engineBroke))
+      images.silent.silent(registry, performance.now() - begunMs);
+    else if (denied.test(because)) images.silent.answered(registry);
     if (isNoSpace(cause) && (!isCheck || isOthers)) throw tooLarge(image, cause);
     if (!isCheck || denied.test(because)) throw missing(image, cause);
     if (isOthers && isEngineAway(cause)) throw cause;

@@ -6,6 +6,7 @@ import type { Log } from '../log.ts';
 import { showBytes, showDuration } from '../settings/quantities.ts';
 import { withLimit } from './docker-engine.ts';
 import { ImageRecords } from './image-records.ts';
+import { SilentRegistries } from './silent-registries.ts';
 
 export interface ImageOptions {
   /** Where is kept what jobs pulled; null: nowhere, so nothing of it is ever removed. */
@@ -42,6 +43,7 @@ export const mustGo = (freePercent: number, roomPercent: number, idleMs: number)
 /** Images that jobs pulled: whose they are, who uses them now, and which of them go when room gets short. */
 export class DockerImages {
   readonly records: ImageRecords;
+  readonly silent = new SilentRegistries();
   readonly #options: ImageOptions;
   /** By run: images between the look at them and the container that is made of them. */
   readonly #held = new Map<string, Set<string>>();

@@ -23,16 +23,10 @@ describe('a job’s image', () => {
   });
   afterAll(() => registry.end());
 
-  const versionBy = async (image: string, pullPolicies: string[]): Promise<string> => {
+  const versionBy = async (image: string, pullPolicies: string[], checkMs = 10_000): Promise<string> => {
     const spec = specOf('r1', image, { pullPolicies });
-    const found = await ensureImage({
-      docker,
-      images,
-      spec,
-      image,
-      note: (sentence) => notes.push(sentence),
-      signal: never,
-    });
+    const note = (sentence: string) => notes.push(sentence);
+    const found = await ensureImage({ docker, images, spec, image, note, signal: never, checkMs });
     return (await docker.getImage(found.id).inspect()).Config.Labels?.version ?? 'none';
   };
 
@@ -60,6 +54,35 @@ describe('a job’s image', () => {
       .getImage(image)
       .remove({ force: true })
       .catch(() => undefined);
+  }, 60_000);
+
+  it('is what is here for all jobs once its registry did not answer one of them, until it does', async () => {
+    const silent = new OneImageRegistry();
+    const image = `${await silent.begin()}/t-dock/silent`;
+    try {
+      expect(await versionBy(image, [])).toBe('one');
+      silent.version = 'two';
+      silent.isSilent = true;
+      expect(await versionBy(image, [], 1500)).toBe('one');
+      expect(notes.at(-1)).toBe(
+        `The registry of image ${image} cannot be asked (it does not answer within 1.5 s): the image that is here is used`,
+      );
+      // A job that pays for each question, and one for each of its services, waited ten seconds for each.
+      const begun = performance.now();
+      for (let n = 0; n < 5; n++) expect(await versionBy(image, [])).toBe('one');
+      expect(performance.now() - begun).toBeLessThan(5000);
+      expect(notes.at(-1)).toMatch(
+        /^The registry of image \S+ did not answer [\d.]+ s ago, and is asked again in 3 min: the image that is here is used$/,
+      );
+      silent.isSilent = false;
+      // Who must have the newest asks all the same, and so the others know that it is back.
+      expect(await versionBy(image, ['always'])).toBe('two');
+      silent.version = 'three';
+      expect(await versionBy(image, [])).toBe('three');
+    } finally {
+      await silent.end();
+      await docker.getImage(image).remove({ force: true });
+    }
   }, 60_000);
 
   it('with a label of ours is refused: its container would be taken for one that has another project’s tree, or for GitLab’s', async () => {

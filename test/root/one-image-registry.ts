@@ -13,6 +13,8 @@ export class OneImageRegistry {
   address = '';
   version = 'one';
   refusal: string | null = null;
+  /** It takes what it is asked, and says nothing, as behind a firewall that drops. */
+  isSilent = false;
   /** Which users it lets in; null: everybody, without a login. */
   letsIn: ((user: string) => boolean) | null = null;
   /** What was asked of it, but for its door. */
@@ -20,6 +22,7 @@ export class OneImageRegistry {
 
   constructor() {
     this.#server = createServer((request, answer) => {
+      if (this.isSilent) return;
       const path = request.url ?? '';
       const send = (status: number, type: string, body: Buffer): void => {
         answer.writeHead(status, {
