@@ -5,6 +5,7 @@ import { git, SourcesFailure } from './git-command.ts';
 import { initTree, layFiles, remoteConfig, takeFrom } from './git-tree.ts';
 import {
   addressOfModule,
+  fixOfRefused,
   isWanted,
   type ModuleAddress,
   mostDepth,
@@ -58,7 +59,9 @@ export async function bringSubmodules(place: Place, wanted: SubmodulesWanted): P
       const mirror = await wanted.mirrorOf(address, sha).catch((error: unknown) => {
         if (!(error instanceof SourcesFailure)) throw error;
         // Only GitLab is waited for: without it there is no job either.
-        throw new SourcesFailure(`submodule ${path} (${address.url}): ${error.message}`, error.isAway && address.isOwn);
+        const isAway = error.isAway && address.isOwn;
+        const fix = isAway ? '' : fixOfRefused(error.message, address, gitlab, place.address.url);
+        throw new SourcesFailure(`submodule ${path} (${address.url}): ${error.message}${fix}`, isAway);
       });
       const next = await layOut(of, module, { mirror, sha, address, path }, wanted);
       wanted.laid({ mirror, sha, address, path });

@@ -130,5 +130,26 @@ function relativeTo(parent: string, relative: string): string | null {
   return parts.length === 0 ? null : new URL(`${origin}/${parts.join('/')}`).href;
 }
 
+const refusedShape =
+  /returned error: 40[134]|authentication failed|could not read (?:username|password)|not found|not be found|not allowed/i;
+
+/**
+ * What a person does about a submodule that its server does not give, as the end of a sentence; empty where git's words are about something
+ * else. `gitlab` as in `addressOfModule`, `own`: the address of the project whose job it is.
+ */
+export function fixOfRefused(words: string, { url, isOwn }: ModuleAddress, gitlab: string, own: string): string {
+  if (!refusedShape.test(words)) return '';
+  if (!isOwn)
+    return '; no token goes to another server than GitLab: make it readable without a login, or have a copy of it in GitLab';
+  const base = new URL(gitlab).pathname.replace(/\/+$/, '');
+  const pathOf = (address: string): string => {
+    const { pathname } = new URL(address);
+    return plain(
+      (pathname.startsWith(`${base}/`) ? pathname.slice(base.length) : pathname).replace(/^\/|\.git\/?$/g, ''),
+    );
+  };
+  return `; GitLab gives it to this job's token where the job's user may read ${pathOf(url)} and its list has this project: in ${pathOf(url)}, Settings > CI/CD > Job token permissions, add ${pathOf(own)}`;
+}
+
 /** Without a login. */
 const shown = (text: string): string => plain(text.replace(/\/\/[^@/]*@/, '//'));

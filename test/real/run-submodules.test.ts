@@ -113,6 +113,9 @@ it('submodules come as git lays them: relative, nested, of a private project by 
   lab.projectId = secret.id;
   const stolen = await lab.traceOfNext('failed');
   expect(stolen).toMatch(/submodule it \(http[^)]*\/root\/one\.git\): git ls-remote failed.*(?:403|allowlist)/s);
+  expect(stolen).toContain(
+    "; GitLab gives it to this job's token where the job's user may read root/one and its list has this project: in root/one, Settings > CI/CD > Job token permissions, add root/secret",
+  );
   expect(stolen).not.toContain('of one');
 });
 

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { JobPayload } from '../../gitlab-bridge/payload.ts';
 import { foreignAddress } from '../../node/runs/foreign-address.ts';
 import { submoduleSpec } from '../../node/runs/job-script.ts';
-import { addressOfModule, isWanted, submodulesOf } from '../../node/runs/submodule-plan.ts';
+import { addressOfModule, fixOfRefused, isWanted, submodulesOf } from '../../node/runs/submodule-plan.ts';
 
 const listed = (...modules: [name: string, path: string, url: string][]): string =>
   modules
@@ -132,4 +132,19 @@ it('a job says which submodules it wants, and how deep', () => {
       ['GIT_SUBMODULE_FORCE_HTTPS', 'true'],
     ),
   ).toEqual({ isRecursive: true, depth: 0, paths: ['a', ':(exclude)b'], forceHttps: true });
+});
+
+it('a submodule that its server does not give is told with what to do, by the paths that GitLab shows', () => {
+  const gitlab = 'https://home.lab/gitlab/';
+  const own = 'https://home.lab/gitlab/lab/app.git';
+  const other = { url: 'https://home.lab/gitlab/lab/libs/one.git', isOwn: true };
+  const refused = "fatal: unable to access 'https://home.lab/': The requested URL returned error: 403";
+  expect(fixOfRefused(refused, other, gitlab, own)).toMatch(
+    /may read lab\/libs\/one and .* in lab\/libs\/one, Settings > CI\/CD > Job token permissions, add lab\/app$/,
+  );
+  expect(fixOfRefused("fatal: repository 'x' not found", other, gitlab, own)).toContain('add lab/app');
+  expect(fixOfRefused("fatal: Authentication failed for 'x'", other, gitlab, own)).toContain('add lab/app');
+  const foreign = { url: 'https://example.org/one.git', isOwn: false };
+  expect(fixOfRefused('fatal: could not read Username', foreign, gitlab, own)).toMatch(/^; no token goes to another/);
+  expect(fixOfRefused('fatal: early EOF', other, gitlab, own)).toBe('');
 });
