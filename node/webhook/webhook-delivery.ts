@@ -18,6 +18,9 @@ export const deliveryLimits = {
   signatures: 16,
 };
 
+/** How the id of what `webhook test` sends begins. It is signed whatever GitLab does, and so says nothing of that. */
+export const testIdStart = 'autogit-test-';
+
 /** Why a delivery was refused, as it is counted. */
 export type RefusalKind = 'address' | 'method' | 'gitlab' | 'token' | 'rate' | 'size' | 'time' | 'signature' | 'form';
 
@@ -132,7 +135,7 @@ export function judgeBody(
     // All of them, so that the time tells nothing of which one fits.
     const fits = signed.signatures.map((one) => mac !== null && one.length === mac.length && timingSafeEqual(one, mac));
     if (!fits.includes(true)) return refused(401, 'signature', 'none of its signatures fits');
-    memory.isSigned = true;
+    memory.isSigned ||= !signed.id.startsWith(testIdStart);
     if (memory.ids.has(signed.id)) return { kind: 'ignored', because: 'it was here before' };
     memory.ids.add(signed.id);
     for (const id of memory.ids) {

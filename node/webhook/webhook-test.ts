@@ -6,6 +6,7 @@ import { sentenceOf } from '../../protocol/errors.ts';
 import { asSentence } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { nodeOfHook } from './hook-plan.ts';
+import { testIdStart } from './webhook-delivery.ts';
 import { doorSecrets, signing } from './webhook-secrets.ts';
 
 const timeoutMs = 10_000;
@@ -59,7 +60,7 @@ export async function testDoors(
 }
 
 async function deliver(url: string, secrets: ReturnType<typeof doorSecrets>): Promise<{ ok: boolean; said: string }> {
-  const [id, seconds] = [randomUUID(), String(Math.floor(Date.now() / 1000))];
+  const [id, seconds] = [`${testIdStart}${randomUUID()}`, String(Math.floor(Date.now() / 1000))];
   const body = JSON.stringify({ object_kind: 'build', build_status: 'pending', autogit: 'test' });
   try {
     const reply = await call({
