@@ -37,6 +37,7 @@ const textOf = (value: string | string[] | undefined): string | null => listOf(v
 /** The machine as its agent was last started, measured now. */
 async function measure(home: string, started: Remembered, executors: readonly string[]) {
   const { createMachine } = await import('../machine/machine.ts');
+  const runtimes = executors.includes('docker') ? await runtimesHere(textOf(started.dockerHost?.value)) : [];
   const maxRuns = Number(textOf(started.maxRuns?.value) ?? Number.NaN);
   return createMachine({
     folder: home,
@@ -45,7 +46,17 @@ async function measure(home: string, started: Remembered, executors: readonly st
     maxRuns: Number.isInteger(maxRuns) ? maxRuns : null,
     reserveMemoryBytes: Number(textOf(started.reserveMemory?.value) ?? 0) || 0,
     playGpus: [],
+    runtimes: () => runtimes,
   }).measure();
+}
+
+/** What the engine has beside its usual runtime; nothing where none answers. */
+async function runtimesHere(dockerHost: string | null): Promise<string[]> {
+  const { DockerConnection } = await import('../executors/docker-connection.ts');
+  const { runtimesOf } = await import('../executors/docker-runtimes.ts');
+  const { systemClock } = await import('../clock.ts');
+  const engine = new DockerConnection(dockerHost, systemClock());
+  return engine.info().then(runtimesOf, () => []);
 }
 
 async function begin(context: Context, home: string, folder: string): Promise<number> {
@@ -59,12 +70,14 @@ async function begin(context: Context, home: string, folder: string): Promise<nu
   const ca = `${home}/gitlab-ca.pem`;
   const caFile = existsSync(ca) ? ca : null;
   const dockerHost = textOf(started.dockerHost?.value);
+  const { deviceNodes } = await import('../executors/gpu-options.ts');
   const config = runnerConfig({
     ...{ mesh: ledger.mesh.name, node, url: ledger.gitlab.url as string, classes, executors: kinds },
     measured: await measure(home, started, kinds),
     defaultArch: ledger.settings.defaultArch,
     defaultImage: textOf(started.defaultImage?.value),
     dockerHost,
+    nodesOf: deviceNodes,
     caFile,
   });
   const leaves = [...config.leaves, ...closed.map((tags) => ({ tags, because: 'its token is not for this machine' }))];

@@ -1,6 +1,7 @@
 import type { Gpu, Measured } from '../../protocol/report.ts';
 import { type Demand, demandOf, gpuSlug, saysMemory, vramFits } from '../../scheduler/jobs/demand.ts';
 import { fitOf } from '../../scheduler/jobs/machine-fit.ts';
+import { runtimeFor } from '../../scheduler/jobs/runtimes.ts';
 
 /** One runner of GitLab's that the mesh has: its tags, and its token in the clear. */
 export interface FallbackClass {
@@ -19,6 +20,8 @@ interface FallbackInput {
   executors: readonly string[];
   defaultImage: string | null;
   dockerHost: string | null;
+  /** Device nodes of a card of AMD or Intel, by its uuid. */
+  nodesOf(uuid: string): string[];
   /** File of the CA that GitLab's address is believed by; null: the system's. */
   caFile: string | null;
 }
@@ -33,13 +36,20 @@ export interface FallbackConfig {
 /** The first line of our files: only what has it is overwritten or removed. */
 export const configMark = '# Written by autogit-node fallback.';
 
-const isEver = (demand: Demand, input: FallbackInput) =>
-  fitOf(demand, {
+const kindOf = (tags: readonly string[], { executors }: FallbackInput): string | undefined =>
+  executors.find((one) => tags.includes(one)) ?? executors[0];
+
+function fitHere(tags: readonly string[], demand: Demand, input: FallbackInput): { ever: boolean; because: string } {
+  // The shell executor would run it without a word, on the machine itself.
+  if (demand.isolation.length > 0 && kindOf(tags, input) === 'process')
+    return { ever: false, because: 'asks for isolation, and would run in a shell here' };
+  return fitOf(demand, {
     node: input.node,
     name: input.node,
     measured: input.measured,
     ...{ room: null, holders: {}, runs: 0, witness: false, drained: false, away: null, isHost: false },
   });
+}
 
 /** How many jobs of this demand the idle machine has room for, by cores, memory and cards. */
 function roomFor(demand: Demand, { capacity, reserveMemoryBytes }: Measured, cards: readonly Gpu[]): number {
@@ -80,7 +90,10 @@ function memoryOf(
 
 function dockerLines(tags: readonly string[], demand: Demand, input: FallbackInput, cards: readonly Gpu[]): string[] {
   const nvidia = cards.filter(({ vendor }) => vendor === 'nvidia').map(({ uuid }) => uuid);
-  const isOther = cards.some(({ vendor }) => vendor !== 'nvidia');
+  const others = cards.filter(({ vendor }) => vendor !== 'nvidia');
+  const isAmd = others.some(({ vendor }) => vendor === 'amd');
+  const nodes = [...new Set([...(isAmd ? ['/dev/kfd'] : []), ...others.flatMap(({ uuid }) => input.nodesOf(uuid))])];
+  const runtime = demand.isolation.length > 0 ? runtimeFor(demand.isolation, input.measured.runtimes ?? []) : null;
   return [
     '  [runners.docker]',
     ...(input.defaultImage === null ? [] : [`    image = ${text(input.defaultImage)}`]),
@@ -90,14 +103,16 @@ function dockerLines(tags: readonly string[], demand: Demand, input: FallbackInp
     `    memory = ${text(`${Math.ceil(memoryOf(tags, demand, input.measured) / 2 ** 20)}m`)}`,
     '    volumes = ["/cache"]',
     ...(nvidia.length > 0 ? [`    gpus = ${text(`"device=${nvidia.join(',')}"`)}`] : []),
-    ...(isOther ? [`    devices = ${list(['/dev/kfd', '/dev/dri'])}`] : []),
+    ...(nodes.length > 0 ? [`    devices = ${list(nodes)}`] : []),
+    // As in the mesh: 64 MiB, the engine's default, break what loads data for training.
+    ...(cards.length > 0 ? [`    shm_size = ${2 ** 30}`] : []),
+    ...(runtime !== null ? [`    runtime = ${text(runtime)}`] : []),
   ];
 }
 
 function runnerLines({ tags, token }: FallbackClass, demand: Demand, input: FallbackInput): string[] {
   const cards = cardsFor(demand, input.measured);
-  const kind = input.executors.find((one) => tags.includes(one)) ?? input.executors[0];
-  const isDocker = kind !== 'process';
+  const isDocker = kindOf(tags, input) !== 'process';
   return [
     '[[runners]]',
     `  name = ${text(`${input.node}, ${tags.length === 0 ? 'untagged jobs' : tags.join(' ')}`)}`,
@@ -131,7 +146,7 @@ export const containerLine = (folder: string, caFile: string | null, dockerHost:
 export function runnerConfig(input: FallbackInput): FallbackConfig {
   const judged = input.classes.map((one) => {
     const demand = demandOf(one.tags, input.defaultArch);
-    return { one, demand, fit: isEver(demand, input) };
+    return { one, demand, fit: fitHere(one.tags, demand, input) };
   });
   const taken = judged.filter(({ fit }) => fit.ever);
   const rooms = taken.map(({ demand }) => roomFor(demand, input.measured, cardsFor(demand, input.measured)));

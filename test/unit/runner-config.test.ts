@@ -5,9 +5,14 @@ import { readRunnerConfig } from '../fixtures/ordinary-runner.ts';
 import { measured } from './jobs-lab-machines.ts';
 
 const GiB = 2 ** 30;
-const gpu = (uuid: string, gib: number, vendor: 'nvidia' | 'amd' = 'nvidia') => ({
+const models = {
+  nvidia: 'NVIDIA GeForce RTX 3090 Ti',
+  amd: 'AMD Radeon RX 7900 XTX',
+  intel: 'Intel Arc A770',
+};
+const gpu = (uuid: string, gib: number, vendor: keyof typeof models = 'nvidia') => ({
   uuid,
-  model: vendor === 'nvidia' ? 'NVIDIA GeForce RTX 3090 Ti' : 'AMD Radeon RX 7900 XTX',
+  model: models[vendor],
   vendor,
   memoryBytes: gib * GiB,
 });
@@ -32,6 +37,7 @@ const made = (sets: string[][], more: Partial<Parameters<typeof runnerConfig>[0]
     executors: ['docker', 'process'],
     defaultImage: null,
     dockerHost: null,
+    nodesOf: (uuid) => [`/dev/dri/card-${uuid}`],
     caFile: null,
     ...more,
   });
@@ -76,8 +82,25 @@ describe("an ordinary gitlab-runner's config from the mesh's classes", () => {
     ]);
     const capacity = { ...machine.capacity, gpus: [gpu('amd-0', 24, 'amd')] };
     const { config: amd } = made([['amd']], { measured: { ...machine, capacity } });
-    expect(amd.runners[0]?.docker).toMatchObject({ devices: ['/dev/kfd', '/dev/dri'] });
+    expect(amd.runners[0]?.docker).toMatchObject({ devices: ['/dev/kfd', '/dev/dri/card-amd-0'], shm_size: GiB });
     expect(amd.runners[0]?.docker?.gpus).toBeUndefined();
+    // No /dev/kfd is there without a card of AMD's, and a container that asks for it does not begin.
+    const arc = { ...machine.capacity, gpus: [gpu('a', 16, 'intel'), gpu('b', 16, 'intel')] };
+    const { config: intel } = made([['intel'], []], { measured: { ...machine, capacity: arc } });
+    expect(intel.runners[0]?.docker?.devices).toEqual(['/dev/dri/card-a']);
+    expect(intel.runners[1]?.docker).not.toHaveProperty('devices');
+  });
+
+  it('more isolation by the runtime that the engine has for it: never less, and never a shell', () => {
+    const runtimes = ['kata-fc', 'runsc'];
+    const sets = [['isolation-gvisor'], ['firecracker-2cpu-4gb'], ['runtime-runsc', 'process'], []];
+    const { config, takes, leaves } = made(sets, { measured: { ...machine, runtimes } });
+    expect(takes).toEqual([['isolation-gvisor'], ['firecracker-2cpu-4gb'], []]);
+    expect(config.runners.map(({ docker }) => docker?.runtime)).toEqual(['runsc', 'kata-fc', undefined]);
+    expect(leaves).toEqual([
+      { tags: ['runtime-runsc', 'process'], because: 'asks for isolation, and would run in a shell here' },
+    ]);
+    expect(made([['isolation-gvisor'], []]).leaves[0]?.because).toContain('has no engine with a runtime that is gVisor');
   });
 
   it('image, engine, CA, most jobs at once and what is kept of the memory are the machine’s', () => {
