@@ -100,7 +100,9 @@ describe("an ordinary gitlab-runner's config from the mesh's classes", () => {
     expect(leaves).toEqual([
       { tags: ['runtime-runsc', 'process'], because: 'asks for isolation, and would run in a shell here' },
     ]);
-    expect(made([['isolation-gvisor'], []]).leaves[0]?.because).toContain('has no engine with a runtime that is gVisor');
+    expect(made([['isolation-gvisor'], []]).leaves[0]?.because).toContain(
+      'has no engine with a runtime that is gVisor',
+    );
   });
 
   it('image, engine, CA, most jobs at once and what is kept of the memory are the machine’s', () => {
