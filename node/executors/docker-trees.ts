@@ -1,4 +1,3 @@
-import { PassThrough, type Readable } from 'node:stream';
 import type Docker from 'dockerode';
 import type { HostConfig } from 'dockerode';
 import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
@@ -7,12 +6,11 @@ import type { Log } from '../log.ts';
 import type { ExecutorSpec, InTree, KeptTree, TreeWish } from '../ports.ts';
 import { containerName, labels, volumeAt } from './docker-container.ts';
 import { diskOfVolume, volumeBytes } from './docker-disk.ts';
-import { removeContainer } from './docker-ending.ts';
 import { statusOf } from './docker-engine.ts';
-import { framesOf } from './docker-files.ts';
 import { removeContainers } from './docker-removal.ts';
-import { ensureGitImage, gitLimits, gitSandbox } from './git-image.ts';
-import { emptied, lastOf } from './in-tree.ts';
+import { GitContainer } from './git-container.ts';
+import { ensureGitImage, gitLimits, treeFolder } from './git-image.ts';
+import { emptied } from './in-tree.ts';
 import { KeptTrees, type TreeLimits } from './kept-trees.ts';
 import { TreeKeeper, untilFree } from './tree-keeper.ts';
 
@@ -88,16 +86,10 @@ export class DockerTrees {
       const [volume, Labels] = [this.#volume(tree.key), this.#labels(tree.key)];
       await docker.createVolume({ Name: volume, Labels });
       const limits = gitLimits(spec);
-      return new DockerTree({
-        docker,
-        image,
-        volume,
-        wish: tree,
-        run,
-        limits,
-        store: this,
-        left: isLeft ? left : null,
-      });
+      const of = { docker, image, volume, wish: tree, run, limits, store: this, left: isLeft ? left : null };
+      const taken = new DockerTree(of);
+      if (!tree.isOnlyLeft) taken.begin();
+      return taken;
     } catch (error) {
       this.#users.delete(tree.key);
       if (signal.aborted) throw error;
@@ -209,6 +201,8 @@ export class DockerTree implements KeptTree {
   #isKept = true;
   /** Containers of git that are not gone yet. */
   readonly #open = new Set<Promise<unknown>>();
+  /** The one that waits for what git is to do. */
+  #begun: Promise<GitContainer> | null = null;
   isLeft: boolean;
 
   constructor(of: TreeOf) {
@@ -230,6 +224,7 @@ export class DockerTree implements KeptTree {
     this.#user = user;
     const { left } = this.#of;
     this.isLeft = left !== null && left.uid === user.uid && left.gid === user.gid;
+    if (!this.isLeft) this.#drop();
     if (this.isLeft || (left === null && user.uid === 0 && user.gid === 0)) return;
     await this.empty().catch((cause: unknown) => {
       // What is another's in it must not be found as this one's.
@@ -247,19 +242,30 @@ export class DockerTree implements KeptTree {
     return this.#run(script, args, environment, this.#user ?? root, signal);
   }
 
+  /** Begins what git is to work in, beside all else that is made for the job. Where that fails, it is begun when it is needed. */
+  begin(): void {
+    const { left } = this.#of;
+    if (left === null) return;
+    this.#begun = this.#begin(left);
+    this.#begun.catch(() => undefined);
+  }
+
   async empty(): Promise<void> {
     const { uid, gid } = this.#user ?? root;
     const { signal } = new AbortController();
+    this.#drop();
     await emptied(await this.#run(emptying, [`${uid}:${gid}`], {}, root, signal));
   }
 
   async forget(): Promise<void> {
     this.#isKept = false;
+    this.#drop();
   }
 
   /** The container that had it is gone. */
   async give(): Promise<void> {
     const { store, wish, run } = this.#of;
+    this.#drop();
     await Promise.all(this.#open);
     // Of a job that got no container it is as the one before left it, and still that one's.
     const owner = this.#user ?? this.#of.left;
@@ -271,7 +277,7 @@ export class DockerTree implements KeptTree {
     this.#of.store.stuck(this.#of.run, this.#of.wish.key);
   }
 
-  /** In a container of its own, which has this tree and git, and nothing else: no network, no file of anybody. */
+  /** In a container of its own, which has this tree and git, and nothing else. */
   async #run(
     script: string,
     args: string[],
@@ -280,70 +286,47 @@ export class DockerTree implements KeptTree {
     signal: AbortSignal,
   ): Promise<InTree> {
     signal.throwIfAborted();
-    const { docker, image, volume, run, limits, store } = this.#of;
-    const container = await docker.createContainer({
-      ...gitSandbox(image, volume, user, limits),
-      name: `${containerName(run)}-git-${++counter}`,
-      Cmd: ['-c', script, 'sh', ...args],
-      Env: pairs({ ...environment, PATH: '/bin' }),
-      Labels: store.gitLabels(run),
-    });
-    let gone = (): void => undefined;
-    const open = new Promise<void>((resolve) => {
-      gone = resolve;
-    });
-    this.#open.add(open);
-    const remove = (): Promise<void> =>
-      removeContainer(container)
-        .catch(() => undefined)
-        .then(() => {
-          this.#open.delete(open);
-          gone();
-        });
-    const onAbort = (): void => void remove();
-    signal.addEventListener('abort', onAbort, { once: true });
-    try {
-      const stream = await container.attach({ stream: true, stdin: true, stdout: true, stderr: true, hijack: true });
-      await container.start();
+    const begun = await this.#taken(user);
+    const container = begun ?? (await this.#begin(user));
+    if (signal.aborted) {
+      await container.remove();
       signal.throwIfAborted();
-      const [output, errors] = [new PassThrough(), new PassThrough()];
-      const said = lastOf(errors);
-      const closed = heard(stream, 'close');
-      const code = (async (): Promise<number> => {
-        try {
-          for await (const { isError, payload } of framesOf(stream as unknown as Readable))
-            if (!(isError ? errors : output).write(payload) && !isError)
-              await Promise.race([heard(output, 'drain'), closed]);
-        } catch {
-          // Its end says how it went.
-        }
-        output.end();
-        // Its output ends before the engine knows that it has.
-        return ((await container.wait()) as { StatusCode: number }).StatusCode;
-      })();
-      const ended = code
-        .catch(() => 128)
-        .then((exit) => {
-          signal.removeEventListener('abort', onAbort);
-          // Nothing runs in it any more: whoever gives the tree back waits until it is gone.
-          void remove();
-          return { code: exit, said: said() };
-        });
-      stream.on('error', () => undefined);
-      return { input: stream, output, ended };
-    } catch (cause) {
-      signal.removeEventListener('abort', onAbort);
-      await remove();
-      signal.throwIfAborted();
-      throw new AutogitError('executor-failed', `git cannot be run in a container: ${sentenceOf(cause)}`, { cause });
     }
+    return container.run(script, args, environment, signal);
+  }
+
+  async #taken({ uid, gid }: User): Promise<GitContainer | null> {
+    const begun = this.#begun;
+    this.#begun = null;
+    const container = (await begun?.catch(() => null)) ?? null;
+    if (container === null || (container.user.uid === uid && container.user.gid === gid)) return container;
+    await container.remove();
+    return null;
+  }
+
+  async #begin({ uid, gid }: User): Promise<GitContainer> {
+    const { docker, image, volume, run, limits, store } = this.#of;
+    const name = `${containerName(run)}-git-${++counter}`;
+    const container = GitContainer.begin({
+      ...{ docker, image, limits, name, user: { uid, gid } },
+      mounts: [volumeAt(volume, treeFolder)],
+      labels: store.gitLabels(run),
+    });
+    const gone = container.then(
+      (begun) => begun.gone,
+      () => undefined,
+    );
+    this.#open.add(gone);
+    void gone.then(() => this.#open.delete(gone));
+    return container;
+  }
+
+  /** Nobody needs it. */
+  #drop(): void {
+    void this.#begun?.then((begun) => begun.remove()).catch(() => undefined);
+    this.#begun = null;
   }
 }
 
 const pairs = (named: Record<string, string>): string[] =>
   Object.entries(named).map(([key, value]) => `${key}=${value}`);
-
-const heard = (stream: NodeJS.EventEmitter, what: 'drain' | 'close'): Promise<void> =>
-  new Promise((resolve) => {
-    stream.once(what, () => resolve());
-  });

@@ -1,7 +1,8 @@
 import { AutogitError } from '../../protocol/errors.ts';
 import type { InTree } from '../ports.ts';
 
-const mostTalk = 64 << 10;
+/** What is kept of its words, characters. */
+export const mostTalk = 64 << 10;
 
 /** What comes of a stream, its end at least: it is read as it comes. */
 export function lastOf(stream: NodeJS.ReadableStream): () => string {

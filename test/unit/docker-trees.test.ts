@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type Docker from 'dockerode';
 import { afterEach, beforeEach, expect, it } from 'vitest';
@@ -160,6 +161,45 @@ it('stays its own user’s where a job that had it got no container, and is nobo
   await (await take('new'))?.give();
   expect(new KeptTrees(home, 'docker').all()).toEqual([expect.objectContaining({ key: 'a', uid: 1000, gid: 1000 })]);
   expect([...volumes]).toEqual([volumeOf('a')]);
+});
+
+it('git is begun in a tree that was left beside the job’s own container, as its user; where the job is another’s or needs none, it goes', async () => {
+  const begun: { User: string; isRemoved: boolean }[] = [];
+  const engine = engineOf(new Map(), new Set(['a', 'b', 'c', 'd'].map(volumeOf)));
+  Object.assign(engine, {
+    createContainer: async ({ User }: { User: string }) => {
+      const one = { User, isRemoved: false };
+      begun.push(one);
+      const input = new PassThrough();
+      const remove = async () => {
+        one.isRemoved = true;
+        input.destroy();
+      };
+      return { attach: async () => input, start: async () => undefined, wait: async () => ({ StatusCode: 0 }), remove };
+    },
+  });
+  const kept = new KeptTrees(home, 'docker');
+  for (const key of ['a', 'b', 'c', 'd']) kept.set(key, { project: 'p', uid: 5, gid: 6, usedAt: 1, bytes: 1 });
+  const trees = treesOf(engine, 1e9);
+  const { signal } = new AbortController();
+  const take = (key: string, more = {}) =>
+    trees.take(specOf(key, null, { tree: { ...keptTree(key), ...more } }), signal);
+  const a = await take('a');
+  await a?.ownedBy({ uid: 5, gid: 6 });
+  expect(begun).toEqual([{ User: '5:6', isRemoved: false }]);
+  await a?.run('true', [], {}, signal);
+  expect(begun).toHaveLength(1);
+  const b = await take('b');
+  // Of the container in which root empties it nothing is heard here.
+  void b?.ownedBy({ uid: 0, gid: 0 }).catch(() => undefined);
+  await expect.poll(() => begun.map(({ User }) => User)).toEqual(['5:6', '5:6', '0:0']);
+  await expect.poll(() => begun[1]?.isRemoved).toBe(true);
+  await (await take('c'))?.give();
+  expect(begun.at(-1)).toEqual({ User: '5:6', isRemoved: true });
+  // One that is new, and one that is used as it is.
+  await take('new');
+  await take('d', { isOnlyLeft: true });
+  expect(begun).toHaveLength(4);
 });
 
 it('a helper of no run is nobody’s run: one that is at work stays, one that was left is removed and not counted', async () => {
