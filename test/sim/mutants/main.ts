@@ -4,9 +4,9 @@ import type { Mutant } from './mutant.ts';
 import { mutants } from './table.ts';
 
 /**
- * npm run sim -- mutants [part of a name] [budget in CPU ms] [ranges] [--update]: hunts each and shows after how many seeds it
- * was found; `ranges` > 1 hunts it again in other seeds. `--update` begins with the seed that is kept of each, and keeps the
- * one that found it now.
+ * npm run sim -- mutants [part of a name] [budget in CPU ms] [ranges] [--update]: hunts each, from the seed that is kept of it on, and
+ * shows after how many seeds it was found. `ranges` > 1 hunts it again in other seeds, and without the kept one: that is how long
+ * luck alone takes. `--update` keeps the seed that found it now.
  */
 const words = process.argv.slice(3);
 const isUpdate = words.includes('--update');
@@ -15,7 +15,7 @@ const kept = keptSeeds();
 let escaped = 0;
 const once = async (mutant: Mutant, from: number): Promise<string> => {
   try {
-    const first = isUpdate ? kept[mutant.name] : undefined;
+    const first = isUpdate || ranges === '1' ? kept[mutant.name] : undefined;
     const { found, seeds, cpuMs } = await hunt(mutant, { cpuMs: Number(budgetMs) }, mutant.hunt, { from, first });
     if (!found) escaped += 1;
     else if (isUpdate && from === 1 && mutant.hunt !== 'stories') kept[mutant.name] = found.seed;
