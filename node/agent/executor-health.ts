@@ -1,3 +1,4 @@
+import { sentenceOf } from '../../protocol/errors.ts';
 import { asSentence } from '../../protocol/ids.ts';
 import type { Measured } from '../../protocol/report.ts';
 import type { Log } from '../log.ts';
@@ -123,7 +124,7 @@ export class ExecutorHealth {
       await ready();
       if (this.#problems.delete(about)) this.#log.info(`${what} is well again: jobs are taken`);
     } catch (error) {
-      const sentence = asSentence((error as Error).message);
+      const sentence = asSentence(sentenceOf(error));
       if (this.#problems.get(about)?.sentence !== sentence)
         this.#log.warn(`${what}: ${sentence}; no jobs are taken meanwhile`);
       this.#problems.set(about, { about, sentence });

@@ -1,6 +1,7 @@
 import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { believe } from '../../gitlab-bridge/own-ca.ts';
+import { sentenceOf } from '../../protocol/errors.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { hostedUrl, hostingOf } from '../../scheduler/hosting/hosted-edits.ts';
 import type { Log } from '../log.ts';
@@ -29,7 +30,7 @@ export class GitlabTrust {
     try {
       this.#keep(origin === null ? null : pem);
     } catch (error) {
-      this.#log.warn(`the CA of GitLab's address cannot be written for git: ${(error as Error).message}`);
+      this.#log.warn(`the CA of GitLab's address cannot be written for git: ${sentenceOf(error)}`);
     }
     if (origin === null || pem === null) return;
     believe(origin, { pem, file: this.#file });

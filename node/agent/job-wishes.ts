@@ -1,6 +1,6 @@
 import type { GitlabAdmin } from '../../gitlab-bridge/gitlab-admin.ts';
 import type { Answer } from '../../protocol/asks.ts';
-import { AutogitError } from '../../protocol/errors.ts';
+import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import { asSentence } from '../../protocol/ids.ts';
 import type { JobWish } from '../../protocol/job-asks.ts';
 import type { Happened } from '../../scheduler/inputs.ts';
@@ -51,7 +51,7 @@ async function tryToFulfil(wish: JobWish, by: string, tools: WishTools): Promise
   try {
     admin = tools.admin();
   } catch (error) {
-    return { kind: 'refused', because: asSentence((error as Error).message) };
+    return { kind: 'refused', because: asSentence(sentenceOf(error)) };
   }
   try {
     return await atGitlab(wish, by, known, admin, tools);

@@ -1,4 +1,5 @@
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
+import { sentenceOf } from '../../protocol/errors.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger, OpenApproval } from '../../protocol/ledger.ts';
 import { shown } from '../foreign-text.ts';
@@ -120,7 +121,7 @@ export class NewcomerQuestions {
       if (question.withdrawn.signal.aborted) return this.#sayWithdrawn(question);
       // The terminal is gone, or Ctrl-C ends the agent: nobody is there to be asked.
       this.#isNobodyHere = true;
-      lines.warn('approval', shown((error as Error).message));
+      lines.warn('approval', shown(sentenceOf(error)));
     } finally {
       this.#openQuestion = null;
     }

@@ -1,5 +1,5 @@
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
-import { AutogitError } from '../../protocol/errors.ts';
+import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import { own } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import type { LedgerNotices } from '../../protocol/notices.ts';
@@ -117,7 +117,7 @@ export class NoticeRequests implements NoticeApi {
           await room.delivery.send(target, notice);
           return { name: one, kind, shown, ok: true, said: 'it was told' };
         } catch (error) {
-          return { name: one, kind, shown, ok: false, said: (error as Error).message.slice(0, 300) };
+          return { name: one, kind, shown, ok: false, said: sentenceOf(error).slice(0, 300) };
         }
       }),
     );

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { sentenceOf } from '../../protocol/errors.ts';
 import { asSentence } from '../../protocol/ids.ts';
 import type { Store } from '../ports.ts';
 
@@ -35,7 +36,7 @@ export class OwedRetries {
       this.#owed = [...found.filter(({ run }) => !this.#has(run)), ...this.#owed].slice(-most);
       return found;
     } catch (error) {
-      this.#warn(asSentence(`jobs that were ended for this machine's owner: ${(error as Error).message}`));
+      this.#warn(asSentence(`jobs that were ended for this machine's owner: ${sentenceOf(error)}`));
       return [];
     }
   }

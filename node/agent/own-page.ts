@@ -3,7 +3,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { AutogitError } from '../../protocol/errors.ts';
+import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import { pagePort } from '../../protocol/names.ts';
 import type { Attention } from '../../protocol/status.ts';
 import type { Clock } from '../clock.ts';
@@ -204,7 +204,7 @@ export class OwnPage implements PageApi {
     try {
       await (await this.#loaded()).answer(request, response);
     } catch (error) {
-      this.#options.log.error(`the page's door: ${(error as Error).message}`);
+      this.#options.log.error(`the page's door: ${sentenceOf(error)}`);
       response.destroy();
     }
   }

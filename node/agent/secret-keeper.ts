@@ -7,7 +7,7 @@ import {
   secondAdminToken,
 } from '../../gitlab-bridge/gitlab-tokens.ts';
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
-import { AutogitError } from '../../protocol/errors.ts';
+import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import { type NodeId, shownClass } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import { rankedVoters } from '../../scheduler/raft/quorum.ts';
@@ -116,7 +116,7 @@ export class SecretKeeper {
       if (!(await this.#renew(mine))) await this.#tendEnd(mine);
     } catch (error) {
       this.#notBefore = Math.max(this.#notBefore, now() + againMs);
-      log.warn(`a secret could not be changed yet: ${(error as Error).message}`);
+      log.warn(`a secret could not be changed yet: ${sentenceOf(error)}`);
     } finally {
       this.#isBusy = false;
     }

@@ -1,5 +1,5 @@
 import type { ChangeOutcome } from '../../protocol/changes.ts';
-import { AutogitError, type ErrorCode, InvariantError } from '../../protocol/errors.ts';
+import { AutogitError, type ErrorCode, InvariantError, sentenceOf } from '../../protocol/errors.ts';
 import { shownLines } from '../foreign-text.ts';
 import { stackOf } from '../source-positions.ts';
 import { wrapped, wrappedFix } from '../text-wrap.ts';
@@ -37,7 +37,7 @@ const fullDisk = new Set(['ENOSPC', 'EDQUOT', 'EFBIG']);
 export function foreseen(error: unknown): unknown {
   const { code, syscall } = error instanceof Error ? (error as NodeJS.ErrnoException) : {};
   if (syscall !== 'write' || code === undefined || !fullDisk.has(code)) return error;
-  return new AutogitError('store-failed', `what this command has to write does not fit: ${(error as Error).message}`, {
+  return new AutogitError('store-failed', `what this command has to write does not fit: ${sentenceOf(error)}`, {
     cause: error,
     hint: 'make room where its output goes: df -h',
   });

@@ -13,7 +13,7 @@ import {
 } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { AutogitError } from '../../protocol/errors.ts';
+import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import { execCleanly } from '../clean-spawn.ts';
 import { hasSystemd } from '../machine/as-service.ts';
 import { serviceGroup, systemHome, userHome } from '../store/home.ts';
@@ -82,7 +82,7 @@ async function systemctl(scope: Scope, ...args: string[]): Promise<string> {
   try {
     return (await run('systemctl', all)).stdout;
   } catch (cause) {
-    const said = (cause as { stderr?: string }).stderr?.trim() || (cause as Error).message;
+    const said = (cause as { stderr?: string }).stderr?.trim() || sentenceOf(cause);
     throw new AutogitError('unsupported', `systemctl ${all.join(' ')}: ${said}`, {
       cause,
       hint: `systemctl ${all.join(' ')}`,
@@ -95,7 +95,7 @@ async function makeGroup({ out }: Context): Promise<void> {
   try {
     await run('groupadd', ['--force', '--system', serviceGroup]);
   } catch (error) {
-    out.talk(`# no group ${serviceGroup}: ${(error as Error).message}   -> use sudo for autogit-node status`);
+    out.talk(`# no group ${serviceGroup}: ${sentenceOf(error)}   -> use sudo for autogit-node status`);
   }
 }
 

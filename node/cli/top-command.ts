@@ -1,3 +1,4 @@
+import { sentenceOf } from '../../protocol/errors.ts';
 import type { AgentClient } from '../local-api/socket-client.ts';
 import { showDuration } from '../settings/quantities.ts';
 import { agentOf, type Context } from './context.ts';
@@ -141,7 +142,7 @@ class TopScreen {
     try {
       for await (const text of this.#agent.logs({ job, node: null, follow: true }, tracing.signal)) add(text);
     } catch (error) {
-      add(`\n${error instanceof Error ? error.message : String(error)}\n`);
+      add(`\n${sentenceOf(error)}\n`);
     }
   }
 

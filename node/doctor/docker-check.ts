@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { z } from 'zod';
+import { sentenceOf } from '../../protocol/errors.ts';
 import { limitsFix, notLimited } from '../executors/engine-limits.ts';
 import { lacksToolkit, toolkitFix } from '../executors/nvidia-toolkit.ts';
 import { askEngine, canAsk, dockerAddress } from '../machine/docker-ask.ts';
@@ -56,7 +57,7 @@ export async function checkDocker(
     return finding(
       'docker',
       'warn',
-      denied ? `${address} may not be used by this user` : `${address} does not answer: ${(error as Error).message}`,
+      denied ? `${address} may not be used by this user` : `${address} does not answer: ${sentenceOf(error)}`,
       denied ? 'log in again after: sudo usermod -aG docker "$USER"' : `sudo systemctl ${verb} docker`,
     );
   }

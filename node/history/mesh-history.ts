@@ -1,6 +1,7 @@
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { AuditAnswer } from '../../protocol/audit.ts';
+import { sentenceOf } from '../../protocol/errors.ts';
 import type { Timeline, TimelineEvent, Usage } from '../../protocol/history.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
@@ -207,7 +208,7 @@ export class History implements HistoryApi {
     try {
       act();
     } catch (error) {
-      if (!this.#failed) this.#options.log.warn(`what happened in the mesh is not kept: ${(error as Error).message}`);
+      if (!this.#failed) this.#options.log.warn(`what happened in the mesh is not kept: ${sentenceOf(error)}`);
       this.#failed = true;
     }
   }

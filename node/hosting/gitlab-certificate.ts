@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { type AddressInfo, isIP } from 'node:net';
 import type tls from 'node:tls';
 import type { PeerCertificate, Server } from 'node:tls';
-import { AutogitError } from '../../protocol/errors.ts';
+import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import { limits } from '../../protocol/limits.ts';
 import { doorTls } from './gate/tls-door.ts';
 
@@ -150,7 +150,7 @@ async function handshake({ certificate, key, ca }: GivenCertificate, hostname: s
     server = createServer(doorTls(`${key}\n${certificate}`));
   } catch (error) {
     // A key that is too short, for one.
-    return (error as Error).message.slice(0, 200);
+    return sentenceOf(error).slice(0, 200);
   }
   server.on('tlsClientError', () => undefined).listen(0, '127.0.0.1');
   await once(server, 'listening');

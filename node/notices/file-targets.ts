@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
+import { sentenceOf } from '../../protocol/errors.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
 import type { NoticeTarget } from '../../protocol/notices.ts';
 import type { FileTarget } from '../settings/notify-file.ts';
@@ -106,7 +107,7 @@ export class FileTargets {
       const name = `file-${this.#options.mark(words).slice(0, nameDigits)}`;
       return [{ kind, way, shown, name, formerName: formerNameOf(words) }];
     } catch (error) {
-      this.#why((error as Error).message);
+      this.#why(sentenceOf(error));
       return [];
     }
   }

@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { sentenceOf } from '../../protocol/errors.ts';
 import { own } from '../../protocol/ids.ts';
 import type { LedgerNotices, Notice, NoticeMemory, OutNotice } from '../../protocol/notices.ts';
 import { waitAfter } from '../../scheduler/notices/delivery-plan.ts';
@@ -122,7 +123,7 @@ export class NoticeDelivery {
         way.notBefore = this.#options.now() + waitAfter(way.failures, asked);
         way.failing = {
           since: way.failing?.since ?? this.#options.wallMs(),
-          because: (error as Error).message.slice(0, 200),
+          because: sentenceOf(error).slice(0, 200),
         };
         return;
       }

@@ -1,7 +1,7 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { readFileSync, renameSync } from 'node:fs';
 import { z } from 'zod';
-import { AutogitError } from '../../protocol/errors.ts';
+import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import { replaceFileNow } from '../hosting/replace-file-now.ts';
 import { pageLimits } from './page-limits.ts';
 import { type Caller, type Role, roles } from './page-types.ts';
@@ -181,7 +181,7 @@ export class PageAccess {
       text = readFileSync(file, 'utf8');
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return none;
-      throw new AutogitError('home-unwritable', `${file} cannot be read: ${(error as Error).message}`, {
+      throw new AutogitError('home-unwritable', `${file} cannot be read: ${sentenceOf(error)}`, {
         cause: error,
       });
     }

@@ -1,3 +1,4 @@
+import { sentenceOf } from '../../protocol/errors.ts';
 import type { JobRow } from '../../protocol/job-rows.ts';
 import type { StatusSnapshot } from '../../protocol/status.ts';
 
@@ -170,7 +171,7 @@ export class PageEvents {
       for (const watcher of this.#watchers) this.#owe(watcher, told);
       return value;
     } catch (error) {
-      const problem = (error as Error).message;
+      const problem = sentenceOf(error);
       if (problem !== this.#problem) this.#sources.warn(`the page is told nothing of ${told}: ${problem}`);
       this.#problem = problem;
       return null;

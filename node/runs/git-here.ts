@@ -1,6 +1,6 @@
 import { accessSync, constants, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { AutogitError } from '../../protocol/errors.ts';
+import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import { findProgram } from '../clean-spawn.ts';
 import { heardGitVersion } from '../git-way.ts';
 import { git } from './git-command.ts';
@@ -56,7 +56,7 @@ class GitHere {
       this.#helper = join(folder.trim(), 'git-remote-http');
       this.#triedAtMs = performance.now();
     } catch (cause) {
-      throw broken((cause as Error).message, cause);
+      throw broken(sentenceOf(cause), cause);
     }
   }
 }

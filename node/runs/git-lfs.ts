@@ -12,6 +12,7 @@ import {
   lfsPlaces,
   openLfs,
 } from '../../gitlab-bridge/lfs-transfer.ts';
+import { sentenceOf } from '../../protocol/errors.ts';
 import { diskOf } from '../disk-use.ts';
 import { type ByteName, byteName, textOf } from '../executors/byte-names.ts';
 import { type TarEntry, writeTar } from '../executors/tar-format.ts';
@@ -74,7 +75,7 @@ export async function usesLfs(mirror: string, sha: string, signal: AbortSignal):
     return false;
   } catch (error) {
     signal.throwIfAborted();
-    return (error as Error).message;
+    return sentenceOf(error);
   }
 }
 
@@ -260,7 +261,7 @@ async function bringOne(store: string, { oid, size }: LfsObject, place: LfsPlace
   } catch (error) {
     await rm(part, { force: true });
     if (error instanceof LfsFailure || signal.aborted) throw error;
-    throw new LfsFailure(`${oid}: ${(error as Error).message}`, !(error instanceof NoRoom));
+    throw new LfsFailure(`${oid}: ${sentenceOf(error)}`, !(error instanceof NoRoom));
   }
 }
 

@@ -1,4 +1,4 @@
-import { AutogitError } from '../../protocol/errors.ts';
+import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import { span } from '../../scheduler/phrases.ts';
 import { frozenBy } from '../executors/run-members.ts';
 import type { GpuUse } from '../ports.ts';
@@ -95,7 +95,7 @@ export class OwnerHold {
       if (hasMoved) await this.#putBack(suspended);
       await record.advance({ held: null });
       if (!this.#isAtWork) return { kind: 'none' };
-      const because = (error as Error).message;
+      const because = sentenceOf(error);
       options.log.warn(`job ${record.run.job} does not stand still: ${because}`);
       if (!isSuspended || wish.orEnds) return { kind: 'refused', said: because };
       // What the driver said stays in the sentence: a process that it failed with may be broken.

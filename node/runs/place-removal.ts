@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { sentenceOf } from '../../protocol/errors.ts';
 import type { Workspace } from '../ports.ts';
 import { abandonMs } from './run-ending.ts';
 
@@ -28,7 +29,7 @@ async function isRemoved(place: Pick<Workspace, 'remove'>, warn: (because: strin
     await place.remove();
     return true;
   } catch (error) {
-    warn((error as Error).message);
+    warn(sentenceOf(error));
     return false;
   } finally {
     clearTimeout(late);

@@ -1,3 +1,4 @@
+import { sentenceOf } from '../../protocol/errors.ts';
 import { InTurn } from '../in-turn.ts';
 import type { Workspace } from '../ports.ts';
 import type { JobReporter } from './job-reporter.ts';
@@ -154,7 +155,7 @@ export class Freezing {
       this.#options.log.warn(`${right.mayGoOn ? 'thawed' : 'frozen'} a run: ${because}`);
       this.#onChange(!right.mayGoOn);
     } catch (error) {
-      this.#options.log.error(`freezing or thawing a run failed: ${(error as Error).message}`);
+      this.#options.log.error(`freezing or thawing a run failed: ${sentenceOf(error)}`);
     } finally {
       this.#isWorking = false;
     }

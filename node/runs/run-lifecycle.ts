@@ -5,6 +5,7 @@ import type { JobRef } from '../../gitlab-bridge/gitlab-runner.ts';
 import { type JobPayload, timeoutMsOf } from '../../gitlab-bridge/payload.ts';
 import { traceLimits } from '../../gitlab-bridge/trace.ts';
 import { jobVariables, lateVariables, type RunFacts, secretsOf } from '../../gitlab-bridge/variables.ts';
+import { sentenceOf } from '../../protocol/errors.ts';
 import type { Run } from '../../protocol/ledger.ts';
 import type { Executor, LocalRun, Workspace } from '../ports.ts';
 import { stackOf } from '../source-positions.ts';
@@ -223,7 +224,7 @@ export class RunLifecycle {
       if (error instanceof Halted || this.#ending.halted.aborted) return;
       if (error instanceof Gone) return this.#disowned(error.message);
       this.#options.log.error(`run of job ${this.run.job}: ${stackOf(error)}`);
-      await this.#disowned(`this node failed: ${(error as Error).message}`);
+      await this.#disowned(`this node failed: ${sentenceOf(error)}`);
     }
   }
 

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type RequestJobAnswer, requestJob, updateJob } from '../../gitlab-bridge/gitlab-runner.ts';
 import { JobPayload, variableOf } from '../../gitlab-bridge/payload.ts';
+import { sentenceOf } from '../../protocol/errors.ts';
 import { asSentence, classKey } from '../../protocol/ids.ts';
 import type { Run } from '../../protocol/ledger.ts';
 import { sharedTimings } from '../../protocol/timings.ts';
@@ -84,7 +85,7 @@ export class RunSupervisor {
       const full = this.#options.noRoom?.() ?? executor.noRoom?.() ?? null;
       if (full !== null) throw new Error(full);
     } catch (error) {
-      const because = asSentence(`${(error as Error).message}: no job is taken`);
+      const because = asSentence(`${sentenceOf(error)}: no job is taken`);
       return { kind: 'failed', because, maybeTaken: false };
     }
     const answer = await this.#ask(url, effect, executor);
@@ -227,7 +228,7 @@ export class RunSupervisor {
     try {
       await this.#options.store.putRun(local);
     } catch (error) {
-      const because = `job ${run.job} was taken and cannot be kept: ${(error as Error).message}`;
+      const because = `job ${run.job} was taken and cannot be kept: ${sentenceOf(error)}`;
       this.#options.log.error(because);
       const line = { url, job: run.job, token: payload.token };
       await updateJob(line, { state: 'failed', failure_reason: 'runner_system_failure' });

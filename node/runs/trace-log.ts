@@ -13,6 +13,7 @@ import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { freshMask, Mask, type MaskState } from '../../gitlab-bridge/mask.ts';
 import { traceLimits } from '../../gitlab-bridge/trace.ts';
+import { sentenceOf } from '../../protocol/errors.ts';
 
 /**
  * A run's trace on disk. `trace.log` holds the masked bytes, exactly as GitLab gets them; `trace.pos` one line for each
@@ -176,7 +177,7 @@ export class TraceLog {
         this.#fileLength = next.length;
         return;
       } catch (error) {
-        this.failure = `the trace cannot be written: ${(error as Error).message}`;
+        this.failure = `the trace cannot be written: ${sentenceOf(error)}`;
       }
     const room = Math.max(0, memoryBytes - this.#memory.length);
     const kept = out.subarray(0, room);
@@ -207,7 +208,7 @@ function open(folder: string): Opened {
     if (statSync(path).size > 0) writeSync(positions, '\n');
     return { log, positions, at, failure: null };
   } catch (error) {
-    return { log: -1, positions: -1, at: start, failure: `the trace cannot be kept: ${(error as Error).message}` };
+    return { log: -1, positions: -1, at: start, failure: `the trace cannot be kept: ${sentenceOf(error)}` };
   }
 }
 

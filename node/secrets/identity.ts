@@ -14,7 +14,7 @@ import { join } from 'node:path';
 import { generateKeyPair, privateKeyFromProtobuf, privateKeyToProtobuf } from '@libp2p/crypto/keys';
 import type { PrivateKey } from '@libp2p/interface';
 import { peerIdFromPrivateKey } from '@libp2p/peer-id';
-import { AutogitError } from '../../protocol/errors.ts';
+import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 
 export interface Identity {
@@ -57,7 +57,7 @@ function exists(file: string): boolean {
 }
 
 const unreadable = (file: string, cause: unknown): AutogitError =>
-  new AutogitError('identity-unreadable', `${file} cannot be read: ${(cause as Error).message}`, { cause });
+  new AutogitError('identity-unreadable', `${file} cannot be read: ${sentenceOf(cause)}`, { cause });
 
 function readKey(file: string) {
   let bytes: Buffer;
@@ -112,7 +112,7 @@ function writeOnce(file: string, bytes: Uint8Array): void {
     }
     syncFolder(file);
   } catch (cause) {
-    throw new AutogitError('home-unwritable', `${file} cannot be written: ${(cause as Error).message}`, { cause });
+    throw new AutogitError('home-unwritable', `${file} cannot be written: ${sentenceOf(cause)}`, { cause });
   }
 }
 

@@ -1,7 +1,7 @@
 import { hostname } from 'node:os';
 import { resolve } from 'node:path';
 import { z } from 'zod';
-import { AutogitError } from '../../protocol/errors.ts';
+import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import { MeshName, NodeName, Tag } from '../../protocol/ids.ts';
 import { limits } from '../../protocol/limits.ts';
 import { webhookPort } from '../../protocol/names.ts';
@@ -39,7 +39,7 @@ function playedGpus(settings: Settings): PlayedGpu[] {
   try {
     return settings.list('playGpu').map(parsePlayedGpu);
   } catch (cause) {
-    throw badValue(settings, 'playGpu', '--play-gpu', (cause as Error).message);
+    throw badValue(settings, 'playGpu', '--play-gpu', sentenceOf(cause));
   }
 }
 
@@ -61,7 +61,7 @@ const readBy = (read: (list: readonly string[]) => unknown): z.ZodType =>
     try {
       read(list);
     } catch (error) {
-      context.addIssue({ code: 'custom', message: (error as Error).message, params: { isSaid: true } });
+      context.addIssue({ code: 'custom', message: sentenceOf(error), params: { isSaid: true } });
     }
   });
 /** What it said, of a value that was refused. */

@@ -1,5 +1,5 @@
 import { hostname, networkInterfaces } from 'node:os';
-import { AutogitError } from '../../protocol/errors.ts';
+import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import { didYouMean } from '../../scheduler/jobs/near-word.ts';
 import { nameFromHost } from './node-name.ts';
 import { type People, readPeople } from './people-list.ts';
@@ -150,7 +150,7 @@ class FileReader {
       const mayWait = known.kind === 'host' || known.kind === 'url';
       if (!(mayWait && isPlaceholder(String(value)))) checkSeedValue(known, value);
     } catch (cause) {
-      throw this.#wrong(tree.line, `${key}: ${(cause as Error).message}`, cause);
+      throw this.#wrong(tree.line, `${key}: ${sentenceOf(cause)}`, cause);
     }
     this.#leaves.push({ key, line: tree.line, value, known });
   }

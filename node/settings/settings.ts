@@ -1,4 +1,4 @@
-import { AutogitError } from '../../protocol/errors.ts';
+import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import { configFile, type Environment, systemHome, userHome } from '../store/home.ts';
 import type { GiveWay } from './give-way.ts';
 import type { FileTarget } from './notify-file.ts';
@@ -181,7 +181,7 @@ function resolveOne(flag: Flag, sources: SettingsSources): Entry {
       if (code === 'bad-flag' && typeof text === 'string') checkTyped(flag, text);
       return typeof text === 'boolean' ? text : parseText(flag, text);
     } catch (cause) {
-      throw new AutogitError(code, `${where}: ${(cause as Error).message}`, { cause });
+      throw new AutogitError(code, `${where}: ${sentenceOf(cause)}`, { cause });
     }
   };
   if (given !== undefined) return { value: named(spellingOf(flag), 'bad-flag', given), source: 'flag' };

@@ -1,7 +1,7 @@
 import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, statSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { AutogitError } from '../../protocol/errors.ts';
+import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -79,6 +79,6 @@ export function prepareHome(home: string): void {
       chmodSync(home, 0o750);
     }
   } catch (cause) {
-    throw new AutogitError('home-unwritable', `${home} cannot be used: ${(cause as Error).message}`, { cause });
+    throw new AutogitError('home-unwritable', `${home} cannot be used: ${sentenceOf(cause)}`, { cause });
   }
 }

@@ -5,7 +5,7 @@ import { crc32 } from 'node:zlib';
 import { Level } from 'level';
 import { z } from 'zod';
 import { jsonOf } from '../../protocol/codec.ts';
-import { AutogitError } from '../../protocol/errors.ts';
+import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import { NodeId, StoreId, WallMs } from '../../protocol/ids.ts';
 import { Ledger, Run } from '../../protocol/ledger.ts';
 import type { Durable, Write } from '../../scheduler/effects.ts';
@@ -115,7 +115,7 @@ function prepareFolder(folder: string): void {
     process.umask(0o077);
     closeToOthers(folder);
   } catch (cause) {
-    throw new AutogitError('home-unwritable', `${folder} cannot be used: ${(cause as Error).message}`, { cause });
+    throw new AutogitError('home-unwritable', `${folder} cannot be used: ${sentenceOf(cause)}`, { cause });
   }
 }
 
@@ -313,13 +313,9 @@ class LevelStore implements Store {
       // What opening it again said is a sentence already.
       if (error instanceof AutogitError) throw error;
       const cause = (error as Error).cause ?? error;
-      throw new AutogitError(
-        'store-failed',
-        `the store ${this.#folder} cannot be written: ${(cause as Error).message}`,
-        {
-          cause: error,
-        },
-      );
+      throw new AutogitError('store-failed', `the store ${this.#folder} cannot be written: ${sentenceOf(cause)}`, {
+        cause: error,
+      });
     }
   }
 }

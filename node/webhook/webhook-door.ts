@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from 'node:http';
 import type https from 'node:https';
 import type { BlockList, Socket } from 'node:net';
-import { AutogitError } from '../../protocol/errors.ts';
+import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import { ClientShare, clientOf } from '../hosting/gate/client-share.ts';
 import { SourceRates } from '../source-rates.ts';
 import { isAllowed } from './allowed-sources.ts';
@@ -97,14 +97,10 @@ export class WebhookDoor {
     try {
       door = new WebhookDoor(options);
     } catch (cause) {
-      throw new AutogitError(
-        'bad-config',
-        `the door for webhooks has no usable certificate: ${(cause as Error).message}`,
-        {
-          cause,
-          hint: 'one file of PEM with the certificate, its chain and its key without a password',
-        },
-      );
+      throw new AutogitError('bad-config', `the door for webhooks has no usable certificate: ${sentenceOf(cause)}`, {
+        cause,
+        hint: 'one file of PEM with the certificate, its chain and its key without a password',
+      });
     }
     door.#server.listen(options.port, options.host);
     try {
@@ -112,7 +108,7 @@ export class WebhookDoor {
     } catch (cause) {
       throw new AutogitError(
         'port-taken',
-        `the door for webhooks cannot listen on ${options.host}:${options.port}: ${(cause as Error).message}`,
+        `the door for webhooks cannot listen on ${options.host}:${options.port}: ${sentenceOf(cause)}`,
         { cause, hint: 'name another: --webhook HOST:PORT' },
       );
     }

@@ -139,7 +139,7 @@ export class WebhookRoom {
     } catch (cause) {
       throw new AutogitError(
         'bad-config',
-        `the certificate of the door for webhooks cannot be read: ${(cause as Error).message}`,
+        `the certificate of the door for webhooks cannot be read: ${sentenceOf(cause)}`,
         {
           cause,
           hint: 'name a file that the agent may read: --webhook-tls FILE',

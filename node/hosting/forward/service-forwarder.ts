@@ -1,5 +1,6 @@
 import { createServer as createPages, type Server as Pages } from 'node:http';
 import { createServer, type Server, type Socket } from 'node:net';
+import { sentenceOf } from '../../../protocol/errors.ts';
 import type { Clock } from '../../clock.ts';
 import { ClientShare, clientOf } from '../gate/client-share.ts';
 import { answerPage, answerSsh } from '../gate/gate-words.ts';
@@ -180,7 +181,7 @@ export class ServiceForwarder {
       } catch (error) {
         if (client.destroyed) return;
         if (error instanceof Unsure) return this.#turnAway(client, door, `${because} (${error.message})`);
-        problem = `${because} (${(error as Error).message})`;
+        problem = `${because} (${sentenceOf(error)})`;
         this.#seen(target.id, error instanceof NotReached ? 'unreached' : 'refused');
       }
     this.#problem = { atMs: this.#clock.bootMs(), because: problem, of: wayOf(gate) };

@@ -1,5 +1,6 @@
 import { existsSync, rmSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { sentenceOf } from '../../../protocol/errors.ts';
 import { hostingTimings } from '../../../scheduler/hosting/hosting-timings.ts';
 import type { RunWatch } from '../../agent/run-watch.ts';
 import type { Clock } from '../../clock.ts';
@@ -243,7 +244,7 @@ export class GateKeeper {
     } catch (error) {
       if (!(error instanceof MissingNft))
         throw new GateProblem(
-          `the rules before GitLab cannot be set (${(error as Error).message})`,
+          `the rules before GitLab cannot be set (${sentenceOf(error)})`,
           'see what nftables says: nft list ruleset',
         );
       throw new GateProblem(

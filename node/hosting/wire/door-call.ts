@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { connect, type TLSSocket } from 'node:tls';
+import { sentenceOf } from '../../../protocol/errors.ts';
 import { copyPorts } from '../../../protocol/names.ts';
 import { lineTimings, tlsOptions } from './line-options.ts';
 import type { CopyDoor } from './once-door.ts';
@@ -28,7 +29,7 @@ export async function throughDoor({ host, port, id, key }: DoorAt, given: AbortS
     // A firewall says nothing, or that nobody listens.
     const { first, last } = copyPorts;
     throw new Error(
-      `no connection for copies to ${host}:${port}, ${(error as Error).message}: a firewall there has to let TCP ${first} to ${last} in`,
+      `no connection for copies to ${host}:${port}, ${sentenceOf(error)}: a firewall there has to let TCP ${first} to ${last} in`,
       { cause: error },
     );
   }

@@ -3,7 +3,7 @@ import type { FailureCause } from '../../../gitlab-bridge/failure-reason.ts';
 import { fetchFlags, ignoredOf, isOff, isOn, oddValues } from '../../../gitlab-bridge/job-contract.ts';
 import { type JobDependency, timeoutMsOf } from '../../../gitlab-bridge/payload.ts';
 import { payloadVariables } from '../../../gitlab-bridge/variables.ts';
-import { AutogitError } from '../../../protocol/errors.ts';
+import { AutogitError, sentenceOf } from '../../../protocol/errors.ts';
 import { jobPaths } from '../../executors/job-shell.ts';
 import { counts } from '../../metrics/counts.ts';
 import type { ExecutorSpec, TreeWish, Workspace } from '../../ports.ts';
@@ -203,7 +203,7 @@ async function getSources(run: RunContext, workspace: Workspace): Promise<void> 
       const hint = error instanceof AutogitError ? `; ${error.hint}` : '';
       return {
         kind: 'refused',
-        because: `${(error as Error).message}${hint}`,
+        because: `${sentenceOf(error)}${hint}`,
         disowned: false,
         isJobs: error instanceof BadCleanFlags,
         ...(error instanceof SourcesFailure ? sourcesCause(error) : { cause: 'environment' }),
@@ -232,7 +232,7 @@ async function getDependencies(
         });
         return answer.kind === 'refused' ? { ...answer, disowned: false } : answer;
       } catch (error) {
-        return { kind: 'refused', because: (error as Error).message, disowned: false, cause: 'environment' };
+        return { kind: 'refused', because: sentenceOf(error), disowned: false, cause: 'environment' };
       }
     });
     run.trace.say(`Downloading artifacts for ${name ?? 'job'} (${id})... ok\n`);
