@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { AskedBy } from '../../protocol/audit.ts';
 import type { Change, ChangeOutcome } from '../../protocol/changes.ts';
 import type { Happened } from '../../scheduler/inputs.ts';
-import { whoActs } from '../acting.ts';
+import { whoActs } from '../local-api/acting.ts';
 
 /** Longer than the core's own patience: an answer always comes from the core, unless the agent ends. */
 const patienceMs = 15_000;

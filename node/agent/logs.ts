@@ -5,7 +5,7 @@ import { AutogitError } from '../../protocol/errors.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Run } from '../../protocol/ledger.ts';
 import { logFile } from '../log.ts';
-import { tailOf } from '../log-tail.ts';
+import { tailOf } from '../support/log-tail.ts';
 import type { TracePiece } from './ended-traces.ts';
 
 const pollMs = 200;

@@ -1,7 +1,7 @@
 import type { BackupRow } from '../../protocol/asks.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 import { isFencedName } from '../../protocol/fenced.ts';
-import { backupKind, backupWords, fewer } from '../backup-words.ts';
+import { backupKind, backupWords, fewer } from '../faces/backup-words.ts';
 import { shown, shownLines } from '../foreign-text.ts';
 import type { AgentClient } from '../local-api/socket-client.ts';
 import { projectOf, readTime, rowAt, rowNamed, showUtc, timeCell } from './backup-choice.ts';

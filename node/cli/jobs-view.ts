@@ -1,5 +1,5 @@
 import type { JobRow, WhyAnswer } from '../../protocol/job-rows.ts';
-import { pipelineName, pipelineRows } from '../pipeline-rows.ts';
+import { pipelineName, pipelineRows } from '../faces/pipeline-rows.ts';
 import { showDuration } from '../settings/quantities.ts';
 import { wrapped } from '../text-wrap.ts';
 import { attentionLine, printTable } from './table.ts';

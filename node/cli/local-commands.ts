@@ -17,7 +17,7 @@ export async function join(context: Context): Promise<number> {
   const { joinOptions } = await import('../settings/join-options.ts');
   const options = joinOptions(settings);
   await refuseSecond(options.home);
-  const jobUser = (await import('../job-user.ts')).jobUserOf(options);
+  const jobUser = (await import('./job-user.ts')).jobUserOf(options);
   prepareHome(options.home);
   const { leftAway, rememberJoin } = await import('../store/join-memory.ts');
   const missing = leftAway(options.home, settings);
@@ -58,7 +58,7 @@ async function warnOfFile({ settings, out }: Context): Promise<void> {
 async function refuseSecond(home: string): Promise<void> {
   if (!existsSync(places(home).socket)) return;
   const { createClient } = await import('../local-api/socket-client.ts');
-  const { shownProcess } = await import('../agent-process.ts');
+  const { shownProcess } = await import('../local-api/agent-process.ts');
   const where = await createClient(home)
     .phase()
     .then(async ({ phase }) =>

@@ -47,7 +47,7 @@ async function showFile({ settings, out }: Context): Promise<boolean> {
     .map((home) => places(home).log)
     .find((path) => existsSync(path));
   if (file === undefined) return false;
-  const { tailOf } = await import('../log-tail.ts');
+  const { tailOf } = await import('../support/log-tail.ts');
   out.talk(`no agent is running here; the end of ${file}:`);
   const tail = await tailOf(file, lastLines);
   const lines = new LogLines(out.columns);

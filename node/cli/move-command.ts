@@ -1,9 +1,9 @@
 import { AutogitError } from '../../protocol/errors.ts';
 import type { StatusSnapshot } from '../../protocol/status.ts';
+import { moveQuestion } from '../faces/move-words.ts';
 import { shown } from '../foreign-text.ts';
 import type { AgentClient } from '../local-api/socket-client.ts';
 import type { MovePlan } from '../local-api/socket-protocol.ts';
-import { moveQuestion } from '../move-words.ts';
 import { showDuration } from '../settings/quantities.ts';
 import { agentOf, type Context, nodeArgument } from './context.ts';
 import { exit, failedWith, gitlabHint, requireDone } from './failure.ts';

@@ -13,12 +13,12 @@ import {
 import { dirname, join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { AutogitError } from '../../protocol/errors.ts';
-import { agentProcess } from '../agent-process.ts';
-import { ranAsRoot } from '../job-user.ts';
+import { agentProcess } from '../local-api/agent-process.ts';
 import { createClient } from '../local-api/socket-client.ts';
 import { type Environment, places, systemHome, userHome } from '../store/home.ts';
 import { recallJoin } from '../store/join-memory.ts';
 import { hasStore, openStore } from '../store/level-store.ts';
+import { ranAsRoot } from './job-user.ts';
 
 const endsWithinMs = 30_000;
 const hasIdentity = (home: string): boolean => existsSync(places(home).identity);

@@ -1,8 +1,8 @@
 import type { NodeRow, StatusSnapshot } from '../../protocol/status.ts';
 import { plural } from '../../scheduler/phrases.ts';
-import { attentionRows } from '../attention-rows.ts';
+import { attentionRows } from '../faces/attention-rows.ts';
+import { diskUse, machineUse, meshWords } from '../faces/mesh-words.ts';
 import { shown, shownLines } from '../foreign-text.ts';
-import { diskUse, machineUse, meshWords } from '../mesh-words.ts';
 import { showBytes, showDuration, showShare } from '../settings/quantities.ts';
 import { wrapped } from '../text-wrap.ts';
 import { asPiped } from './call-name.ts';

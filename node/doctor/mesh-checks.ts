@@ -1,12 +1,12 @@
 import { AutogitError } from '../../protocol/errors.ts';
 import type { StatusSnapshot } from '../../protocol/status.ts';
 import { plural } from '../../scheduler/phrases.ts';
-import { agentProcess } from '../agent-process.ts';
+import { agentProcess } from '../local-api/agent-process.ts';
+import { notApproved } from '../local-api/not-approved.ts';
 import { isOfAnotherUser } from '../local-api/socket-call.ts';
 import { type AgentClient, findAgent } from '../local-api/socket-client.ts';
 import type { NoticesAnswer } from '../local-api/socket-protocol.ts';
 import { readAddress } from '../network/addresses.ts';
-import { notApproved } from '../not-approved.ts';
 import { hasBeats } from '../notices/notice-target.ts';
 import { type Finding, finding } from './finding.ts';
 import type { KnownNode } from './network-checks.ts';

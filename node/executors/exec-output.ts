@@ -1,8 +1,8 @@
 import { type IncomingMessage, request } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import type Docker from 'dockerode';
-import { KeptReads } from '../kept-reads.ts';
 import { withLimit } from './docker-engine.ts';
+import { KeptReads } from './kept-reads.ts';
 
 /** What dockerode's own client knows of its engine. */
 interface Modem {

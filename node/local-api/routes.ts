@@ -4,8 +4,7 @@ import { decode } from '../../protocol/codec.ts';
 import { AutogitError, type ErrorCode } from '../../protocol/errors.ts';
 import { asSentence } from '../../protocol/ids.ts';
 import { limits } from '../../protocol/limits.ts';
-import { actingAs } from '../acting.ts';
-import { notApproved } from '../not-approved.ts';
+import { actingAs } from './acting.ts';
 import type {
   ActsApi,
   AgentApi,
@@ -25,6 +24,7 @@ import type {
   StatusApi,
   WebhookApi,
 } from './agent-api.ts';
+import { notApproved } from './not-approved.ts';
 import type { bodies, Failure } from './socket-protocol.ts';
 import { queries } from './socket-queries.ts';
 

@@ -1,9 +1,9 @@
 import { type ClientRequest, type IncomingMessage, request } from 'node:http';
 import type { z } from 'zod';
 import { AutogitError, type ErrorCode } from '../../protocol/errors.ts';
-import { agentProcess, silentAgent } from '../agent-process.ts';
 import { places } from '../store/home.ts';
 import { readRemoval, removedSentence } from '../store/removal.ts';
+import { agentProcess, silentAgent } from './agent-process.ts';
 import { pidHeader } from './socket-caller.ts';
 import { Failure } from './socket-protocol.ts';
 import { socketVersion, versionHeader } from './socket-queries.ts';

@@ -3,9 +3,9 @@ import { open } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { askDisk } from '../asked-disk.ts';
 import { shown } from '../foreign-text.ts';
 import { cloneLabels, isTakenIn, serviceLabels } from '../hosting/service-container.ts';
+import { askDisk } from './asked-disk.ts';
 import { askEngine, canAsk, dockerAddress } from './docker-ask.ts';
 
 /** A GitLab of this machine that was set up without the mesh: the omnibus image in a container, or the Linux package. */

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { AutogitError } from '../../protocol/errors.ts';
-import { isMailAddress } from '../mail-address.ts';
+import { isMailAddress } from '../settings/mail-address.ts';
 
 /** What is needed to tell somebody; in the ledger it is sealed for the voters. */
 export const TargetWay = z.strictObject({

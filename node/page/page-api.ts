@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
 import { decode } from '../../protocol/codec.ts';
 import { limits } from '../../protocol/limits.ts';
-import { actingAs } from '../acting.ts';
+import { actingAs } from '../local-api/acting.ts';
 import type { AgentApi } from '../local-api/agent-api.ts';
 import { bodyOf } from '../local-api/http-body.ts';
 import { type ApiAnswer, answerRequest, type Routes, readRoutes, refusal, tagOfText } from '../local-api/routes.ts';

@@ -1,5 +1,5 @@
 import type { StatusSnapshot } from '../../protocol/status.ts';
-import { usedOf } from '../mesh-words.ts';
+import { usedOf } from '../faces/mesh-words.ts';
 
 /** The mesh in a few flat numbers and words, for widgets of home pages. Fields may be added, never changed. */
 export function summaryOf(

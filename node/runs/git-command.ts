@@ -1,7 +1,7 @@
 import { setPriority } from 'node:os';
 import { spawnClean } from '../clean-spawn.ts';
-import { gitWayTo, settingsInEnv } from '../git-way.ts';
 import { spawnAside } from '../starter/starter.ts';
+import { gitWayTo, settingsInEnv } from './git-way.ts';
 
 /** One call of the machine's git: nobody's settings, no questions, an end that does not depend on git's good will. */
 interface GitCall {

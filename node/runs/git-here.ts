@@ -2,8 +2,8 @@ import { accessSync, constants, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import { findProgram } from '../clean-spawn.ts';
-import { heardGitVersion } from '../git-way.ts';
 import { git } from './git-command.ts';
+import { heardGitVersion } from './git-way.ts';
 
 /**
  * A git that is the same file as before is tried again only so often: what it needs beside itself may be gone, which a run that

@@ -1,5 +1,5 @@
 import { AutogitError } from '../../protocol/errors.ts';
-import { isMailAddress } from '../mail-address.ts';
+import { isMailAddress } from './mail-address.ts';
 import type { Flag } from './settings-flag.ts';
 import type { Fate, Topic } from './settings-note.ts';
 import { parseText } from './settings-value.ts';

@@ -4,10 +4,10 @@ import { join } from 'node:path';
 import { sentenceOf } from '../../protocol/errors.ts';
 import type { AgentClient } from '../local-api/socket-client.ts';
 import { logFile } from '../log.ts';
-import { tailOf } from '../log-tail.ts';
 import { places } from '../store/home.ts';
 import { version } from '../version.ts';
 import { cleaned } from './clean-text.ts';
+import { tailOf } from './log-tail.ts';
 import type { SupportPart } from './support-file.ts';
 
 interface SupportSources {

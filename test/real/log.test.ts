@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { logFile, openLog } from '../../node/log.ts';
-import { tailOf } from '../../node/log-tail.ts';
+import { tailOf } from '../../node/support/log-tail.ts';
 
 let home: string;
 beforeEach(() => {

@@ -7,8 +7,8 @@ import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { call } from '../../gitlab-bridge/http-call.ts';
 import { byAddress, containerHosts, gitResolveOf, lookUpSo, ownPlaceOf } from '../../gitlab-bridge/own-place.ts';
-import { heardGitVersion } from '../../node/git-way.ts';
 import { git } from '../../node/runs/git-command.ts';
+import { heardGitVersion } from '../../node/runs/git-way.ts';
 
 /** A name that no DNS knows leads to where the mesh says that its GitLab is: this agent's own calls, the machine's git, and containers. */
 const name = 'adas-home.local';

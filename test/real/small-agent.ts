@@ -1,7 +1,8 @@
 import { EventEmitter, once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { whoActs } from '../../node/acting.ts';
+import { whoActs } from '../../node/local-api/acting.ts';
 import type { AgentApi } from '../../node/local-api/agent-api.ts';
+import { notApproved } from '../../node/local-api/not-approved.ts';
 import type {
   AdoptionSeen,
   AdoptPlan,
@@ -13,7 +14,6 @@ import type {
   RestoreRequest,
   UpgradePlan,
 } from '../../node/local-api/socket-protocol.ts';
-import { notApproved } from '../../node/not-approved.ts';
 import type { Way } from '../../node/settings/give-way.ts';
 import type { BackupRow } from '../../protocol/asks.ts';
 import type { AuditEntry } from '../../protocol/audit.ts';

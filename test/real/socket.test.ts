@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { agentProcess } from '../../node/agent-process.ts';
+import { agentProcess } from '../../node/local-api/agent-process.ts';
 import { createClient, findAgent } from '../../node/local-api/socket-client.ts';
 import { socketVersion, versionHeader } from '../../node/local-api/socket-queries.ts';
 import { type SocketServer, serveSocket } from '../../node/local-api/unix-server.ts';

@@ -1,7 +1,7 @@
 import { realpath } from 'node:fs/promises';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
-import { askDisk } from '../../node/asked-disk.ts';
 import { protectFacts } from '../../node/hosting/protect/protect-facts.ts';
+import { askDisk } from '../../node/machine/asked-disk.ts';
 
 vi.mock('node:fs/promises', async (original) => {
   const real = await original<typeof import('node:fs/promises')>();

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { actingAs, whoActs } from '../../node/acting.ts';
+import { actingAs, whoActs } from '../../node/local-api/acting.ts';
 import { AuditEntry } from '../../protocol/audit.ts';
 import type { Change } from '../../protocol/changes.ts';
 import { Ledger } from '../../protocol/ledger.ts';

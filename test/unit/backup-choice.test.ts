@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { fewer } from '../../node/backup-words.ts';
 import { readTime, rowAt, rowNamed } from '../../node/cli/backup-choice.ts';
+import { fewer } from '../../node/faces/backup-words.ts';
 import { bulkBeside } from '../../node/hosting/replica/bulk-beside.ts';
 import { fitting } from '../../node/hosting/vault/backup-rows.ts';
 import { roundOf } from '../../node/hosting/vault/kept-rounds.ts';

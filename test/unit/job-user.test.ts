@@ -2,11 +2,11 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
+import { askJobUser, ranAsRoot } from '../../node/cli/job-user.ts';
 import { chooseJobUser } from '../../node/cli/service-config.ts';
 import { processFinding } from '../../node/doctor/process-check.ts';
 import { wantedUser } from '../../node/executors/job-account.ts';
 import { readAutoUser, usualRange } from '../../node/executors/run-uids.ts';
-import { askJobUser, ranAsRoot } from '../../node/job-user.ts';
 import { asRootService } from '../../node/machine/as-service.ts';
 
 const ask = (

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { diskUse, machineUse } from '../../node/mesh-words.ts';
+import { diskUse, machineUse } from '../../node/faces/mesh-words.ts';
 import { summaryOf } from '../../node/page/page-summary.ts';
 import { machineCards } from '../../node/page/view/machine-cards.ts';
 import { house, now } from '../browser/sample-house.ts';

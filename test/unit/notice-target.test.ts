@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { noticesView } from '../../node/cli/notify-commands.ts';
-import { isMailAddress } from '../../node/mail-address.ts';
 import { checkTarget, targetKinds } from '../../node/notices/notice-target.ts';
 import { minuteIn } from '../../node/notices/zone-clock.ts';
+import { isMailAddress } from '../../node/settings/mail-address.ts';
 import type { AutogitError } from '../../protocol/errors.ts';
 
 const given = (url: string | null, secret: string | null = null) => ({ url, secret });

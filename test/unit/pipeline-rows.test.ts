@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { jobView } from '../../node/cli/jobs-view.ts';
+import { pipelineRows } from '../../node/faces/pipeline-rows.ts';
 import { jobGroups } from '../../node/page/view/job-lists.ts';
 import { pipelineAddress } from '../../node/page/view/web-address.ts';
-import { pipelineRows } from '../../node/pipeline-rows.ts';
 import { JobRow } from '../../protocol/job-rows.ts';
 import { Run } from '../../protocol/ledger.ts';
 import { jobRows } from '../../scheduler/snapshot.ts';

@@ -1,7 +1,7 @@
 import { lstat, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { askDisk } from '../../asked-disk.ts';
+import { askDisk } from '../../machine/asked-disk.ts';
 import { askEngine, dockerAddress, imagePath } from '../../machine/docker-ask.ts';
 import { externalUrlIn, textIn } from '../../machine/gitlab-here.ts';
 import type { OmnibusContainer } from '../../machine/omnibus-containers.ts';

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { type RoundName, readRoundName, roundText } from '../../../protocol/round-name.ts';
 import { type DatedRound, type Pressure, thin } from '../../../scheduler/hosting/copies/thinning.ts';
-import { askDisk } from '../../asked-disk.ts';
+import { askDisk } from '../../machine/asked-disk.ts';
 import { makeFolder } from '../../store/home.ts';
 import { systemTools } from '../system-tools.ts';
 import { About, aboutFile } from '../vault/vault-tree.ts';

@@ -1,8 +1,8 @@
 import { lstat, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AutogitError } from '../../../protocol/errors.ts';
-import { askDisk } from '../../asked-disk.ts';
 import { shown } from '../../foreign-text.ts';
+import { askDisk } from '../../machine/asked-disk.ts';
 import { makeFolder } from '../../store/home.ts';
 import type { ServiceHost } from '../service-host.ts';
 import { systemTools } from '../system-tools.ts';

@@ -1,8 +1,8 @@
 import { lstat, realpath, stat, statfs } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
-import { askDisk } from '../../asked-disk.ts';
 import { execCleanly, findProgram } from '../../clean-spawn.ts';
 import { type Disk, diskOf } from '../../disk-use.ts';
+import { askDisk } from '../../machine/asked-disk.ts';
 import type { OmnibusContainer } from '../../machine/omnibus-containers.ts';
 import { mountOver, mountsOf } from '../mount-table.ts';
 import { existingAt } from '../place-tree.ts';

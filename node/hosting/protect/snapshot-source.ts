@@ -2,7 +2,7 @@ import { lstatSync } from 'node:fs';
 import { lstat, rmdir } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import { AutogitError } from '../../../protocol/errors.ts';
-import { askDisk } from '../../asked-disk.ts';
+import { askDisk } from '../../machine/asked-disk.ts';
 import { makeFolder } from '../../store/home.ts';
 import { systemTools } from '../system-tools.ts';
 import type { BackupSource, TakenSource } from '../vault/backup-run.ts';

@@ -1,5 +1,5 @@
 import { AutogitError, sentenceOf } from '../../../protocol/errors.ts';
-import { gitWayTo, settingsInEnv } from '../../git-way.ts';
+import { gitWayTo, settingsInEnv } from '../../runs/git-way.ts';
 import { BorrowedRepository } from './borrowed-repository.ts';
 import { isObjectId, isPushed, type RefMap, refChanges } from './ref-maps.ts';
 

@@ -2,7 +2,7 @@ import { readdirSync, realpathSync } from 'node:fs';
 import { realpath, stat } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { AutogitError } from '../../../protocol/errors.ts';
-import { askDisk } from '../../asked-disk.ts';
+import { askDisk } from '../../machine/asked-disk.ts';
 import { type Mount, mountOver } from '../mount-table.ts';
 import { isFolder } from './backup-target.ts';
 

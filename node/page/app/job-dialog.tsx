@@ -1,6 +1,6 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
 import type { WhyAnswer } from '../../../protocol/job-rows.ts';
-import { pipelineName } from '../../pipeline-rows.ts';
+import { pipelineName } from '../../faces/pipeline-rows.ts';
 import { jobActs, jobLists } from '../view/job-lists.ts';
 import type { PageState } from '../view/page-state.ts';
 import { cancelAct, isOperator, type PageAct, retryAct } from '../view/person-acts.ts';

@@ -1,6 +1,6 @@
 import { useId, useRef, useState } from 'preact/hooks';
 import { plural } from '../../../scheduler/phrases.ts';
-import { pipelineName } from '../../pipeline-rows.ts';
+import { pipelineName } from '../../faces/pipeline-rows.ts';
 import { type JobLine, jobGroups, type PipelineGroup } from '../view/job-lists.ts';
 import type { Tone } from '../view/machine-cards.ts';
 import type { PageState } from '../view/page-state.ts';

@@ -1,6 +1,6 @@
 import type { Attention, StatusSnapshot } from '../../../protocol/status.ts';
 import { forecastWords, standbyState } from '../../../scheduler/phrases.ts';
-import { gitlabReasons, gitlabRows } from '../../gitlab-rows.ts';
+import { gitlabReasons, gitlabRows } from '../../faces/gitlab-rows.ts';
 import { showDuration } from '../../settings/quantities.ts';
 import type { Tone } from './machine-cards.ts';
 import { webAddress } from './web-address.ts';

@@ -1,7 +1,7 @@
 import type { StatusSnapshot } from '../../../protocol/status.ts';
 import { plural, severityRank } from '../../../scheduler/phrases.ts';
-import { attentionRows } from '../../attention-rows.ts';
-import { meshWords } from '../../mesh-words.ts';
+import { attentionRows } from '../../faces/attention-rows.ts';
+import { meshWords } from '../../faces/mesh-words.ts';
 import { showDuration } from '../../settings/quantities.ts';
 import type { PageState } from './page-state.ts';
 

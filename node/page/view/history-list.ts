@@ -1,5 +1,5 @@
 import type { BackupRow } from '../../../protocol/asks.ts';
-import { backupKind, backupWords, fewer } from '../../backup-words.ts';
+import { backupKind, backupWords, fewer } from '../../faces/backup-words.ts';
 
 interface HistoryLine {
   id: string;

@@ -1,5 +1,5 @@
 import type { JobRow } from '../../../protocol/job-rows.ts';
-import { type PipelineRow, pipelineRows } from '../../pipeline-rows.ts';
+import { type PipelineRow, pipelineRows } from '../../faces/pipeline-rows.ts';
 import { showDuration } from '../../settings/quantities.ts';
 import type { Tone } from './machine-cards.ts';
 import { pipelineAddress } from './web-address.ts';

@@ -1,6 +1,6 @@
 import type { JobRow } from '../../../protocol/job-rows.ts';
 import type { NodeRow, StatusSnapshot } from '../../../protocol/status.ts';
-import { diskUse, machineUse } from '../../mesh-words.ts';
+import { diskUse, machineUse } from '../../faces/mesh-words.ts';
 import { showBytes, showDuration, showShare } from '../../settings/quantities.ts';
 
 export type Tone = 'good' | 'busy' | 'rest' | 'warn' | 'fail';

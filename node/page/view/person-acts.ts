@@ -1,5 +1,5 @@
+import { moveQuestion } from '../../faces/move-words.ts';
 import type { MovePlan } from '../../local-api/socket-protocol.ts';
-import { moveQuestion } from '../../move-words.ts';
 import type { PageState, Viewer } from './page-state.ts';
 
 /** What a person asks for on the page, as the agent takes it: `POST /api/acts/NAME`. */

@@ -1,8 +1,8 @@
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { fieldsOfStat } from './machine/processes.ts';
-import { showDuration } from './settings/quantities.ts';
-import { places } from './store/home.ts';
+import { fieldsOfStat } from '../machine/processes.ts';
+import { showDuration } from '../settings/quantities.ts';
+import { places } from '../store/home.ts';
 
 /** The process that has a home's store open. */
 interface AgentProcess {

@@ -1,5 +1,5 @@
-import { ownCaOf } from '../gitlab-bridge/own-ca.ts';
-import { byAddress, gitResolveOf } from '../gitlab-bridge/own-place.ts';
+import { ownCaOf } from '../../gitlab-bridge/own-ca.ts';
+import { byAddress, gitResolveOf } from '../../gitlab-bridge/own-place.ts';
 
 /** `http.curloptResolve` is of 2.37. */
 let isOldGit = false;

@@ -1,4 +1,4 @@
-import { AutogitError } from '../protocol/errors.ts';
+import { AutogitError } from '../../protocol/errors.ts';
 
 /** Why an agent that is in no mesh yet cannot answer: it found none, or it waits for a person. Each needs something else. */
 export function notApproved({ words, mesh }: { words: string | null; mesh: string | null }): AutogitError {

@@ -1,6 +1,6 @@
-import type { Attention, StatusSnapshot } from '../protocol/status.ts';
-import { plural, standbyState } from '../scheduler/phrases.ts';
-import { showBytes, showDuration } from './settings/quantities.ts';
+import type { Attention, StatusSnapshot } from '../../protocol/status.ts';
+import { plural, standbyState } from '../../scheduler/phrases.ts';
+import { showBytes, showDuration } from '../settings/quantities.ts';
 
 type GitlabView = StatusSnapshot['gitlab'];
 type Drill = NonNullable<GitlabView['drills']>[number];

@@ -1,5 +1,5 @@
-import { AutogitError } from '../protocol/errors.ts';
-import { shown } from './foreign-text.ts';
+import { AutogitError } from '../../protocol/errors.ts';
+import { shown } from '../foreign-text.ts';
 
 /** A disk that has to spin up takes seconds. */
 const waitMs = 10_000;

@@ -1,4 +1,4 @@
-import type { JobRow } from '../protocol/job-rows.ts';
+import type { JobRow } from '../../protocol/job-rows.ts';
 
 /** The jobs of one pipeline, as the mesh knows them: what its later stages bring is known to GitLab alone until it waits. */
 export interface PipelineRow {

@@ -1,6 +1,6 @@
-import type { NodeRow, StatusSnapshot } from '../protocol/status.ts';
-import { plural } from '../scheduler/phrases.ts';
-import { showDuration } from './settings/quantities.ts';
+import type { NodeRow, StatusSnapshot } from '../../protocol/status.ts';
+import { plural } from '../../scheduler/phrases.ts';
+import { showDuration } from '../settings/quantities.ts';
 
 /** The mesh in one line: `3 nodes, leader kang (term 12, 3 h), can lose 1`. */
 export function meshWords({

@@ -1,10 +1,10 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { AutogitError } from '../protocol/errors.ts';
-import { wantedUser } from './executors/job-account.ts';
-import type { JoinOptions } from './settings/settings.ts';
-import { places } from './store/home.ts';
-import { type Remembered, recallJoin } from './store/join-memory.ts';
+import { AutogitError } from '../../protocol/errors.ts';
+import { wantedUser } from '../executors/job-account.ts';
+import type { JoinOptions } from '../settings/settings.ts';
+import { places } from '../store/home.ts';
+import { type Remembered, recallJoin } from '../store/join-memory.ts';
 
 const hint =
   'say who jobs are (auto: a user of its own each; NAME: that person, home included; root: jobs are root on this machine): autogit-node join --executor process --user auto';

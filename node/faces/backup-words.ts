@@ -1,4 +1,4 @@
-import type { BackupRow } from '../protocol/asks.ts';
+import type { BackupRow } from '../../protocol/asks.ts';
 
 /** What GitLab can be made of again is a round, a backup, or what a restore has replaced. */
 export const backupKind = ({ id, on }: BackupRow): 'round' | 'replaced' | 'backup' =>

@@ -1,5 +1,5 @@
-import type { MovePlan } from './local-api/socket-protocol.ts';
-import { showDuration } from './settings/quantities.ts';
+import type { MovePlan } from '../local-api/socket-protocol.ts';
+import { showDuration } from '../settings/quantities.ts';
 
 /** What is asked before GitLab is moved by a person, in a terminal and on the page. */
 export function moveQuestion({ host, to, url, isOtherUrl, awayMs }: Omit<MovePlan, 'lines'>): string {

@@ -1,4 +1,4 @@
-import type { StatusSnapshot } from '../protocol/status.ts';
+import type { StatusSnapshot } from '../../protocol/status.ts';
 
 interface AttentionRow {
   severity: 'info' | 'warn' | 'fail';
