@@ -1,18 +1,19 @@
 import { isUtf8 } from 'node:buffer';
 import type { IncomingMessage } from 'node:http';
 import { posix } from 'node:path';
-import { Readable } from 'node:stream';
+import type { Readable } from 'node:stream';
 import type Docker from 'dockerode';
 import { extract } from 'tar-stream';
 import { z } from 'zod';
 import { AutogitError } from '../../protocol/errors.ts';
 import type { TreeRead } from '../ports.ts';
+import { archiveOutput } from './archive-output.ts';
 import { type ByteName, byteName, bytesOf, plainName, textOf } from './byte-names.ts';
-import { withLimit } from './docker-engine.ts';
+import { statusOf, withLimit } from './docker-engine.ts';
 import { execOutput } from './exec-output.ts';
 import { quote } from './job-shell.ts';
-import { readTar, type TarEntry, writeTar } from './tar-format.ts';
-import { packFiles, renameTar, type TarOwner } from './tar-names.ts';
+import { type TarEntry, writeTar } from './tar-format.ts';
+import { packFiles, renamed, renameTar, type TarOwner } from './tar-names.ts';
 import { complaintOf, tarOfNames, usualCodes } from './tree-read.ts';
 
 /** What the engine says of a path; `mode` as Go has it, a folder by its highest bit. */
@@ -77,23 +78,19 @@ export class DockerFiles {
     }
   }
 
-  /** As the engine gives it, names from the path's last part on; null when it is not there. */
-  async #get(path: string, signal?: AbortSignal): Promise<Readable | null> {
+  /** What reads it as the engine gives it, names from the path's last part on; null when it is not there. */
+  async #get<T>(path: string, read: () => Promise<T>): Promise<T | null> {
     try {
-      const stream = (await this.#container.getArchive({ path })) as Readable;
-      // As long as it is open and nobody reads, the engine's own tar stands, and with it the container's removal.
-      signal?.addEventListener('abort', () => stream.destroy());
-      if (signal?.aborted) stream.destroy();
-      return Readable.from(stream);
+      return await read();
     } catch (cause) {
-      if ((cause as { statusCode?: number }).statusCode === 404) return null;
+      if (statusOf(cause) === 404) return null;
       throw new AutogitError('executor-failed', `cannot read ${path} of run ${this.#run}`, { cause });
     }
   }
 
   /** Of a small file, cut off after so much; null when it is not there. */
   async text(path: string, mostChars = 4096): Promise<string | null> {
-    const stream = await this.#get(path);
+    const stream = await this.#get(path, async () => (await this.#container.getArchive({ path })) as Readable);
     if (stream === null) return null;
     const reader = extract();
     stream.once('error', (error) => reader.destroy(error)).pipe(reader);
@@ -106,12 +103,12 @@ export class DockerFiles {
     return withLimit(read(), textMs).finally(() => stream.destroy());
   }
 
-  /** Names count from `from`. */
-  async #getBelow(path: string, from: string, signal: AbortSignal): Promise<Readable | null> {
-    const stream = await this.#get(path, signal);
-    if (stream === null) return null;
+  /** All that lies at a path, itself first; names count from `from`. Nothing when it is not there. */
+  async *#below(path: string, from: string, signal: AbortSignal): AsyncGenerator<TarEntry> {
+    const tar = await this.#get(path, () => archiveOutput(this.#container, path, signal));
+    if (tar === null) return;
     const name = byteName(plainName(posix.relative(from, path)));
-    return renameTar(stream, (entry) => {
+    yield* renamed(tar, (entry) => {
       const below = plainName(entry).split('/').slice(1);
       const whole = [...(name === '' ? [] : [name]), ...below].join('/');
       return whole === '' ? null : whole;
@@ -123,7 +120,7 @@ export class DockerFiles {
     const roots = paths.map((path) => `./${plainName(path)}`);
     const archives = (signal: AbortSignal) => this.#archives(projectDir, paths, signal);
     async function* names(signal: AbortSignal): AsyncGenerator<Uint8Array> {
-      for await (const { name } of readTar(archives(signal))) yield Buffer.from(`${name}\0`, 'latin1');
+      for await (const { name } of archives(signal)) yield Buffer.from(`${name}\0`, 'latin1');
     }
     // Of a program that is missing the engine says so where the program's output comes; a shell says it beside it.
     return this.#asked(['sh', '-c', 'exec find "$@" -print0', 'sh', ...roots], projectDir, names);
@@ -138,29 +135,21 @@ export class DockerFiles {
     const wanted = content.toString('latin1').split('\0').slice(0, -1).map(plainName);
     const isAskable = wanted.length <= mostSingles && wanted.every((name) => isUtf8(bytesOf(name)));
     const instead = (signal: AbortSignal) =>
-      isAskable ? writeTar(this.#singles(projectDir, wanted, signal)) : this.#archives(projectDir, paths, signal);
+      writeTar(isAskable ? this.#singles(projectDir, wanted, signal) : this.#archives(projectDir, paths, signal));
     return this.#asked(['sh', '-c', script, 'sh', projectDir], projectDir, instead);
   }
 
   /** One archive a name, of which the first entry is the thing itself: nothing beside it is read. */
   async *#singles(projectDir: string, names: ByteName[], signal: AbortSignal): AsyncGenerator<TarEntry> {
-    for (const name of names) {
-      const stop = new AbortController();
-      const both = AbortSignal.any([signal, stop.signal]);
-      const tar = await this.#getBelow(`${projectDir}/${textOf(name)}`, projectDir, both);
-      if (tar === null) continue;
-      const { value } = await readTar(tar).next();
-      if (value) yield value;
-      tar.on('error', () => undefined).destroy();
-      stop.abort();
-    }
+    for (const name of names)
+      for await (const entry of this.#below(`${projectDir}/${textOf(name)}`, projectDir, signal)) {
+        yield entry;
+        break;
+      }
   }
 
-  async *#archives(projectDir: string, paths: string[], signal: AbortSignal): AsyncGenerator<Uint8Array> {
-    for (const path of paths) {
-      const tar = await this.#getBelow(posix.resolve(projectDir, path), projectDir, signal);
-      if (tar !== null) yield* tar as AsyncIterable<Uint8Array>;
-    }
+  async *#archives(projectDir: string, paths: string[], signal: AbortSignal): AsyncGenerator<TarEntry> {
+    for (const path of paths) yield* this.#below(posix.resolve(projectDir, path), projectDir, signal);
   }
 
   /** What a command in the container prints, as its root; `instead` when it cannot be run there. */

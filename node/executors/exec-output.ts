@@ -1,11 +1,11 @@
-import { type IncomingMessage, request } from 'node:http';
+import { request } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import type Docker from 'dockerode';
 import { withLimit } from './docker-engine.ts';
 import { KeptReads } from './kept-reads.ts';
 
 /** What dockerode's own client knows of its engine. */
-interface Modem {
+export interface Modem {
   getSocketPath(): Promise<string> | undefined;
   host?: string;
   port?: string | number;
@@ -14,8 +14,8 @@ interface Modem {
   headers: Record<string, string>;
 }
 
-const answerMs = 30_000;
-const mostRefusalBytes = 64 << 10;
+export const answerMs = 30_000;
+export const mostRefusalBytes = 64 << 10;
 
 /**
  * Begins a command in a container, and gives its two outputs as the engine frames them: a chunk is the reader's until it asks for the next
@@ -30,10 +30,8 @@ export async function execOutput(exec: Docker.Exec, signal: AbortSignal): Promis
     if (signal.aborted) stream.destroy();
     return stream;
   }
-  const path = `${modem.version ? `/${modem.version}` : ''}/exec/${exec.id}/start`;
-  const at = modem.host
-    ? { host: modem.host, port: Number(modem.port) }
-    : { path: (await modem.getSocketPath()) ?? '' };
+  const { at, version } = await engineOf(modem);
+  const path = `${version}/exec/${exec.id}/start`;
   const stop = new AbortController();
   const given = AbortSignal.any([signal, stop.signal]);
   return withLimit(upgraded(path, { at, headers: modem.headers }, given), answerMs).catch((error: unknown) => {
@@ -42,9 +40,19 @@ export async function execOutput(exec: Docker.Exec, signal: AbortSignal): Promis
   });
 }
 
+type Place = { host: string; port: number } | { path: string };
+
+/** Where it listens, and what its paths begin with. */
+export async function engineOf(modem: Modem): Promise<{ at: Place; version: string }> {
+  const at = modem.host
+    ? { host: modem.host, port: Number(modem.port) }
+    : { path: (await modem.getSocketPath()) ?? '' };
+  return { at, version: modem.version ? `/${modem.version}` : '' };
+}
+
 function upgraded(
   path: string,
-  engine: { at: { host: string; port: number } | { path: string }; headers: Record<string, string> },
+  engine: { at: Place; headers: Record<string, string> },
   signal: AbortSignal,
 ): Promise<AsyncIterable<Uint8Array>> {
   const reads = new KeptReads();
@@ -66,15 +74,15 @@ function upgraded(
     });
     asked.on('response', (answer) => {
       if (answer.statusCode === 200) resolve(answer);
-      else void refusal(answer).then(reject, reject);
+      else void refusalOf(answer.statusCode ?? 0, answer).then(reject, reject);
     });
     asked.end(body);
   });
 }
 
 /** As dockerode says it. */
-async function refusal(answer: IncomingMessage): Promise<Error> {
+export async function refusalOf(statusCode: number, body: AsyncIterable<Uint8Array>): Promise<Error> {
   let text = '';
-  for await (const chunk of answer) if (text.length < mostRefusalBytes) text += String(chunk);
-  return Object.assign(new Error(`(HTTP code ${answer.statusCode}) ${text.trim()}`), { statusCode: answer.statusCode });
+  for await (const chunk of body) if (text.length < mostRefusalBytes) text += Buffer.from(chunk).toString();
+  return Object.assign(new Error(`(HTTP code ${statusCode}) ${text.trim()}`), { statusCode });
 }

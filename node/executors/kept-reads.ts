@@ -1,6 +1,10 @@
 import type { Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 const bufferBytes = 256 << 10;
+/** A read of so much is one of a stream in full flow, whose reader is faster than who writes it: a moment later more lies there at once. */
+const isFlow = (count: number): boolean => count >= 16 << 10 && count < 128 << 10;
+const momentMs = 1;
 
 /**
  * What a socket brings, by one buffer that is used again. A stream's chunks have memory of their own each, and V8 lets some 32 MiB of
@@ -46,8 +50,11 @@ export class KeptReads {
       if (head.length > 0) yield head;
       for (;;) {
         if (this.#count > 0) {
-          yield this.#buffer.subarray(0, this.#count);
+          const count = this.#count;
+          yield this.#buffer.subarray(0, count);
           this.#count = 0;
+          // Each read costs some kilobytes of promises in all who hand it on: of many small ones V8's young generation grows by 14 MiB.
+          if (isFlow(count)) await sleep(momentMs);
         } else if (this.#end !== null) {
           if (this.#end.error !== null) throw this.#end.error;
           return;

@@ -272,6 +272,7 @@ const typeOf: Record<TarKind, string> = {
   device: '3',
   other: '0',
 };
+const changed = 'a file changed its size while it was read';
 /** Up to here a file goes out in one piece with its header. */
 const smallBytes = 64 << 10;
 
@@ -288,16 +289,18 @@ export async function* writeTar(entries: AsyncIterable<TarEntry> | Iterable<TarE
       continue;
     }
     let seen = 0;
-    const small: Uint8Array[] = [head];
-    if (size > smallBytes) yield head;
+    // Copied as it comes: the memory of a chunk may be used again for the next one.
+    const small = size > smallBytes ? null : Buffer.alloc(head.length + size + tail.length);
+    if (small === null) yield head;
+    else head.copy(small);
     for await (const chunk of entry.body) {
+      if (seen + chunk.length > size) throw new TarProblem(changed);
+      if (small === null) yield chunk;
+      else small.set(chunk, head.length + seen);
       seen += chunk.length;
-      if (seen > size) break;
-      if (size > smallBytes) yield chunk;
-      else small.push(chunk);
     }
-    if (seen !== size) throw new TarProblem('a file changed its size while it was read');
-    if (size <= smallBytes) yield Buffer.concat([...small, tail]);
+    if (seen !== size) throw new TarProblem(changed);
+    if (small !== null) yield small;
     else if (tail.length > 0) yield tail;
   }
   yield Buffer.alloc(2 * block);

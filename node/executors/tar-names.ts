@@ -19,10 +19,9 @@ export interface TarOwner {
 export function renameTar(
   input: AsyncIterable<unknown>,
   rename: (name: ByteName) => ByteName | null,
-  owner: TarOwner | null = null,
+  owner: TarOwner,
 ): Readable {
   const tar = writeTar(renamed(input as AsyncIterable<Uint8Array>, rename, owner));
-  if (owner === null) return Readable.from(tar, { objectMode: false });
   // It is all taken: the next pieces are made while the engine unpacks those before them.
   return Readable.from(inPieces(tar), { objectMode: false, highWaterMark: 4 * pieceBytes });
 }
@@ -48,10 +47,11 @@ async function* inPieces(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint
   if (held > 0) yield piece.subarray(0, held);
 }
 
-async function* renamed(
+/** The entries themselves. */
+export async function* renamed(
   input: AsyncIterable<Uint8Array>,
   rename: (name: ByteName) => ByteName | null,
-  owner: TarOwner | null,
+  owner: TarOwner | null = null,
 ): AsyncGenerator<TarEntry> {
   const made = new Set<string>();
   const own = owner === null ? {} : { uid: owner.uid, gid: owner.gid };

@@ -94,7 +94,9 @@ describe('fuzz', () => {
           }
         };
         try {
-          await joined(renameTar(source(), (name) => (chance.maybe(0.2) ? null : `in/${name}`)));
+          await joined(
+            renameTar(source(), (name) => (chance.maybe(0.2) ? null : `in/${name}`), { uid: 0, gid: 0, owned: '' }),
+          );
           const names = Buffer.from('a\0b/c\0', 'latin1');
           const read = { complaint: async () => '', close: () => undefined };
           const files: FileSource = {

@@ -63,6 +63,27 @@ describe('sources', () => {
     expect(trace).toContain('cat file\nthree\ntwo\nfirst\n  origin/main\n  origin/other\nv1\nthree\n');
   });
 
+  it('are those of a branch of any name, also where a tag is called so, and of many pushes in a row (public-reports 25)', async () => {
+    lab = await RunLab.start({
+      '.gitlab-ci.yml':
+        'only: { script: [\'echo "<$CI_COMMIT_REF_NAME> [$CI_COMMIT_TAG]"; git log -1 --format=%s; cat file\'] }\n',
+      file: 'first\n',
+    });
+    const own = ['fix/größe-ü#1+%41', 'it\'s-"so"-`id`;&', '@weird,(name)', 'HEAD-', 'a'.repeat(120)];
+    await lab.agent();
+    expect(await lab.traceOfNext()).toContain('<main> []\nfirst\nfirst\n');
+    for (const [index, name] of [...own, ...Array.from({ length: 10 }, () => 'main')].entries()) {
+      writeFileSync(join(lab.folder, 'tree', 'file'), `file ${index}\n`);
+      await lab.git('commit', '-q', '-a', '-m', `commit ${index}`);
+      await lab.git('push', '-q', lab.address, `HEAD:refs/heads/${name}`);
+      expect(await lab.traceOfNext()).toContain(`<${name}> []\ncommit ${index}\nfile ${index}\n`);
+    }
+    await lab.git('push', '-q', lab.address, 'HEAD~3:refs/heads/same');
+    expect(await lab.traceOfNext()).toContain('<same> []\ncommit 11\nfile 11\n');
+    await lab.git('push', '-q', lab.address, 'HEAD:refs/tags/same');
+    expect(await lab.traceOfNext()).toContain('<same> [same]\ncommit 14\nfile 14\n');
+  });
+
   it('of a commit that is here are got while GitLab restarts, for a pipeline that is new (chaos C3)', async () => {
     lab = await RunLab.start({ '.gitlab-ci.yml': 'only: { script: ["cat file"] }\n', file: 'here\n' });
     await lab.agent();
