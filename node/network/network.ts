@@ -19,6 +19,7 @@ import { type EnrolDoor, EnrolStreams } from './enrol-door.ts';
 import { chooseListen } from './free-port.ts';
 import { Gate } from './gate.ts';
 import { Gossip } from './gossip.ts';
+import { identifyLater } from './identify-later.ts';
 import { ownInterfaces } from './interfaces.ts';
 import { createHost, type Host } from './libp2p-host.ts';
 import type { MdnsDiscovery } from './mdns-discovery.ts';
@@ -28,8 +29,6 @@ import { byName, type NetworkLog } from './network-log.ts';
 import { ProbeListener } from './probe-listener.ts';
 import { Probes } from './probes.ts';
 import { Silence } from './silence.ts';
-
-const identifyAfterMs = 5000;
 
 export interface NetworkOptions {
   /** Ed25519, from @libp2p/crypto. */
@@ -311,9 +310,7 @@ export class LanNetwork implements Network {
     this.#gossip.attach(node, connection);
     this.#remember(node);
     void this.#probes.check(node);
-    // This happens later, and not for all nodes at once: nothing waits for it, and a mesh that forms is busy.
-    const afterMs = identifyAfterMs * (1 + Math.random() * this.#links.up().length);
-    setTimeout(() => void this.#identify(node, connection), afterMs).unref();
+    identifyLater(this.#libp2p, this.#options.log, node, connection, this.#links.up().length);
     this.#options.events.connected(node);
   }
 
@@ -321,18 +318,6 @@ export class LanNetwork implements Network {
     this.#gossip.detach(node);
     this.#options.log.debug({ event: 'disconnected', node, because }, `${node} is not connected any more: ${because}`);
     this.#options.events.disconnected(node);
-  }
-
-  /** Which program the other side is, for the log: the first question when two versions do not understand each other. */
-  async #identify(node: NodeId, connection: Connection): Promise<void> {
-    if (connection.status !== 'open') return;
-    try {
-      const signal = AbortSignal.timeout(5000);
-      const { agentVersion, protocols } = await this.#libp2p.services.identify.identify(connection, { signal });
-      this.#options.log.debug({ event: 'identified', node, agentVersion, protocols }, `${node} runs ${agentVersion}`);
-    } catch (error) {
-      this.#options.log.debug({ event: 'identify-failed', node, because: sentenceOf(error) }, `${node} is not told`);
-    }
   }
 
   #heardReport(from: NodeId, report: Report): void {
