@@ -115,6 +115,19 @@ describe('tidy', () => {
     expect(wrong).toEqual([]);
   });
 
+  it('the sentence of an error is asked of sentenceOf: the message alone is empty where several dials failed, or has an arrow that reads as a fix', () => {
+    // Programs of their own, in which nothing of the table of errors shall lie.
+    const small = new Set([
+      ...['node/starter/starter-process.ts', 'node/watchdog/watchdog.ts'],
+      ...['node/hosting/gate/gate-process.ts', 'node/runs/packing.ts'],
+    ]);
+    const read = /(?<!\.test\()\(\w+ as Error\)\.message|instanceof Error \? \w+\.message/;
+    const wrong = under('protocol', 'scheduler', 'gitlab-bridge', 'node').filter(
+      (file) => !file.startsWith(practice) && !small.has(file) && read.test(text(file)),
+    );
+    expect(wrong).toEqual([]);
+  });
+
   it('only clean-spawn starts processes: no child inherits the store', () => {
     const wrong = under('node', 'gitlab-bridge').filter((file) => {
       if (file === 'node/clean-spawn.ts' || file.startsWith('gitlab-bridge/practice/')) return false;

@@ -95,13 +95,13 @@ export const noDocker = (cause: unknown): never => {
   if (isSilent(cause))
     throw new AutogitError(
       'no-docker',
-      `the Docker Engine takes calls and does not answer them (${(cause as Error).message})`,
+      `the Docker Engine takes calls and does not answer them (${sentenceOf(cause)})`,
       {
         cause,
         hint: 'sudo systemctl restart docker',
       },
     );
-  throw new AutogitError('no-docker', `no Docker Engine answers: ${(cause as Error).message}`, {
+  throw new AutogitError('no-docker', `no Docker Engine answers: ${sentenceOf(cause)}`, {
     cause,
     ...(refused && { hint: 'let this user use it, and log in again: sudo usermod -aG docker "$USER"' }),
   });

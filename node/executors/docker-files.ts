@@ -5,7 +5,7 @@ import type { Readable } from 'node:stream';
 import type Docker from 'dockerode';
 import { extract } from 'tar-stream';
 import { z } from 'zod';
-import { AutogitError } from '../../protocol/errors.ts';
+import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import type { TreeRead } from '../ports.ts';
 import { archiveOutput } from './archive-output.ts';
 import { type ByteName, byteName, bytesOf, plainName, textOf } from './byte-names.ts';
@@ -48,7 +48,7 @@ export class DockerFiles {
       await this.#container.putArchive(tar, { path: from, abortSignal: stop.signal });
     } catch (error) {
       const cause = broken ?? error;
-      const because = `cannot put files into ${target} of run ${this.#run}: ${(cause as Error).message}`;
+      const because = `cannot put files into ${target} of run ${this.#run}: ${sentenceOf(cause)}`;
       throw new AutogitError('executor-failed', because, { cause });
     }
   }

@@ -1,5 +1,5 @@
 import type Docker from 'dockerode';
-import { AutogitError } from '../../protocol/errors.ts';
+import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import { archName } from '../../scheduler/jobs/demand.ts';
 import type { ExecutorSpec } from '../ports.ts';
 import { labelStart } from './docker-container.ts';
@@ -177,7 +177,7 @@ export async function ensureImage(question: ImageQuestion): Promise<FoundImage> 
       return unmarked(image, await imageBy(policy, question));
     } catch (error) {
       signal.throwIfAborted();
-      if (failure !== null || order.length > 1) note((error as Error).message);
+      if (failure !== null || order.length > 1) note(sentenceOf(error));
       failure = error;
     }
   }

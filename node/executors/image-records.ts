@@ -1,6 +1,7 @@
 import { closeSync, copyFileSync, fsyncSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { sentenceOf } from '../../protocol/errors.ts';
 import type { Log } from '../log.ts';
 
 const mostChars = 512;
@@ -216,7 +217,7 @@ export class ImageRecords {
       renameSync(draft, this.#file);
       this.#isFailing = false;
     } catch (error) {
-      if (!this.#isFailing) this.#log.warn(`${this.#file} cannot be written: ${(error as Error).message}`);
+      if (!this.#isFailing) this.#log.warn(`${this.#file} cannot be written: ${sentenceOf(error)}`);
       this.#isFailing = true;
     }
   }

@@ -1,6 +1,7 @@
 import { existsSync, lstatSync, rmSync, writeFileSync } from 'node:fs';
 import { chmod, mkdir, readdir, rename, statfs } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
+import { sentenceOf } from '../../protocol/errors.ts';
 import { type Disk, diskOf, usedBy } from '../disk-use.ts';
 import type { Log } from '../log.ts';
 import type { TreeWish } from '../ports.ts';
@@ -194,7 +195,7 @@ export class ProcessBuilds {
       await rename(join(this.#place(key), 'builds'), aside).catch(() => {
         throw cause;
       });
-      log.info(`what a job left cannot be removed (${(cause as Error).message}): sudo rm -r ${aside}`);
+      log.info(`what a job left cannot be removed (${sentenceOf(cause)}): sudo rm -r ${aside}`);
     }
   }
 

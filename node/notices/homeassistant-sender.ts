@@ -1,4 +1,5 @@
 import { connectAsync, type MqttClient } from 'mqtt';
+import { sentenceOf } from '../../protocol/errors.ts';
 import type { Notice } from '../../protocol/notices.ts';
 import type { StatusSnapshot } from '../../protocol/status.ts';
 import { noticeTimings } from '../../scheduler/notices/notice-timings.ts';
@@ -106,7 +107,9 @@ export const sendHomeassistant: Sender = async (notice, way, { mesh, status, sig
   } catch (error) {
     client?.end(true);
     throw new SendFailure(
-      `the broker: ${(error as Error).message.replaceAll(pass === '' ? '\0' : pass, '…').slice(0, 120)}`,
+      `the broker: ${sentenceOf(error)
+        .replaceAll(pass === '' ? '\0' : pass, '…')
+        .slice(0, 120)}`,
     );
   } finally {
     signal.removeEventListener('abort', end);

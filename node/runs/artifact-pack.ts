@@ -1,3 +1,4 @@
+import { sentenceOf } from '../../protocol/errors.ts';
 import { type ByteName, byteName, isRootOrGit, plainName, shownName, textOf } from '../executors/byte-names.ts';
 import { readTar, type TarEntry } from '../executors/tar-format.ts';
 import type { TreeRead } from '../ports.ts';
@@ -96,7 +97,7 @@ class Patterns {
       const config = (await bytesOf(source, '.git/config', 1 << 20)).toString('latin1');
       this.#tracked = trackedNames(index, /^\s*objectformat\s*=\s*sha256/im.test(config) ? 32 : 20);
     } catch (error) {
-      this.#indexProblem = (error as Error).message;
+      this.#indexProblem = sentenceOf(error);
     }
   }
 

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import type { FileHandle } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { inflateRaw } from 'node:zlib';
+import { sentenceOf } from '../../../protocol/errors.ts';
 import { type ByteName, isRootOrGit, leadsOut, plainName } from '../../executors/byte-names.ts';
 import { readTar } from '../../executors/tar-format.ts';
 import { blockBytes, blockHeadBytes, cacheMagic, methods, mostJsonBytes, spareBytes } from './cache-layout.ts';
@@ -125,7 +126,7 @@ export async function provenTree(
   } catch (error) {
     signal.throwIfAborted();
     if (error instanceof CacheDamaged) throw error;
-    throw new CacheDamaged(`what is in it is no tar: ${(error as Error).message}`, { cause: error });
+    throw new CacheDamaged(`what is in it is no tar: ${sentenceOf(error)}`, { cause: error });
   }
   return { plainBytes, isPlain: plainness.isPlain };
 }

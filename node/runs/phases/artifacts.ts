@@ -2,6 +2,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { uploadArtifact } from '../../../gitlab-bridge/artifact-transfer.ts';
 import { lookUpIn } from '../../../gitlab-bridge/variables.ts';
+import { sentenceOf } from '../../../protocol/errors.ts';
 import type { Workspace } from '../../ports.ts';
 import { collectArtifact } from '../artifact-up.ts';
 import { expandArtifact, isUploaded, warning } from '../job-script.ts';
@@ -82,7 +83,7 @@ async function uploadOne(
     run.ending.check();
     // A deadline, a limit and a pattern are the job's own; a full disk or a broken executor is this machine's.
     const isJobs = error instanceof PackProblem ? error.isJobs : (error as Error).name === 'TimeoutError';
-    const because = (error as Error).name === 'TimeoutError' ? 'it took longer than an hour' : (error as Error).message;
+    const because = (error as Error).name === 'TimeoutError' ? 'it took longer than an hour' : sentenceOf(error);
     const machines = error instanceof PackProblem ? 'system' : 'environment';
     throw new RunFailed(isJobs ? 'script' : machines, `artifacts cannot be collected: ${because}`);
   } finally {

@@ -9,6 +9,7 @@ import {
 } from '../../../gitlab-bridge/job-cache.ts';
 import { timeoutMsOf } from '../../../gitlab-bridge/payload.ts';
 import { lookUpIn } from '../../../gitlab-bridge/variables.ts';
+import { sentenceOf } from '../../../protocol/errors.ts';
 import { archName } from '../../../scheduler/jobs/demand.ts';
 import { plural } from '../../../scheduler/phrases.ts';
 import { byteName, shownName } from '../../executors/byte-names.ts';
@@ -109,7 +110,7 @@ async function restoreOne(run: RunContext, workspace: Workspace, cache: PlannedC
       }
     } catch (error) {
       ending.check();
-      trace.say(warning((error as Error).message));
+      trace.say(warning(sentenceOf(error)));
     }
     trace.say(warning('Failed to extract cache'));
   }
@@ -147,7 +148,7 @@ async function bringNewer(run: RunContext, owner: CacheOwner, key: string): Prom
   } catch (error) {
     ending.check();
     const isLate = (signal.aborted ? (signal.reason as Error) : (error as Error)).name === 'TimeoutError';
-    const because = isLate ? 'CACHE_REQUEST_TIMEOUT is over' : (error as Error).message;
+    const because = isLate ? 'CACHE_REQUEST_TIMEOUT is over' : sentenceOf(error);
     trace.say(warning(`It did not come from ${found.node}: ${because}`));
     return null;
   } finally {
@@ -193,7 +194,7 @@ async function saveOne(run: RunContext, workspace: Workspace, plan: CachePlan, s
   } catch (error) {
     ending.checkGone();
     const isLate = (error as Error).name === 'TimeoutError';
-    const because = isLate ? 'the time that the job has left for it is over' : (error as Error).message;
+    const because = isLate ? 'the time that the job has left for it is over' : sentenceOf(error);
     trace.say(warning(because) + warning('Failed to create cache'));
   } finally {
     if (file !== null) await rm(file, { force: true }).catch(() => undefined);
