@@ -112,7 +112,7 @@ function neverGpuReason(demand: Demand, measured: Measured): string | null {
   const fitting = all.filter((gpu) => gpuMatches(demand, models(demand, measured), gpu));
   if (fitting.length >= needed) return null;
   const largest = Math.max(...ofVendor.map((gpu) => gpu.memoryBytes));
-  if (!vramFits(largest, demand.vramBytes)) return `its largest GPU has ${gib(largest)}`;
+  if (!vramFits(largest, demand.vramBytes)) return `has no GPU of more than ${gib(largest)}`;
   if (fitting.length === 0) return `has no single GPU with all of ${listed(demand.tags)}`;
   return `has ${plural(fitting.length, 'GPU')} that would fit, and the job needs ${needed}`;
 }

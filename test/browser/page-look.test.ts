@@ -73,7 +73,7 @@ describe('the page', () => {
     const { page, context, complaints } = await open(desk);
     await page.locator('#jobs a', { hasText: 'eval' }).click();
     const dialog = page.getByRole('dialog');
-    await dialog.getByText('its largest GPU has 16 GiB').waitFor();
+    await dialog.getByText('has no GPU of more than 16 GiB').waitFor();
     expect(await violations(page)).toEqual([]);
     await page.keyboard.press('Escape');
     await dialog.waitFor({ state: 'detached' });
@@ -137,7 +137,7 @@ describe('the page', () => {
     expect(await focused()).toBe('eval');
     await page.keyboard.press('Enter');
     const dialog = page.getByRole('dialog');
-    await dialog.getByText('its largest GPU has 16 GiB').waitFor();
+    await dialog.getByText('has no GPU of more than 16 GiB').waitFor();
     // Focus is in the dialog and stays there.
     for (let tabs = 0; tabs < 12; tabs += 1) {
       await page.keyboard.press('Tab');

@@ -194,7 +194,7 @@ const whyTrain: WhyAnswer = {
   needs: 'gpu, vram-20g',
   machines: [
     { node: 'desktop-1', fits: true, because: 'has it: the tightest GPU that fits' },
-    { node: 'desktop-2', fits: false, because: 'its largest GPU has 16 GiB' },
+    { node: 'desktop-2', fits: false, because: 'has no GPU of more than 16 GiB' },
     { node: 'kang', fits: false, because: 'has no GPU' },
   ],
   because: 'desktop-1: the tightest GPU that fits',
@@ -205,7 +205,7 @@ const whyEval = (number: number): WhyAnswer => ({
   needs: 'gpu, vram-20g',
   machines: [
     { node: 'desktop-1', fits: false, because: 'its only GPU has 2 of 24 GiB free: run 4813 has it since 19:53' },
-    { node: 'desktop-2', fits: false, because: 'its largest GPU has 16 GiB' },
+    { node: 'desktop-2', fits: false, because: 'has no GPU of more than 16 GiB' },
     { node: 'kang', fits: false, because: 'has no GPU' },
   ],
   because: 'it waits for desktop-1',

@@ -101,7 +101,7 @@ describe('jobs and why', () => {
   it('why is the example of INTERFACE.md', () => {
     const machines = [
       { node: 'desktop-1', fits: false, because: 'its only GPU has 2 of 24 GiB free: run 4813 has it since 19:58' },
-      { node: 'desktop-2', fits: false, because: 'its largest GPU has 16 GiB' },
+      { node: 'desktop-2', fits: false, because: 'has no GPU of more than 16 GiB' },
       { node: 'kang', fits: false, because: 'has no GPU' },
     ];
     const why = {
@@ -119,7 +119,7 @@ describe('jobs and why', () => {
       [
         '4815 eval lab/vision@gpu-fix   waits 20 s   needs: gpu, vram-20g',
         '  desktop-1   its only GPU has 2 of 24 GiB free: run 4813 has it since 19:58',
-        '  desktop-2   its largest GPU has 16 GiB',
+        '  desktop-2   has no GPU of more than 16 GiB',
         '  kang        has no GPU',
       ].join('\n'),
     );
@@ -129,7 +129,7 @@ describe('jobs and why', () => {
       'needs: gpu, vram-20g',
       '  desktop-1   its only GPU has 2 of 24 GiB free: run 4813',
       '              has it since 19:58',
-      '  desktop-2   its largest GPU has 16 GiB',
+      '  desktop-2   has no GPU of more than 16 GiB',
       '  kang        has no GPU',
       '# nobody fits, and that is so and that is so and that is',
       '#   so and that is so and that is so ',

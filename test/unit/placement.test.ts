@@ -48,7 +48,7 @@ describe('the example lab', () => {
     expect(placed(['gpu', 'vram-20g'], busy).placed).toBeNull();
     expect(reasons(['gpu', 'vram-20g'], busy)).toEqual({
       'desktop-1': 'its only GPU has 2 of 24 GiB free: run 4813 has had it for 12 min',
-      'desktop-2': 'its largest GPU has 16 GiB',
+      'desktop-2': 'has no GPU of more than 16 GiB',
       kang: 'has no GPU',
     });
     expect(placed(['gpu', 'vram-20g'], busy).because).toBe(

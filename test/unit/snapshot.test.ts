@@ -73,7 +73,7 @@ describe('why', () => {
           fits: false,
           because: 'its only GPU has 2 of 24 GiB free: run 4813 has had it for 12 min',
         },
-        { node: 'desktop-2', fits: false, because: 'its largest GPU has 16 GiB' },
+        { node: 'desktop-2', fits: false, because: 'has no GPU of more than 16 GiB' },
         { node: 'kang', fits: false, because: 'has no GPU' },
       ],
       because:
