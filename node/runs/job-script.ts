@@ -172,7 +172,8 @@ export function unsupported(payload: JobPayload, executor: Executor['kind']): st
   if (typeof payload.run === 'string' && payload.run !== '' && payload.run !== 'null') named.push('run (CI functions)');
   for (const { name, script } of payload.hooks)
     if (script.length > 0 && !hookNames.includes(name as HookName)) named.push(`hooks:${name}`);
-  if (Object.keys(payload.secrets ?? {}).length > 0) named.push('secrets');
+  if (Object.keys(payload.secrets ?? {}).length > 0)
+    named.push('secrets: (its script can fetch them by a token of id_tokens:, or a variable of the project has them)');
   const modules = submoduleStrategy(payload);
   if (!['none', 'normal', 'recursive'].includes(modules))
     named.push(`GIT_SUBMODULE_STRATEGY: ${modules} (there are none, normal and recursive)`);

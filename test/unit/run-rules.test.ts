@@ -221,7 +221,7 @@ describe('what GitLab sent', () => {
     expect(unsupported(payload({}), 'process')).toBeNull();
     const secrets = { A: { vault: {} } };
     expect(unsupported(payload({ secrets, artifacts: [{ artifact_format: 'tarzstd' }] }), 'docker')).toBe(
-      'this version of autogit-node does not support secrets, artifacts of format tarzstd',
+      'this version of autogit-node does not support secrets: (its script can fetch them by a token of id_tokens:, or a variable of the project has them), artifacts of format tarzstd',
     );
     const variables = [{ key: 'GIT_STRATEGY', value: 'rebase', public: true, masked: false, file: false, raw: false }];
     expect(unsupported(payload({ variables }), 'docker')).toMatch(
