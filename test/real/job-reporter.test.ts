@@ -102,7 +102,9 @@ describe('what GitLab hears of a run', () => {
     expect(await Promise.race([delivery, new Promise((resolve) => setTimeout(resolve, 1_500))])).toBeUndefined();
     laterMs = 25 * 3_600_000;
     one.wake();
-    expect(await delivery).toEqual({ kind: 'given-up', because: expect.stringContaining('refused') });
+    // Whatever its last try met: on a slow machine that is the one during which the server was closed.
+    const because = expect.stringMatching(/connection (refused|was cut)|no answer in time/);
+    expect(await delivery).toEqual({ kind: 'given-up', because });
     await one.stop();
   }, 30_000);
 
