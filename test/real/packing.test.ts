@@ -196,6 +196,24 @@ describe('memory that is used again', () => {
   });
 });
 
+it('names stand in the zip as the bytes that they are (official-runner F22)', async () => {
+  // A byte that is no UTF-8, a backslash, a line's end, letters that are UTF-8, 240 of them.
+  const names = ['lat\xe9n', 'back\\slash', 'new\nline', 'gr\xc3\xb6\xc3\x9fe', '\xc3\xa4'.repeat(120)];
+  const entries = () => names.map((name) => ({ ...madeEntry('', { content: name }), name }));
+  const source = {
+    list: async () => read(Readable.from([Buffer.from(names.map((name) => `${name}\0`).join(''), 'latin1')])),
+    read: async () => read(writeTar(entries())),
+  };
+  expect((await packArtifact(source, asked({}))).count).toBe(names.length);
+  const zip = await openPromise(request.file, { autoClose: false, lazyEntries: true, decodeStrings: false });
+  const found: [string, boolean][] = [];
+  for await (const { fileNameRaw, generalPurposeBitFlag } of zip.eachEntry())
+    found.push([fileNameRaw.toString('latin1'), (generalPurposeBitFlag & 0x800) !== 0]);
+  zip.close();
+  // The flag says that it is UTF-8: a reader would change other bytes by it.
+  expect(found).toEqual(names.map((name) => [name, /\xc3/.test(name)]));
+});
+
 it('a hard link to a large file that is no artifact itself has its bytes', async () => {
   const content = randomBytes(3 << 20);
   const whole = await treeOf(new Map([['other', content]]));

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, expect, it } from 'vitest';
-import { RunLab } from './run-lab.ts';
+import { plainText, RunLab } from './run-lab.ts';
 
 let lab: RunLab;
 afterEach(() => lab.stop());
@@ -37,4 +37,22 @@ it('what a script prints stands in the trace byte for byte, whatever it is (publ
   const differs = found.findIndex((byte, index) => byte !== printed[index]);
   expect([at > 0, found.length, differs]).toEqual([true, printed.length, -1]);
   expect(trace.toString('latin1', at + printed.length)).toMatch(/^\nsection_end:/);
+});
+
+it('artifacts that are not there fail no job, and after_script has run before they are looked for (public-reports 23)', async () => {
+  const artifacts = (path: string) => `artifacts: { paths: ['${path}'] }`;
+  lab = await RunLab.start({
+    '.gitlab-ci.yml': `none: { script: ['true'], ${artifacts('no/such')} }\nlate: { script: ['true'], after_script: ['echo late >made'], ${artifacts('made')} }\n`,
+  });
+  await lab.agent();
+  for (const [said, sent] of [
+    ['WARNING: no/such: no matching files\nNo files to upload\nJob succeeded', false],
+    ['made: found 1 matching artifact files and directories\n', true],
+  ] as const) {
+    const ended = await lab.ended(await lab.begin());
+    const trace = plainText(await lab.traceAt(ended));
+    expect(ended.result, trace).toMatchObject({ state: 'success' });
+    expect(trace).toContain(said);
+    expect(trace.includes('201 Created'), trace).toBe(sent);
+  }
 });

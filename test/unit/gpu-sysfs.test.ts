@@ -66,6 +66,22 @@ describe('GPUs in sysfs', () => {
     ]);
   });
 
+  it('leaves the graphics of an Intel processor out, whatever memory it names (public-reports 19)', async () => {
+    const sys = mkdtempSync(join(tmpdir(), 'autogit-sysfs-'));
+    for (const [name, slot] of [
+      ['card0', '0000:00:02.0'],
+      ['card1', '0000:03:00.0'],
+    ] as const) {
+      const folder = join(sys, 'class/drm', name, 'device');
+      mkdirSync(folder, { recursive: true });
+      const files = { vendor: '0x8086', device: '0x7d55', uevent: `PCI_SLOT_NAME=${slot}`, lmem_total_bytes: 16 * gib };
+      for (const [file, value] of Object.entries(files)) writeFileSync(join(folder, file), `${value}\n`);
+    }
+    const found = await sysfsGpus({ sys, amdgpuIds: 'nothing', pciIds: [] });
+    expect(found.map(({ gpu }) => gpu.uuid)).toEqual(['pci-0000:03:00.0']);
+    rmSync(sys, { recursive: true });
+  });
+
   it('finds nothing where there is nothing', async () => {
     expect(await sysfsGpus(paths('sysfs-none'))).toEqual([]);
     expect(await sysfsGpus(paths('no-such-folder'))).toEqual([]);
