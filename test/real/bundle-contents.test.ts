@@ -1,4 +1,4 @@
-import { execFileSync, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { brotliDecompressSync, gunzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { licenceOf } from '../../deploy/third-party.mjs';
+import setUpBundle from '../e2e/bundle.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const dist = (name: string): string => readFileSync(join(root, 'dist', name), 'utf8');
@@ -36,7 +37,7 @@ const manifestOf = (place: string): Manifest =>
 
 beforeAll(() => {
   dir = mkdtempSync(join(tmpdir(), 'autogit-bundle-'));
-  execFileSync(process.execPath, ['deploy/bundle.mjs'], { cwd: root });
+  setUpBundle();
   const record = JSON.parse(dist('metafile.json')) as {
     outputs: Record<string, { inputs: Record<string, { bytesInOutput: number }> }>;
   }[];

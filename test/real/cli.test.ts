@@ -4,11 +4,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { StatusSnapshot } from '../../protocol/status.ts';
+import setUpBundle from '../e2e/bundle.ts';
 import { bin, cleanEnv, type Ended, failing, root, runCli } from './cli-child.ts';
 
 let dir: string;
 beforeAll(() => {
-  execFileSync(process.execPath, ['deploy/bundle.mjs'], { cwd: root });
+  setUpBundle();
   dir = mkdtempSync(join(tmpdir(), 'autogit-cli-'));
 });
 afterAll(() => rmSync(dir, { recursive: true, force: true }));

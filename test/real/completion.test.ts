@@ -1,4 +1,4 @@
-import { execFile, execFileSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,6 +11,7 @@ import { namesIn, readRunbook } from '../../node/metrics/runbook.ts';
 import { places } from '../../node/store/home.ts';
 import type { JobRow } from '../../protocol/job-rows.ts';
 import type { StatusSnapshot } from '../../protocol/status.ts';
+import setUpBundle from '../e2e/bundle.ts';
 import { nodeRow } from './node-row.ts';
 import { SmallAgent } from './small-agent.ts';
 
@@ -55,7 +56,7 @@ let home: string;
 let agent: TwoMachines;
 let server: SocketServer;
 beforeAll(async () => {
-  execFileSync(process.execPath, ['deploy/bundle.mjs'], { cwd: root });
+  setUpBundle();
   dir = mkdtempSync(join(tmpdir(), 'autogit-tab-'));
   home = join(dir, 'home');
   mkdirSync(home, { mode: 0o700 });

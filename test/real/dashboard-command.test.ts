@@ -1,11 +1,11 @@
-import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { type SocketServer, serveSocket } from '../../node/local-api/unix-server.ts';
 import { places } from '../../node/store/home.ts';
-import { cleanEnv, failing, root, runCli } from './cli-child.ts';
+import setUpBundle from '../e2e/bundle.ts';
+import { cleanEnv, failing, runCli } from './cli-child.ts';
 import { PageRig } from './page-rig.ts';
 
 /** `dashboard` and what is below it: the published command before a page's door. */
@@ -15,7 +15,7 @@ describe('dashboard', () => {
   let server: SocketServer;
 
   beforeAll(async () => {
-    execFileSync(process.execPath, ['deploy/bundle.mjs'], { cwd: root });
+    setUpBundle();
     home = mkdtempSync(join(tmpdir(), 'autogit-dashboard-'));
     rig = await new PageRig().open();
     server = await serveSocket({ path: places(home).socket, api: rig.api, log: { warn: () => {}, error: () => {} } });

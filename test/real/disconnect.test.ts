@@ -1,13 +1,11 @@
-import { execFileSync, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openStore } from '../../node/store/level-store.ts';
+import setUpBundle from '../e2e/bundle.ts';
 import { formMesh, pipelineEnd } from '../e2e/mesh.ts';
 import { bin, Rig, type TestMachine, until } from '../e2e/rig.ts';
-
-const root = fileURLToPath(new URL('../..', import.meta.url));
 
 describe('gitlab disconnect', () => {
   const rig = new Rig();
@@ -15,7 +13,7 @@ describe('gitlab disconnect', () => {
   let kang: TestMachine;
 
   beforeAll(async () => {
-    execFileSync(process.execPath, ['deploy/bundle.mjs'], { cwd: root });
+    setUpBundle();
     await rig.practice().start();
     machines = await formMesh(rig, ['kang', 'desktop-1', 'desktop-2']);
     kang = machines[0]!;

@@ -1,4 +1,4 @@
-import { execFileSync, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { type SocketServer, serveSocket } from '../../node/local-api/unix-server.ts';
 import { places } from '../../node/store/home.ts';
+import setUpBundle from '../e2e/bundle.ts';
 import { SmallAgent } from './small-agent.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -18,7 +19,7 @@ describe('commands of GitLab that mean nothing as it is', () => {
   let server: SocketServer;
 
   beforeAll(() => {
-    execFileSync(process.execPath, ['deploy/bundle.mjs'], { cwd: root });
+    setUpBundle();
     home = mkdtempSync(join(tmpdir(), 'autogit-words-'));
   });
   beforeEach(async () => {

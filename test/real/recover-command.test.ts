@@ -1,4 +1,4 @@
-import { execFileSync, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type SocketServer, serveSocket } from '../../node/local-api/unix-server.ts';
 import { places } from '../../node/store/home.ts';
+import setUpBundle from '../e2e/bundle.ts';
 import { SmallAgent } from './small-agent.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -20,7 +21,7 @@ describe('recover --force', () => {
   let server: SocketServer;
 
   beforeAll(async () => {
-    execFileSync(process.execPath, ['deploy/bundle.mjs'], { cwd: root });
+    setUpBundle();
     home = mkdtempSync(join(tmpdir(), 'autogit-recover-'));
     const log = { warn: () => {}, error: () => {} };
     server = await serveSocket({ path: places(home).socket, api: agent, log });

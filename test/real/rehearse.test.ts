@@ -1,4 +1,3 @@
-import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,7 +9,8 @@ import { systemClock } from '../../node/clock.ts';
 import { type SocketServer, serveSocket } from '../../node/local-api/unix-server.ts';
 import { places } from '../../node/store/home.ts';
 import { rehearsalTimings } from '../../scheduler/rehearsed-loss.ts';
-import { cleanEnv, failing, root, runCli } from './cli-child.ts';
+import setUpBundle from '../e2e/bundle.ts';
+import { cleanEnv, failing, runCli } from './cli-child.ts';
 import { endMembers, expectOneHistory, type LabMember, labMesh, settled } from './member-lab.ts';
 import { endParties, pause, until } from './network-party.ts';
 import { SmallAgent } from './small-agent.ts';
@@ -18,7 +18,7 @@ import { SmallAgent } from './small-agent.ts';
 const servers: SocketServer[] = [];
 const homes: string[] = [];
 
-beforeAll(() => void execFileSync(process.execPath, ['deploy/bundle.mjs'], { cwd: root }));
+beforeAll(() => setUpBundle());
 afterEach(async () => {
   for (const one of servers.splice(0)) await one.close();
   for (const home of homes.splice(0)) rmSync(home, { recursive: true, force: true });

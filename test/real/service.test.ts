@@ -17,12 +17,12 @@ import { leavePatienceMs } from '../../node/agent/sleep.ts';
 import { makeProgramFolder } from '../../node/cli/changeable-path.ts';
 import { copyProgram, unitText } from '../../node/cli/service-files.ts';
 import { groupId } from '../../node/store/home.ts';
+import setUpBundle from '../e2e/bundle.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 let dir: string;
 beforeAll(() => {
-  if (!existsSync(join(root, 'dist', 'agent.cjs')))
-    execFileSync(process.execPath, ['deploy/bundle.mjs'], { cwd: root });
+  if (!existsSync(join(root, 'dist', 'agent.cjs'))) setUpBundle();
   dir = mkdtempSync(join(tmpdir(), 'autogit-service-'));
 });
 afterAll(() => rmSync(dir, { recursive: true, force: true }));

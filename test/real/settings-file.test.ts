@@ -1,13 +1,13 @@
-import { execFileSync } from 'node:child_process';
 import { lstatSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import setUpBundle from '../e2e/bundle.ts';
 import { cleanEnv, type Ended, failing, root, runCli } from './cli-child.ts';
 
 let dir: string;
 beforeAll(() => {
-  execFileSync(process.execPath, ['deploy/bundle.mjs'], { cwd: root });
+  setUpBundle();
   dir = mkdtempSync(join(tmpdir(), 'autogit-yml-'));
 });
 afterAll(() => rmSync(dir, { recursive: true, force: true }));

@@ -1,11 +1,11 @@
-import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach } from 'vitest';
 import { type SocketServer, serveSocket } from '../../node/local-api/unix-server.ts';
 import { places } from '../../node/store/home.ts';
-import { cleanEnv, type Ended, root, runCli } from './cli-child.ts';
+import setUpBundle from '../e2e/bundle.ts';
+import { cleanEnv, type Ended, runCli } from './cli-child.ts';
 import { SmallAgent } from './small-agent.ts';
 
 interface SmallCommands {
@@ -30,7 +30,7 @@ export function smallCommands(name: string, prepare: (agent: SmallAgent) => void
   };
   let server: SocketServer | undefined;
   beforeAll(() => {
-    execFileSync(process.execPath, ['deploy/bundle.mjs'], { cwd: root });
+    setUpBundle();
     here.home = mkdtempSync(join(tmpdir(), `autogit-${name}-`));
   });
   beforeEach(async () => {

@@ -1,4 +1,3 @@
-import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,7 +8,8 @@ import { readTar } from '../../node/executors/tar-format.ts';
 import { type SocketServer, serveSocket } from '../../node/local-api/unix-server.ts';
 import { places } from '../../node/store/home.ts';
 import { cleaned } from '../../node/support/clean-text.ts';
-import { cleanEnv, failing, root, runCli } from './cli-child.ts';
+import setUpBundle from '../e2e/bundle.ts';
+import { cleanEnv, failing, runCli } from './cli-child.ts';
 import { SmallAgent } from './small-agent.ts';
 
 const bare = 'kR7vQ2mX9pL4tB8nZ3cW6yHs5dGf1aJe';
@@ -62,7 +62,7 @@ let agent: SmallAgent;
 let server: SocketServer;
 const env = (): Record<string, string> => cleanEnv(dir, { DEPLOY_TOKEN: of('by its variable') });
 beforeAll(async () => {
-  execFileSync(process.execPath, ['deploy/bundle.mjs'], { cwd: root });
+  setUpBundle();
   dir = mkdtempSync(join(tmpdir(), 'autogit-support-'));
   home = join(dir, 'home');
   mkdirSync(home, { mode: 0o700 });

@@ -1,4 +1,4 @@
-import { execFile, execFileSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,6 +8,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { type SocketServer, serveSocket } from '../../node/local-api/unix-server.ts';
 import { places } from '../../node/store/home.ts';
 import type { TimelineEvent } from '../../protocol/history.ts';
+import setUpBundle from '../e2e/bundle.ts';
 import { SmallAgent } from './small-agent.ts';
 import { Terminal } from './terminal.ts';
 
@@ -20,7 +21,7 @@ let server: SocketServer;
 let terminal: Terminal | null = null;
 const log = { info: () => {}, warn: () => {}, error: () => {}, event: () => {} };
 beforeAll(async () => {
-  execFileSync(process.execPath, ['deploy/bundle.mjs'], { cwd: root });
+  setUpBundle();
   dir = mkdtempSync(join(tmpdir(), 'autogit-pty-'));
   home = join(dir, 'home');
   mkdirSync(home, { mode: 0o700 });

@@ -1,13 +1,10 @@
-import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import setUpBundle from '../e2e/bundle.ts';
 import { formMesh, pipelineEnd } from '../e2e/mesh.ts';
 import { asRoot, Rig, type TestMachine, until } from '../e2e/rig.ts';
 import { freePort } from '../fixtures/free-port.ts';
-
-const root = fileURLToPath(new URL('../..', import.meta.url));
 
 /** What people do to jobs, on a machine that does not vote and holds no token: it is drained. */
 describe('cancel, retry and logs from a plain machine', () => {
@@ -18,7 +15,7 @@ describe('cancel, retry and logs from a plain machine', () => {
   const go = join(rig.dir, 'go');
 
   beforeAll(async () => {
-    execFileSync(process.execPath, ['deploy/bundle.mjs'], { cwd: root });
+    setUpBundle();
     const gitlab = rig.practice();
     await gitlab.start();
     const env = { kang: { AUTOGIT_WEBHOOK: `127.0.0.1:${await freePort()}` } };
