@@ -4,12 +4,16 @@ import Docker from 'dockerode';
 import { expect, it } from 'vitest';
 import { ensureImage } from '../../node/executors/docker-image.ts';
 import type { DockerImages } from '../../node/executors/docker-images.ts';
+import { SilentRegistries } from '../../node/executors/silent-registries.ts';
 
 const records = { rightOf: () => 'own', begin: () => undefined, failed: () => undefined, pulled: () => undefined };
 const images = {
   find: (_run: string, look: () => Promise<unknown>) => look(),
   ids: async () => new Set(),
   records,
+  get silent() {
+    return new SilentRegistries();
+  },
 } as unknown as DockerImages;
 
 const engineSays = (statusCode: number, words: string): Error =>
