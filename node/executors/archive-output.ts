@@ -1,7 +1,8 @@
 import { connect, type Socket } from 'node:net';
+import type { Readable } from 'node:stream';
 import type Docker from 'dockerode';
 import { withLimit } from './docker-engine.ts';
-import { answerMs, engineOf, type Modem, mostRefusalBytes, refusalOf } from './exec-output.ts';
+import { answerMs, endedBy, engineOf, type Modem, mostRefusalBytes, refusalOf } from './exec-output.ts';
 import { KeptReads } from './kept-reads.ts';
 
 /**
@@ -18,10 +19,7 @@ export async function archiveOutput(
   const modem = container.modem as Modem;
   signal.throwIfAborted();
   if (modem.protocol === 'https') {
-    const stream = (await container.getArchive({ path })) as unknown as AsyncIterable<Uint8Array> & { destroy(): void };
-    signal.addEventListener('abort', () => stream.destroy());
-    if (signal.aborted) stream.destroy();
-    return stream;
+    return endedBy(signal, (await container.getArchive({ path })) as unknown as Readable);
   }
   const { at, version } = await engineOf(modem);
   const url = `${version}/containers/${container.id}/archive?${new URLSearchParams({ path })}`;
@@ -29,7 +27,7 @@ export async function archiveOutput(
   const reads = new KeptReads();
   const socket = reads.of(connect({ ...at, onread: reads.onread }));
   // As long as it is open and nobody reads, the engine's own tar stands, and with it the container's removal.
-  signal.addEventListener('abort', () => socket.destroy());
+  endedBy(signal, socket);
   try {
     const answer = withLimit(answered(socket, reads), answerMs);
     socket.write(`GET ${url} HTTP/1.0\r\n${headers.join('')}\r\n`);

@@ -25,10 +25,8 @@ export async function execOutput(exec: Docker.Exec, signal: AbortSignal): Promis
   const modem = exec.modem as Modem;
   signal.throwIfAborted();
   if (modem.protocol === 'https') {
-    const stream = (await exec.start({})) as unknown as AsyncIterable<Uint8Array> & { destroy(): void };
-    signal.addEventListener('abort', () => stream.destroy());
-    if (signal.aborted) stream.destroy();
-    return stream;
+    const stream = (await exec.start({})) as unknown as AsyncIterable<Uint8Array> & Ending;
+    return endedBy(signal, stream);
   }
   const { at, version } = await engineOf(modem);
   const path = `${version}/exec/${exec.id}/start`;
@@ -38,6 +36,20 @@ export async function execOutput(exec: Docker.Exec, signal: AbortSignal): Promis
     stop.abort();
     throw error;
   });
+}
+
+interface Ending {
+  destroy(): unknown;
+  once(event: 'close', closed: () => void): unknown;
+}
+
+/** Destroys it when `signal` says so. Once it has closed the signal has forgotten it: a run's lives as long as all of its files take. */
+export function endedBy<S extends Ending>(signal: AbortSignal, stream: S): S {
+  const end = (): void => void stream.destroy();
+  signal.addEventListener('abort', end);
+  stream.once('close', () => signal.removeEventListener('abort', end));
+  if (signal.aborted) end();
+  return stream;
 }
 
 type Place = { host: string; port: number } | { path: string };
@@ -65,11 +77,10 @@ function upgraded(
   return new Promise((resolve, reject) => {
     const createConnection = (): Socket => reads.of(connect({ ...engine.at, onread: reads.onread }));
     const asked = request({ path, method: 'POST', headers, createConnection });
-    signal.addEventListener('abort', () => asked.destroy());
+    endedBy(signal, asked);
     asked.on('error', reject);
     asked.on('upgrade', (_, socket, head) => {
-      signal.addEventListener('abort', () => socket.destroy());
-      if (signal.aborted) socket.destroy();
+      endedBy(signal, socket);
       resolve(reads.bytes(head));
     });
     asked.on('response', (answer) => {

@@ -1,11 +1,11 @@
 import { randomBytes } from 'node:crypto';
-import { once } from 'node:events';
+import { getEventListeners, once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Docker from 'dockerode';
-import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, describe, expect, it, vi } from 'vitest';
 import { archiveOutput } from '../../node/executors/archive-output.ts';
 import { isEngineAway } from '../../node/executors/docker-engine.ts';
 import { DockerFiles } from '../../node/executors/docker-files.ts';
@@ -93,6 +93,13 @@ describe("the engine's archive of a path", () => {
     expect(pieces).toBeLessThan(body.length / (64 << 10));
     // Each chunk of a stream of its own: V8 lets 32 MiB of them lie. The first has what came with the head.
     expect(memories.size).toBeLessThanOrEqual(2);
+  });
+
+  it('is forgotten by the signal of its run once it has ended, however many there are', async () => {
+    const container = await engine((_, socket) => socket.end(`${good}some`));
+    const ofRun = new AbortController();
+    for (let count = 0; count < 15; count++) await bytesOf(container, '/x', ofRun.signal);
+    await vi.waitFor(() => expect(getEventListeners(ofRun.signal, 'abort')).toEqual([]));
   });
 
   it('is refused with the engine’s word and status, and an engine that goes or is none is told from one that refuses', async () => {
