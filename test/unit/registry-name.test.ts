@@ -3,6 +3,7 @@ import { expect, it } from 'vitest';
 import { ensureImage } from '../../node/executors/docker-image.ts';
 import type { DockerImages } from '../../node/executors/docker-images.ts';
 import type { LookUp } from '../../node/executors/registry-name.ts';
+import { SilentRegistries } from '../../node/executors/silent-registries.ts';
 
 /** What the engine says of a registry whose name it cannot find, whoever's fault that is. */
 const noHost = (host: string): Error =>
@@ -14,7 +15,10 @@ const noHost = (host: string): Error =>
       statusCode: 500,
     },
   );
-const images = { find: async () => null, ids: async () => new Set(), records: {} } as unknown as DockerImages;
+const images = {
+  ...{ find: async () => null, ids: async () => new Set(), records: {} },
+  silent: new SilentRegistries(),
+} as unknown as DockerImages;
 
 async function codeOf(
   image: string,
