@@ -40,7 +40,7 @@ export async function execOutput(exec: Docker.Exec, signal: AbortSignal): Promis
 
 interface Ending {
   destroy(): unknown;
-  once(event: 'close', closed: () => void): unknown;
+  once(name: 'close', closed: () => void): unknown;
 }
 
 /** Destroys it when `signal` says so. Once it has closed the signal has forgotten it: a run's lives as long as all of its files take. */
