@@ -243,18 +243,6 @@ export interface ServicesBeside {
   ended(): Promise<string[]>;
 }
 
-/** A quicker way in and out for many files, once in or once out, beside what else has the tree. */
-export interface FilesBeside {
-  /** A plain tar, as `Workspace.putTar` means it, below projectDir; a chunk is taken when the next one is asked for. False: not all of it is there, and all of it is to be put by `putTar`. Throws executor-failed. */
-  put(tar: () => AsyncIterable<Uint8Array>): Promise<boolean>;
-  /** As `Workspace.listFiles`, but that a name may come twice. */
-  list(paths: string[]): Promise<TreeRead>;
-  /** As `Workspace.readFiles`. */
-  read(names: Uint8Array, paths: string[]): Promise<TreeRead>;
-  /** What is at work in it is ended. */
-  close(): Promise<void>;
-}
-
 export interface Workspace {
   readonly handle: string;
   /** CI_BUILDS_DIR. */
@@ -281,8 +269,6 @@ export interface Workspace {
    * `names`: as `listFiles` gave them. `paths`: what was asked of it, for places where names cannot be asked for.
    */
   readFiles(names: Uint8Array, paths: string[]): Promise<TreeRead>;
-  /** Worth its start (a quarter of a second) from some 64 MiB on. Null, or left out: there is none here. Close it. */
-  filesBeside?(): Promise<FilesBeside | null>;
   /** Begins a step. It goes on when the agent dies; its output is kept by the executor. */
   start(step: Step, index: number): Promise<void>;
   /** Output bytes of the step from an offset, as they come, until its end. Can be called again after a restart. */

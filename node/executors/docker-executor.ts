@@ -19,12 +19,11 @@ import { runtimesOf, wantedRuntime } from './docker-runtimes.ts';
 import { DockerServices, removeServices, type ServicesPlace } from './docker-services.ts';
 import { LeftRuns } from './docker-sweep.ts';
 import { type DockerTree, DockerTrees } from './docker-trees.ts';
-import { lookUpUser, numericUser } from './docker-user.ts';
+import { lookUpUser } from './docker-user.ts';
 import { DockerWorkspace } from './docker-workspace.ts';
 import { engineOf } from './engine-for-jobs.ts';
 import { withinEngine } from './engine-limits.ts';
 import { dockerFeatures } from './features.ts';
-import { BesideStore } from './files-beside.ts';
 import { GpuCanary } from './gpu-canary.ts';
 import { cdiDevices, deviceNodes } from './gpu-options.ts';
 import { ImageStore, isNoSpace } from './image-store.ts';
@@ -96,7 +95,6 @@ export class DockerExecutor implements Executor {
   readonly #left: LeftRuns;
   readonly #images: DockerImages;
   readonly #trees: DockerTrees;
-  readonly #beside: BesideStore;
   readonly #canary: GpuCanary;
 
   constructor(options: DockerExecutorOptions) {
@@ -111,7 +109,6 @@ export class DockerExecutor implements Executor {
       wallMs: this.#clock.wallMs,
     };
     this.#trees = new DockerTrees({ ...common, node: options.node, limits: options.trees ?? usualTreeLimits });
-    this.#beside = new BesideStore({ ...common, node: options.node });
     this.#images = new DockerImages({
       ...common,
       roomPercent: options.imageRoomPercent ?? 15,
@@ -328,7 +325,6 @@ export class DockerExecutor implements Executor {
       return null;
     }
     const services = await DockerServices.find(await this.#placeOf(spec));
-    await this.#beside.removeLeft(spec.run);
     const keeper = label[labels.keeper] === '2' ? 2 : 1;
     const memoryBytes = found.HostConfig.Memory || null;
     const user = await lookUpUser(container, spec.run, label[labels.user] ?? '');
@@ -342,7 +338,6 @@ export class DockerExecutor implements Executor {
   }
 
   sweep(known: ReadonlySet<string>): Promise<string[]> {
-    this.#beside.sweep();
     return this.#left.sweep(known);
   }
 
@@ -378,7 +373,6 @@ export class DockerExecutor implements Executor {
       firstFiles: firstFiles(jobEnvironment(spec, paths), paths, user),
       clock: this.#clock,
       node: this.#options.node,
-      beside: this.#beside,
       onRemoved: () => this.#images.tidyAfterRun(),
       onLeft: () => this.#left.removeLater(spec.run),
     });
@@ -389,6 +383,12 @@ const noImage = (): AutogitError =>
   new AutogitError('image-missing', 'the job names no image, and this node has no default', {
     hint: 'add image: to the job, or start this node with --default-image NAME, which is defaultImage: in its autogit.yml',
   });
+
+/** As an image or a job says who runs it; null for a name, which only the container knows. */
+function numericUser(said: string): { uid: number; gid: number } | null {
+  const found = /^(\d*)(?::(\d+))?$/.exec(said);
+  return found && { uid: Number(found[1] || 0), gid: Number(found[2] ?? 0) };
+}
 
 function cannot(what: 'create' | 'start', image: string, cause: unknown): AutogitError {
   const because = saidBy(cause);

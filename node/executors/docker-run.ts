@@ -4,7 +4,6 @@ import type { Clock } from '../clock.ts';
 import type { KeeperVersion } from './docker-log.ts';
 import type { DockerServices } from './docker-services.ts';
 import type { DockerTree } from './docker-trees.ts';
-import type { BesideStore } from './files-beside.ts';
 import type { JobEnvironment, JobPaths } from './job-shell.ts';
 import { type PackedFile, plainName } from './tar-names.ts';
 
@@ -31,8 +30,6 @@ export interface DockerRun {
   memoryBytes: number | null;
   /** It has a bridge of its own, without services on it. */
   hasBridge: boolean;
-  /** Ways in and out beside the engine. */
-  beside: BesideStore;
   /** As its labels have it. */
   node: string;
   onRemoved(): void;

@@ -17,9 +17,3 @@ export async function lookUpUser(
   if (!found) throw new AutogitError('image-unusable', `the image's user ${name} is not in its /etc/passwd`);
   return { uid: Number(found[2]) || 0, gid: Number(found[3]) || 0 };
 }
-
-/** As an image or a job says who runs it; null for a name, which only the container knows. */
-export function numericUser(said: string): { uid: number; gid: number } | null {
-  const found = /^(\d*)(?::(\d+))?$/.exec(said);
-  return found && { uid: Number(found[1] || 0), gid: Number(found[2] ?? 0) };
-}

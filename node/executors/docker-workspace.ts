@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type Docker from 'dockerode';
 import { AutogitError } from '../../protocol/errors.ts';
-import type { FilesBeside, Freezer, Step, StepEnd, TreeRead, Workspace } from '../ports.ts';
+import type { Freezer, Step, StepEnd, TreeRead, Workspace } from '../ports.ts';
 import { endOfStopped, endPolitely, killContainer, killGroup, removeContainer } from './docker-ending.ts';
 import { isEngineAway, statusOf, whileAway, withLimit } from './docker-engine.ts';
 import { DockerFiles } from './docker-files.ts';
@@ -34,13 +34,6 @@ async function endWithoutEngine(cause: unknown, group: string | null): Promise<S
   if (!isEngineAway(cause)) throw cause;
   if (!(await killGroup(group))) return null;
   return { kind: 'lost', because: 'the Docker Engine was away for more than 60 s, and its container was ended' };
-}
-
-async function isSoon(look: () => Promise<boolean>): Promise<boolean> {
-  for (const until = performance.now() + endSaidMs; ; await sleep(50)) {
-    if (await look()) return true;
-    if (performance.now() >= until) return false;
-  }
 }
 
 /** What was made for a run beside its container, and has its tree, too. */
@@ -129,11 +122,6 @@ export class DockerWorkspace implements Workspace {
     return this.#files.read(this.projectDir, names, paths, this.#of.controlDir);
   }
 
-  filesBeside(): Promise<FilesBeside | null> {
-    const { beside, run, user } = this.#of;
-    return beside.begin({ run, user, container: this.#container, projectDir: this.projectDir, instead: this });
-  }
-
   async start(step: Step, index: number): Promise<void> {
     const { paths, controlDir, clock, run, user } = this.#of;
     if (this.#ends.has(index) || (await whileAway(() => this.#readText(`step-${index}.sh`))) !== null)
@@ -191,7 +179,6 @@ export class DockerWorkspace implements Workspace {
   async remove(): Promise<void> {
     this.#limits.forgetAll();
     try {
-      await this.#of.beside.end(this.#of.run);
       const state = await this.#state(false);
       // What is frozen by file takes its SIGKILL only when thawed, and dies before it does anything else.
       if (state?.Running) await killContainer(this.#container, this.#cgroup(state.Pid));
@@ -309,9 +296,14 @@ export class DockerWorkspace implements Workspace {
   }
 
   /** The container's sh may be the job's own and say anything; the keeper's word for the step's end it cannot know. */
-  #hasSaidEnd(index: number): Promise<boolean> {
-    const hasSaid = () => this.#live.exitCode(index) !== null;
-    return isSoon(async () => hasSaid() || (await this.#recordedExit(index).catch(() => null)) !== null);
+  async #hasSaidEnd(index: number): Promise<boolean> {
+    const until = performance.now() + endSaidMs;
+    for (;;) {
+      if (this.#live.exitCode(index) !== null) return true;
+      if ((await this.#recordedExit(index).catch(() => null)) !== null) return true;
+      if (performance.now() >= until) return false;
+      await sleep(50);
+    }
   }
 
   async *#recorded(index: number, offset: number, signal: AbortSignal): AsyncGenerator<Uint8Array> {

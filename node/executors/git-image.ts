@@ -16,8 +16,6 @@ import { packFiles, plainName } from './tar-names.ts';
  * of jobs need no git for that.
  */
 const programs = ['git', 'sh', 'cat', 'rm', 'mkdir', 'find', 'chmod', 'chown'] as const;
-/** For the files of caches (files-beside.ts); a machine that lacks them has only git in it. */
-const besidePrograms = ['tar', 'xargs'] as const;
 const name = 'autogit-node-git';
 const mostBytes = 64 << 20;
 /** In its container. */
@@ -28,12 +26,11 @@ const making = new Map<string, Promise<string>>();
 
 /** Its name, made where the engine has none of this machine's programs as they are now. Throws `executor-failed`. */
 export async function ensureGitImage(docker: Docker): Promise<string> {
-  const found = [...programs, ...besidePrograms].flatMap((program) => {
+  const found = programs.map((program) => {
     const path = findProgram(program, process.env.PATH);
-    if (path === null && besidePrograms.some((one) => one === program)) return [];
     if (path === null) throw new AutogitError('executor-failed', `this machine has no ${program}`);
     const { size, mtimeMs } = statSync(path);
-    return [{ program, path, stamp: `${path} ${size} ${mtimeMs}` }];
+    return { program, path, stamp: `${path} ${size} ${mtimeMs}` };
   });
   const tag = createHash('sha256')
     .update(found.map(({ stamp }) => stamp).join('\n'))

@@ -65,11 +65,8 @@ export async function sumUpTo(read: ReadAt, end: number, signal?: AbortSignal): 
   return sum.digest();
 }
 
-/**
- * The tar that is in its blocks, the first of which is at `from`. `isLent`: a block is the reader's only until it asks for the next one.
- * Throws CacheDamaged.
- */
-export async function* plainBlocks(read: ReadAt, from: number, isLent = false): AsyncGenerator<Buffer> {
+/** The tar that is in its blocks, the first of which is at `from`. Throws CacheDamaged. */
+export async function* plainBlocks(read: ReadAt, from: number): AsyncGenerator<Buffer> {
   const ahead: Promise<Buffer>[] = [];
   // What was read is used again when it is unpacked: half as much memory for V8 to collect, which is a quarter of the time.
   const free: Buffer[] = [];
@@ -96,10 +93,7 @@ export async function* plainBlocks(read: ReadAt, from: number, isLent = false): 
     }
     const first = ahead.shift();
     if (first === undefined) return;
-    const plain = await first;
-    yield plain;
-    // One that was left as it is; what zlib has made is of another size.
-    if (isLent && plain.buffer.byteLength === blockBytes) free.push(Buffer.from(plain.buffer));
+    yield await first;
   }
 }
 

@@ -99,11 +99,6 @@ export class OpenCache {
     return Readable.from(plainBlocks(this.#read, this.#from), { objectMode: false });
   }
 
-  /** The same, block by block: each is the reader's until it asks for the next one. */
-  blocks(): AsyncGenerator<Buffer> {
-    return plainBlocks(this.#read, this.#from, true);
-  }
-
   close(): Promise<void> {
     return this.#file.close();
   }

@@ -22,15 +22,6 @@ interface CacheStoreOptions {
   wallMs(): number;
 }
 
-/** What a file of ours says of itself. */
-interface CacheGlance {
-  savedAt: number;
-  sizeBytes: number;
-  /** Of its tar. */
-  plainBytes: number;
-  method: CacheHead['method'];
-}
-
 /** One that is kept, for people. */
 interface KeptCache extends CacheFacts {
   key: string;
@@ -117,11 +108,9 @@ export class CacheStore {
   }
 
   /** Of a file of ours, without reading all of it; null when there is none that can be read. */
-  async factsAt(path: string): Promise<CacheGlance | null> {
+  async factsAt(path: string): Promise<{ savedAt: number; sizeBytes: number; method: CacheHead['method'] } | null> {
     const found = await glanceAt(path);
-    if (found === null) return null;
-    const { head, tail, sizeBytes } = found;
-    return { savedAt: head.savedAt, sizeBytes, plainBytes: tail.plainBytes, method: head.method };
+    return found && { savedAt: found.head.savedAt, sizeBytes: found.sizeBytes, method: found.head.method };
   }
 
   /** Whole, as its sum says; null when there is none. A damaged one is removed, and CacheDamaged thrown. */

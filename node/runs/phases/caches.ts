@@ -15,7 +15,7 @@ import { plural } from '../../../scheduler/phrases.ts';
 import { byteName, shownName } from '../../executors/byte-names.ts';
 import type { Workspace } from '../../ports.ts';
 import { showBytes, showDuration } from '../../settings/quantities.ts';
-import type { Packed, PackRequest } from '../artifact-pack.ts';
+import type { Packed } from '../artifact-pack.ts';
 import type { OpenCache } from '../cache/cache-file.ts';
 import { lookAsItComes } from '../cache/cache-look.ts';
 import { type CacheOwner, type CacheStore, cacheNames } from '../cache/cache-store.ts';
@@ -35,8 +35,6 @@ import { RunFailed } from '../run-errors.ts';
 /** A cache is given up rather than the job's artifacts: they have as long again. */
 const leastSaveMs = 30_000;
 const mostSaveMs = 3_600_000;
-/** Of a tar, bytes: below it the engine is as quick as the start of what goes beside it. */
-const leastBeside = 64 << 20;
 
 export async function restoreCaches(run: RunContext, workspace: Workspace): Promise<void> {
   const plans = plansOf(run, workspace);
@@ -171,13 +169,10 @@ async function writtenOut<T>(caches: CacheStore, file: string, write: () => Prom
 }
 
 async function extract(workspace: Workspace, found: OpenCache): Promise<void> {
-  const isBeside = found.tail.isPlain === true && found.tail.plainBytes >= leastBeside;
-  const beside = isBeside ? ((await workspace.filesBeside?.()) ?? null) : null;
   try {
-    if (!(await beside?.put(() => found.blocks()))) await workspace.putTar('.', found.tar(), found.tail.isPlain);
+    await workspace.putTar('.', found.tar(), found.tail.isPlain);
   } finally {
     await found.close();
-    await beside?.close();
   }
 }
 
@@ -223,9 +218,7 @@ async function pack(
   if (limitBytes === 0) throw new Error('this node keeps no caches (--cache-limit 0)');
   const { job_info, git_info } = payload;
   // By a clock that was put back it would be the older one, and another machine's the newest.
-  const was = await caches.factsAt(caches.fileOf(owner, key));
-  const before = was?.savedAt ?? 0;
-  const wasBytes = was?.plainBytes ?? 0;
+  const before = (await caches.factsAt(caches.fileOf(owner, key)))?.savedAt ?? 0;
   const savedAt = Math.max(Math.round(options.clock.wallMs()), Math.floor(before) + 1);
   const head = {
     ...{ key, method, savedAt, job: payload.id, node: options.nodeName.slice(0, 64) },
@@ -235,7 +228,7 @@ async function pack(
   const packedFrom = (earlier: EarlierFile | null): Promise<Packed> => {
     const how = { format: 'cache', cache: { head, level, earlier }, projectDir: workspace.projectDir } as const;
     const request = { paths, exclude: [], isUntracked, ...how, file, limitBytes };
-    return writtenOut(caches, file, () => packedBeside(workspace, wasBytes >= leastBeside, request, signal));
+    return writtenOut(caches, file, () => packAside(sourceOf(workspace), request, signal));
   };
   const isKept = async ({ cache }: Packed) => (await caches.contentOf(owner, key)) === cache?.tail.content;
   let packed = await packedFrom(earlierOf(caches, owner, [key, ...fallbacks]));
@@ -252,21 +245,6 @@ async function pack(
   const reused = reusedBytes > 0 ? `, ${showBytes(reusedBytes)} of it as before` : '';
   const size = `${plural(tail.files, 'file')}, ${showBytes(tail.plainBytes)}, ${showBytes(packed.sizeBytes)} packed`;
   trace.say(`${size}${reused}: kept on ${options.nodeName}\n${good('Created cache')}`);
-}
-
-/** `isLarge`: as far as it is known. */
-async function packedBeside(
-  workspace: Workspace,
-  isLarge: boolean,
-  request: PackRequest,
-  signal: AbortSignal,
-): Promise<Packed> {
-  const beside = isLarge ? ((await workspace.filesBeside?.()) ?? null) : null;
-  try {
-    return await packAside(beside ?? sourceOf(workspace), request, signal);
-  } finally {
-    await beside?.close();
-  }
 }
 
 /** Of these keys the first under which lies what this agent has packed. */
