@@ -27,7 +27,6 @@ beforeAll(async () => {
   makeTestImages();
   await engine.begin();
   engine.load(testImages.bash);
-  engine.load(testImages.busybox);
 }, 180_000);
 afterAll(async () => {
   await engine.end();
@@ -70,23 +69,6 @@ it('runs a job in gVisor where its tags ask for that: files, output, a pause, an
     await place.remove();
   }
   expect(engine.docker('ps', '-aq').trim()).toBe('');
-}, 60_000);
-
-it('keeps in gVisor, too, what a job said last that ends everything, and what it says by a name of its output', async () => {
-  const place = await executor.prepare(
-    specOf(`r${process.pid}-2`, testImages.busybox, { isolation: ['gvisor'] }),
-    never,
-  );
-  try {
-    const named = await runStep(place, 0, 'echo one >/dev/stdout; echo two >/dev/stderr; echo three');
-    expect(named).toMatchObject({ text: 'one\ntwo\nthree\n', end: { kind: 'exited', exitCode: 0 } });
-    const words = 'n=0; while [ $n -lt 400 ]; do n=$((n + 1)); echo "word $n"; done; kill -9 -1';
-    const { text, end } = await runStep(place, 1, words);
-    expect(end).toMatchObject({ kind: 'exited', exitCode: 137 });
-    expect(text.trim().split('\n').at(-1)).toBe('word 400');
-  } finally {
-    await place.remove();
-  }
 }, 60_000);
 
 it('has a container stand still for the owner and go on, a cancel meanwhile ends it, and its after_script is done', async () => {
