@@ -55,9 +55,6 @@ export const lacksTee = 94;
  * `keep` lists who is never signalled. It waits for a first line, as its folder comes with the first step: so a container
  * can start without waiting for files. Empty lines mean nothing afterwards, so each step may be told with one in front.
  * None of its variables reaches a job: an image may export any name, so they are unset (and unexported) before use.
- * Where the image has mkfifo, process 1 has the reading end of the pipe between them, too: it alone outlives a job that ends
- * everything (`kill -9 -1`), and copies what the job said last, for which tee had no time any more. Nobody waits for tee to
- * end while others may write, so it has two seconds for that.
  */
 function keeper(controlDir: string): string {
   const loop = [
@@ -79,27 +76,14 @@ function keeper(controlDir: string): string {
     'done',
   ].join('\n');
   // Ignored signals stay ignored in what is exec'd. 25 is XFSZ: a full record (in units of 512 bytes) must not end tee.
-  const tee = (append: string): string =>
-    `trap "" TERM INT HUP 25; echo $$ >>"$1/keep"; ulimit -f ${recordBytes / 512}; exec tee ${append}"$1/output" 2>/dev/null`;
-  // A pipe that has no writer yet is at its end: so tee begins when the keeper has opened it. Then its name goes, as a job that reads
-  // all files it finds would take its own output.
+  const copy = `trap "" TERM INT HUP 25; echo $$ >>"$1/keep"; ulimit -f ${recordBytes / 512}; exec tee "$1/output" 2>/dev/null`;
   return `command -v tee >/dev/null 2>&1 || exit ${lacksTee}
 unset autogit_d autogit_l
 autogit_d=${quote(controlDir)}
 trap : TERM INT HUP
 read -r autogit_l
 echo $$ >"$autogit_d/keep"
-if mkfifo -m 600 "$autogit_d/pipe" 2>/dev/null; then
-  exec 3<>"$autogit_d/pipe" 4<"$autogit_d/pipe" 3>&-
-  { exec 3>&1 >"$autogit_d/pipe"; echo >&3; exec sh -c ${quote(loop)} keeper "$autogit_d" 3>&- 4<&-; } |
-    { read -r autogit_l; rm -f "$autogit_d/pipe"; exec sh -c ${quote(tee(''))} keeper "$autogit_d" <&4 4<&-; }
-  sh -c ${quote(tee('-a '))} keeper "$autogit_d" <&4 &
-  autogit_l=$!
-  (sleep 2; kill -9 $autogit_l) 2>/dev/null &
-  wait $autogit_l
-else
-  sh -c ${quote(loop)} keeper "$autogit_d" | sh -c ${quote(tee(''))} keeper "$autogit_d"
-fi
+sh -c ${quote(loop)} keeper "$autogit_d" | sh -c ${quote(copy)} keeper "$autogit_d"
 exit ${endedFromWithin}`;
 }
 
