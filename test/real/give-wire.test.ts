@@ -116,7 +116,8 @@ it('cut off in the midst, or its sender failed: no round, and nothing is held fo
   await expect(cut).rejects.toThrow(/it was cut off|hung up|ECONNRESET|aborted|closed/);
   await expect.poll(() => [giver.underWay.size, giver.gone]).toEqual([0, 1]);
   giver.source = () => sourceOf(Readable.from([bytes]), Promise.reject(new Error('btrfs send failed')));
-  await expect(line.bring(asked, given, intoMemory)).rejects.toThrow('it broke the round off');
+  // What it says of its end may come with the end of its line.
+  await expect(line.bring(asked, given, intoMemory)).rejects.toThrow(/it broke the round off|it was cut off/);
   await expect.poll(() => [giver.underWay.size, giver.gone]).toEqual([0, 2]);
 });
 

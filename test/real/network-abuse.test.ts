@@ -149,7 +149,7 @@ describe('a member that sends rubbish', () => {
     expect(bad).toBeGreaterThanOrEqual(rubbish.length + 1);
     const lines = a.log.filter(({ event }) => event === 'bad-frame');
     expect(lines).toHaveLength(bad);
-    expect(lines.every(({ level, sentence }) => level === 'warn' && sentence.includes(rotten.id))).toBe(true);
+    expect(lines.every(({ level, sentence }) => level === 'warn' && sentence.startsWith('rotten sent '))).toBe(true);
     expect(a.events.filter((event) => event.endsWith(b.id))).toEqual([`connected ${b.id}`]);
     expect(a.messages).toEqual([]);
     await expectWell(a, b);
