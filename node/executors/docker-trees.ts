@@ -69,16 +69,16 @@ export class DockerTrees {
     try {
       const docker = await this.#options.docker();
       const image = await ensureGitImage(docker);
-      // Of an agent that was killed while git worked in it: its name would be taken, and it may still write.
+      // Of an agent that was killed while git worked in it, for this run or for one that was not taken again: its name would be taken, and
+      // it may still write.
       const filters = { label: pairs(this.gitLabels(run)) };
       const before = await docker.listContainers({ all: true, filters });
-      await removeContainers(
-        docker,
-        before.map(({ Id }) => Id),
-      );
-      // A run that nobody could remove: what it has running beside it could still write there.
       const having = await docker.listContainers({ all: true, filters: { volume: [this.#volume(tree.key)] } });
-      if (having.some(({ Labels }) => Labels[labels.run] !== run))
+      const gits = having.filter(({ Labels }) => Labels[labels.helper] === 'git');
+      await removeContainers(docker, [...new Set([...before, ...gits].map(({ Id }) => Id))]);
+      // A run that nobody could remove: what it has running beside it could still write there.
+      const others = having.filter((one) => !gits.includes(one));
+      if (others.some(({ Labels }) => Labels[labels.run] !== run))
         throw new AutogitError('executor-failed', 'containers of a job before it still have the tree');
       const left = this.#trees.get(tree.key);
       const isLeft = left !== null && left.project === tree.project && !tree.isFresh;

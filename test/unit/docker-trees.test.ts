@@ -91,6 +91,8 @@ it('what an agent that was killed had git do in a tree is ended before the run h
   const containers = new Map([
     ['1', git('r', 'a')],
     ['2', git('other', 'b')],
+    // Its run was canceled before the next agent began it again.
+    ['3', git('canceled', 'a')],
   ]);
   const trees = treesOf(engineOf(containers, new Set([volumeOf('a')])), 1e9);
   const signal = new AbortController().signal;
