@@ -24,7 +24,7 @@ const parts = [
   ['real', 8, vitest('real')],
   ['browser', 3, vitest('browser')],
   ['root', 12, vitest('root'), vitest('root-jobs'), vitest('root-beside')],
-  ['e2e', 10, vitest('e2e'), vitest('e2e-beside'), vitest('e2e-waiting')],
+  ['e2e', 10, vitest('e2e'), vitest('e2e-beside')],
 ];
 const named = process.argv.slice(2);
 const unknown = named.find((name) => !parts.some(([part]) => part === name));

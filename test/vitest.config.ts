@@ -28,14 +28,12 @@ const endToEnd = {
 };
 /**
  * Three projects run at the same time, as most of a test with GitLab is waiting: those of a GitLab on the machine's engine,
- * those of jobs on it or on an engine of their own (the gate's among them), and those that use neither the engine nor the LAN of
- * the others.
+ * those of jobs on it or on an engine of their own, and those that use neither the engine nor the LAN of the others.
  */
 const ofRoot = (name: string): string => `test/root/${name}.test.ts`;
 const rootJobs = [
-  ...['disk-full-docker', 'docker-trees', 'engine-away', 'engine-silent', 'executor-docker'],
-  ...['executor-docker-hostile', 'executor-handover', 'gate', 'gitlab-move', 'image-keeping', 'image-policy'],
-  ...['run-docker', 'runtimes', 'work-disk-full'],
+  ...['disk-full-docker', 'engine-away', 'engine-silent', 'executor-docker', 'executor-docker-hostile'],
+  ...['executor-handover', 'gitlab-move', 'image-keeping', 'image-policy', 'run-docker', 'work-disk-full'],
 ].map(ofRoot);
 const rootBeside = [
   ...['clean-spawn', 'data-place', 'data-place-mounts', 'disk-full-store', 'executor-auto', 'executor-user'],
@@ -44,10 +42,7 @@ const rootBeside = [
   ...['image-records-full', 'protect-kept', 'redis-log', 'regain', 'replica-cuts', 'replica-disk'],
   ...['replica-hook', 'same-moment', 'service-install', 'sleep-watch'],
 ].map(ofRoot);
-/** Machines and engines in namespaces of their own, for minutes: beside the other end-to-end tests. */
-const e2eBeside = ['test/e2e/lab.test.ts', ofRoot('gitlab-takeover')];
-/** A third beside these: agents on the loopback that wait for minutes, for what only time brings, and compute next to nothing. */
-const e2eWaiting = ['gitlab-away', 'lost-answer', 'notices'].map((name) => `test/e2e/${name}.test.ts`);
+const e2eBeside = ['test/e2e/lab.test.ts', 'test/e2e/gitlab-away.test.ts', ofRoot('gitlab-takeover')];
 
 const asRoot = { testTimeout: 400_000, fileParallelism: false, globalSetup: ['test/root/engine.ts'] };
 
@@ -63,7 +58,6 @@ export default defineConfig({
     reporters: ['default', './test/red-tests.ts'],
     testTimeout: 30_000,
     hookTimeout: 120_000,
-    // With three, `real` took 10.6 minutes instead of 11.2, and what counts in seconds was red here and there.
     maxWorkers: 2,
     projects: [
       project('unit', ['test/unit/**/*.test.ts', 'test/tidy.test.ts', 'test/docs.test.ts']),
@@ -80,9 +74,8 @@ export default defineConfig({
       project('root', ['test/root/**/*.test.ts'], { ...asRoot, exclude: [...rootJobs, ...rootBeside, ...e2eBeside] }),
       project('root-jobs', rootJobs, asRoot),
       project('root-beside', rootBeside, asRoot),
-      project('e2e', ['test/e2e/**/*.test.ts'], { ...endToEnd, exclude: [...e2eBeside, ...e2eWaiting] }),
+      project('e2e', ['test/e2e/**/*.test.ts'], { ...endToEnd, exclude: e2eBeside }),
       project('e2e-beside', e2eBeside, { ...endToEnd, env: { AUTOGIT_LAB: 'elab' } }),
-      project('e2e-waiting', e2eWaiting, endToEnd),
     ],
   },
 });
