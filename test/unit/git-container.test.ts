@@ -13,7 +13,7 @@ class ProcessEngine {
 
   readonly docker = {
     createContainer: async ({ Cmd, User }: { Cmd: string[]; User: string }) => {
-      const child = spawn('sh', Cmd);
+      const child = spawn('sh', Cmd, { detached: true });
       this.made.push({ User, child });
       const output = new PassThrough();
       for (const [index, stream] of [child.stdout, child.stderr].entries())
@@ -31,7 +31,7 @@ class ProcessEngine {
         wait: async () => closed.then(([code]) => ({ StatusCode: code ?? 137 })),
         remove: async () => {
           this.removed++;
-          child.kill('SIGKILL');
+          killAll(child);
         },
       };
     },
@@ -40,6 +40,15 @@ class ProcessEngine {
   begin(): Promise<GitContainer> {
     const of = { image: 'i', mounts: [], user: { uid: 7, gid: 8 }, limits: {}, name: 'n', labels: {} };
     return GitContainer.begin({ ...of, docker: this.docker });
+  }
+}
+
+/** As a container ends: with all that was begun in it. */
+function killAll({ pid }: ChildProcessWithoutNullStreams): void {
+  try {
+    process.kill(-(pid as number), 'SIGKILL');
+  } catch {
+    // It has ended by itself.
   }
 }
 
@@ -64,7 +73,7 @@ it('says how its script ended before the engine does, also where that is killed'
   const quick = (await engine.begin()).run('exec 3<&0; true', [], {}, never);
   expect((await quick.ended).code).toBe(0);
   const killed = (await engine.begin()).run('sleep 60', [], {}, never);
-  engine.made[1]?.child.kill('SIGKILL');
+  killAll(engine.made[1]!.child);
   expect((await killed.ended).code).toBe(137);
   // Its input ends with the agent.
   await engine.begin();
