@@ -2,7 +2,7 @@ import { connect, type Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import type Docker from 'dockerode';
 import { withLimit } from './docker-engine.ts';
-import { answerMs, endedBy, engineOf, type Modem, mostRefusalBytes, refusalOf } from './exec-output.ts';
+import { answerMs, endedBy, type Modem, mostRefusalBytes, placeOf, refusalOf } from './exec-output.ts';
 import { KeptReads } from './kept-reads.ts';
 
 /**
@@ -18,10 +18,8 @@ export async function archiveOutput(
 ): Promise<AsyncIterable<Uint8Array>> {
   const modem = container.modem as Modem;
   signal.throwIfAborted();
-  if (modem.protocol === 'https') {
-    return endedBy(signal, (await container.getArchive({ path })) as unknown as Readable);
-  }
-  const { at, version } = await engineOf(modem);
+  if (modem.protocol === 'https') return endedBy(signal, (await container.getArchive({ path })) as unknown as Readable);
+  const { at, version } = await placeOf(modem);
   const url = `${version}/containers/${container.id}/archive?${new URLSearchParams({ path })}`;
   const headers = Object.entries({ ...modem.headers, Host: 'docker' }).map(([name, value]) => `${name}: ${value}\r\n`);
   const reads = new KeptReads();

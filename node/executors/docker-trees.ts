@@ -9,7 +9,7 @@ import { diskOfVolume, volumeBytes } from './docker-disk.ts';
 import { statusOf } from './docker-engine.ts';
 import { removeContainers } from './docker-removal.ts';
 import { GitContainer } from './git-container.ts';
-import { ensureGitImage, gitLimits, treeFolder } from './git-image.ts';
+import { ensureGitImage, gitLimits } from './git-image.ts';
 import { emptied } from './in-tree.ts';
 import { KeptTrees, type TreeLimits } from './kept-trees.ts';
 import { TreeKeeper, untilFree } from './tree-keeper.ts';
@@ -71,11 +71,12 @@ export class DockerTrees {
       const image = await ensureGitImage(docker);
       // Of an agent that was killed while git worked in it, for this run or for one that was not taken again: its name would be taken, and
       // it may still write.
-      const filters = { label: pairs(this.gitLabels(run)) };
-      const before = await docker.listContainers({ all: true, filters });
       const having = await docker.listContainers({ all: true, filters: { volume: [this.#volume(tree.key)] } });
       const gits = having.filter(({ Labels }) => Labels[labels.helper] === 'git');
-      await removeContainers(docker, [...new Set([...before, ...gits].map(({ Id }) => Id))]);
+      await removeContainers(
+        docker,
+        gits.map(({ Id }) => Id),
+      );
       // A run that nobody could remove: what it has running beside it could still write there.
       const others = having.filter((one) => !gits.includes(one));
       if (others.some(({ Labels }) => Labels[labels.run] !== run))
@@ -308,8 +309,7 @@ export class DockerTree implements KeptTree {
     const { docker, image, volume, run, limits, store } = this.#of;
     const name = `${containerName(run)}-git-${++counter}`;
     const container = GitContainer.begin({
-      ...{ docker, image, limits, name, user: { uid, gid } },
-      mounts: [volumeAt(volume, treeFolder)],
+      ...{ docker, image, volume, limits, name, user: { uid, gid } },
       labels: store.gitLabels(run),
     });
     const gone = container.then(
@@ -327,6 +327,3 @@ export class DockerTree implements KeptTree {
     this.#begun = null;
   }
 }
-
-const pairs = (named: Record<string, string>): string[] =>
-  Object.entries(named).map(([key, value]) => `${key}=${value}`);

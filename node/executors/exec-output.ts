@@ -28,7 +28,7 @@ export async function execOutput(exec: Docker.Exec, signal: AbortSignal): Promis
     const stream = (await exec.start({})) as unknown as AsyncIterable<Uint8Array> & Ending;
     return endedBy(signal, stream);
   }
-  const { at, version } = await engineOf(modem);
+  const { at, version } = await placeOf(modem);
   const path = `${version}/exec/${exec.id}/start`;
   const stop = new AbortController();
   const given = AbortSignal.any([signal, stop.signal]);
@@ -55,7 +55,7 @@ export function endedBy<S extends Ending>(signal: AbortSignal, stream: S): S {
 type Place = { host: string; port: number } | { path: string };
 
 /** Where it listens, and what its paths begin with. */
-export async function engineOf(modem: Modem): Promise<{ at: Place; version: string }> {
+export async function placeOf(modem: Modem): Promise<{ at: Place; version: string }> {
   const at = modem.host
     ? { host: modem.host, port: Number(modem.port) }
     : { path: (await modem.getSocketPath()) ?? '' };

@@ -13,7 +13,7 @@ import { quote } from './job-shell.ts';
 interface GitContainerOf {
   docker: Docker;
   image: string;
-  mounts: Docker.MountSettings[];
+  volume: string;
   user: { uid: number; gid: number };
   limits: HostConfig;
   name: string;
@@ -63,12 +63,12 @@ export class GitContainer {
 
   /** Throws executor-failed, and leaves nothing. */
   static async begin(of: GitContainerOf): Promise<GitContainer> {
-    const { docker, image, mounts, user, limits, name, labels } = of;
+    const { docker, image, volume, user, limits, name, labels } = of;
     const word = `autogit-${randomBytes(16).toString('hex')}`;
     let container: Docker.Container | null = null;
     try {
       container = await docker.createContainer({
-        ...gitSandbox(image, mounts, user, limits),
+        ...gitSandbox(image, volume, user, limits),
         name,
         Cmd: ['-c', waiting, 'sh', word],
         Env: ['PATH=/bin'],

@@ -6,7 +6,7 @@ import type { ContainerCreateOptions, HostConfig } from 'dockerode';
 import { AutogitError } from '../../protocol/errors.ts';
 import { execCleanly, findProgram } from '../clean-spawn.ts';
 import type { ExecutorSpec } from '../ports.ts';
-import { jobLimits, labels } from './docker-container.ts';
+import { jobLimits, labels, volumeAt } from './docker-container.ts';
 import { statusOf } from './docker-engine.ts';
 import { packFiles, plainName } from './tar-names.ts';
 
@@ -19,7 +19,7 @@ const programs = ['git', 'sh', 'cat', 'rm', 'mkdir', 'find', 'chmod', 'chown'] a
 const name = 'autogit-node-git';
 const mostBytes = 64 << 20;
 /** In its container. */
-export const treeFolder = '/tree';
+const treeFolder = '/tree';
 const leastGitBytes = 1 << 30;
 
 const making = new Map<string, Promise<string>>();
@@ -90,7 +90,7 @@ export const gitLimits = ({ cpuMillis, memoryBytes }: Pick<ExecutorSpec, 'cpuMil
 /** A root that jobs are may do with its tree what a job's root may: what other users of its container left there, too. */
 export const gitSandbox = (
   image: string,
-  Mounts: Docker.MountSettings[],
+  volume: string,
   { uid, gid }: { uid: number; gid: number },
   limits: HostConfig,
 ): ContainerCreateOptions => ({
@@ -111,7 +111,7 @@ export const gitSandbox = (
     NetworkMode: 'none',
     ReadonlyRootfs: true,
     OomScoreAdj: 500,
-    Mounts,
+    Mounts: [volumeAt(volume, treeFolder)],
     LogConfig: { Type: 'none', Config: {} },
   },
 });

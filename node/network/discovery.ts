@@ -62,9 +62,9 @@ export class Discovery {
   strangers(): Stranger[] {
     const { book } = this.#options;
     // The kernel is asked for its interfaces only where there is a stranger: once a second for none it was 6 % of an idle leader.
-    return this.#strangers
-      .recent(Date.now())
-      .map(({ node, mesh }) => ({ node, mesh, addresses: book.toDial(node, ownInterfaces()) }));
+    const recent = this.#strangers.recent(Date.now());
+    const interfaces = recent.length > 0 ? ownInterfaces() : {};
+    return recent.map(({ node, mesh }) => ({ node, mesh, addresses: book.toDial(node, interfaces) }));
   }
 
   change(ms: number): Promise<void> {

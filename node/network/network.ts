@@ -133,7 +133,7 @@ export class LanNetwork implements Network {
       gossip: this.#gossip,
       probes: this.#probes,
       discovery: this.#discovery,
-      nameOf: (node) => this.#nameOf(node),
+      nameOf: this.#nameOf,
     });
     parts.onReport = (from, report) => this.#heardReport(from, report);
     parts.nameOf = this.#nameOf;

@@ -38,7 +38,7 @@ class ProcessEngine {
   } as unknown as Docker;
 
   begin(): Promise<GitContainer> {
-    const of = { image: 'i', mounts: [], user: { uid: 7, gid: 8 }, limits: {}, name: 'n', labels: {} };
+    const of = { image: 'i', volume: 'v', user: { uid: 7, gid: 8 }, limits: {}, name: 'n', labels: {} };
     return GitContainer.begin({ ...of, docker: this.docker });
   }
 }
