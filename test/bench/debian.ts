@@ -6,6 +6,10 @@ const peers = { etcd: 'etcd-server', etcdctl: 'etcd-client', serf: 'serf', nsent
 const has = (program: string): boolean =>
   spawnSync('sh', ['-c', `command -v ${program}`], { stdio: 'ignore' }).status === 0;
 
+/** What nearly every table runs in, or beside: an engine, and machines as namespaces; Chromium reads the page. */
+export const installCommon = (): void =>
+  install({ dockerd: 'docker.io', iptables: 'iptables', ip: 'iproute2', git: 'git', chromium: 'chromium' });
+
 export const installPeers = (): void => install(peers);
 
 /** Installs what is missing of these programs, by package. Throws with apt's own words when that fails. */

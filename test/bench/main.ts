@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { outside } from './bench-lan.ts';
 import { coreRows } from './core-rows.ts';
 import { crowdRows } from './crowd-rows.ts';
-import { installPeers, peerVersions } from './debian.ts';
+import { installCommon, installPeers, peerVersions } from './debian.ts';
 import { failover } from './failover.ts';
 import { machineLine, type Row, table } from './figures.ts';
 import { jobsRows } from './jobs/jobs-rows.ts';
@@ -47,6 +47,7 @@ async function main(): Promise<number> {
     say('the bench needs root: it makes network namespaces');
     return 1;
   }
+  installCommon();
   if (options.what !== 'failover') {
     report(await ownRows(options), options, '');
     return 0;

@@ -25,19 +25,30 @@ export class MoveStage {
 
   static async make(say: (line: string) => void): Promise<MoveStage> {
     if (labNames().length > 0) throw new Error('a lab is up already, or was left over: npm run lab -- down');
-    const lab = await buildLab(3, 'move', say, { isBare: true });
-    const hosted = new HostedLab(lab);
-    const stage = new MoveStage(hosted);
+    let stage: MoveStage | null = null;
+    try {
+      stage = new MoveStage(new HostedLab(await buildLab(3, 'move', say, { isBare: true })));
+      await stage.#deploy();
+      return stage;
+    } catch (error) {
+      // What stands by then would be in the way of the next run.
+      stage?.hosted.remove();
+      await removeLabs();
+      throw error;
+    }
+  }
+
+  async #deploy(): Promise<void> {
+    const { hosted } = this;
     await hosted.bringImage();
     await hosted.bringImageToAll();
-    const words = ['--hostname', lab.lan.address(1), '--copies', 'desktop-1'];
+    const words = ['--hostname', hosted.lab.lan.address(1), '--copies', 'desktop-1'];
     const { code, stderr } = await hosted.deploy(hosted.kang, words);
     if (code !== 0) throw new Error(`gitlab deploy: ${lastLine(stderr)}`);
     await hosted.signIn();
     await hosted.gitlab.push('rounds', { 'readme.md': 'each push is a round' });
     hosted.gitlab.url = hosted.doors[2] as string;
-    await stage.well();
-    return stage;
+    await this.well();
   }
 
   get user(): LabMachine {
