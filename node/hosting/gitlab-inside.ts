@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { z } from 'zod';
 import { AutogitError } from '../../protocol/errors.ts';
 import type { ServiceHost } from './service-host.ts';
@@ -12,6 +13,8 @@ interface Question {
   body?: unknown;
   /** GitLab's nginx is told who asks (PROXY protocol). Left out: both ways are tried. */
   tellsClient?: boolean;
+  /** Only its status is wanted. */
+  isBodyLeft?: boolean;
 }
 
 interface Answer {
@@ -25,21 +28,24 @@ interface Answer {
 const quoted = (text: string): string =>
   `"${text.replace(/[\\"]/g, '\\$&').replace(/\n/g, '\\n').replace(/\r/g, '\\r')}"`;
 
-/** curl's own file of options, by its input: a token must not be an argument. */
-function curlConfig({ method = 'GET', path, token, body, tellsClient = true }: Question): string {
-  const lines = [
-    `url = ${quoted(`http://127.0.0.1${path}`)}`,
-    `request = ${method}`,
-    'silent',
-    ...(tellsClient ? ['haproxy-protocol'] : []),
-    `max-time = ${questionMs / 1000}`,
-    'write-out = "\\n%{http_code}"',
-    ...(token === undefined ? [] : [`header = ${quoted(`PRIVATE-TOKEN: ${token}`)}`]),
-    ...(body === undefined
-      ? []
-      : ['header = "Content-Type: application/json"', `data-raw = ${quoted(JSON.stringify(body))}`]),
-  ];
-  return `${lines.join('\n')}\n`;
+/** curl's own file of options, by its input: a token must not be an argument. Behind each answer comes the mark, with its status. */
+function curlConfig(questions: readonly Question[], mark: string, tellsClient: boolean): string {
+  const asked = questions.map(({ method = 'GET', path, token, body, isBodyLeft = false }) =>
+    [
+      `url = ${quoted(`http://127.0.0.1${path}`)}`,
+      `request = ${method}`,
+      'silent',
+      ...(tellsClient ? ['haproxy-protocol'] : []),
+      ...(isBodyLeft ? ['output = "/dev/null"'] : []),
+      `max-time = ${questionMs / 1000}`,
+      `write-out = "\\n${mark} %{http_code}"`,
+      ...(token === undefined ? [] : [`header = ${quoted(`PRIVATE-TOKEN: ${token}`)}`]),
+      ...(body === undefined
+        ? []
+        : ['header = "Content-Type: application/json"', `data-raw = ${quoted(JSON.stringify(body))}`]),
+    ].join('\n'),
+  );
+  return `fail-early\n${asked.join('\nnext\n')}\n`;
 }
 
 /**
@@ -49,19 +55,47 @@ function curlConfig({ method = 'GET', path, token, body, tellsClient = true }: Q
  * `no-docker`, `executor-failed`, `timed-out`.
  */
 export async function askInside(host: Pick<ServiceHost, 'exec'>, id: string, question: Question): Promise<Answer> {
-  const told = await askOnce(host, id, question);
-  if (told.status !== 400 || question.tellsClient !== undefined) return told;
-  const plain = await askOnce(host, id, { ...question, tellsClient: false });
-  return plain.status === 0 ? told : plain;
+  const [answer] = await askAllInside(host, id, [question]);
+  return answer;
 }
 
-async function askOnce(host: Pick<ServiceHost, 'exec'>, id: string, question: Question): Promise<Answer> {
+type Questions = readonly [Question, ...Question[]];
+type Answers<Asked extends Questions> = { [At in keyof Asked]: Answer };
+
+/**
+ * The same of several, in their order, by one program: each that is begun in a container costs more than most questions. The first one
+ * says for all how they have to be asked; behind one that nobody answered none is asked.
+ */
+async function askAllInside<const Asked extends Questions>(
+  host: Pick<ServiceHost, 'exec'>,
+  id: string,
+  questions: Asked,
+): Promise<Answers<Asked>> {
+  const { tellsClient } = questions[0];
+  const told = await askOnce(host, id, questions, tellsClient ?? true);
+  if (told[0].status !== 400 || tellsClient !== undefined) return told;
+  const plain = await askOnce(host, id, questions, false);
+  return plain[0].status === 0 ? told : plain;
+}
+
+async function askOnce<const Asked extends Questions>(
+  host: Pick<ServiceHost, 'exec'>,
+  id: string,
+  questions: Asked,
+  tellsClient: boolean,
+): Promise<Answers<Asked>> {
+  // Nobody who answers knows it, so no answer holds it.
+  const mark = randomBytes(12).toString('hex');
   const { out } = await host.exec(id, ['curl', '--config', '-'], {
-    input: curlConfig(question),
-    timeoutMs: questionMs + 5000,
+    input: curlConfig(questions, mark, tellsClient),
+    timeoutMs: questionMs * questions.length + 5000,
   });
-  const [, body = '', status = '0'] = /^([\s\S]*)\n(\d{3})\s*$/.exec(out) ?? [];
-  return { status: Number(status), body, tellsClient: question.tellsClient ?? true };
+  const parts = out.split(new RegExp(`\\n${mark} (\\d{3})`));
+  const answers = questions.map((_, at): Answer => {
+    const [body = '', status] = parts.slice(2 * at, 2 * at + 2);
+    return status === undefined ? { status: 0, body: '', tellsClient } : { status: Number(status), body, tellsClient };
+  });
+  return answers as Answers<Asked>;
 }
 
 /**
@@ -75,15 +109,17 @@ export async function lookInside(
   id: string,
 ): Promise<{ problem: string | null; tellsClient: boolean | null }> {
   const says = ({ status }: Answer): string => (status === 0 ? 'does not answer' : `answers ${status}`);
-  const page = await askInside(host, id, { path: '/users/sign_in' });
+  const [page, api, ready] = await askAllInside(host, id, [
+    { path: '/users/sign_in', isBodyLeft: true },
+    { path: '/api/v4/version', isBodyLeft: true },
+    { path: '/-/readiness?all=1' },
+  ]);
   const { tellsClient } = page;
   // 400 to the one is what comes of asking the wrong way, where the other was not answered.
   const isProof = page.status !== 0 && !(page.status === 400 && tellsClient);
   const is = (problem: string | null) => ({ problem, tellsClient: isProof ? tellsClient : null });
   if (page.status !== 200 && page.status !== 302) return is(`its sign-in page ${says(page)}`);
-  const api = await askInside(host, id, { path: '/api/v4/version', tellsClient });
   if (api.status !== 401) return is(`its API ${says(api)}`);
-  const ready = await askInside(host, id, { path: '/-/readiness?all=1', tellsClient });
   if (ready.status === 200) return is(null);
   const failed = failedChecks(ready.body);
   return is(failed.length > 0 ? `it says that ${failed.join(', ')} failed` : `its readiness ${says(ready)}`);

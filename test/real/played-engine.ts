@@ -1,11 +1,14 @@
-import type { FoundService, ServiceHost, ServiceSpec } from '../../node/hosting/service-host.ts';
+import type { FoundService, ServiceHost, ServiceNetwork, ServiceSpec } from '../../node/hosting/service-host.ts';
 import { AutogitError } from '../../protocol/errors.ts';
+import { playedCurl } from './played-curl.ts';
 
 /** An engine whose every answer the test decides. Containers run until somebody ends them. */
 export class PlayedEngine implements ServiceHost {
   readonly running = new Map<string, FoundService>();
   readonly calls: string[] = [];
   readonly inputs: string[] = [];
+  /** Those that were made beforehand, by their data. */
+  readonly networks = new Set<string>();
   isAway = false;
   works = true;
   /** What its nginx takes no question without; null: it takes either. */
@@ -55,6 +58,12 @@ export class PlayedEngine implements ServiceHost {
     this.#say(`take in ${id}`);
     this.running.set(id, { mesh, host, data, epoch, id, isRunning: true });
   }
+  async makeNetwork({ data }: ServiceNetwork) {
+    this.networks.add(data);
+  }
+  async dropNetwork(data: string) {
+    this.networks.delete(data);
+  }
   async find() {
     this.#say('find');
     return [...this.running.values()];
@@ -84,16 +93,18 @@ export class PlayedEngine implements ServiceHost {
     if (argv[0] === 'gitlab-redis-cli')
       return { code: 0, out: argv.includes('appendfsync') ? this.writesFirst : this.redis };
     if (argv[0] !== 'curl') return { code: 0, out: '' };
+    return playedCurl(input, (question) => this.#answer(question));
+  }
+  #answer(question: string): { status: number; body?: string } {
     const { version = '19.3.0', never = false } = this.images.get(this.#image) ?? {};
-    if (!this.works || never) return { code: 7, out: '\n000' };
-    const isTold = input.includes('haproxy-protocol');
-    if (this.proxyLine !== null && isTold !== this.proxyLine)
-      return isTold ? { code: 0, out: '\n400' } : { code: 52, out: '\n000' };
-    if (input.includes('readiness')) return { code: 0, out: `{}\n${this.readiness}` };
-    if (input.includes('sign_in')) return { code: 0, out: '\n200' };
-    if (!input.includes('PRIVATE-TOKEN')) return { code: 0, out: '\n401' };
-    if (this.revoked !== null && input.includes(this.revoked)) return { code: 0, out: '{}\n401' };
-    return { code: 0, out: `{"version":"${version}","is_admin":true,"uuid":"u1"}\n200` };
+    if (!this.works || never) return { status: 0 };
+    const isTold = question.includes('haproxy-protocol');
+    if (this.proxyLine !== null && isTold !== this.proxyLine) return { status: isTold ? 400 : 0 };
+    if (question.includes('readiness')) return { status: this.readiness, body: '{}' };
+    if (question.includes('sign_in')) return { status: 200 };
+    if (!question.includes('PRIVATE-TOKEN')) return { status: 401 };
+    if (this.revoked !== null && question.includes(this.revoked)) return { status: 401, body: '{}' };
+    return { status: 200, body: JSON.stringify({ version, is_admin: true, uuid: 'u1' }) };
   }
   async lastWords() {
     return this.lastLines;

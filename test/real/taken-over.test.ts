@@ -56,6 +56,12 @@ describe('a machine that takes GitLab over', () => {
     const isMade = () => rig.seen.some((one) => one?.progress?.phase.startsWith('makes its data of round 0-3-7'));
     await rig.until(keeper, isMade, false);
     expect(rig.engine.calls).not.toContain('start');
+    // It takes the engine a while, too; and goes again where nothing ever began in it.
+    const { data } = hosted();
+    expect([...rig.engine.networks]).toEqual([data]);
+    rig.ledger.gitlab = { ...rig.ledger.gitlab, host: 'desktop-1', epoch: 5 };
+    keeper.ledgerChanged();
+    await rig.until(keeper, () => rig.engine.networks.size === 0, false);
   });
 
   it('boots anew where that has other folders: it is killed before anything else begins on these data', async () => {

@@ -15,6 +15,7 @@ import { abilities, type Ledger } from '../../protocol/ledger.ts';
 import type { HostedGitlab } from '../../protocol/ledger-gitlab.ts';
 import { foundedMesh } from '../fixtures/founded-mesh.ts';
 import { hostedGitlab } from '../fixtures/hosted-gitlab.ts';
+import { playedCurl } from './played-curl.ts';
 
 /** What a host does of an upgrade while GitLab serves: engine, clones and keeper are the test's. */
 const system = systemClock();
@@ -42,8 +43,12 @@ let asked: Parameters<DataReplacing['ask']>[0][] = [];
 let changes: Change[] = [];
 let order: string[] = [];
 
-const exec = (says: () => string) => async (_id: string, argv: readonly string[]) =>
-  argv[0] === 'gitlab-psql' ? { code: 0, out: `${migrations}\n` } : { code: 0, out: `{"version":"${says()}"}\n200` };
+const exec =
+  (says: () => string) =>
+  async (_id: string, argv: readonly string[], { input = '' }: { input?: string } = {}) =>
+    argv[0] === 'gitlab-psql'
+      ? { code: 0, out: `${migrations}\n` }
+      : playedCurl(input, () => ({ status: 200, body: JSON.stringify({ version: says() }) }));
 
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'autogit-upgrade-'));
@@ -111,10 +116,10 @@ beforeEach(() => {
       return {
         folders: { data: join(folder, 'live/data') },
         untilItWorks: async () => 70_000,
-        exec: async (argv: readonly string[]) => {
+        exec: async (argv: readonly string[], how: { input?: string }) => {
           onClone?.then?.();
           if (onClone?.hangs) throw new AutogitError('timed-out', 'gitlab-psql: no end within 60 s');
-          return exec(() => onClone?.version ?? (/:([\d.]+)-/.exec(image)?.[1] as string))('', argv);
+          return exec(() => onClone?.version ?? (/:([\d.]+)-/.exec(image)?.[1] as string))('', argv, how);
         },
         end: async () => void order.push('clone ended'),
       };
