@@ -19,6 +19,7 @@ import type {
   ServiceHost,
   ServiceImage,
   ServiceLook,
+  ServiceNetwork,
   ServiceSpec,
 } from './service-host.ts';
 import { memoryOf } from './service-memory.ts';
@@ -29,6 +30,8 @@ const looksEveryMs = 200;
 /** Each call's deadline is DockerConnection's, but where it says otherwise. */
 export class DockerServiceHost implements ServiceHost {
   readonly #connection: DockerConnection;
+  /** By name, while each is made: who asks meanwhile waits for the same. */
+  readonly #networks = new Map<string, Promise<void>>();
 
   /** `named` as DockerConnection has it. */
   constructor(named: string | null, clock: Pick<Clock, 'bootMs'>) {
@@ -213,12 +216,16 @@ export class DockerServiceHost implements ServiceHost {
       failed("GitLab's container cannot be removed", cause),
     );
     for (const name of Object.keys(found.NetworkSettings.Networks ?? {}))
-      if (name.startsWith('autogit-gitlab-'))
-        await docker
-          .getNetwork(name)
-          .remove()
-          // 403: somebody else is in it; then it is no trouble to anybody.
-          .catch((cause: unknown) => (isEngineAway(cause) ? failed('no engine', cause) : undefined));
+      if (name.startsWith('autogit-gitlab-')) await removeNetwork(docker, name);
+  }
+
+  async makeNetwork(spec: ServiceNetwork): Promise<void> {
+    const docker = await this.#docker();
+    await this.#network(docker, spec).catch((cause) => failed('the engine makes no network for GitLab', cause));
+  }
+
+  async dropNetwork(data: string): Promise<void> {
+    await removeNetwork(await this.#docker(), serviceName(data));
   }
 
   #docker(): Promise<Docker> {
@@ -239,28 +246,42 @@ export class DockerServiceHost implements ServiceHost {
     }
   }
 
-  /** With the bridge's name that is wanted, made anew where it has another one. */
-  async #network(docker: Docker, spec: ServiceSpec): Promise<void> {
+  #network(docker: Docker, spec: ServiceNetwork): Promise<void> {
     const name = serviceName(spec.data);
-    const option = 'com.docker.network.bridge.name';
-    const there: { Options?: Record<string, string> } | null = await docker
-      .getNetwork(name)
-      .inspect()
-      .catch((cause: unknown) => {
-        if (statusOf(cause) !== 404) throw cause;
-        return null;
-      });
-    if (there?.Options?.[option] === spec.bridge) return;
-    if (there !== null) await docker.getNetwork(name).remove();
-    await docker.createNetwork({
-      Name: name,
-      Driver: 'bridge',
-      CheckDuplicate: true,
-      Labels: { [serviceLabels.data]: spec.data, [serviceLabels.mesh]: spec.mesh },
-      Options: { [option]: spec.bridge },
-    });
+    const made =
+      this.#networks.get(name) ?? madeNetwork(docker, name, spec).finally(() => void this.#networks.delete(name));
+    this.#networks.set(name, made);
+    return made;
   }
 }
+
+/** With the bridge's name that is wanted, made anew where it has another one. */
+async function madeNetwork(docker: Docker, name: string, { bridge, data, mesh }: ServiceNetwork): Promise<void> {
+  const option = 'com.docker.network.bridge.name';
+  const there: { Options?: Record<string, string> } | null = await docker
+    .getNetwork(name)
+    .inspect()
+    .catch((cause: unknown) => {
+      if (statusOf(cause) !== 404) throw cause;
+      return null;
+    });
+  if (there?.Options?.[option] === bridge) return;
+  if (there !== null) await docker.getNetwork(name).remove();
+  await docker.createNetwork({
+    Name: name,
+    Driver: 'bridge',
+    CheckDuplicate: true,
+    Labels: { [serviceLabels.data]: data, [serviceLabels.mesh]: mesh },
+    Options: { [option]: bridge },
+  });
+}
+
+/** 403: somebody else is in it; then it is no trouble to anybody. */
+const removeNetwork = (docker: Docker, name: string): Promise<void> =>
+  docker
+    .getNetwork(name)
+    .remove()
+    .catch((cause: unknown) => (isEngineAway(cause) ? failed('no engine', cause) : undefined));
 
 /** `no-docker` where nobody answered. */
 function failed(what: string, cause: unknown): never {

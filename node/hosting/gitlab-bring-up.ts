@@ -32,8 +32,7 @@ async function imageFor({ host, hosted, say, signal }: BringUp): Promise<Service
   const onProgress = (done: number, total: number): void =>
     say(`pulls the image ${name}`, total === 0 ? null : Math.floor((done / total) * 100));
   say(`looks for the image ${name}`, null);
-  const image = await host.image(name, { pull: true, onProgress, signal });
-  const { arch } = await host.check();
+  const [image, { arch }] = await Promise.all([host.image(name, { pull: true, onProgress, signal }), host.check()]);
   if (image !== null && image.arch !== arch)
     throw new AutogitError('image-missing', `image ${name} is for ${image.arch}, and this machine is ${arch}`, {
       hint: 'name an image for this kind of machine: autogit-node gitlab deploy --image IMAGE',

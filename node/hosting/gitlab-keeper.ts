@@ -226,6 +226,8 @@ export class GitlabKeeper {
       onGateClosed(hosting.epoch);
       const own = (await host.find(mesh)).filter((one) => isSame(one, hosting));
       await endOthers(host, own, log);
+      // Made beforehand, of one that never began.
+      if (own.length === 0) await host.dropNetwork(hosting.data);
       await lease.end();
       // The ledger may have taken what replaced them: then they are those of its next epoch.
       if (this.#mine()?.data !== hosting.data) await this.#replacing.leave(kept);

@@ -9,6 +9,7 @@ import { areOf, makeOfBase } from './move/living-data.ts';
 import { wantedBase } from './move/move-steps.ts';
 import { treeOf } from './place-tree.ts';
 import { noteCopiesAt } from './replica/copies-note.ts';
+import { bridgeOf } from './service-container.ts';
 import { versionIn } from './vault/kept-rounds.ts';
 
 interface Keeping {
@@ -79,13 +80,16 @@ export class KeptPlace {
   }
 
   /**
-   * The ledger has GitLab go on here: its data are made while guard, gate and watchdog are brought to stand. Once; what fails the start
-   * says, and tries it again at its own times.
+   * The ledger has GitLab go on here: its data and its network are made while guard, gate and watchdog are brought to stand. Once; what
+   * fails the start says, and tries it again at its own times.
    */
   prepare(): void {
     if (this.#isPrepared || !this.isFirstHere) return;
     this.#isPrepared = true;
     void this.#madeOfBase().catch(() => undefined);
+    const { hosting, mesh, options } = this.#keeping;
+    const network = { mesh, data: hosting.data, bridge: bridgeOf(hosting.data) };
+    void options.host.makeNetwork(network).catch(() => undefined);
   }
 
   #madeOfBase(): Promise<void> {

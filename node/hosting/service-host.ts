@@ -7,13 +7,19 @@ export interface ServiceKey {
   epoch: number;
 }
 
+/** Of a GitLab's own; it is found by the name of its data. */
+export interface ServiceNetwork {
+  mesh: string;
+  data: string;
+  /** What its bridge is called on this machine: the guard goes by that (SAFETY H1). */
+  bridge: string;
+}
+
 /** One hosted GitLab as a container: no published port, no restart by the engine, a network of its own. */
-export interface ServiceSpec extends ServiceKey {
+export interface ServiceSpec extends ServiceKey, ServiceNetwork {
   /** Id of an image that is here: never a name, which may have become another image meanwhile. */
   imageId: string;
   hostname: string;
-  /** What its network's bridge is called on this machine: the guard goes by that (SAFETY H1). */
-  bridge: string;
   env: Readonly<Record<string, string>>;
   /** Folders of this machine, which exist: their place in the container. */
   folders: Readonly<Record<string, string>>;
@@ -74,6 +80,10 @@ export interface ServiceHost {
    * asked again where it came to no end. Throws also where it does not run any more.
    */
   takeIn(id: string, spec: ServiceSpec): Promise<void>;
+  /** The network that `start` and `takeIn` need, beforehand: to make one takes the engine as long as to connect to it. */
+  makeNetwork(spec: ServiceNetwork): Promise<void>;
+  /** Once nobody is in it; one that is not there is no error. */
+  dropNetwork(data: string): Promise<void>;
   /** All of that mesh on this engine, whether they run or not. */
   find(mesh: string): Promise<FoundService[]>;
   /** Null when it is not there. */

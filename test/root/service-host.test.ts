@@ -68,6 +68,24 @@ describe('a ServiceHost by a Docker Engine', () => {
     expect(await host.lastWords(other, 1)).toBe('begun\n');
   });
 
+  it('makes its network beforehand, once for all who ask; drops it while nobody is in it', async () => {
+    const bridges = (): string =>
+      spawnSync('docker', ['network', 'ls', '--quiet', '--filter', `name=${serviceName(data)}`], {
+        encoding: 'utf8',
+      }).stdout;
+    await Promise.all([host.makeNetwork(spec), host.makeNetwork(spec), host.makeNetwork(spec)]);
+    const made = bridges();
+    expect(made).toMatch(/^\w+\n$/);
+    expect(existsSync(`/sys/class/net/${spec.bridge}`)).toBe(true);
+    await host.dropNetwork(data);
+    await host.dropNetwork(data);
+    expect(bridges()).toBe('');
+    await host.makeNetwork(spec);
+    const id = await host.start(spec);
+    await host.dropNetwork(data);
+    expect((await host.look(id))?.address).toMatch(/^\d+\./);
+  });
+
   it('never makes a folder in the place of one that is missing', async () => {
     const missing = join(folder, 'missing');
     await expect(host.start({ ...spec, folders: { [missing]: '/var/opt/gitlab' } })).rejects.toMatchObject({
