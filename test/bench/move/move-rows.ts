@@ -9,6 +9,8 @@ import { Patroni } from './patroni.ts';
 
 type Say = (line: string) => void;
 
+const seconds = (ms: number): string => (ms / 1000).toFixed(2);
+
 const defaultGraceMs = 45_000;
 /** The least that a mesh takes: every lease is out by then. */
 const leastGraceMs = 5000;
@@ -39,13 +41,17 @@ async function cuts(stage: MoveStage, graceMs: number, trials: number, say: Say)
       await pusher.firstSince(performance.now(), 30_000);
       const at = await stage.cut(host);
       const isTold = trial === 0;
-      const found = await pusher.firstSince(at, outageLimitMs).catch(() => Number.NaN);
-      seen.outageMs.push(found - at);
+      const found = await pusher.firstSince(at, outageLimitMs).catch(() => null);
+      seen.outageMs.push(found === null ? Number.NaN : found.end - at);
       if (isTold) for (const line of stage.told(host, at)) say(line);
-      seen.lost.push(Number.isNaN(found) ? Number.NaN : await pusher.lost());
+      seen.lost.push(found === null ? Number.NaN : await pusher.lost());
+      const after =
+        found === null
+          ? 'no push'
+          : `a push after ${seconds(found.end - at)} s (began at ${seconds(found.start - at)})`;
       const start = seen.startMs.map((ms) => (ms / 1000).toFixed(1)).join(', ');
       say(
-        `cut ${trial + 1} of ${trials}, ${host.name}, grace ${graceMs / 1000} s: a push after ${((found - at) / 1000).toFixed(2)} s; ${seen.lost.at(-1)} of ${pusher.acknowledged.length} lost; starts alone: ${start} s`,
+        `cut ${trial + 1} of ${trials}, ${host.name}, grace ${graceMs / 1000} s: ${after}; ${seen.lost.at(-1)} of ${pusher.acknowledged.length} lost; starts alone: ${start} s`,
       );
     } finally {
       await pusher.end();

@@ -162,9 +162,9 @@ export class Pusher {
     }
   }
 
-  /** The end of the first that was begun since. */
-  firstSince(at: number, withinMs: number): Promise<number> {
-    const found = () => this.acknowledged.find(({ start }) => start >= at)?.end;
+  /** The first that was begun since. */
+  firstSince(at: number, withinMs: number): Promise<{ start: number; end: number }> {
+    const found = () => this.acknowledged.find(({ start }) => start >= at);
     return until('a push is acknowledged', found, withinMs);
   }
 
