@@ -77,7 +77,7 @@ export class DockerServiceHost implements ServiceHost {
       await removeContainer(docker.getContainer(before.Id));
     }
     try {
-      await this.#network(docker, spec);
+      await this.#network(spec);
       const options = serviceOptions(spec, hash);
       const container =
         before !== null && isSame ? docker.getContainer(before.Id) : await docker.createContainer(options);
@@ -106,7 +106,7 @@ export class DockerServiceHost implements ServiceHost {
         await removeContainer(docker.getContainer(before.Id));
       }
       // The last step is its name, by which it is found from then on: an agent that ends before has a clone to throw away.
-      await this.#network(docker, spec);
+      await this.#network(spec);
       for (const other of Object.keys(NetworkSettings?.Networks ?? {}).filter((one) => one !== name))
         await docker.getNetwork(other).disconnect({ Container: id, Force: true });
       if (NetworkSettings?.Networks?.[name] === undefined) await docker.getNetwork(name).connect({ Container: id });
@@ -220,12 +220,14 @@ export class DockerServiceHost implements ServiceHost {
   }
 
   async makeNetwork(spec: ServiceNetwork): Promise<void> {
-    const docker = await this.#docker();
-    await this.#network(docker, spec).catch((cause) => failed('the engine makes no network for GitLab', cause));
+    await this.#network(spec).catch((cause) => failed('the engine makes no network for GitLab', cause));
   }
 
   async dropNetwork(data: string): Promise<void> {
-    await removeNetwork(await this.#docker(), serviceName(data));
+    const name = serviceName(data);
+    // Nobody may have waited for it.
+    await this.#networks.get(name)?.catch(() => undefined);
+    await removeNetwork(await this.#docker(), name);
   }
 
   #docker(): Promise<Docker> {
@@ -246,10 +248,13 @@ export class DockerServiceHost implements ServiceHost {
     }
   }
 
-  #network(docker: Docker, spec: ServiceNetwork): Promise<void> {
+  #network(spec: ServiceNetwork): Promise<void> {
     const name = serviceName(spec.data);
     const made =
-      this.#networks.get(name) ?? madeNetwork(docker, name, spec).finally(() => void this.#networks.delete(name));
+      this.#networks.get(name) ??
+      this.#docker()
+        .then((docker) => madeNetwork(docker, name, spec))
+        .finally(() => void this.#networks.delete(name));
     this.#networks.set(name, made);
     return made;
   }

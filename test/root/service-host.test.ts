@@ -80,6 +80,11 @@ describe('a ServiceHost by a Docker Engine', () => {
     await host.dropNetwork(data);
     await host.dropNetwork(data);
     expect(bridges()).toBe('');
+    // While it is being made, too.
+    const making = host.makeNetwork(spec);
+    await host.dropNetwork(data);
+    await making;
+    expect(bridges()).toBe('');
     await host.makeNetwork(spec);
     const id = await host.start(spec);
     await host.dropNetwork(data);
