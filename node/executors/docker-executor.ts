@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import type Docker from 'dockerode';
 import { containerHosts } from '../../gitlab-bridge/own-place.ts';
@@ -6,11 +5,12 @@ import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import { type Clock, systemClock } from '../clock.ts';
 import type { Log } from '../log.ts';
 import type { Executor, ExecutorSpec, Workspace } from '../ports.ts';
+import { beginContainer, type FoundContainer, type NewContainer } from './docker-begin.ts';
 import { DockerConnection } from './docker-connection.ts';
-import { containerName, containerOptions, createContainer, labels } from './docker-container.ts';
+import { containerName, labels } from './docker-container.ts';
 import { runBytes } from './docker-disk.ts';
 import { removeContainer } from './docker-ending.ts';
-import { isLocal, saidBy, startErrorCode, statusOf, whileAway } from './docker-engine.ts';
+import { isLocal, statusOf, whileAway } from './docker-engine.ts';
 import { ensureImage, type FoundImage } from './docker-image.ts';
 import { DockerImages } from './docker-images.ts';
 import { JobsNetwork, runBridge } from './docker-network.ts';
@@ -21,13 +21,11 @@ import { LeftRuns } from './docker-sweep.ts';
 import { type DockerTree, DockerTrees } from './docker-trees.ts';
 import { lookUpUser } from './docker-user.ts';
 import { DockerWorkspace } from './docker-workspace.ts';
-import { engineOf } from './engine-for-jobs.ts';
 import { withinEngine } from './engine-limits.ts';
 import { dockerFeatures } from './features.ts';
 import { GpuCanary } from './gpu-canary.ts';
-import { cdiDevices, deviceNodes } from './gpu-options.ts';
 import { ImageStore, isNoSpace } from './image-store.ts';
-import { type JobPaths, jobEnvironment, jobPaths } from './job-shell.ts';
+import { jobEnvironment, jobPaths } from './job-shell.ts';
 import { type TreeLimits, usualTreeLimits } from './kept-trees.ts';
 import { hasDriver, lacksToolkit, toolkitFix, toolkitProblem } from './nvidia-toolkit.ts';
 import { authProblem } from './registry-login.ts';
@@ -63,21 +61,6 @@ export interface DockerExecutorOptions {
   canary?: Pick<ConstructorParameters<typeof GpuCanary>[0], 'version' | 'requests' | 'devices'>;
   /** For tests: what this machine has of NVIDIA's files. */
   exists?: (path: string) => boolean;
-}
-
-interface NewContainer {
-  spec: ExecutorSpec;
-  /** Of its image, as the job says it. */
-  name: string;
-  image: FoundImage;
-  network: string;
-  paths: JobPaths;
-  signal: AbortSignal;
-  beside: DockerServices | null;
-  tree: DockerTree | null;
-  aliases?: string[];
-  builds?: Docker.MountSettings;
-  onHeld?: (release: () => Promise<void>) => void;
 }
 
 type OnMade = (place: Workspace) => Promise<void>;
@@ -227,64 +210,13 @@ export class DockerExecutor implements Executor {
     return [...(this.#options.extraHosts ?? []), ...containerHosts()];
   }
 
-  /** The job's own container, made and started. */
-  async #begin(how: NewContainer): Promise<Workspace> {
-    const { spec, name, image, network, paths, signal, beside, aliases, tree, builds, onHeld } = how;
-    if (signal.aborted) await tree?.give();
-    signal.throwIfAborted();
-    const docker = await this.#docker();
-    const entrypoint = (spec.entrypoint ?? image.entrypoint).filter((word) => word !== '');
-    const held = onHeld && entrypoint.length > 0 ? (spec.entrypoint ?? image.entrypoint) : undefined;
-    const nonce = randomBytes(16).toString('hex');
-    const wantedUser = spec.imageUser ?? image.user;
-    let user = numericUser(wantedUser);
-    const { node } = this.#options;
-    const cdi = spec.gpus.length > 0 ? cdiDevices(await this.#engine.info()) : new Set<string>();
-    const options = containerOptions({
-      gpuFacts: { cdi, nodesOf: (uuid) => deviceNodes(uuid, this.#options.places) },
-      ...{ spec, node, nonce, network, image: image.id, user: wantedUser },
-      controlDir: controlDir(paths),
-      extraHosts: this.#hosts(),
-      ...(aliases && { aliases }),
-      builds,
-      held,
-      ...(tree && { tree: tree.options(paths.projectDir) }),
-      ...engineOf(spec, this.#options, this.#engine.address),
+  #begin(how: NewContainer): Promise<Workspace> {
+    const { node, places, engineForJobs, note } = this.#options;
+    return beginContainer(how, {
+      ...{ engine: this.#engine, node, places, engineForJobs, note, extraHosts: this.#hosts() },
+      find: (spec, tree) => this.#adopt(spec, '', tree),
+      workspace: (...of) => this.#workspace(...of),
     });
-    const hasBridge = beside === null && network === runBridge(spec.run);
-    const made = { nonce, keeper: 2 as const, memoryBytes: spec.memoryBytes, hasBridge, tree };
-    let found: Workspace | null = null;
-    let container: Docker.Container;
-    try {
-      container = await createContainer(docker, options, spec.platform).catch(async (cause: unknown) => {
-        // SAFETY J4: containers are named by their run, so a name that is taken is this run, from before a crash, or of a
-        // call that was not answered. One that never began is removed: it is made anew.
-        if (statusOf(cause) !== 409) throw cause;
-        // One with services is always begun as a whole: of this one nobody knows whether its entrypoint was let go.
-        if (beside) await removeContainer(docker.getContainer(containerName(spec.run)));
-        else found = await this.#adopt(spec, containerName(spec.run));
-        return found ? docker.getContainer(found.handle) : createContainer(docker, options, spec.platform);
-      });
-    } catch (cause) {
-      await tree?.give();
-      throw cannot('create', name, cause);
-    }
-    if (found) return found;
-    try {
-      user ??= await lookUpUser(container, spec.run, wantedUser);
-      await tree?.ownedBy(user);
-      const workspace = this.#workspace(docker, spec, container.id, { ...made, services: beside }, user);
-      await workspace.attach();
-      await container.start();
-      signal.throwIfAborted();
-      if (held) onHeld?.(() => workspace.release());
-      return workspace;
-    } catch (cause) {
-      await removeContainer(container).catch(() => undefined);
-      await tree?.give();
-      signal.throwIfAborted();
-      throw cannot('start', name, cause);
-    }
   }
 
   async runtimes(): Promise<string[]> {
@@ -300,13 +232,14 @@ export class DockerExecutor implements Executor {
         const found = await this.#adopt(spec, handle);
         // Nothing of the job has run; what stays here now is swept.
         if (found === null) await removeServices(await this.#placeOf(spec)).catch(() => undefined);
-        return found;
+        return found?.workspace ?? null;
       },
       { limitMs, ...(signal && { signal }) },
     );
   }
 
-  async #adopt(spec: ExecutorSpec, handle: string): Promise<Workspace | null> {
+  /** `taken`: the tree that this try has taken already. */
+  async #adopt(spec: ExecutorSpec, handle: string, taken: DockerTree | null = null): Promise<FoundContainer | null> {
     const docker = await this.#docker();
     let found: Docker.ContainerInspectInfo;
     try {
@@ -328,13 +261,14 @@ export class DockerExecutor implements Executor {
     const keeper = label[labels.keeper] === '2' ? 2 : 1;
     const memoryBytes = found.HostConfig.Memory || null;
     const user = await lookUpUser(container, spec.run, label[labels.user] ?? '');
-    const tree = await this.#trees.adopt(spec.run, label[labels.tree], label[labels.treeProject]);
+    const key = label[labels.tree];
+    const tree = taken?.isOf(key) ? taken : await this.#trees.adopt(spec.run, key, label[labels.treeProject]);
     tree?.adoptedBy(user);
     const hasBridge = services === null && found.HostConfig.NetworkMode === runBridge(spec.run);
     const made = { nonce, keeper, memoryBytes, services, hasBridge, tree } as const;
     const workspace = this.#workspace(docker, spec, found.Id, made, user);
-    await workspace.resumeTimeouts();
-    return workspace;
+    const hasBegun = await workspace.resumeTimeouts();
+    return { workspace, containerId: found.Id, hasBegun };
   }
 
   sweep(known: ReadonlySet<string>): Promise<string[]> {
@@ -383,18 +317,3 @@ const noImage = (): AutogitError =>
   new AutogitError('image-missing', 'the job names no image, and this node has no default', {
     hint: 'add image: to the job, or start this node with --default-image NAME, which is defaultImage: in its autogit.yml',
   });
-
-/** As an image or a job says who runs it; null for a name, which only the container knows. */
-function numericUser(said: string): { uid: number; gid: number } | null {
-  const found = /^(\d*)(?::(\d+))?$/.exec(said);
-  return found && { uid: Number(found[1] || 0), gid: Number(found[2] ?? 0) };
-}
-
-function cannot(what: 'create' | 'start', image: string, cause: unknown): AutogitError {
-  const because = saidBy(cause);
-  const lacksShell = what === 'start' && /exec: "sh"|^(?!.*exec: ").*no such file/.test(because);
-  return new AutogitError(startErrorCode(cause), `cannot ${what} a container of ${image}: ${because}`, {
-    cause,
-    ...(lacksShell && { hint: `image ${image} has no sh, which a job needs` }),
-  });
-}

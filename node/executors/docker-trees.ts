@@ -234,9 +234,14 @@ export class DockerTree implements KeptTree {
     });
   }
 
-  /** It is in the container of an earlier agent process. */
+  /** It is in the container of an earlier agent process, or of a call that was not answered: git has nothing to do there. */
   adoptedBy(user: User): void {
     this.#user = user;
+    this.#drop();
+  }
+
+  isOf(key: string | undefined): boolean {
+    return this.#of.wish.key === key;
   }
 
   run(script: string, args: string[], environment: Record<string, string>, signal: AbortSignal): Promise<InTree> {

@@ -197,11 +197,11 @@ export class DockerWorkspace implements Workspace {
     }
   }
 
-  /** Finds the limits of steps that were begun before a restart. */
-  async resumeTimeouts(): Promise<void> {
+  /** Finds the limits of steps that were begun before a restart; false: none was. */
+  async resumeTimeouts(): Promise<boolean> {
     for (let index = 0; ; index++) {
       const script = await this.#readText(`step-${index}.sh`);
-      if (script === null) return;
+      if (script === null) return index > 0;
       const said = /^# begun (\d{1,15}) (\d{1,15})\n/.exec(script);
       this.#current = index;
       if (said && (await this.#recordedExit(index)) === null)

@@ -1,8 +1,10 @@
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { afterEach, expect, it } from 'vitest';
 import { DockerExecutor } from '../../node/executors/docker-executor.ts';
+import { keptTree, never, runStep, specOf } from '../contract/executor-steps.ts';
 import { RunLab } from '../real/run-lab.ts';
 import { makeTestImages, removeNetwork, testImages } from './test-image.ts';
 
@@ -75,4 +77,24 @@ e: { image: "${testImages.sh}", variables: { GIT_STRATEGY: "none" }, script: ["l
   await expect
     .poll(() => said.join('\n'))
     .toMatch(/removed the kept tree of a project \(http.*\): kept trees have a limit/);
+});
+
+it('is made anew with its tree where the call that began it was not answered, and no git of a try stays idle', async () => {
+  makeTestImages();
+  lab = await RunLab.start({ file: 'x' });
+  executor = newExecutor(null);
+  const before = await executor.prepare(specOf('before', testImages.bash, { tree: keptTree() }), never);
+  await runStep(before, 0, 'echo of-before >left');
+  await before.remove();
+  const spec = specOf('lost', testImages.bash, { tree: keptTree() });
+  await newExecutor(null).prepare(spec, never);
+  const again = await newExecutor(null).prepare(spec, never);
+  expect(again.tree?.isLeft).toBe(true);
+  const listed = await again.tree!.run('cat left', [], {}, never);
+  listed.input.end();
+  const [said] = await Promise.all([text(listed.output), listed.ended]);
+  expect(said).toBe('of-before\n');
+  await again.remove();
+  const asked = ['ps', '-aq', '--filter', `label=autogit.node=${node}`];
+  expect(execFileSync('docker', asked, { encoding: 'utf8' })).toBe('');
 });

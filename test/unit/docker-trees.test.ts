@@ -5,6 +5,7 @@ import { PassThrough } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type Docker from 'dockerode';
 import { afterEach, beforeEach, expect, it } from 'vitest';
+import { beginContainer, type ContainerMaker, type NewContainer } from '../../node/executors/docker-begin.ts';
 import { sweepRuns } from '../../node/executors/docker-sweep.ts';
 import { DockerTrees } from '../../node/executors/docker-trees.ts';
 import { KeptTrees } from '../../node/executors/kept-trees.ts';
@@ -226,4 +227,20 @@ it('a helper of no run is nobody’s run: one that is at work stays, one that wa
   } as unknown as Docker;
   expect(await sweepRuns(engine, 'kang', (run) => run === 'r2', 1_000_000)).toEqual(['r1']);
   expect(removed.sort()).toEqual(['old', 'r1']);
+});
+
+it('is given back where the engine goes away before the job has its container: each later job of the project waited 10 s for it', async () => {
+  const docker = engineOf(new Map(), new Set());
+  const trees = treesOf(docker, 1e9);
+  const { signal } = new AbortController();
+  const spec = specOf('before', null, { tree: keptTree('a'), gpus: [{ uuid: 'GPU-1', vendor: 'nvidia' } as never] });
+  const tree = await trees.take(spec, signal);
+  const engine = { docker: async () => docker, address: null, info: () => Promise.reject(new Error('socket hang up')) };
+  const paths = { buildsDir: '/builds', projectDir: '/builds/p', filesDir: '/builds/p.tmp' };
+  const image = { id: 'i', user: '', entrypoint: [] };
+  const how: NewContainer = { ...{ spec, name: 'i', image, network: 'n', paths, signal }, beside: null, tree };
+  const maker = { engine, node: 'kang', extraHosts: [] } as unknown as ContainerMaker;
+  await expect(beginContainer(how, maker)).rejects.toThrow('socket hang up');
+  const next = trees.take(specOf('next', null, { tree: keptTree('a') }), signal);
+  expect(await Promise.race([next, sleep(5000, 'late')])).not.toBe('late');
 });
