@@ -219,16 +219,16 @@ function traceAnswerOf(reply: CallReply): TraceAnswer {
 
 export const jobHeaders = (line: JobRef): Record<string, string> => ({ ...agentHeader, 'JOB-TOKEN': line.token });
 
-/** `PATCH /jobs/:id/trace`. Never throws. `range`: `<start>-<end>`, inclusive. */
+/** `PATCH /jobs/:id/trace`. Never throws. `range`: `<start>-<end>`, inclusive. `isDebugged`: GitLab shows such a trace to developers alone. */
 export async function patchTrace(
   line: JobRef,
-  patch: { bytes: Uint8Array; range: string },
+  patch: { bytes: Uint8Array; range: string; isDebugged?: boolean },
   more: { timeoutMs?: number; signal?: AbortSignal } = {},
 ): Promise<TraceAnswer> {
   try {
     const reply = await call({
       method: 'PATCH',
-      url: `${apiOf(line.url)}/jobs/${line.job}/trace?debug_trace=false`,
+      url: `${apiOf(line.url)}/jobs/${line.job}/trace?debug_trace=${patch.isDebugged === true}`,
       headers: { ...jobHeaders(line), 'Content-Type': 'text/plain', 'Content-Range': patch.range },
       body: patch.bytes,
       timeoutMs: more.timeoutMs ?? 30_000,

@@ -165,6 +165,10 @@ const no = /^(?:0|f|F|FALSE|false|False)$/;
 export const isOn = (payload: JobPayload, key: string): boolean => yes.test(variableOf(payload, key) ?? '');
 export const isOff = (payload: JobPayload, key: string): boolean => no.test(variableOf(payload, key) ?? '');
 
+/** What its variables hold may stand in its trace: GitLab has to know, as it shows it to fewer people then. */
+export const isDebugged = (payload: JobPayload): boolean =>
+  isOn(payload, 'CI_DEBUG_TRACE') || isOn(payload, 'CI_DEBUG_SERVICES');
+
 const switches = [
   'GIT_CHECKOUT',
   'GIT_LFS_SKIP_SMUDGE',

@@ -30,7 +30,7 @@ export function executorSpec(
     job: local.run.job,
     image: imageOf(payload, lookUp),
     entrypoint: payload.image?.entrypoint ?? null,
-    imageUser: docker?.user || null,
+    imageUser: expand(docker?.user ?? '', lookUp) || null,
     platform: expand(docker?.platform ?? '', lookUp) || null,
     project: `${local.url} ${payload.job_info.project_id}`,
     pullPolicies: payload.image?.pull_policy ?? [],

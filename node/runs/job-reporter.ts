@@ -27,6 +27,8 @@ export interface GitlabLineOptions {
   line(): JobRef;
   trace: TraceLog;
   acked: number;
+  /** Its trace shows what its variables hold. */
+  isDebugged?: boolean;
   bootMs(): number;
   /** ms between signs of life: short while the leader is silent (SAFETY J1). */
   keepAliveMs(): number;
@@ -269,14 +271,14 @@ export class JobReporter {
   }
 
   #ask(action: Exclude<TraceAction, { kind: 'wait' }>): Promise<TraceAnswer> {
-    const { trace, line } = this.#options;
+    const { trace, line, isDebugged = false } = this.#options;
     const { signal } = this.#gone;
     if (action.kind === 'keep-alive') {
       const timeoutMs = this.#isUrgent ? urgentTimeoutMs : patchTimeoutMs;
       return updateJob(line(), { state: 'running' }, { timeoutMs, signal });
     }
     const range = contentRange(this.#sender, action.from, action.to);
-    const patch = { bytes: trace.read(action.from, action.to), range };
+    const patch = { bytes: trace.read(action.from, action.to), range, isDebugged };
     return patchTrace(line(), patch, { timeoutMs: patchTimeoutMs, signal });
   }
 

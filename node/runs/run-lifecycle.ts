@@ -2,6 +2,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { JobRef } from '../../gitlab-bridge/gitlab-runner.ts';
+import { isDebugged } from '../../gitlab-bridge/job-contract.ts';
 import { type JobPayload, timeoutMsOf } from '../../gitlab-bridge/payload.ts';
 import { traceLimits } from '../../gitlab-bridge/trace.ts';
 import { jobVariables, lateVariables, type RunFacts, secretsOf } from '../../gitlab-bridge/variables.ts';
@@ -87,6 +88,7 @@ export class RunLifecycle {
       line: () => this.#job(),
       trace: this.trace,
       acked: Math.min(local.traceOffset, this.trace.length),
+      isDebugged: isDebugged(payload),
       bootMs,
       keepAliveMs: () => signOfLifeMs(this.#freezing.contact(), traceLimits.keepAliveMs),
       onAcked: (bytes) => void this.#record.save({ traceOffset: bytes }).catch(() => undefined),
@@ -301,11 +303,11 @@ export class RunLifecycle {
   }
 
   #cancel(because: string): void {
-    const { phase, begun, verdict } = this.#record.progress;
+    const { phase, verdict } = this.#record.progress;
     if (verdict.state === 'canceled' || this.isOver || (verdict.state === 'failed' && phase !== 'artifacts')) return;
     const canceled: Verdict = { state: 'canceled', cause: null, exitCode: null, because };
-    // after_script is where people give back what they took elsewhere: it ends in its own time.
-    if (phase === 'steps' && begun && this.#isInAfterScript()) this.#ending.verdict ??= canceled;
+    // after_script is where people give back what they took elsewhere: it ends in its own time, and begins where it has not yet.
+    if (phase === 'steps' && this.#isInAfterScript()) this.#ending.verdict ??= canceled;
     else this.#ending.end(canceled);
   }
 

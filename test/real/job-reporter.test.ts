@@ -70,6 +70,23 @@ afterEach(async () => {
 });
 
 describe('what GitLab hears of a run', () => {
+  it('with each patch whether its trace shows variables, which GitLab then keeps from those who are no developers', async () => {
+    const asked: string[] = [];
+    await gitlab((request) => {
+      if (request.method === 'PATCH') asked.push(request.url?.split('?')[1] ?? '');
+      return false;
+    });
+    for (const isDebugged of [true, false]) {
+      patched = '';
+      const { line: one, trace } = line({ isDebugged });
+      one.start();
+      trace.say('first\n');
+      await until('the first bytes', () => patched !== '');
+      await one.stop();
+    }
+    expect(asked).toEqual(['debug_trace=true', 'debug_trace=false']);
+  });
+
   it('of a firewall that refuses each patch but the first: the result, without the rest and without its sum (S3)', async () => {
     let patches = 0;
     await gitlab((request, response) => request.method === 'PATCH' && ++patches > 1 && page(response, 403));

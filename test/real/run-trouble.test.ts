@@ -54,6 +54,25 @@ describe('a run in trouble', () => {
     expect(plainText(await lab.traceAt(run))).toContain('after canceled\n');
   });
 
+  it('does its after_script, too, where it is cancelled between its script and that', async () => {
+    lab = await RunLab.start(job(['echo begun'], '  after_script: ["echo after it"]\n'));
+    let asked = 0;
+    lab.more = {
+      // Before the place is used, before its script, before its after_script.
+      watched: async (run, signal) => {
+        if (++asked !== 3) return;
+        const aborted = new Promise((resolve) => signal.addEventListener('abort', resolve));
+        await lab.admin.cancelJob(lab.projectId, lab.gitlab.jobsOf(1)[0]!.id);
+        lab.supervisor?.hint(run);
+        await Promise.race([aborted, new Promise((resolve) => setTimeout(resolve, 1500))]);
+      },
+    };
+    await lab.agent();
+    const ended = await lab.ended(await lab.begin());
+    expect(plainText(await lab.traceAt(ended))).toContain('\nafter it\n');
+    expect(ended.result).toMatchObject({ state: 'canceled' });
+  });
+
   it('loses nothing while GitLab is away in every phase, and delivers when it is back', async () => {
     lab = await RunLab.start({
       ...job(

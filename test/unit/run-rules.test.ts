@@ -170,8 +170,9 @@ describe('what GitLab sent', () => {
   });
   it('gives a job its builds folder, files with what is in them, and its image', () => {
     const job = payload({
-      image: { name: 'alpine:$TAG' },
+      image: { name: 'alpine:$TAG', executor_opts: { docker: { user: '$WHO:5' } } },
       variables: [
+        { key: 'WHO', value: 'dev' },
         { key: 'CI_PROJECT_PATH', value: 'a/b/c' },
         { key: 'TAG', value: '3.$MINOR' },
         { key: 'CONF', value: 'dir=$CI_PROJECT_DIR', file: true },
@@ -190,7 +191,7 @@ describe('what GitLab sent', () => {
       factsOf(options, job, run, { all: 0, project: 0 }, place);
     expect(factsAt({ projectDir: '/x/builds/a/b/c' }).buildsDir).toBe('/x/builds');
     const spec = executorSpec({ run } as LocalRun, job, options, factsAt);
-    expect(spec.image).toBe('alpine:3.');
+    expect([spec.image, spec.imageUser]).toEqual(['alpine:3.', 'dev:5']);
     const paths = jobPaths(spec, '/builds');
     expect(jobEnvironment(spec, paths).files).toEqual([{ name: 'CONF', content: 'dir=/builds/a/b/c' }]);
     const believed = jobVariables(job, { ...factsAt({ projectDir: '/builds/a' }), tlsCa: 'PEM of $HOME' });
