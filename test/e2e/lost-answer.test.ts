@@ -57,6 +57,9 @@ describe('a job whose answer got lost', () => {
     const gitlab = rig.gitlab!;
     const ran = join(rig.dir, 'ran-again');
     proxy.spoil = () => 'pass';
+    // The runner of its class, also where this test runs alone.
+    const before = await gitlab.push('before', { '.gitlab-ci.yml': 'before: { script: ["true"] }' });
+    expect((await pipelineEnd(rig, before, 20_000)).status).toBe('success');
     const headers = { 'private-token': gitlab.token };
     const ours = await gitlab.api<{ id: number }[]>('/runners/all');
     for (const { id } of ours) await fetch(`${gitlab.url}/api/v4/runners/${id}`, { method: 'DELETE', headers });

@@ -1,7 +1,8 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, expect, it } from 'vitest';
+import { afterEach, beforeAll, expect, it } from 'vitest';
+import setUpBundle from '../e2e/bundle.ts';
 import { asRoot, TestMachine, until } from '../e2e/rig.ts';
 import { OrdinaryRunner } from '../fixtures/ordinary-runner.ts';
 import { api, practice, project, statuses } from '../practice/rig.ts';
@@ -9,6 +10,7 @@ import { api, practice, project, statuses } from '../practice/rig.ts';
 const dir = mkdtempSync(join(tmpdir(), 'autogit-fallback-'));
 const machine = new TestMachine('one', join(dir, 'home'), null, { AUTOGIT_MDNS: 'off' });
 let ordinary: OrdinaryRunner | null = null;
+beforeAll(setUpBundle);
 afterEach(async () => {
   await ordinary?.quit();
   await machine.kill();
