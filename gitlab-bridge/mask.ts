@@ -9,8 +9,10 @@
 export interface MaskState {
   /** How many of the next bytes already stand under a mark that was emitted. */
   covered: number;
-  /** True inside a token found by its prefix: token characters go on being swallowed. */
+  /** True inside a token found by its prefix, or a value in an address: its characters go on being swallowed. */
   swallowing: boolean;
+  /** It is a value in an address. */
+  isValue?: boolean;
 }
 export const freshMask: MaskState = { covered: 0, swallowing: false };
 
@@ -31,7 +33,26 @@ const knownPrefixes = [
   'gloas-',
   'glsoat-',
   'glffct-',
+  'gltok-',
+  '_gitlab_session=',
 ];
+/** Parameters of an address whose value opens something, as gitlab-runner has them; whatever their case. */
+const secretParameters = [
+  'private_token',
+  'authenticity_token',
+  'rss_token',
+  'x-amz-signature',
+  'x-amz-credential',
+  'x-amz-security-token',
+].flatMap((name) => ['?', '&'].map((first) => Buffer.from(`${first}${name}=`)));
+
+const lower = (byte: number): number => (byte >= 0x41 && byte <= 0x5a ? byte + 0x20 : byte);
+
+/** Do so many bytes from there on spell the parameter's first ones? */
+function spells(data: Buffer, at: number, parameter: Buffer, length: number): boolean {
+  for (let index = 0; index < length; index++) if (lower(data[at + index] as number) !== parameter[index]) return false;
+  return true;
+}
 
 const isTokenByte = (byte: number): boolean =>
   (byte >= 0x30 && byte <= 0x39) ||
@@ -42,10 +63,18 @@ const isTokenByte = (byte: number): boolean =>
   byte === 0x2e ||
   byte === 0x3d;
 
+const isValueByte = (byte: number): boolean => byte > 0x20 && byte !== 0x7f && byte !== 0x3f && byte !== 0x26;
+
+/** What goes on being swallowed. */
+type Kind = 'token' | 'value';
+
 interface Span {
   from: number;
   to: number;
-  isOpen: boolean;
+  /** What is shown instead. */
+  shown: Buffer;
+  /** It may go on behind the data's end. */
+  open: Kind | null;
 }
 
 export class Mask {
@@ -56,7 +85,7 @@ export class Mask {
   readonly #firsts = new Uint8Array(256);
   #held: Buffer = Buffer.alloc(0);
   #covered: number;
-  #swallowing: boolean;
+  #swallowing: Kind | null;
 
   constructor(secrets: readonly string[], prefixes: readonly string[] = [], state: MaskState = freshMask) {
     const bytes = [...new Set(secrets)].map((secret) => Buffer.from(secret));
@@ -64,10 +93,11 @@ export class Mask {
     this.#prefixes = [...new Set([...knownPrefixes, ...prefixes])]
       .map((prefix) => Buffer.from(prefix))
       .filter((prefix) => prefix.length >= 3);
-    this.#longest = Math.max(0, ...this.#secrets.map((s) => s.length), ...this.#prefixes.map((p) => p.length + 1));
-    for (const [first] of [...this.#secrets, ...this.#prefixes]) this.#firsts[first as number] = 1;
+    const begins = [...this.#prefixes, ...secretParameters];
+    this.#longest = Math.max(0, ...this.#secrets.map((s) => s.length), ...begins.map((p) => p.length + 1));
+    for (const [first] of [...this.#secrets, ...begins]) this.#firsts[first as number] = 1;
     this.#covered = state.covered;
-    this.#swallowing = state.swallowing;
+    this.#swallowing = !state.swallowing ? null : state.isValue ? 'value' : 'token';
   }
 
   /** Bytes taken in but not decided yet: a resumed mask must be fed from that many bytes earlier. */
@@ -76,7 +106,8 @@ export class Mask {
   }
 
   get state(): MaskState {
-    return { covered: this.#covered, swallowing: this.#swallowing };
+    const isValue = this.#swallowing === 'value';
+    return { covered: this.#covered, swallowing: this.#swallowing !== null, ...(isValue && { isValue }) };
   }
 
   /** Takes bytes in; returns those that are certain. */
@@ -89,7 +120,7 @@ export class Mask {
   flush(): Buffer {
     const out = this.#emit(this.#held, this.#held.length);
     this.#covered = 0;
-    this.#swallowing = false;
+    this.#swallowing = null;
     return out;
   }
 
@@ -104,6 +135,7 @@ export class Mask {
         data.compare(whole, 0, rest, at) === 0;
       if (this.#secrets.some((secret) => begins(secret, false))) return at;
       if (this.#prefixes.some((prefix) => begins(prefix, true))) return at;
+      if (secretParameters.some((one) => rest <= one.length && spells(data, at, one, rest))) return at;
     }
     return data.length;
   }
@@ -112,13 +144,25 @@ export class Mask {
     const spans: Span[] = [];
     for (const secret of this.#secrets)
       for (let at = data.indexOf(secret); at !== -1; at = data.indexOf(secret, at + 1))
-        spans.push({ from: at, to: at + secret.length, isOpen: false });
+        spans.push({ from: at, to: at + secret.length, shown: mark, open: null });
     for (const prefix of this.#prefixes)
       for (let at = data.indexOf(prefix); at !== -1; ) {
-        const to = tokenEnd(data, at + prefix.length);
-        if (to > at + prefix.length) spans.push({ from: at, to, isOpen: to === data.length });
+        const to = endOf('token', data, at + prefix.length);
+        const open = to === data.length ? 'token' : null;
+        if (to > at + prefix.length) spans.push({ from: at, to, shown: mark, open });
         // One that lies within the token ends where it does: to walk to that end from each takes its length squared.
         at = data.indexOf(prefix, Math.max(at, to - prefix.length) + 1);
+      }
+    for (const first of ['?', '&'])
+      for (let at = data.indexOf(first); at !== -1; at = data.indexOf(first, at + 1)) {
+        const found = secretParameters.find(
+          (one) => at + one.length <= data.length && spells(data, at, one, one.length),
+        );
+        if (found === undefined) continue;
+        const value = at + found.length;
+        const to = endOf('value', data, value);
+        const shown = Buffer.concat([data.subarray(at, value), mark]);
+        if (to > value) spans.push({ from: at, to, shown, open: to === data.length ? 'value' : null });
       }
     return spans.sort((a, b) => a.from - b.from);
   }
@@ -126,31 +170,33 @@ export class Mask {
   #emit(data: Buffer, hold: number): Buffer {
     const out: Buffer[] = [];
     let covered = this.#covered;
-    let isOpen = this.#swallowing;
-    if (isOpen && covered <= data.length) {
-      covered = tokenEnd(data, covered);
-      isOpen = covered === data.length;
+    let open = this.#swallowing;
+    if (open !== null && covered <= data.length) {
+      covered = endOf(open, data, covered);
+      if (covered < data.length) open = null;
     }
     let written = Math.min(covered, data.length);
     for (const span of this.#spans(data)) {
       if (span.from >= hold) break;
       if (span.from >= covered) {
-        out.push(data.subarray(written, span.from), mark);
+        out.push(data.subarray(written, span.from), span.shown);
       }
       covered = Math.max(covered, span.to);
       written = Math.max(written, Math.min(covered, data.length));
-      isOpen ||= span.isOpen;
+      // A value ends where a token does, or later.
+      if (span.open !== null && open !== 'value') open = span.open;
     }
     if (written < hold) out.push(data.subarray(written, hold));
     this.#held = data.subarray(hold);
     this.#covered = Math.max(0, covered - hold);
-    this.#swallowing = isOpen;
+    this.#swallowing = open;
     return Buffer.concat(out);
   }
 }
 
-function tokenEnd(data: Buffer, from: number): number {
+function endOf(kind: Kind, data: Buffer, from: number): number {
+  const isIn = kind === 'token' ? isTokenByte : isValueByte;
   let at = from;
-  while (at < data.length && isTokenByte(data[at] as number)) at++;
+  while (at < data.length && isIn(data[at] as number)) at++;
   return at;
 }

@@ -21,7 +21,9 @@ function generator(seed: number): (below: number) => number {
 
 const secrets = ['abab', 'ababb', 'bbaab', 'xaab-1', 'glpat-abab'];
 const prefixes = ['tok-', 'glpat-'];
-const alphabet = ['a', 'b', 'ab', 'aab', 'x', '-', '1', 'tok-', 'glpat-', ' ', '\n', 'abab', 'glp'];
+const words = ['a', 'b', 'ab', 'aab', 'x', '-', '1', 'tok-', 'glpat-', ' ', '\n', 'abab', 'glp'];
+const inAddresses = ['?', '&', '=', '?private_token=', '&X-Amz-Signature=', '&page=2'];
+const alphabet = [...words, ...inAddresses];
 
 describe('mask', () => {
   it('masks whole secrets and nothing else', () => {
@@ -31,6 +33,16 @@ describe('mask', () => {
     expect(maskText('glcbt-64_abcDEF.x= and glcbt- alone', [])).toBe('[MASKED] and glcbt- alone');
     expect(maskText('abcdefgh', ['abcdef', 'defgh'])).toBe('[MASKED]');
     expect(maskText('a b c', ['', 'a'])).toBe('a b c');
+  });
+
+  it('masks what opens something in an address, as gitlab-runner does, and leaves the rest of it to be read', () => {
+    const address = 'https://s3.lan/a?X-Amz-Credential=AKIA%2F2026&X-Amz-Date=2026&x-amz-signature=0a1b2c&page=2';
+    expect(maskText(`GET ${address} and ?private_token=pat/+x\n`, [])).toBe(
+      'GET https://s3.lan/a?X-Amz-Credential=[MASKED]&X-Amz-Date=2026&x-amz-signature=[MASKED]&page=2 and ?private_token=[MASKED]\n',
+    );
+    expect(maskText('?private_token= and a cookie _gitlab_session=0123abcd', [])).toBe(
+      '?private_token= and a cookie [MASKED]',
+    );
   });
 
   it('gives the same however the stream is cut, and as the definition says', () => {

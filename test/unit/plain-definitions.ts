@@ -24,20 +24,27 @@ export function simplyMatches(pattern: string, path: string): boolean {
 
 /** The plain definition: every byte of every occurrence stands under a mark; overlapping occurrences share one. */
 export function simplyMasked(text: string, secrets: string[], prefixes: string[]): string {
-  const spans: [number, number][] = [];
+  const spans: [from: number, to: number, shown: string][] = [];
   for (const secret of secrets)
     for (let at = text.indexOf(secret); at !== -1; at = text.indexOf(secret, at + 1))
-      spans.push([at, at + secret.length]);
+      spans.push([at, at + secret.length, '']);
   for (const prefix of prefixes)
     for (let at = text.indexOf(prefix); at !== -1; at = text.indexOf(prefix, at + 1)) {
       const token = /^[A-Za-z0-9_.=-]+/.exec(text.slice(at + prefix.length));
-      if (token) spans.push([at, at + prefix.length + token[0].length]);
+      if (token) spans.push([at, at + prefix.length + token[0].length, '']);
     }
+  const parameters =
+    /[?&](?:private_token|authenticity_token|rss_token|x-amz-signature|x-amz-credential|x-amz-security-token)=/gi;
+  for (const { index, 0: name } of text.matchAll(parameters)) {
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: none of them is in an address
+    const value = /^[^?&\x00-\x20\x7f]+/.exec(text.slice(index + name.length));
+    if (value) spans.push([index, index + name.length + value[0].length, name]);
+  }
   spans.sort((a, b) => a[0] - b[0]);
   let out = '';
   let end = 0;
-  for (const [from, to] of spans) {
-    if (from >= end) out += `${text.slice(end, from)}[MASKED]`;
+  for (const [from, to, shown] of spans) {
+    if (from >= end) out += `${text.slice(end, from)}${shown}[MASKED]`;
     end = Math.max(end, to);
   }
   return out + text.slice(end);
