@@ -140,7 +140,8 @@ const jobPayload = () =>
       }),
       100,
     ),
-    dependencies: list(jobDependency(), 1000),
+    // All jobs of earlier stages, where none are named.
+    dependencies: list(jobDependency(), 20_000),
     run: z.unknown().optional(),
     secrets: z.record(z.string(), z.unknown()).nullish(),
     features: z

@@ -27,8 +27,10 @@ export const artifacts: Phase = {
 
   async run(run) {
     const { record, ending, trace } = run;
-    const { verdict } = record.progress;
-    const isSuccess = verdict.state === 'success';
+    // What ended it behind its last step: it keeps nothing that only a success is to keep.
+    if (record.progress.verdict.state === 'success' && ending.verdict !== null)
+      await record.advance({ verdict: ending.verdict });
+    const isSuccess = record.progress.verdict.state === 'success';
     ending.renew();
     await saveCaches(run, isSuccess);
     run.uploadTime.begin();
