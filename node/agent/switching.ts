@@ -2,7 +2,7 @@ import { existsSync, renameSync, rmSync } from 'node:fs';
 import { AutogitError } from '../../protocol/errors.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
-import { listed } from '../../scheduler/phrases.ts';
+import { listed, plural } from '../../scheduler/phrases.ts';
 import { confirm, hasTerminal } from '../cli/prompt.ts';
 import type { Store } from '../ports.ts';
 import type { Progress } from '../progress-lines.ts';
@@ -35,9 +35,13 @@ export async function openNextStore(options: JoinOptions, self: NodeId, store: S
 async function mayLeave(options: JoinOptions, self: NodeId, store: Store): Promise<void> {
   const runs = (await store.runs()).length;
   if (runs > 0)
-    throw new AutogitError('unsupported', `${runs} jobs of this machine's mesh have not ended here`, {
-      hint: 'let them end, then leave, and join --switch again: autogit-node join',
-    });
+    throw new AutogitError(
+      'unsupported',
+      `${plural(runs, 'job')} of this machine's mesh ${runs === 1 ? 'has' : 'have'} not ended here`,
+      {
+        hint: 'let them end, then leave, and join --switch again: autogit-node join',
+      },
+    );
   const { committed } = await store.load();
   if (committed?.gitlab.mode === 'hosted' && committed.gitlab.host === self)
     throw new AutogitError('unsupported', `this machine runs the GitLab of "${committed.mesh.name}"`, {

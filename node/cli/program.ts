@@ -12,7 +12,7 @@ import { listenForStop } from './stopping.ts';
 import { topicOf, topics } from './topics.ts';
 
 const epilogue = [
-  'Exit codes: 0 ok, 1 failed, 2 usage, 3 no agent is running here, 4 waiting for approval, 5 something is unhealthy, 70 internal error, 130 interrupted.',
+  'Exit codes: 0 ok, 1 failed, 2 usage, 3 no agent is running here, 4 waiting for approval or removed from the mesh, 5 something is unhealthy, 70 internal error, 130 interrupted.',
   'Every flag has an AUTOGIT_ variable and a key in autogit.yml: autogit-node config.',
   'The pages that are named as docs/… lie in the folder docs of: autogit-node paths',
 ];

@@ -14,6 +14,7 @@ import {
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
+import { plural } from '../../scheduler/phrases.ts';
 import { execCleanly } from '../clean-spawn.ts';
 import { hasSystemd } from '../machine/as-service.ts';
 import { serviceGroup, systemHome, userHome } from '../store/home.ts';
@@ -22,7 +23,7 @@ import { version } from '../version.ts';
 import { changeableHere, makeProgramFolder } from './changeable-path.ts';
 import type { Context } from './context.ts';
 import { exit } from './failure.ts';
-import { serviceUnit as unit } from './may-start-at-boot.ts';
+import { systemUnit, serviceUnit as unit, userUnit } from './may-start-at-boot.ts';
 import { chooseJobUser, serviceConfig, writeFlags } from './service-config.ts';
 import { copyProgram, unitText, writeUnit } from './service-files.ts';
 import { endAgent, jobsWereRoot, moveHome, systemHomes, unfinishedRuns } from './service-home.ts';
@@ -43,22 +44,33 @@ interface Scope {
 const homeIn = ({ unitFile, home }: Scope): string =>
   (existsSync(unitFile) ? / --home (\S+) /.exec(readFileSync(unitFile, 'utf8'))?.[1] : null) ?? home;
 
-/** --system or --user; without either: system for root, else this user's. Throws `bad-flag` for both. */
-function scopeOf({ settings }: Context): Scope {
+type Verb = 'install' | 'uninstall' | 'status';
+
+/** Without a word of the user's: root's is the system's, and everybody's where there is one and none of his own. */
+function isSystems({ settings }: Context): boolean {
   const system = settings.isOn('serviceSystem');
   const user = settings.isOn('serviceUser');
   if (system && user) throw new AutogitError('bad-flag', '--system and --user exclude each other');
-  const isRoot = process.getuid?.() === 0;
-  const isSystem = system || (!user && isRoot);
-  if (isSystem && !isRoot)
-    throw new AutogitError('bad-flag', 'a system service needs root', {
-      hint: 'leave --system out, or: sudo autogit-node service install --system',
-    });
-  const config = process.env.XDG_CONFIG_HOME || join(homedir(), '.config');
+  if (system || user) return system;
+  return process.getuid?.() === 0 || (existsSync(systemUnit) && !existsSync(userUnit(process.env)));
+}
+
+/** --system or --user; without either the one that is there. Throws `bad-flag` for both, and for what only root may do. */
+function scopeOf(context: Context, verb: Verb): Scope {
+  const { settings } = context;
+  const isSystem = isSystems(context);
+  if (isSystem && process.getuid?.() !== 0 && verb !== 'status')
+    throw new AutogitError(
+      'bad-flag',
+      existsSync(systemUnit)
+        ? `the service of this machine is the system's (${systemUnit})`
+        : 'a system service needs root',
+      { hint: `sudo autogit-node service ${verb}${settings.isOn('serviceSystem') ? ' --system' : ''}` },
+    );
   const data = process.env.XDG_DATA_HOME || join(homedir(), '.local', 'share');
   return {
     isSystem,
-    unitFile: isSystem ? `/etc/systemd/system/${unit}` : join(config, 'systemd', 'user', unit),
+    unitFile: isSystem ? systemUnit : userUnit(process.env),
     program: isSystem ? `/opt/autogit-node/${version}` : join(data, 'autogit-node', version),
     home: settings.text('home') ?? (isSystem ? systemHome : userHome(process.env)),
     target: isSystem ? 'multi-user.target' : 'default.target',
@@ -132,7 +144,10 @@ async function takeOver(
   if (decided !== null) said.push(decided);
   const isOurs = existsSync(scope.unitFile) && (await stateOf(scope)) === 'active';
   if (!isOurs && (await endAgent(homes.from))) said.push('ended the agent that ran in a terminal');
-  if (runs > 0) said.push(`left this machine's home at ${home}, where ${runs} jobs have not ended`);
+  if (runs > 0)
+    said.push(
+      `left this machine's home at ${home}, where ${plural(runs, 'job')} ${runs === 1 ? 'has' : 'have'} not ended`,
+    );
   else if (homes.from !== homes.to) {
     moveHome(homes.from, homes.to);
     said.push(`moved this machine's identity and state from ${homes.from} to ${homes.to}`);
@@ -141,7 +156,7 @@ async function takeOver(
 }
 
 export async function install(context: Context): Promise<number> {
-  const scope = scopeOf(context);
+  const scope = scopeOf(context, 'install');
   requireSystemd(scope);
   makeProgramFolder(dirname(scope.program));
   const bin = copyProgram(scope.program);
@@ -189,7 +204,7 @@ const stateOf = async (scope: Scope): Promise<string> =>
   (await systemctl(scope, 'show', '--property=ActiveState', '--value', unit)).trim();
 
 export async function uninstall(context: Context): Promise<number> {
-  const scope = scopeOf(context);
+  const scope = scopeOf(context, 'uninstall');
   requireSystemd(scope);
   if (!existsSync(scope.unitFile))
     throw new AutogitError('no-agent', `no service is installed (${scope.unitFile})`, {
@@ -206,7 +221,7 @@ export async function uninstall(context: Context): Promise<number> {
 }
 
 export async function show(context: Context): Promise<number> {
-  const scope = scopeOf(context);
+  const scope = scopeOf(context, 'status');
   requireSystemd(scope);
   const isInstalled = existsSync(scope.unitFile);
   const state = isInstalled ? await stateOf(scope) : 'not installed';

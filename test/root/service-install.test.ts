@@ -222,6 +222,38 @@ describe('service install, as root', () => {
     expect(existsSync(mine) && readFileSync(mine).length).toBe(readFileSync(process.execPath).length);
   }, 60_000);
 
+  it('leads who is not root to the service of the machine, which he may look at', () => {
+    execFileSync('chmod', ['755', dir]);
+    const user = ['setpriv', '--reuid=12345', '--regid=12345', '--clear-groups', process.execPath, bin];
+    const home = join(dir, 'home');
+    const asUser = (...args: string[]) => {
+      const words = [...inside(), ...user, 'service', ...args];
+      const {
+        status: code,
+        stdout,
+        stderr,
+      } = spawnSync('nsenter', words, {
+        env: { ...env(), HOME: home },
+        encoding: 'utf8',
+      });
+      return { code, stdout, stderr };
+    };
+    expect(asUser('status')).toMatchObject({ code: 3, stdout: expect.stringMatching(/^not installed .*home/) });
+    const unit = '/etc/systemd/system/autogit-node.service';
+    execFileSync('nsenter', [...inside(), 'sh', '-c', `echo '[Unit]' >${unit}`]);
+    expect(asUser('status').stdout).toMatch(/^inactive +\/etc\/systemd\/system/);
+    // A second agent would be a second identity of this machine.
+    for (const verb of ['install', 'uninstall'])
+      expect(asUser(verb)).toMatchObject({
+        code: 2,
+        stderr: expect.stringMatching(new RegExp(`is the system's \\(${unit}\\)\nfix: sudo .*service ${verb}\n`)),
+      });
+    const own = join(home, '.config/systemd/user');
+    mkdirSync(own, { recursive: true });
+    writeFileSync(join(own, 'autogit-node.service'), '[Unit]\n');
+    expect(asUser('status').stdout).toContain(own);
+  }, 60_000);
+
   it('puts no program of root where others may change it, and says the fix', () => {
     const opt = (command: string) => spawnSync('nsenter', [...inside(), 'sh', '-c', command], { encoding: 'utf8' });
     opt('chown 12345:12345 /opt && chmod 775 /opt');

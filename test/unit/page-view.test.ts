@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { gitlabPanel } from '../../node/page/view/gitlab-panel.ts';
 import { headlineOf, houseWords, viewWords } from '../../node/page/view/headline.ts';
 import { historyList } from '../../node/page/view/history-list.ts';
-import { jobActs, jobLists } from '../../node/page/view/job-lists.ts';
+import { jobActs, jobLists, noJobs } from '../../node/page/view/job-lists.ts';
 import { machineCards } from '../../node/page/view/machine-cards.ts';
 import { nothingYet, type PageState, withNews } from '../../node/page/view/page-state.ts';
 import { pauseNowAct } from '../../node/page/view/person-acts.ts';
@@ -305,4 +305,9 @@ describe('what happened, and use', () => {
     const none = { ...used, machines: [{ node: 'a', cpu: [], memory: [], gpus: [] }] };
     expect(usePlots(none)[0]?.plots[0]?.words).toBe('CPU not known, memory not known');
   });
+});
+
+it('an empty queue promises no job to a mesh that has no GitLab', () => {
+  expect(noJobs('none')).toMatch(/no GitLab yet\. autogit-node gitlab deploy .* gitlab connect/);
+  expect(noJobs('connected')).toMatch(/next push/);
 });

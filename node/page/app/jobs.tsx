@@ -1,7 +1,7 @@
 import { useId, useRef, useState } from 'preact/hooks';
 import { plural } from '../../../scheduler/phrases.ts';
 import { pipelineName } from '../../faces/pipeline-rows.ts';
-import { type JobLine, jobGroups, type PipelineGroup } from '../view/job-lists.ts';
+import { type JobLine, jobGroups, noJobs, type PipelineGroup } from '../view/job-lists.ts';
 import type { Tone } from '../view/machine-cards.ts';
 import type { PageState } from '../view/page-state.ts';
 import { Bar, clock, Dot, plain } from './words.tsx';
@@ -35,7 +35,7 @@ export function Jobs({ state, nowMs }: { state: PageState; nowMs: number }) {
         </small>
       </h2>
       <div class="card">
-        {jobs.length === 0 && <p class="empty">No job waits or runs. The next push shows up here by itself.</p>}
+        {jobs.length === 0 && <p class="empty">{noJobs(status.gitlab.mode)}</p>}
         <Pipelines groups={pipelines} />
         {(['running', 'waiting', 'ended'] as const).map((title) => (
           <List key={title} title={title} lines={others[title]} isBeside={pipelines.length > 0} />

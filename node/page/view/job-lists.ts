@@ -1,4 +1,5 @@
 import type { JobRow } from '../../../protocol/job-rows.ts';
+import type { StatusSnapshot } from '../../../protocol/status.ts';
 import { type PipelineRow, pipelineRows } from '../../faces/pipeline-rows.ts';
 import { showDuration } from '../../settings/quantities.ts';
 import type { Tone } from './machine-cards.ts';
@@ -138,3 +139,9 @@ export const jobActs = ({ state }: JobRow): { cancel: boolean; retry: boolean } 
   cancel: state === 'waiting' || state === 'granted' || state === 'running',
   retry: state === 'failed' || state === 'canceled' || state === 'lost' || state === 'done',
 });
+
+/** What stands where no job does. */
+export const noJobs = (mode: StatusSnapshot['gitlab']['mode']): string =>
+  mode === 'none'
+    ? 'No job can come: this mesh has no GitLab yet. autogit-node gitlab deploy runs one, gitlab connect takes jobs from yours.'
+    : 'No job waits or runs. The next push shows up here by itself.';
