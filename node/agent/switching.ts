@@ -64,6 +64,8 @@ async function mayLeave(options: JoinOptions, self: NodeId, store: Store): Promi
 /** To be called before a store of this home is opened: a switch that was let in and then cut off is finished. */
 export async function finishSwitch(home: string): Promise<void> {
   const { store } = places(home);
+  // Of one that was cut off at its very end: the mesh of before would lie there for good, and in the way of the next switch.
+  if (existsSync(store)) rmSync(leftOf(home), { recursive: true, force: true });
   if (!existsSync(nextOf(home)) || !hasStore(nextOf(home))) return;
   const next = await openStore(nextOf(home));
   const isIn = await next.load().then(

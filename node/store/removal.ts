@@ -39,7 +39,9 @@ export function readRemoval(home: string): Removal | null {
  */
 export function keepNothing(home: string): void {
   const { store, mirrors, caches, work, history, page, fallback } = places(home);
-  for (const path of [store, mirrors, caches, work, history, page, fallback, join(home, 'runs')])
+  // Those beside the store are of a switch to another mesh that was cut off.
+  const stores = [store, `${store}.next`, `${store}.left`];
+  for (const path of [...stores, mirrors, caches, work, history, page, fallback, join(home, 'runs')])
     rmSync(path, { recursive: true, force: true });
 }
 
