@@ -67,7 +67,7 @@ export class CoreLoop {
   }
 
   async stop(): Promise<void> {
-    await this.#persist.settled();
+    await this.#persist.end();
     this.halt();
   }
 

@@ -31,6 +31,7 @@ export class PersistQueue {
   #isBusy = false;
   #isLookWanted = false;
   #isClosed = false;
+  #isEnding = false;
   #idle: (() => void)[] = [];
   #batchWindow: NodeJS.Timeout | null = null;
   readonly #options: PersistQueueOptions;
@@ -62,12 +63,18 @@ export class PersistQueue {
     return true;
   }
 
-  /** Resolves when everything queued so far is on disk. */
-  async settled(): Promise<void> {
+  async #settled(): Promise<void> {
     if (!this.#isBusy && this.#waiting.length === 0) return;
     const settled = new Promise<void>((resolve) => this.#idle.push(resolve));
     if (!this.#isBusy) void this.#drain();
     await settled;
+  }
+
+  /** Resolves when everything queued so far is on disk, or at the first write that fails from now on: a disk that takes nothing keeps no agent from ending. It is closed then. */
+  async end(): Promise<void> {
+    this.#isEnding = true;
+    await this.#settled();
+    this.close();
   }
 
   close(): void {
@@ -114,6 +121,7 @@ export class PersistQueue {
         return;
       } catch (error) {
         this.#options.failing(true, `the store cannot be written: ${sentenceOf(error)}`);
+        if (this.#isEnding) this.close();
       }
     }
   }

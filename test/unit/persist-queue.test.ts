@@ -52,7 +52,7 @@ it('whoever waits for the queue ends the wait; closed, nothing is written any mo
   const { writes, end, store } = slowStore();
   const queue = new PersistQueue({ store, done: () => {}, failing: () => {} });
   queue.add(effect(1, 'committed'));
-  const settled = queue.settled();
+  const settled = queue.end();
   expect(keysOf(writes)).toEqual(['committed']);
   await end();
   await settled;
@@ -81,4 +81,24 @@ it('a look finds a failing store with nothing to write, and that it works again'
   queue.look();
   await expect.poll(() => writes.length).toBe(3);
   expect(said).toEqual([true, false]);
+});
+
+it('ends over a store that takes nothing, also in the midst of its tries, and calls nothing of it done', async () => {
+  const store = {
+    write: async () => {
+      throw new Error('EROFS');
+    },
+  };
+  const told: string[] = [];
+  const queue = new PersistQueue({
+    store,
+    done: () => void told.push('done'),
+    failing: () => void told.push('fails'),
+  });
+  queue.look();
+  await expect.poll(() => told).toContain('fails');
+  await queue.end();
+  const tries = told.length;
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  expect(told).toEqual(Array(tries).fill('fails'));
 });
