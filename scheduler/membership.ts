@@ -126,6 +126,8 @@ function forget(ledger: Ledger, { node: wanted, by }: Change & { kind: 'forget' 
     ...ledger,
     // It could read the codes of all of them.
     invites: {},
+    // It may knock under a new identity: whoever is sent away does not come back unasked.
+    pairUntil: 0,
     nodes: without(ledger.nodes, node),
     approvals: without(closeApprovalsVia(ledger, node), node),
     gitlab: gitlabWithoutSidesOf(gitlabWithoutProtectedOn(gitlabWithoutCopyOn(ledger, node), node), node),

@@ -115,6 +115,11 @@ describe('tidy', () => {
     expect(wrong).toEqual([]);
   });
 
+  it('network and enrolment wait by a clock that nobody sets: only what comes from another machine has a date', () => {
+    const wrong = under('node/network', 'node/enrol').filter((file) => /\bDate\b/.test(text(file)));
+    expect(wrong).toEqual([]);
+  });
+
   it('the sentence of an error is asked of sentenceOf: the message alone is empty where several dials failed, or has an arrow that reads as a fix', () => {
     // Programs of their own, in which nothing of the table of errors shall lie.
     const small = new Set([

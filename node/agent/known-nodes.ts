@@ -1,3 +1,4 @@
+import { InTurn } from '../in-turn.ts';
 import type { Store } from '../ports.ts';
 
 const addressFact = (node: string): string => `addresses:${node}`;
@@ -13,8 +14,15 @@ export async function knownNodes(store: Store): Promise<{ node: string; addresse
   return Promise.all(lists);
 }
 
-export async function remember(store: Store, node: string, addresses: string[]): Promise<void> {
-  const nodes = new Set(JSON.parse((await store.get(knownNodesFact)) ?? '[]') as string[]);
-  await store.put(addressFact(node), JSON.stringify(addresses));
-  if (!nodes.has(node)) await store.put(knownNodesFact, JSON.stringify([...nodes, node]));
+/** Two are met at once, and neither list may be written over the other. */
+const inTurn = new WeakMap<Store, InTurn>();
+
+export function remember(store: Store, node: string, addresses: string[]): Promise<void> {
+  const turn = inTurn.get(store) ?? new InTurn();
+  inTurn.set(store, turn);
+  return turn.do(async () => {
+    const nodes = new Set(JSON.parse((await store.get(knownNodesFact)) ?? '[]') as string[]);
+    await store.put(addressFact(node), JSON.stringify(addresses));
+    if (!nodes.has(node)) await store.put(knownNodesFact, JSON.stringify([...nodes, node]));
+  });
 }

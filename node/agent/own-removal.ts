@@ -1,3 +1,4 @@
+import { sentenceOf } from '../../protocol/errors.ts';
 import type { Log } from '../log.ts';
 import type { Progress } from '../progress-lines.ts';
 import { type Removal, removedSentence, writeRemoval } from '../store/removal.ts';
@@ -13,7 +14,12 @@ export async function undergoRemoval(
   { home, log, lines, wasIn }: { home: string; log: Log; lines: Progress; wasIn: boolean },
 ): Promise<void> {
   const sentence = removedSentence(removal);
-  writeRemoval(home, removal);
+  try {
+    writeRemoval(home, removal);
+  } catch (error) {
+    // On a full disk its runs end all the same; the next start asks the mesh, and is told again.
+    lines.warn('removed', `the note of it could not be written: ${sentenceOf(error)}`);
+  }
   log.event({ event: 'removed', because: sentence, fields: { mesh: removal.mesh }, level: 'warn' });
   if (wasIn) lines.fail('removed', `${sentence}. To ask again: autogit-node join`);
   await Promise.all([dropRuns(member, 'the mesh removed this machine'), member.hosting.removed()]);

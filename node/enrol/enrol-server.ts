@@ -55,6 +55,8 @@ export class EnrolServer {
   #atOnce = new Map<string, number>();
   /** Words of entries that are being closed. */
   #closing = new Set<string>();
+  /** Words of entries that other machines opened, with when they were first seen here, monotonic ms. */
+  #seenAt = new Map<string, number>();
   #pulse: NodeJS.Timeout;
 
   constructor(options: EnrolServerOptions) {
@@ -80,7 +82,7 @@ export class EnrolServer {
     const open = [...this.#atOnce.values()].reduce((sum, one) => sum + one, 0);
     const fromThere = this.#atOnce.get(channel.address) ?? 0;
     const isTooMuch = open >= enrolLimits.atOnce || fromThere >= enrolLimits.atOncePerAddress;
-    if (isTooMuch || !this.#rate.take(channel.address, Date.now())) {
+    if (isTooMuch || !this.#rate.take(channel.address, performance.now())) {
       this.#options.log.debug({ event: 'knock-limited', node: channel.remote }, 'too many knocks');
       return this.#refuse(channel, 'too many machines knock here at the moment: try again in a minute');
     }
@@ -180,7 +182,7 @@ export class EnrolServer {
     const { channel } = session;
     const { remote: node } = channel;
     this.#say(channel, { kind: 'pending', because: asSentence(pending) });
-    this.#watchEnd(node, session);
+    this.#watchEnd(session);
     let outcome: ChangeOutcome = { state: 'unknown', because: 'nobody answered' };
     for (let attempt = 0; attempt < 3 && outcome.state === 'unknown' && !channel.ended; attempt++)
       outcome = await this.#options
@@ -218,9 +220,9 @@ export class EnrolServer {
     if (entry) return this.#approve(node, session, ledger, entry.because);
     if (!session.isOpen) return;
     const approval = ledger.approvals[node];
-    if (approval?.ignored) this.#finish(node, session, 'a person ignored this machine');
+    if (approval?.ignored) this.#finish(session, 'a person ignored this machine');
     else if (approval && approval.via !== this.#options.door.self)
-      this.#finish(node, session, 'it knocked at another machine since');
+      this.#finish(session, 'it knocked at another machine since');
   }
 
   #approve(node: NodeId, session: Session, ledger: Ledger, because: string): void {
@@ -241,15 +243,14 @@ export class EnrolServer {
     setTimeout(() => channel.close('approved'), enrolLimits.idleMs).unref();
   }
 
-  #finish(node: NodeId, session: Session, because: string): void {
+  #finish(session: Session, because: string): void {
     session.isOpen = false;
     session.isDone = true;
     this.#refuse(session.channel, because);
-    this.#sessions.delete(node);
   }
 
   /** A newcomer that goes, or waits too long, is taken off the list again. */
-  #watchEnd(node: NodeId, session: Session): void {
+  #watchEnd(session: Session): void {
     const timer = setTimeout(() => {
       if (session.isDone) return;
       session.isDone = true;
@@ -258,22 +259,26 @@ export class EnrolServer {
     timer.unref();
     session.channel.onEnd(() => {
       clearTimeout(timer);
-      if (this.#sessions.get(node) === session) this.#sessions.delete(node);
       this.#sweepApprovals();
     });
   }
 
   /**
    * Takes entries off the ledger that no conversation stands behind any more: ours whose newcomer went (also before our
-   * own restart), and anybody's that are long over time, since the machine that opened them may be gone. What a person
-   * ignored stays, so that it is not asked again.
+   * own restart), and anybody's that are long over time, since the machine that opened them may be gone. Their time is
+   * counted from when they were first seen here: two machines' clocks may differ by more than it. What a person ignored
+   * stays, so that it is not asked again.
    */
   #sweepApprovals(): void {
-    const now = this.#options.wallMs();
+    const now = performance.now();
+    const before = this.#seenAt;
+    this.#seenAt = new Map();
     for (const [node, approval] of Object.entries(this.#ledger?.approvals ?? {})) {
       const { meeting, channel } = this.#sessions.get(node) ?? {};
       const isHere = meeting && !channel?.ended && meetingWords(meeting) === approval.words;
-      const isOver = now - approval.since > enrolLimits.pendingMs + enrolLimits.idleMs;
+      const seenAt = before.get(approval.words) ?? now;
+      this.#seenAt.set(approval.words, seenAt);
+      const isOver = now - seenAt > enrolLimits.pendingMs + enrolLimits.idleMs;
       const isAbandoned = approval.via === this.#options.door.self ? !isHere : isOver;
       if (approval.ignored || !isAbandoned || this.#closing.has(approval.words)) continue;
       this.#closing.add(approval.words);
@@ -284,10 +289,13 @@ export class EnrolServer {
     }
   }
 
-  /** The same newcomer knocks again: the older conversation is over, without a trace. */
+  /** The same newcomer knocks again: the older conversation is over, without a trace. However one ends, it is let go. */
   #replace(node: NodeId, session: Session): void {
     const old = this.#sessions.get(node);
     this.#sessions.set(node, session);
+    session.channel.onEnd(() => {
+      if (this.#sessions.get(node) === session) this.#sessions.delete(node);
+    });
     if (!old) return;
     old.isDone = true;
     old.isOpen = false;

@@ -140,6 +140,9 @@ export function readAddress(text: string, flag: '--peer' | '--listen'): HostPort
     return checked(at, flag, wrong);
   }
   const match = /^(?:\[([0-9a-fA-F:]+)\]|([A-Za-z0-9._-]*))(?::(\d{1,5}))?$/.exec(text);
+  // Node.js takes it for an address; libp2p has no form for the interface, so it would never be dialled.
+  if (text.includes('%'))
+    throw wrong('an address of one interface only (fe80::…%eth0) cannot be used: name another one');
   if (isIP(text) === 6) return { host: text, port: defaultPort };
   if (!match || text === '') throw wrong('is no address');
   const host = match[1] ?? match[2] ?? '';

@@ -51,7 +51,7 @@ export class Discovery {
     if (node === self) return;
     book.sighted(node, addresses, (one) => gate.isMember(one));
     if (gate.isMember(node)) return dialer.sighted(node);
-    const isNew = this.#strangers.saw(node, mesh, Date.now());
+    const isNew = this.#strangers.saw(node, mesh, performance.now());
     if (isNew) log.info({ event: 'node-found', node, addresses }, `another agent was seen: ${node}`);
   }
 
@@ -62,7 +62,7 @@ export class Discovery {
   strangers(): Stranger[] {
     const { book } = this.#options;
     // The kernel is asked for its interfaces only where there is a stranger: once a second for none it was 6 % of an idle leader.
-    const recent = this.#strangers.recent(Date.now());
+    const recent = this.#strangers.recent(performance.now());
     const interfaces = recent.length > 0 ? ownInterfaces() : {};
     return recent.map(({ node, mesh }) => ({ node, mesh, addresses: book.toDial(node, interfaces) }));
   }

@@ -131,7 +131,7 @@ export class Gossip {
   /** A link with that node opened on this connection. */
   attach(node: NodeId, connection: Connection): void {
     if (this.#attached.has(node)) this.detach(node);
-    this.#attached.set(node, { connection, since: Date.now(), repairs: 0, speaks: false });
+    this.#attached.set(node, { connection, since: performance.now(), repairs: 0, speaks: false });
     this.#passOnBySize();
     // A fresh link shows that this process lives now: an older process of that node, or a clock set back, no longer counts.
     this.#newest.delete(node);
@@ -248,9 +248,9 @@ export class Gossip {
       if (speaks && !attached.speaks) this.#publishFor(node);
       attached.speaks = speaks;
       if (speaks) attached.repairs = 0;
-      if (speaks || connection.status !== 'open' || Date.now() - since < repairMs) continue;
+      if (speaks || connection.status !== 'open' || performance.now() - since < repairMs) continue;
       attached.repairs = repairs + 1;
-      attached.since = Date.now();
+      attached.since = performance.now();
       this.counters.repaired += 1;
       this.#log.info({ event: 'gossip-repaired', node }, `the gossip stream to ${node} is opened again`);
       // First only the missing stream: a detach would throw away what the other side told us. But gossipsub may hold on

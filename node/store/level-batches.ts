@@ -46,6 +46,7 @@ export class LevelBatches {
   #waiting: Waiting[] = [];
   #isBusy = false;
   #isSuspect = false;
+  #isClosed = false;
   #reopening: Promise<void> | null = null;
   #syncTimer: NodeJS.Timeout | null = null;
 
@@ -57,13 +58,13 @@ export class LevelBatches {
     this.#remember();
   }
 
-  /** The level, to read from: what it has is on disk. */
+  /** The level, to read from: what it has is on disk. Rejects once it was closed. */
   async level(): Promise<Level<string, string>> {
     await this.#trust();
     return this.#open.level;
   }
 
-  /** Resolves when all of it is on disk, rejects when none of it is, or nobody can say. */
+  /** Resolves when all of it is on disk, rejects when none of it is, or nobody can say, and once it was closed. */
   write(operations: LevelOperation[]): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#waiting.push({ operations, resolve, reject });
@@ -72,6 +73,8 @@ export class LevelBatches {
   }
 
   async close(): Promise<void> {
+    // A write that comes late finds a level that takes none, and must not have it opened again: nobody would close that one.
+    this.#isClosed = true;
     await this.#reopening?.catch(() => undefined);
     await this.#open.level.close();
     if (this.#syncTimer) clearTimeout(this.#syncTimer);
@@ -88,7 +91,7 @@ export class LevelBatches {
       const together = this.#waiting.splice(0);
       try {
         // A level that is well is written in the turn that asked: behind an `await` its fsync began only after all that the turn still had to send.
-        if (this.#isSuspect) await this.#trust();
+        if (this.#isSuspect || this.#isClosed) await this.#trust();
         await this.#batch(together.flatMap((one) => one.operations));
         for (const one of together) one.resolve();
       } catch (error) {
@@ -112,6 +115,7 @@ export class LevelBatches {
   }
 
   #trust(): Promise<void> {
+    if (this.#isClosed) return Promise.reject(new Error('it is closed'));
     if (!this.#isSuspect) return Promise.resolve();
     this.#reopening ??= this.#reopen().finally(() => {
       this.#reopening = null;

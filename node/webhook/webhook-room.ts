@@ -45,7 +45,8 @@ export class WebhookRoom {
   #isHintDue = false;
   #refusalSaidAt = Number.NEGATIVE_INFINITY;
   #secrets: { of: string; token: string; secrets: DoorSecrets } | null = null;
-  #certificateAt = 0;
+  /** When the file whose certificate is served was written, ms since the Unix epoch. */
+  #servedAt = 0;
   #hasEnded = false;
 
   constructor(here: WebhookHere) {
@@ -110,10 +111,11 @@ export class WebhookRoom {
   async #tryToOpen(settings: WebhookSettings): Promise<void> {
     const { wallMs, log } = this.#here;
     try {
+      const certificate = settings.tlsFile === null ? null : readCertificate(settings.tlsFile);
       this.#door = await WebhookDoor.open({
         host: settings.host,
         port: settings.port,
-        pem: settings.tlsFile === null ? null : this.#certificate(settings.tlsFile),
+        pem: certificate?.pem ?? null,
         allow: settings.allow.length === 0 ? null : sourcesOf(settings.allow),
         secrets: () => this.#known()?.secrets ?? null,
         onHint: () => this.#hinted(),
@@ -121,6 +123,7 @@ export class WebhookRoom {
         wallMs,
       });
       this.#doorProblem = null;
+      if (certificate !== null) this.#servedAt = certificate.writtenAt;
       log.info(`webhooks of GitLab are heard at ${settings.host}:${this.#door.port}`);
       if (settings.tlsFile !== null) this.#later(openAgainMs, () => this.#renew(settings));
       void this.#keeper.look();
@@ -132,28 +135,14 @@ export class WebhookRoom {
     }
   }
 
-  #certificate(file: string): string {
-    try {
-      this.#certificateAt = statSync(file).mtimeMs;
-      return readFileSync(file, 'utf8');
-    } catch (cause) {
-      throw new AutogitError(
-        'bad-config',
-        `the certificate of the door for webhooks cannot be read: ${sentenceOf(cause)}`,
-        {
-          cause,
-          hint: 'name a file that the agent may read: --webhook-tls FILE',
-        },
-      );
-    }
-  }
-
   /** What renewed the certificate wrote the same file anew: the next connection sees the new one. */
   #renew(settings: WebhookSettings): void {
     const file = settings.tlsFile ?? '';
     try {
-      if (statSync(file).mtimeMs !== this.#certificateAt) {
-        this.#door?.renew(this.#certificate(file));
+      const written = readCertificate(file);
+      if (written.writtenAt !== this.#servedAt) {
+        this.#door?.renew(written.pem);
+        this.#servedAt = written.writtenAt;
         this.#here.log.info('webhooks: the new certificate is served');
       }
       this.#doorProblem = null;
@@ -228,5 +217,22 @@ export class WebhookRoom {
     if (now - this.#refusalSaidAt < refusalEveryMs) return;
     this.#refusalSaidAt = now;
     this.#here.log.warn(`a webhook${from === '' ? '' : ` from ${from}`} was refused: ${because}`);
+  }
+}
+
+/** Its time is taken first: what is written while it is read counts as new at the next look. */
+function readCertificate(file: string): { pem: string; writtenAt: number } {
+  try {
+    const writtenAt = statSync(file).mtimeMs;
+    return { pem: readFileSync(file, 'utf8'), writtenAt };
+  } catch (cause) {
+    throw new AutogitError(
+      'bad-config',
+      `the certificate of the door for webhooks cannot be read: ${sentenceOf(cause)}`,
+      {
+        cause,
+        hint: 'name a file that the agent may read: --webhook-tls FILE',
+      },
+    );
   }
 }

@@ -160,6 +160,18 @@ describe('the store', () => {
     await expect(store.put('x', 'y')).rejects.toMatchObject({ code: 'store-failed' });
   });
 
+  it('is not opened again by writes that come after its end, for good', async () => {
+    const store = await openStore(folder);
+    await store.put('a', 'b');
+    await store.close();
+    for (let late = 0; late < 3; late++)
+      await expect(store.put('x', 'y')).rejects.toMatchObject({ code: 'store-failed' });
+    await expect(store.get('a')).rejects.toThrow();
+    const next = await openStore(folder);
+    expect([await next.get('a'), await next.get('x')]).toEqual(['b', null]);
+    await next.close();
+  });
+
   it('is open once at a time', async () => {
     const store = await openStore(folder);
     await expect(openStore(folder)).rejects.toMatchObject({ code: 'agent-running' });

@@ -88,6 +88,8 @@ describe('addresses', () => {
       ['a b', '--peer'],
       ['-x', '--peer'],
       ['kang.local', '--listen'],
+      ['fe80::1%eth0', '--peer'],
+      ['[fe80::1%eth0]:7117', '--peer'],
     ];
     for (const [text, flag] of wrong) {
       const read = () => readAddress(text, flag);

@@ -221,6 +221,9 @@ describe('nodes', () => {
     expect(ledger.invites).toEqual({});
     const back = applyChange(applyChange(ledger, open('D1', 'desktop-1'), now) as Ledger, approve(null), now) as Ledger;
     expect([back.forgotten, back.forgottenBy]).toEqual([{}, {}]);
+    const paired = applyChange(two(), { kind: 'pair', until: now + 600_000 }, now) as Ledger;
+    // It could come back at once, as another machine.
+    expect((applyChange(paired, { kind: 'forget', node: 'desktop-1' }, now) as Ledger).pairUntil).toBe(0);
     expect(refusal(ledger, { kind: 'forget', node: 'kang' })).toContain('kang is the only node');
   });
   it('are not touched by what JavaScript puts into every object', () => {
