@@ -7,6 +7,7 @@ const Listed = z.array(z.object({ id: z.int().positive(), url: z.string(), alert
 const pageSize = 100;
 /** GitLab lets a project have 100 of them unless its admin says otherwise. */
 const pagesMost = 5;
+const settingsPath = '/application/settings';
 
 interface HookWish {
   url: string;
@@ -80,13 +81,32 @@ export class GitlabHooks {
     if (!isMissing(reply)) this.#door.requireSuccess('the removal of a webhook', reply);
   }
 
-  /** Lets hooks go to that one place of the local network; all else that is allowed stays as it is. */
-  async allow(host: string): Promise<void> {
-    const path = '/application/settings';
-    const Allowed = z.object({ outbound_local_requests_whitelist: z.array(z.string()).nullish() });
-    const before = (await this.#door.json(Allowed, 'GET', path)).outbound_local_requests_whitelist ?? [];
+  /**
+   * Lets hooks go to that one place of the local network; all else that is allowed stays as it is. `isNew` is waited for first,
+   * and only where it was not allowed before.
+   */
+  async allow(host: string, isNew?: () => Promise<void>): Promise<void> {
+    const before = await this.#allowed();
     if (before.includes(host)) return;
-    const reply = await this.#door.raw('PUT', path, { outbound_local_requests_whitelist: [...before, host] });
+    await isNew?.();
+    await this.#setAllowed([...before, host]);
+  }
+
+  /** Takes those places off that list again. */
+  async disallow(hosts: readonly string[]): Promise<void> {
+    if (hosts.length === 0) return;
+    const before = await this.#allowed();
+    const after = before.filter((host) => !hosts.includes(host));
+    if (after.length < before.length) await this.#setAllowed(after);
+  }
+
+  async #allowed(): Promise<string[]> {
+    const Allowed = z.object({ outbound_local_requests_whitelist: z.array(z.string()).nullish() });
+    return (await this.#door.json(Allowed, 'GET', settingsPath)).outbound_local_requests_whitelist ?? [];
+  }
+
+  async #setAllowed(hosts: readonly string[]): Promise<void> {
+    const reply = await this.#door.raw('PUT', settingsPath, { outbound_local_requests_whitelist: hosts });
     this.#door.requireSuccess('the list of local addresses that hooks may reach', reply);
   }
 }

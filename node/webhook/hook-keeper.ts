@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
-import { GitlabHooks } from '../../gitlab-bridge/gitlab-hooks.ts';
+import { type FoundHook, GitlabHooks } from '../../gitlab-bridge/gitlab-hooks.ts';
 import { GitlabProjects } from '../../gitlab-bridge/gitlab-projects.ts';
 import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import type { Ledger } from '../../protocol/ledger.ts';
@@ -24,12 +24,13 @@ const storeKey = 'webhook-hooks';
 
 /**
  * Hooks that this machine has made, so that it can remove them: project and hook. `path`: what the address of each ends with; absent
- * where an agent of before kept them.
+ * where an agent of before kept them. `allowed`: places that it had GitLab allow to hooks.
  */
 const Kept = z.object({
   gitlab: z.string(),
   hooks: z.array(z.tuple([z.int().positive(), z.int().positive()])),
   path: z.string().optional(),
+  allowed: z.array(z.string()).optional(),
 });
 
 interface GitlabWay {
@@ -133,8 +134,9 @@ export class HookKeeper {
       this.#kept ??= keptIn(await this.#options.store.get(storeKey));
       const [wanted, way] = [this.#options.wanted(), this.#options.way()];
       if (wanted === 'unclear') return;
-      if (way !== null && (this.#kept.hooks.length === 0 || way.gitlab === this.#kept.gitlab)) this.#way = way;
-      if (this.#kept.hooks.length > 0 && this.#kept.gitlab !== wanted?.gitlab) await this.#removeAll(this.#kept);
+      const isAnyThere = this.#kept.hooks.length > 0 || (this.#kept.allowed ?? []).length > 0;
+      if (way !== null && (!isAnyThere || way.gitlab === this.#kept.gitlab)) this.#way = way;
+      if (isAnyThere && this.#kept.gitlab !== wanted?.gitlab) await this.#removeAll(this.#kept);
       if (wanted === null) [this.#done, this.#doneOf] = [new Map(), ''];
       else {
         this.#way = way;
@@ -193,8 +195,23 @@ export class HookKeeper {
     }
     if (anew > 0)
       this.#options.info(`webhooks: GitLab had switched ${anew} off, as this door did not answer; they are made anew`);
-    if (open.length > 0) await this.#keep({ gitlab, hooks: [...this.#done], path });
+    if (open.length > 0) await this.#keep({ ...this.#kept, gitlab, hooks: [...this.#done], path });
     if (failed.length > 0) throw failed[0];
+    await this.#tendAllowed(hooks, new URL(wish.url).host);
+  }
+
+  /**
+   * What this machine had GitLab allow: its door, which another's change of the list at the same moment may have taken off it, and not
+   * the places that its door had before.
+   */
+  async #tendAllowed(hooks: GitlabHooks, host: string): Promise<void> {
+    const { allowed = [] } = this.#kept ?? {};
+    if (this.#kept === null || allowed.length === 0) return;
+    if (allowed.includes(host)) await hooks.allow(host);
+    const former = allowed.filter((one) => one !== host);
+    if (former.length === 0) return;
+    await hooks.disallow(former);
+    await this.#keep({ ...this.#kept, allowed: allowed.filter((one) => one === host) });
   }
 
   /** True where GitLab had switched it off. */
@@ -208,10 +225,17 @@ export class HookKeeper {
     if (there === null) return false;
     const plan = hookPlan(there, ledger, self, leads);
     for (const hook of plan.remove) await hooks.remove(project, hook);
+    const { host } = new URL(wish.url);
+    const used = [host, ...hostsOf(there.filter((hook) => !plan.remove.includes(hook.id)))];
+    const gone = hostsOf(there.filter((hook) => plan.remove.includes(hook.id)));
+    if (isOurs) await hooks.disallow(gone.filter((one) => !used.includes(one)));
     const set = (): Promise<number> => hooks.set(project, plan.set, wish);
     const id = await set().catch(async (error: unknown) => {
       if (!(isOurs && error instanceof AutogitError && error.code === 'gitlab-refused')) throw error;
-      await hooks.allow(new URL(wish.url).host);
+      await hooks.allow(host, async () => {
+        if (this.#kept)
+          await this.#keep({ ...this.#kept, allowed: [...new Set([...(this.#kept.allowed ?? []), host])] });
+      });
       return set();
     });
     this.#done.set(project, id);
@@ -219,7 +243,8 @@ export class HookKeeper {
   }
 
   /** Of a GitLab that is left, or where this machine has no door any more. */
-  async #removeAll({ gitlab, hooks, path }: z.infer<typeof Kept>): Promise<void> {
+  async #removeAll(kept: z.infer<typeof Kept>): Promise<void> {
+    const { gitlab, hooks, path, allowed = [] } = kept;
     const { warn, info } = this.#options;
     if (this.#way?.gitlab !== gitlab)
       warn(`webhooks: ${hooks.length} at ${gitlab} stay there, as its token is not here any more; they lead nowhere`);
@@ -228,12 +253,14 @@ export class HookKeeper {
       let failed = 0;
       for (const [index, [project, hook]] of hooks.entries()) {
         // The next start goes on with it.
-        if (this.#hasEnded)
-          return this.#keep({ gitlab, hooks: hooks.slice(index), ...(path !== undefined && { path }) });
+        if (this.#hasEnded) return this.#keep({ ...kept, hooks: hooks.slice(index) });
         await removeOwn(client, project, hook, path).catch(() => {
           failed += 1;
         });
       }
+      await client.disallow(allowed).catch(() => {
+        warn(`webhooks: GitLab at ${gitlab} still allows hooks to ${allowed.join(', ')}`);
+      });
       if (failed > 0) warn(`webhooks: ${failed} of ${hooks.length} could not be removed from ${gitlab}`);
       else info(`webhooks: ${hooks.length} removed from ${gitlab}`);
     }
@@ -254,6 +281,10 @@ async function removeOwn(client: GitlabHooks, project: number, hook: number, pat
   if (its !== undefined && !(URL.canParse(its.url) && new URL(its.url).pathname.endsWith(path ?? ''))) return;
   await client.remove(project, hook);
 }
+
+/** Where they lead, as GitLab's list of allowed places has it. */
+const hostsOf = (hooks: readonly FoundHook[]): string[] =>
+  hooks.flatMap(({ url }) => (URL.canParse(url) ? [new URL(url).host] : []));
 
 function keptIn(text: string | null): z.infer<typeof Kept> {
   try {

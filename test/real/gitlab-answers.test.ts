@@ -166,6 +166,7 @@ const throwing: Record<string, () => Promise<unknown>> = {
   hook: () =>
     new GitlabHooks({ url, token: 't', timeoutMs }).set(1, null, { url, token: 't', signingToken: 's', name: 'n' }),
   allow: () => new GitlabHooks({ url, token: 't', timeoutMs }).allow('127.0.0.1:1'),
+  disallow: () => new GitlabHooks({ url, token: 't', timeoutMs }).disallow(['127.0.0.1:1']),
 };
 
 describe('answers of a server that is not itself (seeded fuzz)', () => {

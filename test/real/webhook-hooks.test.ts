@@ -182,6 +182,8 @@ describe('told at once', () => {
       ...{ gitlab: gitlab.url, adminToken: gitlab.adminToken, ledger, self: 'kang', door: 'http://127.0.0.1:1' },
       ...{ secrets, leads: true, isOurs: true },
     };
+    const allowed = async (): Promise<unknown> =>
+      (await api(gitlab, 'GET', '/application/settings')).json.outbound_local_requests_whitelist;
     const keeper = new HookKeeper({
       ...{ store: kept(), warn: (line) => said.push(line), info: (line) => said.push(line) },
       way: () => (mayLead ? { gitlab: gitlab.url, token: gitlab.adminToken } : null),
@@ -201,10 +203,19 @@ describe('told at once', () => {
       allow_local_requests_from_web_hooks_and_services: false,
       outbound_local_requests_whitelist: ['10.9.9.9', '127.0.0.1:1'],
     });
+    // Its door has another port: the former one is nobody's, and the next who takes it would be told by GitLab.
+    wish.door = 'http://127.0.0.1:2';
+    await keeper.look();
+    expect(await allowed()).toEqual(['10.9.9.9', '127.0.0.1:2']);
+    // Another machine wrote the list of a moment before.
+    await api(gitlab, 'PUT', '/application/settings', { outbound_local_requests_whitelist: ['10.9.9.9'] });
+    await keeper.look();
+    expect(await allowed()).toEqual(['10.9.9.9', '127.0.0.1:2']);
     // It votes no more, and the token is not sealed for it any more either.
     mayLead = false;
     await keeper.look();
     for (const id of ids) expect(await hooksOf(gitlab, id)).toEqual([]);
+    expect(await allowed()).toEqual(['10.9.9.9']);
     await keeper.stop();
   });
 

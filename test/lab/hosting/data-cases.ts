@@ -4,7 +4,6 @@ import { kill, start } from '../faults.ts';
 import { signalTo } from '../machine-processes.ts';
 import { demand, type HostedLab, lastLine, type Pushed, type Said, seconds } from './hosted-lab.ts';
 import { empty, fill } from './lab-disks.ts';
-import { lostCases } from './lost-cases.ts';
 import type { LabCase } from './machine-cases.ts';
 
 const MiB = 2 ** 20;
@@ -217,5 +216,4 @@ export const dataCases: readonly LabCase[] = [
   { name: 'backup', what: 'a backup interrupted at any point', run: backupInterrupted },
   { name: 'target', what: 'the place of the backups away', run: targetLost },
   { name: 'target-full', what: 'the place of the backups full', run: targetFull },
-  ...lostCases,
 ];

@@ -7,17 +7,19 @@ import { dataCases } from './data-cases.ts';
 import { HostedLab, seconds, WrongHere } from './hosted-lab.ts';
 import { httpsCase } from './https-case.ts';
 import { mountDisks } from './lab-disks.ts';
+import { lostCases } from './lost-cases.ts';
 import { type LabCase, machineCases } from './machine-cases.ts';
 import { type ProbeWish, probeCase } from './probe-case.ts';
 
-const usual: readonly LabCase[] = [...machineCases, ...dataCases];
+const usual: readonly LabCase[] = [...machineCases, ...dataCases, ...lostCases];
 /** What the others stand on. */
 const first = 'deploy';
 
 /** `only`: names of cases, in the order of the table; deploying is always done; https, the probe and what makes GitLab move only where they are named. */
 function chosen(only: readonly string[], wish: ProbeWish): readonly LabCase[] {
   if (only.length === 0) return usual;
-  const cases = [...usual, ...awayCases, httpsCase, probeCase(wish)];
+  // Where every store is lost the mesh is another one afterwards, of fewer machines.
+  const cases = [...machineCases, ...dataCases, ...awayCases, httpsCase, probeCase(wish), ...lostCases];
   const lines = cases.map(({ name, what }) => `  ${name.padEnd(14)} ${what}`).join('\n');
   const unknown = only.find((name) => !cases.some((one) => one.name === name));
   if (unknown !== undefined) throw new LabRefusal(`there is no case ${unknown}. There are\n${lines}`);
