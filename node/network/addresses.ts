@@ -140,7 +140,7 @@ export function readAddress(text: string, flag: '--peer' | '--listen'): HostPort
     return checked(at, flag, wrong);
   }
   const match = /^(?:\[([0-9a-fA-F:]+)\]|([A-Za-z0-9._-]*))(?::(\d{1,5}))?$/.exec(text);
-  // Node.js takes it for an address; libp2p has no form for the interface, so it would never be dialled.
+  // Node.js takes it for an address; libp2p drops the interface (findings/libp2p-tcp-drops-the-zone-of-an-ipv6-address.sh).
   if (text.includes('%'))
     throw wrong('an address of one interface only (fe80::…%eth0) cannot be used: name another one');
   if (isIP(text) === 6) return { host: text, port: defaultPort };
