@@ -37,16 +37,19 @@ const decidedBySeed = ['sim'];
 /** More red files than this are no accident. */
 const filesTriedAgain = 6;
 
+/** Of a part that took longer than it may, so many of its slowest files are told. */
+const slowestTold = 6;
+
 const notes = mkdtempSync(join(tmpdir(), 'autogit-test-'));
 
 /**
  * What the first prints is seen at once, what the others print when they have ended.
- * Answers the exit status, and what was red by test/red-tests.ts: {project, file, test, error} each.
+ * Answers the exit status, and by test/run-notes.ts what was red ({project, file, test, error} each) and each file's time ({project, file, ms}).
  */
 const runAll = async (commands) => {
-  const redTests = join(notes, 'red-tests');
-  rmSync(redTests, { force: true });
-  const env = { ...process.env, AUTOGIT_RED_TESTS: redTests };
+  const runNotes = join(notes, 'run-notes');
+  rmSync(runNotes, { force: true });
+  const env = { ...process.env, AUTOGIT_RUN_NOTES: runNotes };
   const run = ([file, ...args], isFirst) =>
     new Promise((resolve) => {
       const child = spawn(file, args, { cwd: root, env, stdio: isFirst ? 'inherit' : ['ignore', 'pipe', 'pipe'] });
@@ -57,8 +60,10 @@ const runAll = async (commands) => {
     });
   const ended = await Promise.all(commands.map((command, index) => run(command, index === 0)));
   for (const { text } of ended) process.stdout.write(text);
-  const lines = existsSync(redTests) ? readFileSync(redTests, 'utf8').trim().split('\n') : [];
-  return { code: ended.find((one) => one.code !== 0)?.code ?? 0, red: lines.map((line) => JSON.parse(line)) };
+  const noted = existsSync(runNotes) ? readFileSync(runNotes, 'utf8').trim().split('\n') : [];
+  const files = noted.map((line) => JSON.parse(line));
+  const red = files.flatMap(({ project, file, red }) => red.map((one) => ({ project, file, ...one })));
+  return { code: ended.find((one) => one.code !== 0)?.code ?? 0, red, files };
 };
 
 /** The red files of a part once more, one after the other, nothing beside them. */
@@ -70,7 +75,7 @@ const tryAgain = async (red) => {
     const again = await runAll([vitest(project, file)]);
     if (again.code !== 0) return again;
   }
-  return { code: 0, red: [] };
+  return { code: 0, red: [], files: [] };
 };
 
 const tell = (title, red) => {
@@ -79,13 +84,21 @@ const tell = (title, red) => {
   for (const { file, test, error } of red) console.log(`  ${file} > ${test}\n    ${error}`);
 };
 
+/** Those of one project follow each other, those of several run beside each other. */
+const slowest = (files) =>
+  [...files]
+    .sort((one, other) => other.ms - one.ms)
+    .slice(0, slowestTold)
+    .map(({ project, file, ms }) => `${(ms / 60_000).toFixed(1).padStart(15)} min  ${project}  ${file}`);
+
 const lines = [];
 const passedLater = [];
-let ended = { code: 0, red: [] };
+let ended = { code: 0, red: [], files: [] };
 for (const [name, limit, ...commands] of parts) {
   if (named.length > 0 && !named.includes(name)) continue;
   const began = performance.now();
   ended = await runAll(commands);
+  const { files } = ended;
   if (ended.code !== 0 && process.env.CI && !decidedBySeed.includes(name)) {
     const again = await tryAgain(ended.red);
     if (again?.code === 0) passedLater.push(...ended.red);
@@ -97,6 +110,7 @@ for (const [name, limit, ...commands] of parts) {
     lines.push(
       `${name.padEnd(8)}${minutes.toFixed(1).padStart(5)} min${limit === null ? '' : ` of ${limit}`}${over}${ended.code === 0 ? '' : '  FAILED'}`,
     );
+    if (over !== '') lines.push(...slowest(files));
   }
   if (ended.code !== 0) break;
 }

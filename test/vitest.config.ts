@@ -55,7 +55,7 @@ export default defineConfig({
   test: {
     environment: 'node',
     setupFiles: ['node/polyfill.ts'],
-    reporters: ['default', './test/red-tests.ts'],
+    reporters: ['default', './test/run-notes.ts'],
     testTimeout: 30_000,
     hookTimeout: 120_000,
     maxWorkers: 2,
