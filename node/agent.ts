@@ -29,6 +29,7 @@ import { type Clock, systemClock } from './clock.ts';
 import { EnrolServer } from './enrol/enrol-server.ts';
 import { serveSocket } from './local-api/unix-server.ts';
 import type { Log } from './log.ts';
+import { serviceOfAgent } from './machine/as-service.ts';
 import type { LanNetwork } from './network/network.ts';
 import type { Store } from './ports.ts';
 import type { Progress } from './progress-lines.ts';
@@ -198,7 +199,8 @@ export class Agent {
       clock: this.#clock,
       member: () => this.#member,
       words: () => this.#enrolWords,
-      leave: () => this.#leave(),
+      // systemd starts again what ends by itself; what it is told to stop, and what a signal ends, it asks nobody about.
+      leave: () => this.#leave(serviceOfAgent(this.#options.service)),
       giveWay: this.#options.giveWay,
       log: this.#log,
       others: () => this.#neighbours?.list() ?? [],
@@ -337,13 +339,13 @@ export class Agent {
     await this.#leave();
   }
 
-  async #leave(): Promise<string> {
+  async #leave(startedBy: 'system' | 'user' | null = null): Promise<string> {
     const member = this.#member;
     const first = !this.#stopping.signal.aborted;
     this.#stopping.abort();
     const handedOver = member ? await member.leave(leavePatienceMs, backMs) : null;
     const running = member?.runs.runs().filter((run) => run.state === 'running').length ?? 0;
-    const sentence = leaveSentence(handedOver, running, member?.hosting.hosts() === true);
+    const sentence = leaveSentence(handedOver, running, member?.hosting.hosts() === true, startedBy);
     this.#lines.say(sentence);
     // The answer of `leave` must still reach its caller.
     if (first) setTimeout(() => this.#end({ code: 0 }), 50);

@@ -16,6 +16,7 @@ import { dirname, join } from 'node:path';
 import { AutogitError, sentenceOf } from '../../protocol/errors.ts';
 import { plural } from '../../scheduler/phrases.ts';
 import { execCleanly } from '../clean-spawn.ts';
+import { shown } from '../foreign-text.ts';
 import { hasSystemd } from '../machine/as-service.ts';
 import { serviceGroup, systemHome, userHome } from '../store/home.ts';
 import { recallJoin } from '../store/join-memory.ts';
@@ -27,6 +28,7 @@ import { systemUnit, serviceUnit as unit, userUnit } from './may-start-at-boot.t
 import { chooseJobUser, serviceConfig, writeFlags } from './service-config.ts';
 import { copyProgram, unitText, writeUnit } from './service-files.ts';
 import { endAgent, jobsWereRoot, moveHome, systemHomes, unfinishedRuns } from './service-home.ts';
+import { removePrograms } from './service-programs.ts';
 
 const run = execCleanly;
 
@@ -214,9 +216,12 @@ export async function uninstall(context: Context): Promise<number> {
   const home = homeIn(scope);
   rmSync(scope.unitFile, { force: true });
   if (isLinkOfOurs(scope)) rmSync(scope.link, { force: true });
-  rmSync(scope.program, { recursive: true, force: true });
+  const { removed, kept } = removePrograms(scope.program);
   await systemctl(scope, 'daemon-reload');
   context.out.data(`${unit} is gone; its state stays in ${home}`);
+  if (removed.length > 0) context.out.talk(`removed ${removed.map(shown).join(', ')}`);
+  for (const path of kept)
+    context.out.talk(`kept ${shown(path)}: nothing in it says that service install put it there`);
   return exit.ok;
 }
 

@@ -19,9 +19,12 @@ import { Terminal } from '../real/terminal.ts';
 /** What the command asks of systemd, done by a script: it starts and ends what the unit says, in an empty environment. */
 const systemctl = `#!/bin/sh
 cd /run/systemd; unit=/etc/systemd/system/autogit-node.service
+group() { [ -d /sys/fs/cgroup/systemd ] && c=/sys/fs/cgroup/systemd || c=/sys/fs/cgroup; g=$c/$(basename $GROUP)/autogit-node.service; }
 end() { [ -f pid ] && kill $(cat pid) 2>/dev/null && while kill -0 $(cat pid) 2>/dev/null; do sleep 0.1; done; rm -f pid; }
 case "$1" in
-  restart) end; env -i PATH="$PATH" setsid $(sed -n 's/^ExecStart=//p' $unit) >out 2>&1 & echo $! >pid ;;
+  restart) end; group; mkdir -p $g
+    (exec sh -c 'echo $$ >$0/cgroup.procs; exec env -i PATH="$PATH" setsid $(sed -n "s/^ExecStart=//p" '$unit')' $g) >out 2>&1 & echo $! >pid ;;
+  gone) group; rmdir $g $(dirname $g) ;;
   disable) end ;;
   show) [ -f pid ] && kill -0 $(cat pid) 2>/dev/null && echo active || echo inactive ;;
 esac
@@ -34,7 +37,11 @@ describe('service install, as root', () => {
   let machine: ChildProcess;
   let foreground: ChildProcess | null = null;
   const inside = (): string[] => ['-t', String(machine.pid), '-m', '--'];
-  const env = (): Record<string, string> => ({ PATH: `${dir}/bin:/usr/local/bin:${process.env.PATH}`, HOME: '/root' });
+  const env = (): Record<string, string> => ({
+    PATH: `${dir}/bin:/usr/local/bin:${process.env.PATH}`,
+    HOME: '/root',
+    GROUP: dir,
+  });
 
   beforeEach(async () => {
     dir = mkdtempSync(join(tmpdir(), 'autogit-service-'));
@@ -50,6 +57,7 @@ describe('service install, as root', () => {
   });
   afterEach(() => {
     spawnSync('nsenter', [...inside(), `${dir}/bin/systemctl`, 'disable'], { env: env() });
+    spawnSync('nsenter', [...inside(), `${dir}/bin/systemctl`, 'gone'], { env: env() });
     foreground?.kill('SIGKILL');
     machine.kill('SIGKILL');
     rmSync(dir, { recursive: true, force: true });
@@ -121,9 +129,43 @@ describe('service install, as root', () => {
 
     expect(cli('service', 'install').code).toBe(0);
     await same();
+    expect(cli('leave').stdout).toMatch(
+      /^handed over; .* systemd starts it again in 2 s\. .*stop autogit-node; for good: sudo .*service uninstall$/m,
+    );
     expect(cli('service', 'uninstall').stdout).toMatch(/its state stays in \/var\/lib\/autogit-node/);
     expect(spawnSync('nsenter', [...inside(), 'ls', '/usr/local/bin/autogit-node']).status).not.toBe(0);
   }, 90_000);
+
+  it('leaves with every version that it put there, and with nothing else', () => {
+    const opt = (command: string) =>
+      spawnSync('nsenter', [...inside(), 'sh', '-c', `cd /opt/autogit-node && ${command}`], { encoding: 'utf8' })
+        .stdout;
+    expect(cli('service', 'install').code).toBe(0);
+    const here = opt('ls').trim();
+    const about = (version: string) => `echo '{"name":"autogit-node","version":"${version}"}' >${version}/package.json`;
+    opt(`cp -r ${here} 0.0.8 && ${about('0.0.8')} && cp -r ${here} 0.0.9 && ${about('0.0.9')} && touch 0.0.9/notes`);
+    opt(`mkdir other && echo '{"name":"other","version":"other"}' >other/package.json`);
+    opt(
+      `mv ${here} ../it && ln -s /opt/it 0.0.7 && mkdir -p ${here} && cp -r ../it/. ${here} && cp -r ../it ${here}.4711`,
+    );
+    expect(opt('ls').trim().split('\n')).toEqual(['0.0.7', '0.0.8', '0.0.9', here, `${here}.4711`, 'other']);
+    const { code, stdout, stderr } = cli('service', 'uninstall');
+    expect([code, stdout]).toEqual([0, expect.stringMatching(/is gone/)]);
+    expect(opt('ls').trim().split('\n')).toEqual(['0.0.7', '0.0.9', 'other']);
+    expect(opt('ls ../it')).toContain('package.json');
+    expect(stderr).toMatch(
+      new RegExp(
+        `^removed /opt/autogit-node/0\\.0\\.8, /opt/autogit-node/${here}, /opt/autogit-node/${here}\\.4711$`,
+        'm',
+      ),
+    );
+    for (const name of ['0.0.7', '0.0.9', 'other'])
+      expect(stderr).toContain(`kept /opt/autogit-node/${name}: nothing in it says`);
+    opt('rm -r 0.0.7 0.0.9 other');
+    expect(cli('service', 'install').code).toBe(0);
+    expect(cli('service', 'uninstall').stderr).not.toContain('kept');
+    expect(opt('pwd')).toBe('');
+  }, 60_000);
 
   it('refuses a home that systemd would misread while its agent still runs', async () => {
     const home = '/root/my agent';

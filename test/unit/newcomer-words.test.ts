@@ -5,6 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { leaveSentence } from '../../node/agent/leave-words.ts';
 import { PauseSwitch } from '../../node/agent/pause.ts';
 import { gitlabView } from '../../node/cli/gitlab-commands.ts';
+import { startedBySystemd } from '../../node/machine/as-service.ts';
 import { prepareHome } from '../../node/store/home.ts';
 import { doneSentence } from '../../scheduler/membership-sentence.ts';
 import { snapshot } from '../../scheduler/snapshot.ts';
@@ -59,6 +60,26 @@ describe('the end of an agent', () => {
     expect(leaveSentence(true, 0, true)).toBe(
       'handed over; this agent ends; GitLab serves on for 4 s, then it stands still here until the agent is back',
     ));
+  it.each([
+    ['0::/system.slice/autogit-node.service\n', 'sudo autogit-node service uninstall'],
+    ['4:memory:/user.slice\n1:name=systemd:/system.slice/autogit-node.service\n', 'sudo systemctl stop autogit-node'],
+    [
+      '0::/user.slice/user-1000.slice/user@1000.service/app.slice/autogit-node.service\n',
+      'autogit-node service uninstall --user',
+    ],
+  ])('that systemd starts it again, where it is a service (%j)', (cgroups, fix) =>
+    expect(leaveSentence(true, 0, false, startedBySystemd(cgroups))).toMatch(
+      new RegExp(`; systemd starts it again in 2 s\\. To keep it away .*${fix}`),
+    ),
+  );
+  it.each([
+    '0::/user.slice/user-1000.slice/session-3.scope\n',
+    '0::/system.slice/my-autogit-node.service\n',
+    '0::/system.slice/autogit-node.service.d\n',
+    '0::/\n',
+  ])('and nothing of it where it is none (%j)', (cgroups) =>
+    expect(leaveSentence(true, 0, false, startedBySystemd(cgroups))).toBe('handed over; this agent ends'),
+  );
 });
 
 describe('ignore', () => {
