@@ -41,6 +41,20 @@ interface Subvolume {
   isReadOnly: boolean;
 }
 
+/** The root of each, whatever its file system. */
+const subvolumeInode = 256;
+
+/** Null where there is none, half of one, or one that the disk has lost: its round is asked for again. Throws where it cannot be read now. */
+function readMarker(file: string): z.output<typeof Marker> | null {
+  try {
+    return Marker.parse(JSON.parse(readFileSync(file, 'utf8')));
+  } catch (error) {
+    const isNone = error instanceof SyntaxError || error instanceof z.ZodError;
+    if (isNone || ['ENOENT', 'EIO'].includes((error as NodeJS.ErrnoException).code ?? '')) return null;
+    throw error;
+  }
+}
+
 const liveOf = { hot: 'live', bulk: 'bulk' } as const;
 
 /** What a round is on this disk, and of which living subvolume; `live` is not known of what was received. */
@@ -255,25 +269,18 @@ export class BtrfsReplica implements Replica {
     this.#origins.set(text, origin);
   }
 
+  /** Null: no round lies there, and what does is deleted. Throws where that cannot be told now, as of memory that has run out. */
   async #marked(name: RoundName, whole: ReadonlyMap<string, string>): Promise<Round | null> {
-    try {
-      const marker = Marker.parse(JSON.parse(readFileSync(this.#markerOf(roundText(name)), 'utf8')));
-      const folder = this.folderOf({ name });
-      const seen = whole.get(folder);
-      const { own, isReadOnly } = seen === undefined ? await this.#look(folder) : { own: seen, isReadOnly: true };
-      if (compareRounds(marker.name, name) !== 0 || own !== marker.own || !isReadOnly) return null;
-      this.#origins.set(roundText(name), { own, live: marker.live, moment: marker.moment });
-      return {
-        part: this.part,
-        name,
-        atMs: marker.atMs,
-        wallMs: marker.wallMs,
-        uuid: marker.uuid,
-        parent: marker.parent,
-      };
-    } catch {
-      return null; // No marker, half of one, or no subvolume: no round.
-    }
+    const marker = readMarker(this.#markerOf(roundText(name)));
+    const folder = this.folderOf({ name });
+    const seen = whole.get(folder);
+    const isThere = seen !== undefined || lstatSync(folder, { throwIfNoEntry: false })?.ino === subvolumeInode;
+    if (marker === null || !isThere) return null;
+    const { own, isReadOnly } = seen === undefined ? await this.#look(folder) : { own: seen, isReadOnly: true };
+    if (compareRounds(marker.name, name) !== 0 || own !== marker.own || !isReadOnly) return null;
+    this.#origins.set(roundText(name), { own, live: marker.live, moment: marker.moment });
+    const { atMs, wallMs, uuid, parent } = marker;
+    return { part: this.part, name, atMs, wallMs, uuid, parent };
   }
 
   #uuidOf(parent: RoundName | null): string | null {
