@@ -8,6 +8,7 @@ import type { AgentClient } from '../local-api/socket-client.ts';
 import { wrapped } from '../text-wrap.ts';
 import { agentOf, type Context } from './context.ts';
 import { exit, requireDone } from './failure.ts';
+import { localTimes } from './local-time.ts';
 import { promptOf } from './mesh-commands.ts';
 import { sentence } from './output.ts';
 import { askHidden, hasTerminal, isConfirmed } from './prompt.ts';
@@ -37,7 +38,9 @@ export function gitlabView(snapshot: StatusSnapshot, isTerminal: boolean, column
   const known = isTerminal ? lines.filter((line) => !isNothing(line)) : lines;
   const told = isTerminal && gitlab.mode !== 'hosted' ? known.filter(([name]) => !isForHosting(name, gitlab)) : known;
   const rows = told.map(([name, value]) =>
-    isTerminal ? `${name.padEnd(10)}${wrapped(value, columns - 10).join(`\n${' '.repeat(10)}`)}` : `${name}\t${value}`,
+    isTerminal
+      ? `${name.padEnd(10)}${wrapped(localTimes(value), columns - 10).join(`\n${' '.repeat(10)}`)}`
+      : `${name}\t${value}`,
   );
   if (isTerminal && gitlab.mode === 'none')
     rows.push(
@@ -47,7 +50,7 @@ export function gitlabView(snapshot: StatusSnapshot, isTerminal: boolean, column
     );
   const reasons = gitlabReasons(snapshot);
   if (isTerminal && reasons.length > 0)
-    rows.push('', ...reasons.map(({ sentence, fix }) => attentionLine(sentence, fix, columns)));
+    rows.push('', ...reasons.map(({ sentence, fix }) => attentionLine(localTimes(sentence), fix, columns)));
   return rows.join('\n');
 }
 

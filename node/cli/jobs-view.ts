@@ -2,6 +2,7 @@ import type { JobRow, WhyAnswer } from '../../protocol/job-rows.ts';
 import { pipelineName, pipelineRows } from '../faces/pipeline-rows.ts';
 import { showDuration } from '../settings/quantities.ts';
 import { wrapped } from '../text-wrap.ts';
+import { localTimes } from './local-time.ts';
 import { attentionLine, printTable } from './table.ts';
 
 interface Form {
@@ -94,7 +95,10 @@ export function jobView(row: JobRow, rows: readonly JobRow[], form: Form): strin
   ];
   return form.isTerminal
     ? lines
-        .map(([name, value]) => `${name.padEnd(10)}${wrapped(value, form.columns - 10).join(`\n${gapOfLabel}`)}`)
+        .map(
+          ([name, value]) =>
+            `${name.padEnd(10)}${wrapped(localTimes(value), form.columns - 10).join(`\n${gapOfLabel}`)}`,
+        )
         .join('\n')
     : lines.map((line) => line.join('\t')).join('\n');
 }

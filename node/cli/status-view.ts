@@ -6,6 +6,7 @@ import { shown, shownLines } from '../foreign-text.ts';
 import { showBytes, showDuration, showShare } from '../settings/quantities.ts';
 import { wrapped } from '../text-wrap.ts';
 import { asPiped } from './call-name.ts';
+import { localTimes } from './local-time.ts';
 import { attentionLine, printTable, printTables } from './table.ts';
 
 interface ViewForm {
@@ -18,7 +19,7 @@ const since = (at: string, now: string): string => showDuration(Date.parse(now) 
 
 /** The mesh on one screen, from the same snapshot as `--json`. */
 export function statusView(snapshot: StatusSnapshot, form: ViewForm): string {
-  return form.isTerminal ? shownLines(forPeople(snapshot, form)) : forPipe(snapshot);
+  return form.isTerminal ? localTimes(shownLines(forPeople(snapshot, form))) : forPipe(snapshot);
 }
 
 function forPeople(snapshot: StatusSnapshot, form: ViewForm): string {

@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { stepLine } from '../../node/cli/drill-command.ts';
 import { describeFailure } from '../../node/cli/failure.ts';
-import { pairTokens } from '../../node/cli/gitlab-commands.ts';
+import { gitlabView, pairTokens } from '../../node/cli/gitlab-commands.ts';
 import { jobsView, jobView, whyView } from '../../node/cli/jobs-view.ts';
 import { sentence } from '../../node/cli/output.ts';
+import { statusView } from '../../node/cli/status-view.ts';
 import { attentionLine, printTable, printTold } from '../../node/cli/table.ts';
 import { watchMs } from '../../node/cli/watching.ts';
 import { webhookTestView } from '../../node/cli/webhook-command.ts';
@@ -14,6 +15,7 @@ import { createProgress, progressLine, withFix } from '../../node/progress-lines
 import { wrappedTalk } from '../../node/text-wrap.ts';
 import { AutogitError } from '../../protocol/errors.ts';
 import type { JobRow } from '../../protocol/job-rows.ts';
+import { house } from '../browser/sample-house.ts';
 
 const people = { isTerminal: true, columns: 100, wide: false };
 const pipe = { isTerminal: false, columns: Number.POSITIVE_INFINITY, wide: false };
@@ -96,6 +98,28 @@ describe('jobs and why', () => {
     const failed = job({ state: 'failed', exitCode: 3 });
     expect(jobView(failed, [failed], { ...people, now })).toContain('state     failed, exit code 3');
     expect(jobView(job({}), [job({})], { ...pipe, now }).split('\n')[0]).toBe('job\t4815 eval');
+  });
+
+  it('a job alone has its times by the clock on the wall for a person, and as they are in a pipe', () => {
+    const { TZ } = process.env;
+    process.env.TZ = 'Asia/Kolkata';
+    try {
+      const row = job({ startedAt: '2026-11-21T19:59:50.250Z', because: 'runs since 2026-11-21T19:59:50.250Z' });
+      const text = jobView(row, [row], { ...people, now });
+      expect(text).toContain('queued    2026-11-22 01:29:40\nstarted   2026-11-22 01:29:50\nfinished  -\n');
+      expect(text).toContain('runs since 2026-11-22 01:29:50');
+      expect(jobView(row, [row], { ...pipe, now })).toContain('started\t2026-11-21T19:59:50.250Z\n');
+      const status = house();
+      status.gitlab.lastBackup = { id: 'b', at: '2026-11-21T19:59:50Z', copies: ['kang'] };
+      expect(gitlabView(status, true)).toContain('backup    2026-11-22 01:29:50 on kang\n');
+      expect(gitlabView(status, false)).toContain('backup\t2026-11-21T19:59:50Z on kang\n');
+      status.attention = [{ code: 'a', severity: 'warn', sentence: 'so since 2026-11-21T19:59:50Z', fix: null }];
+      expect(statusView(status, people)).toContain('so since 2026-11-22 01:29:50');
+      expect(statusView(status, pipe)).toContain('so since 2026-11-21T19:59:50Z');
+    } finally {
+      if (TZ === undefined) delete process.env.TZ;
+      else process.env.TZ = TZ;
+    }
   });
 
   it('why is the example of INTERFACE.md', () => {

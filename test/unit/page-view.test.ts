@@ -23,6 +23,25 @@ describe('the sentence on top', () => {
     });
   });
 
+  it.each<[string[], string]>([
+    [['leader', 'ready', 'ready'], 'All 3 machines work, kang leads'],
+    [['leader', 'paused', 'ready'], '2 of 3 machines work (1 paused), kang leads'],
+    [['leader', 'paused', 'draining'], '1 of 3 machines works (1 paused, 1 drained), kang leads'],
+    [['paused', 'paused', 'gone'], 'None of 2 machines works (2 paused), kang leads'],
+    [['paused'], 'The machine is paused, kang leads'],
+    [['leader'], 'The machine works, kang leads'],
+  ])('counts those that work, not those that rest: %j', (states, words) => {
+    const status = house();
+    status.attention = [];
+    status.nodes = states.map((state) => ({
+      ...(status.nodes[0] as (typeof status.nodes)[number]),
+      state: state as 'ready',
+      because: null,
+      paused: state === 'paused' ? 'all' : undefined,
+    }));
+    expect(headlineOf(status).sentence).toBe(`${words}; 3 jobs run, 2 wait.`);
+  });
+
   it('is the worst of what is wrong, with its fix, in the words of the CLI', () => {
     const status = house();
     status.attention = [

@@ -1,4 +1,5 @@
 import type { ComponentChildren } from 'preact';
+import { timesAs } from '../../faces/times.ts';
 import { shown } from '../../foreign-text.ts';
 import { splitFix } from '../../text-wrap.ts';
 import type { Tone } from '../view/machine-cards.ts';
@@ -11,10 +12,8 @@ export function clock(ms: number): string {
   return isToday ? time : `${when.toLocaleDateString([], { day: 'numeric', month: 'short' })} ${time}`;
 }
 
-const rfc3339 = /\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)/g;
-
 /** A sentence of ours or a stranger's: text and nothing else, on one line, its times as people here write them. */
-export const plain = (text: string): string => shown(text).replace(rfc3339, (time) => clock(Date.parse(time)));
+export const plain = (text: string): string => timesAs(shown(text), clock);
 
 /** A sentence, and the command in it that can be copied. */
 export function Fix({ text }: { text: string | null }) {

@@ -37,8 +37,7 @@ export function headlineOf(status: StatusSnapshot): Headline {
 }
 
 function wellWords({ nodes, leader, queue, gitlab }: StatusSnapshot): string {
-  const here = nodes.filter(({ state }) => !['gone', 'waiting'].includes(state)).length;
-  const machines = here === 1 ? 'The machine works' : `All ${here} machines work`;
+  const machines = machinesWords(nodes.filter(({ state }) => !['gone', 'waiting'].includes(state)));
   const led = leader ? `, ${leader.node} leads` : '';
   const jobs =
     queue.running + queue.waiting === 0
@@ -47,6 +46,20 @@ function wellWords({ nodes, leader, queue, gitlab }: StatusSnapshot): string {
         : 'no job waits'
       : `${plural(queue.running, 'job')} ${queue.running === 1 ? 'runs' : 'run'}, ${queue.waiting} ${queue.waiting === 1 ? 'waits' : 'wait'}`;
   return `${machines}${led}; ${jobs}.`;
+}
+
+/** `2 of 3 machines work (1 paused)`: who is paused or drained is well, and takes no jobs. */
+function machinesWords(here: StatusSnapshot['nodes']): string {
+  // A machine whose GPU alone is paused takes jobs without one.
+  const paused = here.filter((node) => node.state === 'paused' && node.paused !== 'gpu').length;
+  const drained = here.filter(({ state }) => state === 'draining').length;
+  const idle = [paused > 0 ? `${paused} paused` : null, drained > 0 ? `${drained} drained` : null].filter(Boolean);
+  const working = here.length - paused - drained;
+  if (here.length === 1)
+    return working === 1 ? 'The machine works' : `The machine is ${paused > 0 ? 'paused' : 'drained'}`;
+  if (idle.length === 0) return `All ${here.length} machines work`;
+  const count = working === 0 ? `None of ${here.length}` : `${working} of ${here.length}`;
+  return `${count} machines ${working <= 1 ? 'works' : 'work'} (${idle.join(', ')})`;
 }
 
 /** `3 nodes, leader kang (term 12, 3 h), can lose 1`, and why where that is none. */
