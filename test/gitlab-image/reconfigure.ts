@@ -1,6 +1,15 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { hashedPassword } from '../../gitlab-bridge/practice/people-api.ts';
 import { type Settings, settings } from './gitlab-rb.ts';
@@ -19,6 +28,12 @@ function folder(path: string, owner: string, mode: number): void {
   chmodSync(path, mode);
 }
 
+/** At no moment without it: a GitLab that serves is made anew too, and has its git there. */
+function put(path: string, text: string, mode: number): void {
+  writeFileSync(`${path}.new`, text, { mode });
+  renameSync(`${path}.new`, path);
+}
+
 function folders(): void {
   folder(`${data}/postgresql`, users.psql, 0o755);
   folder(`${data}/redis`, users.redis, 0o755);
@@ -35,8 +50,8 @@ function folders(): void {
     ['artifacts', 'gitlab-rails/shared/artifacts'],
     ['traces', 'gitlab-rails/shared/traces'],
   ]) {
-    rmSync(`/opt/gitlab/stand-in/data/${name}`, { force: true });
-    symlinkSync(`${data}/${place}`, `/opt/gitlab/stand-in/data/${name}`);
+    const path = `/opt/gitlab/stand-in/data/${name}`;
+    if (!existsSync(path)) symlinkSync(`${data}/${place}`, path);
   }
 }
 
@@ -45,11 +60,9 @@ function service(name: string, script: string): void {
   const log = `/var/log/gitlab/${name}`;
   mkdirSync(`/opt/gitlab/sv/${name}/log`, { recursive: true });
   mkdirSync(log, { recursive: true });
-  const put = (path: string, text: string): void => {
-    writeFileSync(path, `#!/bin/bash\nexec 2>&1\n${text}\n`, { mode: 0o700 });
-  };
-  put(`/opt/gitlab/sv/${name}/run`, script);
-  put(`/opt/gitlab/sv/${name}/log/run`, `exec svlogd -tt ${log}`);
+  const program = (path: string, text: string): void => put(path, `#!/bin/bash\nexec 2>&1\n${text}\n`, 0o700);
+  program(`/opt/gitlab/sv/${name}/run`, script);
+  program(`/opt/gitlab/sv/${name}/log/run`, `exec svlogd -tt ${log}`);
   if (!existsSync(`/opt/gitlab/service/${name}`)) symlinkSync(`/opt/gitlab/sv/${name}`, `/opt/gitlab/service/${name}`);
 }
 
@@ -216,11 +229,10 @@ function hooks(wanted: Settings): void {
   const section = named === undefined ? '' : `[hooks]\ncustom_hooks_dir = "${named}"\n`;
   writeFileSync(`${data}/gitaly/config.toml`, `bin_dir = "/opt/gitlab/embedded/bin"\n${section}`, { mode: 0o640 });
   const own = '/opt/gitlab/stand-in/hooks';
-  rmSync(own, { recursive: true, force: true });
-  if (named === undefined) return;
+  if (named === undefined) return rmSync(own, { recursive: true, force: true });
   mkdirSync(own, { recursive: true });
   for (const hook of ['pre-receive', 'post-receive'])
-    writeFileSync(
+    put(
       `${own}/${hook}`,
       `#!/bin/sh
 refs=$(cat)
@@ -228,10 +240,10 @@ for hook in '${named}'/${hook}.d/*; do
   [ ! -x "$hook" ] || printf '%s\\n' "$refs" | "$hook" || exit 1
 done
 `,
-      { mode: 0o755 },
+      0o755,
     );
   // The practice GitLab's git reads no file of settings.
-  writeFileSync(`${own}/git`, `#!/bin/sh\nexec /usr/bin/git -c core.hooksPath=${own} "$@"\n`, { mode: 0o755 });
+  put(`${own}/git`, `#!/bin/sh\nexec /usr/bin/git -c core.hooksPath=${own} "$@"\n`, 0o755);
 }
 
 export async function reconfigure(): Promise<void> {

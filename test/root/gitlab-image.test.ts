@@ -78,6 +78,19 @@ test('it boots slowly, by a 502, and is what the contract says once it serves', 
   expect(Number(inside('gitlab-redis-cli', 'dbsize'))).toBeGreaterThan(keys);
 });
 
+test('one that serves is made anew with its git and its repositories in place at each moment', {
+  timeout: 60_000,
+}, async () => {
+  docker(['rm', '-f', name]);
+  const hooks = "gitaly['configuration'] = { 'hooks' => { 'custom_hooks_dir' => '/opt/autogit-node' } }";
+  begin(`GITLAB_OMNIBUS_CONFIG=external_url 'http://gitlab.test'\n${hooks}`, 'STAND_IN_RECONFIGURE_SECONDS=0');
+  await serves();
+  const [git, repositories] = ['/opt/gitlab/stand-in/hooks/git', '/opt/gitlab/stand-in/data/repositories'];
+  const gone = `[ -x ${git} ] && [ -s ${git} ] && [ -e ${repositories} ] || echo gone`;
+  const looking = `while [ ! -e /run/made-anew ]; do ${gone}; done & for n in 1 2 3; do gitlab-ctl reconfigure >/dev/null; done; touch /run/made-anew; wait`;
+  expect(inside('sh', '-c', looking)).toBe('');
+});
+
 test('services are gone at each start until reconfigure; tokens do not outlive the secrets file', {
   timeout: 60_000,
 }, async () => {
