@@ -140,6 +140,11 @@ export class CopiesRoom {
     await Promise.all([this.ends(), this.#kept.stop()]);
   }
 
+  /** The mesh has removed this machine. */
+  removed(): void {
+    this.#kept.removed();
+  }
+
   ledgerChanged(): void {
     this.#kept.ledgerChanged();
     // After a recovery by force the same epoch is another's: its rounds need names of their own.

@@ -245,6 +245,7 @@ export class HostingRoom {
 
   /** The mesh has removed this machine. What takes longer is done by the next agent of this home. */
   async removed(): Promise<void> {
+    this.#copies.removed();
     const keeper = Promise.race([this.#keeper.removed(), sleep(removedMs, undefined, { ref: false })]);
     await Promise.all([keeper, this.#adopt.removed(removedMs)]);
   }

@@ -130,7 +130,12 @@ describe('where the copies of a machine lie that ran GitLab', () => {
     const warned: string[] = [];
     let isHosted = false;
     const left = new LeftCopies({
-      ...{ self: 'K', home, ledger: () => ({ era: { counter: 1 } }) as never, isHosted: () => isHosted },
+      ...{
+        self: 'K',
+        home,
+        ledger: () => ({ era: { counter: 1 }, nodes: { K: {} } }) as never,
+        isHosted: () => isHosted,
+      },
       log: { info: () => undefined, warn: (sentence) => void warned.push(sentence) },
       removePlace: async (_of, folder) => void removed.push(folder),
     });
@@ -156,6 +161,38 @@ describe('where the copies of a machine lie that ran GitLab', () => {
     isHosted = false;
     await left.clear(hosting('B', { copies: copies([]) }));
     expect([removed, existsSync(join(home, 'gitlab-copies', `${data}.place`))]).toEqual([[path], false]);
+  });
+
+  it('stays where the mesh removes its machine: nobody has taken those copies back, also once it is let in again', async () => {
+    const removed: string[] = [];
+    const nodes: Record<string, object> = { B: {}, K: {} };
+    const left = new LeftCopies({
+      ...{ self: 'K', home, ledger: () => ({ era: { counter: 1 }, nodes }) as never, isHosted: () => false },
+      log: { info: () => undefined, warn: () => undefined },
+      removePlace: async (_of, folder) => void removed.push(folder),
+    });
+    const folder = join(home, 'gitlab-copies', data);
+    mkdirSync(folder, { recursive: true });
+    const forgotten = async (): Promise<void> => {
+      await left.clear(hosting('B', { copies: copies(['K']) }));
+      delete nodes.K;
+    };
+    const backAgain = async (): Promise<void> => {
+      nodes.K = {};
+      await left.clear(hosting('B', { copies: copies([]) }));
+    };
+    // By the ledger in which it is no more, and where that never came.
+    await forgotten();
+    await left.clear(hosting('B', { copies: copies([]) }));
+    await backAgain();
+    expect(removed).toEqual([]);
+    await forgotten();
+    left.removed();
+    await backAgain();
+    expect(removed).toEqual([]);
+    await left.clear(hosting('B', { copies: copies(['K']) }));
+    await left.clear(hosting('B', { copies: copies([]) }));
+    expect(removed).toEqual([folder]);
   });
 
   it('is held by who runs GitLab there from its first word until it is forgotten, also where that cannot be read', () => {

@@ -90,6 +90,11 @@ export class KeptCopies {
     await this.#open?.place.letGo();
   }
 
+  /** The mesh has removed this machine. */
+  removed(): void {
+    this.#left.removed();
+  }
+
   ledgerChanged(): void {
     this.#triedMs = Number.NEGATIVE_INFINITY;
     this.#wake.abort();

@@ -1,9 +1,10 @@
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { sentenceOf } from '../../../protocol/errors.ts';
 import type { NodeId } from '../../../protocol/ids.ts';
 import type { Ledger } from '../../../protocol/ledger.ts';
 import type { Hosting } from '../../../scheduler/hosting/hosted-edits.ts';
 import type { Log } from '../../log.ts';
-import { copiesAt, copiesFolder, fencedAt, forgetCopiesAt, isStillHosts } from './copies-note.ts';
+import { copiesAt, copiesFolder, copiesHere, fencedAt, forgetCopiesAt, isStillHosts } from './copies-note.ts';
 
 interface LeftCopiesOptions {
   self: NodeId;
@@ -47,6 +48,16 @@ export class LeftCopies {
     }
   }
 
+  /** The mesh has removed this machine: that is no word about its copies, whether or not it is let in again one day. */
+  removed(): void {
+    const { home, log } = this.#options;
+    try {
+      for (const data of copiesHere(home)) rmSync(eraNote(home, { data }), { force: true });
+    } catch (error) {
+      log.warn(`that nobody takes copies of GitLab back here could not be written down: ${sentenceOf(error)}`);
+    }
+  }
+
   /**
    * It was agreed on in this era, and is not any more. A ledger that a recovery by force began with may be older than the
    * agreement: what it does not know nobody took back, and these copies may be the only ones left.
@@ -55,7 +66,11 @@ export class LeftCopies {
     const folder = this.#folderOf(known);
     if (known.copies === undefined || !existsSync(folder)) return false;
     const note = eraNote(this.#options.home, known);
-    const era = String(this.#options.ledger()?.era.counter);
+    const ledger = this.#options.ledger();
+    const era = String(ledger?.era.counter);
+    // Who is removed is in no agreement any more. Where its host is gone too, these are the last there are.
+    const isRemoved = ledger !== null && !Object.hasOwn(ledger.nodes, self);
+    if (isRemoved) this.removed();
     const noted = existsSync(note) ? readFileSync(note, 'utf8') : null;
     const isAgreed = known.copies.agreed.includes(self);
     if (isAgreed && noted !== era) writeFileSync(note, era, { mode: 0o600, flush: true });
@@ -67,11 +82,13 @@ export class LeftCopies {
     const why =
       fenced.length > 0
         ? `${fenced.join(', ')} in them was served here, and is nowhere else`
-        : isUnseen
-          ? 'GitLab was served there until another machine took over, and what it took last may be nowhere else'
-          : noted === null
-            ? 'nobody asked this machine for them, so nobody took them back'
-            : 'the mesh was recovered by force and its ledger says nothing of them';
+        : isRemoved
+          ? 'the mesh has removed this machine, which takes no copies back'
+          : isUnseen
+            ? 'GitLab was served there until another machine took over, and what it took last may be nowhere else'
+            : noted === null
+              ? 'nobody asked this machine for them, so nobody took them back'
+              : 'the mesh was recovered by force and its ledger says nothing of them';
     const said = `copies of GitLab in ${folder} stay: ${why}`;
     if (!this.#kept.has(said)) this.#options.log.warn(said);
     this.#kept.add(said);
@@ -81,4 +98,4 @@ export class LeftCopies {
   #folderOf = ({ data }: Hosting): string => copiesAt(this.#options.home, data).path;
 }
 
-const eraNote = (home: string, { data }: Hosting): string => `${copiesFolder(home, data)}.era`;
+const eraNote = (home: string, { data }: Pick<Hosting, 'data'>): string => `${copiesFolder(home, data)}.era`;
