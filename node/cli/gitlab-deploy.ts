@@ -9,6 +9,7 @@ import { type Progress, withFix } from '../progress-lines.ts';
 import { peopleOfFile } from '../settings/people-file.ts';
 import { showDuration } from '../settings/quantities.ts';
 import { configOf } from '../settings/settings.ts';
+import { asTyped } from './call-name.ts';
 import { addressIn, openKey } from './certificate-command.ts';
 import { agentOf, type Context } from './context.ts';
 import { exit, gitlabHint, requireDone } from './failure.ts';
@@ -123,9 +124,17 @@ async function untilItServes(
     told.say(gitlab);
     if (gitlab.state === 'healthy' || gitlab.state === 'failed')
       return { ...gitlab, tookMs: performance.now() - began };
+    const hangs = told.hangs();
+    if (hangs !== null)
+      throw new AutogitError('unsupported', `GitLab does not come up: ${hangs}`, {
+        hint: `mend that: the mesh tries it again by itself, and says here how it goes: ${asTyped('autogit-node gitlab')}`,
+      });
     return null;
   });
 }
+
+/** ms that one cause may stand, with nothing that goes on, before whoever watches is told that this comes to nothing by itself. */
+const hangsMs = 600_000;
 
 /** What of a deployment is told as it goes on: each phase once, each tenth of it, each new reason why it hangs. */
 export class PhaseLines {
@@ -134,6 +143,8 @@ export class PhaseLines {
   readonly #label: string;
   #phase: { name: string; since: number; tenth: number } | null = null;
   #because: string | null = null;
+  /** Why it is tried again and again, and since when. */
+  #again: { cause: string; since: number } | null = null;
 
   /** `label` stands before each line. */
   constructor(lines: Pick<Progress, 'wait' | 'warn'>, now: () => number, label = 'deploying') {
@@ -147,6 +158,8 @@ export class PhaseLines {
     if (progress) this.sayPhase(progress.phase, progress.percent);
     // What is tried again counts down: the cause is said once.
     const cause = because?.replace(/; tried again in .*$/, '') ?? null;
+    if (cause !== null && cause !== because && cause !== this.#again?.cause)
+      this.#again = { cause, since: this.#now() };
     const isWrong = cause !== because || state === 'degraded' || state === 'repairing';
     // What is begun anew at once has its cause without a time: it is said with the next one.
     if (cause === this.#because || cause === null || !isWrong) return;
@@ -154,11 +167,17 @@ export class PhaseLines {
     this.#lines.warn(state, cause);
   }
 
+  /** Why it does not go on, for ten minutes now; null while it may. */
+  hangs(): string | null {
+    return this.#again !== null && this.#now() - this.#again.since > hangsMs ? this.#again.cause : null;
+  }
+
   sayPhase(name: string, percent: number | null): void {
     const now = this.#now();
     const tenth = Math.floor((percent ?? 0) / 10);
     if (this.#phase?.name === name && this.#phase.tenth >= tenth) return;
     const since = this.#phase?.name === name ? this.#phase.since : now;
+    this.#again = null;
     this.#phase = { name, since, tenth };
     const isPart = percent !== null && percent > 0 && percent < 100;
     const more = !isPart || since === now ? null : ((now - since) * (100 - percent)) / percent;

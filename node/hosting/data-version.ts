@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { DeployCheck } from '../../protocol/asks.ts';
 import { checkOf } from './deploy-check.ts';
 import { type PlaceClaim, readClaim } from './place-records.ts';
-import { treeOf } from './place-tree.ts';
+import { holdsCopiesOnly, onlyCopies, treeOf } from './place-tree.ts';
 import { versionIn } from './vault/kept-rounds.ts';
 
 /** GitLab's data, and with which GitLab they were written. */
@@ -50,10 +50,16 @@ export function versionLine(of: WrittenBy, image: string, fix: (right: string) =
 const own = (image: string): string =>
   `theirs: --image ${image}; a newer one once it serves: autogit-node gitlab upgrade; or a new GitLab beside them: --data DIR`;
 
-/** Of data that an uninstalled GitLab of this mesh left, and on which `image` shall run; nothing where GitLab never worked with them. */
+/**
+ * Of data that an uninstalled GitLab of this mesh left, and on which `image` shall run; nothing where GitLab never worked with them. A
+ * machine from which it had moved away has copies only: they would never serve.
+ */
 export function leftVersionLines(at: Pick<PlaceClaim, 'kind'> & { path: string }, image: string): DeployCheck[] {
   const claim = readClaim(at.path);
-  const live = join(treeOf(at), 'live');
+  const tree = treeOf(at);
+  const live = join(tree, 'live');
+  if (holdsCopiesOnly(tree) || (claim?.role === 'standby' && !existsSync(live)))
+    return [checkOf('fail', 'place', ...onlyCopies(at.path))];
   // Where it is open, or needs no mount, what lies there says so itself.
   const version = existsSync(live) ? versionIn(live) : claim?.version;
   if (version === null) return [];

@@ -11,7 +11,7 @@ import { isSeenBy } from './mount-table.ts';
 import type { PlaceAt } from './place-choice.ts';
 import { placeProblem } from './place-problem.ts';
 import { checkMarker, type DataOwner, type PlaceClaim, writeClaim } from './place-records.ts';
-import { copiesOf, mountPointOf, treeOf } from './place-tree.ts';
+import { holdsCopiesOnly, mountPointOf, onlyCopies, treeOf } from './place-tree.ts';
 import type { SystemTools } from './system-tools.ts';
 import { versionIn } from './vault/kept-rounds.ts';
 
@@ -100,11 +100,7 @@ export class OpenPlace implements DataPlace {
 
   #checkData(): void {
     const tree = treeOf(this);
-    if (!existsSync(join(tree, 'live')) && existsSync(copiesOf(tree)))
-      throw placeProblem(
-        `${this.path} holds copies of GitLab, and not the data with which it ran last: it went to another machine`,
-        'run it on the data that it has there: autogit-node gitlab deploy --on NODE --data DIR',
-      );
+    if (holdsCopiesOnly(tree)) throw placeProblem(...onlyCopies(this.path));
     checkMarker(this.folders.data, this.#owner, this.folders.data);
     for (const folder of Object.values(this.folders))
       if (!existsSync(folder))

@@ -77,7 +77,9 @@ export async function openPlace(
       await open.said({ state: 'made', fsid: image?.fsid ?? null });
     } else if (role === 'standby') makeFolder(copiesOf(treeOf(place)), 0o700);
     else if (wish.create !== null) await takeUp(open.folders.data, wish, tools);
-    if (!wish.isUnchecked) await open.check();
+    if (wish.isUnchecked) return open;
+    if (claim.role !== role) await open.said({ role });
+    await open.check();
     return open;
   } catch (error) {
     await open.letGo();

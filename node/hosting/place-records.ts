@@ -28,6 +28,8 @@ const PlaceClaim = z.looseObject({
   fsid: z.string().nullable(),
   /** From before the image is mounted until it is really unmounted. */
   isMounted: z.boolean().optional(),
+  /** For what it was opened last: the data, or copies of them. Absent where an agent of before did. */
+  role: z.enum(['host', 'standby']).optional(),
   /** What stays free on the disk for the machine's owner when an image grows. */
   reserveBytes: z.number().nonnegative(),
   /** Of a closed image: GitLab's own note in the data (null: it never worked with them), and by which image it ran last. */

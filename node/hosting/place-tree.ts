@@ -17,6 +17,15 @@ export const treeOf = ({ kind, path }: PlaceAt): string => (kind === 'image' ? m
 /** Where the rounds of a place lie, beside its living data: `hot` and `bulk`. */
 export const copiesOf = (tree: string): string => join(tree, 'copies');
 
+/** GitLab's data went to another machine, and what is here are copies of them. Of an image that is not mounted nothing can be seen. */
+export const holdsCopiesOnly = (tree: string): boolean => !existsSync(join(tree, 'live')) && existsSync(copiesOf(tree));
+
+/** What there is to say of such a place, and the fix. */
+export const onlyCopies = (path: string): [sentence: string, fix: string] => [
+  `${path} holds copies of GitLab, and not the data with which it ran last: it went to another machine`,
+  'run it on the data that it has there: autogit-node gitlab deploy --on NODE --data DIR; or a new GitLab beside them: --data DIR',
+];
+
 /** Rounds that another machine gave back, until they are put back or given up. */
 export const broughtOf = (tree: string): string => join(tree, 'brought');
 

@@ -53,3 +53,19 @@ it('the image of data is the one by which they ran, and else GitLab`s own of the
   );
   expect(imageOfData({ version: '19.5.3-ee', image: null })).toBe('gitlab/gitlab-ee:19.5.3-ee.0');
 });
+
+it('copies of it are no data: a machine that it moved away from cannot run it on them, seen in its tree or by its claim', () => {
+  const words = 'holds copies of GitLab, and not the data with which it ran last';
+  const state = (at: Parameters<typeof leftVersionLines>[0]) => {
+    const [line] = leftVersionLines(at, 'gitlab/gitlab-ce:19.4.1-ce.0');
+    return [line?.state, line?.sentence.includes(words)];
+  };
+  // An image that is not mounted says by its claim alone for what it was opened.
+  expect(state(closed({ role: 'standby' }))).toEqual(['fail', true]);
+  expect(state(closed({ role: 'host' }))).toEqual(['warn', false]);
+  const { path } = closed({ kind: 'subvolume' });
+  mkdirSync(join(path, 'copies'));
+  expect(state({ kind: 'subvolume', path })).toEqual(['fail', true]);
+  mkdirSync(join(path, 'live', 'data'), { recursive: true });
+  expect(state({ kind: 'subvolume', path })[0]).not.toBe('fail');
+});

@@ -237,6 +237,24 @@ describe('the lines of a deployment', () => {
       });
     expect(said.slice(5)).toEqual(['no image']);
   });
+
+  it('hangs once one cause has stood for ten minutes, however often it is tried, and not while a phase goes on', () => {
+    let now = 0;
+    const lines = new PhaseLines({ wait: () => {}, warn: () => {} }, () => now);
+    const at = (minutes: number, because: string, progress: { phase: string; percent: number } | null = null) => {
+      now = minutes * 60_000;
+      lines.say({ state: 'deploying', hosted: { image: '', preset: '', folder: '', because, progress } });
+      return lines.hangs();
+    };
+    expect(at(0, 'no image; tried again in 60 s')).toBeNull();
+    expect(at(5, 'it boots')).toBeNull();
+    expect(at(9, 'no image; tried again in 2 s')).toBeNull();
+    expect(at(11, 'no image; tried again in 110 s')).toBe('no image');
+    expect(at(12, 'no image', { phase: 'pulling', percent: 30 })).toBeNull();
+    expect(at(30, 'it boots')).toBeNull();
+    expect(at(31, 'no room; tried again in 60 s')).toBeNull();
+    expect(at(42, 'no room; tried again in 60 s')).toBe('no room');
+  });
 });
 
 describe('an upgrade of it', () => {
