@@ -42,7 +42,10 @@ const rootBeside = [
   ...['image-records-full', 'protect-kept', 'redis-log', 'regain', 'replica-cuts', 'replica-disk'],
   ...['replica-hook', 'same-moment', 'service-install', 'sleep-watch'],
 ].map(ofRoot);
-const e2eBeside = ['test/e2e/lab.test.ts', 'test/e2e/gitlab-away.test.ts', ofRoot('gitlab-takeover')];
+const e2eBeside = [
+  ...['lab', 'gitlab-away', 'lost-answer', 'notices'].map((name) => `test/e2e/${name}.test.ts`),
+  ofRoot('gitlab-takeover'),
+];
 
 const asRoot = { testTimeout: 400_000, fileParallelism: false, globalSetup: ['test/root/engine.ts'] };
 
