@@ -68,7 +68,7 @@ function copiesLeftLines(path: string): Attention[] {
     {
       code: 'gitlab-copies-left',
       severity: 'warn',
-      sentence: `copies of a GitLab that this mesh runs no more lie in ${path}${sizeAt(path)}: all of it, its secrets too; they may be the last ones`,
+      sentence: `copies of a GitLab that this mesh runs no more lie in ${path}${sizeAt(path)}: all of it, its secrets too; they may be the last ones, and GitLab runs on them again by: gitlab adopt --data ${quotedWhereNeeded(path)}`,
       fix: deletion(path, kind),
     },
   ];

@@ -69,8 +69,10 @@ export class RegainRequests {
     const failed = lines.find(({ state }) => state === 'fail');
     if (failed || found === null) return { state: 'refused', because: failed?.sentence ?? 'there is no such place' };
     const node = request.on === null ? this.#lines.self : this.#lines.nodeNamed(request.on);
-    const { path, mesh, data, epoch, image } = found;
-    if (mesh !== this.#lines.ledger().mesh.id) await this.#ask(node, { kind: 'take-left', path, mesh, data, epoch });
+    const { path, mesh, data, epoch, image, what } = found;
+    // Copies of this mesh's own too, where its host has gone: a deployment takes up nothing but data.
+    if (mesh !== this.#lines.ledger().mesh.id || what === 'copies')
+      await this.#ask(node, { kind: 'take-left', path, mesh, data, epoch });
     return this.#deploy({ ...request, image, data: path, copies: [] }, epoch);
   }
 

@@ -98,6 +98,19 @@ it('begins with the newest round, cut anywhere it is taken by the next try, and 
   await hot.snapshot({ era: 0, epoch: owner.epoch + 1, number: 1 }, 3);
 });
 
+it("copies of this very mesh's GitLab, whose host is gone, become its data too: before that nothing is deployed on them", async () => {
+  const path = await copies();
+  const image = { kind: 'image' as const, path };
+  const next = { ...owner, epoch: owner.epoch + 1, create };
+  await expect(rig.opened(image, next)).rejects.toThrow(/holds copies of GitLab, and not the data/);
+  const own = await lookAtPlace(path, owner.mesh);
+  expect(own).toMatchObject({ what: 'copies', mesh: owner.mesh });
+  await takePlace(own, { mesh: owner.mesh, era: 2 });
+  const place = await rig.opened(image, next);
+  expect(readFileSync(join(place.folders.data, 'row'), 'utf8')).toBe('of round 2');
+  expect(keptRounds(treeOf(place), 'hot').map(({ name }) => name.era)).toEqual([2, 2]);
+});
+
 it('data that an agent has open, or a container of one that ended, are not looked at, and an image of another is not taken for them', async () => {
   const { place } = await written(rig);
   await expect(lookAtPlace(place.path, mine.mesh)).rejects.toThrow(/another agent has .* open/);

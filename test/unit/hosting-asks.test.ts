@@ -100,12 +100,19 @@ describe('a deployment that a person asks for', () => {
     });
     expect(changes).toHaveLength(1);
     others = [];
-    // Cut off after it was taken: the place is this mesh's by now, and what is left is the deployment.
-    const own = requests(mesh(), ({ kind }) =>
-      kind === 'check-left'
-        ? ({ ...left, found: { ...(left as { found: object }).found, mesh: mesh().mesh.id } } as Answer)
-        : checked({ place }),
-    );
+    // Cut off after it was taken: the place is this mesh's by now, and what is left is the deployment. Copies are no data yet.
+    const ownOf = (what: 'host' | 'copies') =>
+      requests(mesh(), ({ kind }) =>
+        kind === 'check-left'
+          ? ({ ...left, found: { ...(left as { found: object }).found, mesh: mesh().mesh.id, what } } as Answer)
+          : kind === 'take-left'
+            ? { kind: 'said', because: 'taken' }
+            : checked({ place }),
+      );
+    const uninstalled = ownOf('copies');
+    expect(await uninstalled.lines.gitlabRegain(regaining)).toMatchObject({ state: 'done' });
+    expect(uninstalled.asks.map(([, { kind }]) => kind)).toEqual(['check-left', 'take-left', 'check-deploy']);
+    const own = ownOf('host');
     expect(await own.lines.gitlabRegain(regaining)).toMatchObject({ state: 'done' });
     expect(own.asks.map(([, { kind }]) => kind)).toEqual(['check-left', 'check-deploy']);
   });
