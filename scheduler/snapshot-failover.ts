@@ -1,5 +1,6 @@
 import type { NodeId } from '../protocol/ids.ts';
 import type { Ledger } from '../protocol/ledger.ts';
+import { compareRounds } from '../protocol/round-name.ts';
 import type { Attention } from '../protocol/status.ts';
 import { fitAmong, graceOf, type SuccessorKind, successorsOf, whyNoFailover } from './hosting/failover-rules.ts';
 import { type Hosting, hostingOf } from './hosting/hosted-edits.ts';
@@ -27,19 +28,37 @@ export function foreseen(view: ViewInput, ledger: Ledger, hosting: Hosting): For
   const successors = successorsOf(hosting);
   const { fit, unfit } = fitAmong(ledger, successors);
   const here = fit.filter((node) => isHere(view, node));
+  // Whoever is in sync has all that is needed, whatever it is called.
+  const behind = successors.kind === 'in-sync' ? [] : here.filter((node) => isOfBefore(view, hosting, node));
+  const able = here.filter((node) => !behind.includes(node));
   // As it would say itself when it is asked.
   const isPaused = (node: NodeId): boolean => view.jobs.reports[node]?.report.measured.paused === 'all';
-  const to = here.find((node) => !isPaused(node)) ?? here[0];
+  const to = able.find((node) => !isPaused(node)) ?? able[0];
   if (to !== undefined) {
     const wasHeard = view.jobs.reports[host] !== undefined;
     const graceMs = move?.unplanned?.failed ? 0 : graceOf(ledger, hosting, successors, wasHeard);
     return { to, kind: successors.kind, graceMs, isPaused: isPaused(to), because: null };
   }
+  if (behind.length > 0) return not(ofBeforeWords(ledger, hosting, behind));
   const away = [...unfit, ...fit.map((node) => `${name(node)} does not answer`)];
   const isComing = successors.nodes.some((node) => fit.includes(node) || ledger.nodes[node]?.left);
   const until = isComing ? ', until it is back' : '';
   if (away.length > 0) return not(`${listed(away)}, and no other machine has all that it needs${until}`);
   return not(failover?.wanted ? `${name(failover.wanted.to)} holds no copy` : 'no other machine has all that it needs');
+}
+
+/** By its own word it holds nothing but copies of data that were replaced since, by a restore or an upgrade. */
+function isOfBefore({ jobs }: ViewInput, { data, epoch, copies }: Hosting, node: NodeId): boolean {
+  const told = jobs.reports[node]?.report.standby;
+  if (told?.data !== data || told.newest === null) return false;
+  const base = copies?.bases[epoch];
+  return base === undefined ? told.newest.round.epoch < epoch : compareRounds(told.newest.round, base) < 0;
+}
+
+function ofBeforeWords(ledger: Ledger, { host }: Hosting, behind: readonly NodeId[]): string {
+  const names = listed(behind.map((node) => nodeName(ledger, node)));
+  const lost = nodeName(ledger, host);
+  return `${names} ${behind.length > 1 ? 'hold' : 'holds'} GitLab as it was before its data were last replaced (restore, upgrade), and no copy since; is ${lost} gone for good: gitlab uninstall, forget ${lost}, then gitlab adopt --data there`;
 }
 
 /** Who is left cannot decide that it goes on: of two machines one, or of three while one sleeps. */

@@ -72,6 +72,28 @@ describe("what comes of the death of GitLab's host, in status (SAFETY H10)", () 
     });
   });
 
+  it('right after a restore or an upgrade no copy of before goes on by itself, which is said with what does', () => {
+    const all = changed(lab([]), (ledger) => ({ ...ledger, gitlab: { ...ledger.gitlab, epoch: 2 } }));
+    all.elect('laptop');
+    all.run(10_000);
+    const { data } = all.accepted.gitlab.hosted!;
+    const holds = (node: string, epoch: number): void => {
+      const newest = { round: { era: 0, epoch, number: 7 }, takenAt: all.wallMs };
+      all.feed(node, { kind: 'standby-seen', report: { data, newest, freeBytes: 1, problem: null } });
+      all.run(1500);
+    };
+    for (const node of ['desktop-1', 'desktop-2']) holds(node, 1);
+    const words =
+      'desktop-1 and desktop-2 hold GitLab as it was before its data were last replaced (restore, upgrade), and no copy since; is kang gone for good: gitlab uninstall, forget kang, then gitlab adopt --data there';
+    expect(now(all).gitlab.forecast?.sentence).toContain(`nothing moves by itself: ${words}`);
+    all.vanish('kang');
+    all.run(140_000);
+    expect(now(all).gitlab.hosted?.because).toContain(`GitLab goes on nowhere else by itself: ${words}`);
+    // The first copy of what it is now.
+    holds('desktop-2', 2);
+    expect(now(all).gitlab.hosted?.because).toContain('desktop-2 takes GitLab over now, unless it is back');
+  });
+
   it('while the host is silent, counts down; with a hold it says so', () => {
     const all = lab();
     all.elect('laptop');
