@@ -73,7 +73,7 @@ describe('a backup of GitLab', () => {
       stdio: 'ignore',
     });
     await backedUp(restic, tree, ['data=data-1'], first);
-    await restic.forget('data=data-1', { daily: 1, weekly: 0, monthly: 0 }, signal);
+    await restic.forget('data=data-1', { daily: 1, weekly: 0, monthly: 0 }, signal, 'none');
     await restic.check(1, 1, signal);
     const left = await restic.snapshots(signal);
     expect(left).toHaveLength(1);

@@ -280,7 +280,7 @@ export class GitlabProtector {
     this.#isAsked = false;
     await this.#memory.remember(whose(vault, known), { last: { id, at: about.at } });
     log.info(`GitLab in container ${found.container.name} was backed up to ${vault.target}: ${id}`);
-    await thinAndCheck(run, about.data, this.#memory, clock.wallMs());
+    await thinAndCheck(run, { data: about.data, made: id }, this.#memory, clock.wallMs());
   }
 
   async #source(known: ProtectedGitlab, found: Found, about: About, under: Under): Promise<BackupSource> {

@@ -72,10 +72,15 @@ export async function makeBackup(
   }
 }
 
-/** After each one: older ones go, and once a day a part of the repository is read back. */
-export async function thinAndCheck(run: BackupRun, data: string, memory: VaultMemory, wallMs: number): Promise<void> {
+/** After each one, which is `made`: older ones go, and once a day a part of the repository is read back. */
+export async function thinAndCheck(
+  run: BackupRun,
+  { data, made }: { data: string; made: string },
+  memory: VaultMemory,
+  wallMs: number,
+): Promise<void> {
   // A machine of the mesh that keeps them thins them itself, and lets nobody else.
-  if (run.vault.keeper === undefined) await thin(run, data);
+  if (run.vault.keeper === undefined) await thin(run, data, made);
   const whose = { repository: run.vault.repository, data };
   if (!memory.isCheckDue(whose, wallMs)) return;
   await readBack(run, Math.floor(wallMs / dayMs));
@@ -83,9 +88,9 @@ export async function thinAndCheck(run: BackupRun, data: string, memory: VaultMe
 }
 
 /** Older ones go. That they do not undoes nothing. */
-async function thin({ vault, restic, say, signal }: BackupRun, data: string): Promise<void> {
+async function thin({ vault, restic, say, signal }: BackupRun, data: string, made: string): Promise<void> {
   say('lets older ones go');
-  await restic.forget(`data=${data}`, vault.keep, signal).catch((error: unknown) => {
+  await restic.forget(`data=${data}`, vault.keep, signal, made).catch((error: unknown) => {
     throw new AutogitError('backup', `a backup was made, and older ones do not go: ${sentenceOf(error)}`, {
       hint: 'a target that takes no deletions is thinned by its owner; the lock of one that was killed is gone in half an hour',
     });

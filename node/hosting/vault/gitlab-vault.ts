@@ -307,7 +307,7 @@ export class GitlabVault {
     this.#isAsked = false;
     await this.#memory.remember(whose(vault, kept), { last: { id, at: about.at } });
     log.info(`GitLab was backed up to ${vault.target}: ${id}`);
-    await thinAndCheck(run, about.data, this.#memory, clock.wallMs());
+    await thinAndCheck(run, { data: about.data, made: id }, this.#memory, clock.wallMs());
   }
 
   #about({ hosting }: KeptGitlab, version: string): About {

@@ -43,6 +43,7 @@ const Snapshot = z.looseObject({
   tags: z.array(z.string()).nullish(),
 });
 export type Snapshot = z.infer<typeof Snapshot>;
+const Thinned = z.array(z.looseObject({ remove: z.array(Snapshot).nullish() }));
 const Config = z.looseObject({ id: z.string() });
 const Summary = z.looseObject({ message_type: z.literal('summary'), snapshot_id: z.string() });
 const Progress = z.looseObject({ message_type: z.literal('status'), percent_done: z.number() });
@@ -141,11 +142,15 @@ export class Restic {
     return (all ?? []).sort((a, b) => Date.parse(a.time) - Date.parse(b.time));
   }
 
-  /** Of those with that tag one for each day, week and month stays; what nobody needs any more goes. */
+  /**
+   * Of those with that tag one for each day, week and month stays; what nobody needs any more goes. `made`: just now, and stays: where a
+   * clock was ahead for a while, those of then are the last days that there are, and each new one would go at once.
+   */
   async forget(
     tag: string,
     keep: { daily: number; weekly: number; monthly: number },
     signal: AbortSignal,
+    made: string,
   ): Promise<void> {
     const kept = [
       ['--keep-daily', keep.daily],
@@ -153,7 +158,14 @@ export class Restic {
       ['--keep-monthly', keep.monthly],
     ] as const;
     const words = kept.flatMap(([name, count]) => (count > 0 ? [name, String(count)] : []));
-    await this.#alone(['forget', '--host', 'autogit', '--tag', tag, '--group-by', '', ...words, '--prune'], signal);
+    const those = ['--host', 'autogit', '--tag', tag, '--group-by', '', ...words];
+    const said = await this.#alone(['forget', '--dry-run', '--json', ...those], signal);
+    const groups = said.trim() === '' ? [] : Thinned.parse(JSON.parse(said));
+    const goes = groups
+      .flatMap(({ remove }) => (remove ?? []).map(({ id }) => id))
+      .filter((id) => !id.startsWith(made));
+    for (let from = 0; from < goes.length; from += 500)
+      await this.#alone(['forget', '--prune', ...goes.slice(from, from + 500)], signal);
   }
 
   /** These, and what nobody needs any more then. `repackMost`: bytes that it may write anew to that end. */
@@ -199,13 +211,13 @@ export class Restic {
   }
 
   /** Of one that was killed the lock stays, and the repository is needed alone. What lives keeps its lock. */
-  async #alone(args: readonly string[], signal: AbortSignal): Promise<void> {
+  async #alone(args: readonly string[], signal: AbortSignal): Promise<string> {
     try {
-      await this.#run(args, { signal });
+      return await this.#run(args, { signal });
     } catch (error) {
       if (!/lock/i.test(sentenceOf(error))) throw error;
       await this.#run(['unlock'], { signal });
-      await this.#run(args, { signal });
+      return this.#run(args, { signal });
     }
   }
 
