@@ -129,7 +129,13 @@ function checkUrl(text: string): string {
       hint: 'the token is asked for, and stays hidden: autogit-node gitlab connect http://gitlab.lan',
     });
   const url = URL.canParse(text) ? new URL(text) : null;
-  if (!url || !/^https?:$/.test(url.protocol)) throw new AutogitError('bad-flag', `"${text}" is no http(s) address`);
+  if (!url || !/^https?:$/.test(url.protocol)) {
+    const whole = `http://${text}`;
+    const isShort = !text.includes('://') && /^[\w.[-]/.test(text) && URL.canParse(whole);
+    throw new AutogitError('bad-flag', `"${text}" is no http(s) address`, {
+      hint: isShort ? `the same command with ${whole} (or https)` : 'write it whole, such as http://gitlab.lan:8080',
+    });
+  }
   if (url.username !== '' || url.password !== '')
     throw new AutogitError('bad-flag', 'the address holds a password', { hint: 'give the token by --token-env VAR' });
   return url.href.replace(/\/+$/, '');

@@ -5,11 +5,13 @@ import type { JobRow } from '../../protocol/job-rows.ts';
 import { limits } from '../../protocol/limits.ts';
 import type { StatusSnapshot } from '../../protocol/status.ts';
 import { demandOf } from '../../scheduler/jobs/demand.ts';
+import { nearWord } from '../../scheduler/jobs/near-word.ts';
 import { whatCopiesTell } from '../../scheduler/membership-sentence.ts';
 import { listed } from '../../scheduler/phrases.ts';
 import { shown } from '../foreign-text.ts';
 import type { AgentClient } from '../local-api/socket-client.ts';
 import { isWay, type Way, ways } from '../settings/give-way.ts';
+import { nameFromHost } from '../settings/node-name.ts';
 import { parseDuration, showDuration } from '../settings/quantities.ts';
 import { wrapped } from '../text-wrap.ts';
 import { agentOf, type Context, nodeArgument } from './context.ts';
@@ -74,7 +76,7 @@ type Waiting = StatusSnapshot['waiting'][number];
 export async function approve(context: Context): Promise<number> {
   const agent = await agentOf(context);
   const because = `approved by ${userName()}`;
-  const words = context.settings.text('approve.words');
+  const words = asShown(context.settings.text('approve.words'));
   const asked = context.args[0];
   if (words !== null) return change(context, agent, { kind: 'approve', node: asked ?? null, words, because });
   const { snapshot } = await agent.status();
@@ -84,6 +86,16 @@ export async function approve(context: Context): Promise<number> {
   // The words that were on this screen: should it knock again meanwhile, the mesh refuses.
   return change(context, agent, { kind: 'approve', node: row.id, words: row.words, because });
 }
+
+/** The four words as screens show them, however they were typed: `Amber fox, lake moon` -> `amber-fox-lake-moon`. */
+export const asShown = (words: string | null): string | null =>
+  words === null
+    ? null
+    : words
+        .trim()
+        .toLowerCase()
+        .split(/[\s,-]+/)
+        .join('-');
 
 /** Null: a member of the mesh is called so. */
 function theOneThatWaits({ waiting, nodes }: StatusSnapshot, asked: string | undefined): Waiting | null {
@@ -100,9 +112,14 @@ function theOneThatWaits({ waiting, nodes }: StatusSnapshot, asked: string | und
     throw new AutogitError('no-mesh', 'no machine waits to be let in', {
       hint: 'on the other machine: autogit-node join',
     });
-  const names = waiting.map(({ node }) => node).join(', ');
-  throw new AutogitError('no-mesh', `no machine called ${asked} waits; waiting: ${names}`, {
-    hint: 'an ignored one: autogit-node approve NAME --words ITS-FOUR-WORDS',
+  const names = waiting.map(({ node }) => node);
+  const meant = nameFromHost(asked ?? '');
+  const near = names.includes(meant) ? meant : nearWord(meant, names);
+  throw new AutogitError('no-mesh', `no machine called ${asked} waits; waiting: ${names.join(', ')}`, {
+    hint:
+      near === null
+        ? 'an ignored one: autogit-node approve NAME --words ITS-FOUR-WORDS'
+        : `did you mean ${near}? autogit-node approve ${near}`,
   });
 }
 

@@ -136,6 +136,24 @@ function groupOf(made: Map<string, Commander>, path: string): Commander {
   return group;
 }
 
+const elsewhere = 'it is about this machine alone; of another one: autogit-node';
+/** What who types so has in mind, where the command's own help does not say it. */
+const meantBy: { path: string; sentence: RegExp; hint: string }[] = [
+  { path: 'pause', sentence: /^too many/, hint: `${elsewhere} drain NODE` },
+  { path: 'resume', sentence: /^too many/, hint: `${elsewhere} undrain NODE` },
+  {
+    path: 'leave',
+    sentence: /^too many/,
+    hint: 'it ends the agent of this machine: type it alone, on the one that shall leave',
+  },
+  { path: 'approve', sentence: /^too many/, hint: 'join the four words by dashes: --words amber-fox-lake-moon' },
+  {
+    path: 'gitlab connect',
+    sentence: /^unknown option '--token'/,
+    hint: 'put the token into a variable, where nobody else reads it, and name that: --token-env TOKEN',
+  },
+];
+
 /** A usage error in our words: one sentence, and what to type. */
 function usage(error: CommanderError, argv: readonly string[]): AutogitError {
   const sentence = error.message.replace(/^error: /, '');
@@ -143,7 +161,8 @@ function usage(error: CommanderError, argv: readonly string[]): AutogitError {
   const named = commands.findLast(({ path }) => words.includes(` ${path} `));
   const help = `autogit-node ${named ? `${named.path} ` : ''}--help`;
   const near = nearOf(sentence, named);
-  const hint = near === null ? help : `did you mean ${near}? See: ${help}`;
+  const meant = meantBy.find((one) => one.path === named?.path && one.sentence.test(sentence))?.hint;
+  const hint = meant ?? (near === null ? help : `did you mean ${near}? See: ${help}`);
   return new AutogitError('bad-flag', sentence, { cause: error, hint });
 }
 

@@ -131,6 +131,9 @@ export function checkValues(settings: Settings): void {
     throw new AutogitError(
       code,
       `${settings.where(key)}${key} "${[value].flat().join(', ')}": ${saidBy(error) ?? sentence}`,
+      key === 'name'
+        ? { hint: `one that it may have: ${code === 'bad-flag' ? '--name' : 'name:'} ${nameFromHost(String(value))}` }
+        : {},
     );
   }
 }

@@ -3,9 +3,12 @@ import { AutogitError } from '../../protocol/errors.ts';
 const units = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
 const sizes = { '': 1, k: 1 << 10, m: 1 << 20, g: 1 << 30, t: 2 ** 40 } as const;
 
-/** `90s`, `10m`, `2h`, `1d`, `500ms` in ms; a bare number means seconds. Throws `bad-flag`. */
+/** `90s`, `10m`, `2h`, `1h30m`, `1d`, `500ms` in ms; a bare number means seconds. Throws `bad-flag`. */
 export function parseDuration(text: string): number {
-  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)?$/.exec(text.trim());
+  const words = text.trim();
+  if (/^(?:\d+(?:\.\d+)?(?:ms|s|m|h|d)){2,5}$/.test(words))
+    return (words.match(/[\d.]+[a-z]+/g) as string[]).reduce((sum, part) => sum + parseDuration(part), 0);
+  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)?$/.exec(words);
   if (!match) throw new AutogitError('bad-flag', `"${text}" is no duration; write 90s, 10m or 2h`);
   return Math.round(Number(match[1]) * units[(match[2] ?? 's') as keyof typeof units]);
 }

@@ -5,6 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { leaveSentence } from '../../node/agent/leave-words.ts';
 import { PauseSwitch } from '../../node/agent/pause.ts';
 import { gitlabView } from '../../node/cli/gitlab-commands.ts';
+import { asShown } from '../../node/cli/mesh-commands.ts';
 import { startedBySystemd } from '../../node/machine/as-service.ts';
 import { prepareHome } from '../../node/store/home.ts';
 import { doneSentence } from '../../scheduler/membership-sentence.ts';
@@ -79,6 +80,13 @@ describe('the end of an agent', () => {
     '0::/\n',
   ])('and nothing of it where it is none (%j)', (cgroups) =>
     expect(leaveSentence(true, 0, false, startedBySystemd(cgroups))).toBe('handed over; this agent ends'),
+  );
+});
+
+describe('approve', () => {
+  it.each(['amber-fox-lake-moon', 'Amber fox lake moon', ' amber  fox, lake, moon '])(
+    'takes the four words as they are typed: %j',
+    (typed) => expect(asShown(typed)).toBe('amber-fox-lake-moon'),
   );
 });
 

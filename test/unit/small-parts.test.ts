@@ -113,7 +113,11 @@ describe('quantities', () => {
       100,
       2 ** 31,
     ]);
-    for (const bad of ['', 'x', '-1s', '1w', '1e9', '10 m x']) expect(() => parseDuration(bad)).toThrow();
+    expect(['1h30m', '2m5s', '1d12h', '1.5h30s'].map(parseDuration)).toEqual([
+      5_400_000, 125_000, 129_600_000, 5_430_000,
+    ]);
+    for (const bad of ['1h30', '1h30x', '', 'x', '-1s', '1w', '1e9', '10 m x'])
+      expect(() => parseDuration(bad)).toThrow();
     for (const bad of ['', 'g', '-1g', '1x', '0x10']) expect(() => parseSize(bad)).toThrow();
   });
 
