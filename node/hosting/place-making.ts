@@ -78,8 +78,8 @@ export async function openPlace(
     } else if (role === 'standby') makeFolder(copiesOf(treeOf(place)), 0o700);
     else if (wish.create !== null) await takeUp(open.folders.data, wish, tools);
     if (wish.isUnchecked) return open;
-    if (claim.role !== role) await open.said({ role });
     await open.check();
+    if (claim.role !== role) await open.said({ role });
     return open;
   } catch (error) {
     await open.letGo();

@@ -23,7 +23,7 @@ export const holdsCopiesOnly = (tree: string): boolean => !existsSync(join(tree,
 /** What there is to say of such a place, and the fix. */
 export const onlyCopies = (path: string): [sentence: string, fix: string] => [
   `${path} holds copies of GitLab, and not the data with which it ran last: it went to another machine`,
-  'run it on the data that it has there: autogit-node gitlab deploy --on NODE --data DIR; or a new GitLab beside them: --data DIR',
+  `run it on the data that it has there: autogit-node gitlab deploy --on NODE --data DIR; where that machine is gone for good, on these copies: autogit-node gitlab adopt --data ${path}`,
 ];
 
 /** Rounds that another machine gave back, until they are put back or given up. */

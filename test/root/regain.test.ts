@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
+import { leftVersionLines } from '../../node/hosting/data-version.ts';
 import { openPlace } from '../../node/hosting/place-making.ts';
 import { markedEpoch } from '../../node/hosting/place-records.ts';
 import { treeOf } from '../../node/hosting/place-tree.ts';
@@ -103,9 +104,14 @@ it("copies of this very mesh's GitLab, whose host is gone, become its data too: 
   const image = { kind: 'image' as const, path };
   const next = { ...owner, epoch: owner.epoch + 1, create };
   await expect(rig.opened(image, next)).rejects.toThrow(/holds copies of GitLab, and not the data/);
+  // Nor would anybody be told that the data are taken up again, of an image that is not mounted either.
+  for (const one of rig.open.splice(0)) await one.close();
+  const asked = (): string[] => leftVersionLines(image, 'gitlab/gitlab-ce:19.4.1-ce.0').map(({ state }) => state);
+  expect(asked()).toEqual(['fail']);
   const own = await lookAtPlace(path, owner.mesh);
   expect(own).toMatchObject({ what: 'copies', mesh: owner.mesh });
   await takePlace(own, { mesh: owner.mesh, era: 2 });
+  expect(asked()).not.toContain('fail');
   const place = await rig.opened(image, next);
   expect(readFileSync(join(place.folders.data, 'row'), 'utf8')).toBe('of round 2');
   expect(keptRounds(treeOf(place), 'hot').map(({ name }) => name.era)).toEqual([2, 2]);

@@ -42,7 +42,7 @@ export async function takePlace(
     await tools.run('sync', ['-f', tree]);
   });
   const claim = readClaim(path);
-  if (claim !== null) await writeClaim(path, { ...claim, mesh, version: left.version }, tools);
+  if (claim !== null) await writeClaim(path, { ...claim, mesh, role: 'host', version: left.version }, tools);
 }
 
 /** Of the newest round, all parts beside it first: `live` is what says that it is done, and gets its name last. */
