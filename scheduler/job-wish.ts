@@ -2,6 +2,7 @@ import type { NodeId } from '../protocol/ids.ts';
 import type { JobWish } from '../protocol/job-asks.ts';
 import type { JobRow } from '../protocol/job-rows.ts';
 import type { Ledger } from '../protocol/ledger.ts';
+import { nearWord } from './jobs/near-word.ts';
 import { rankedVoters } from './raft/quorum.ts';
 import type { ViewInput } from './snapshot-view.ts';
 
@@ -86,6 +87,13 @@ const states: Record<JobWish['wish'], ReadonlySet<JobRow['state']>> = {
 const listOf = (some: readonly JobRow[]): string =>
   some.map(({ job, state, project, ref }) => `${job} (${state}, ${project}@${ref})`).join(', ');
 
+function unknownName(rows: readonly JobRow[], name: string): string {
+  const names = [...new Set(rows.map((row) => row.name))];
+  const lower = name.toLowerCase();
+  const near = names.find((one) => one.toLowerCase() === lower) ?? nearWord(name, names);
+  return `the mesh knows no job called ${name}${near === null ? '' : `; did you mean ${near}?`}`;
+}
+
 /** To look at: the one of that name that waits or runs, else the newest. */
 export function jobToShow(rows: readonly JobRow[], name: string): { job: number } | { refused: string } {
   const named = rows.filter((row) => row.name === name).sort((a, b) => b.job - a.job);
@@ -93,7 +101,7 @@ export function jobToShow(rows: readonly JobRow[], name: string): { job: number 
   if (live.length > 1)
     return { refused: `${live.length} jobs are called ${name}: ${listOf(live)}; say which by its number` };
   const chosen = live[0] ?? named[0];
-  return chosen ? { job: chosen.job } : { refused: `the mesh knows no job called ${name}` };
+  return chosen ? { job: chosen.job } : { refused: unknownName(rows, name) };
 }
 
 /** The one job of that name that can be meant: names come again in every pipeline. */
@@ -111,5 +119,5 @@ export function jobNamed(
     return {
       refused: `no job called ${name} ${wish === 'cancel' ? 'waits or runs' : 'has failed'}: ${listOf(named)}`,
     };
-  return { refused: `the mesh knows no job called ${name}` };
+  return { refused: unknownName(rows, name) };
 }

@@ -59,7 +59,13 @@ describe('which job is meant', () => {
     const rows = [row(1, 'build', 'failed'), row(2, 'build', 'running'), row(3, 'test', 'waiting')];
     expect(jobNamed(rows, 'build', 'cancel')).toEqual({ job: 2 });
     expect(jobNamed(rows, 'build', 'retry')).toEqual({ job: 1 });
-    expect(jobNamed(rows, 'tset', 'cancel')).toEqual({ refused: 'the mesh knows no job called tset' });
+    expect(jobNamed(rows, 'tset', 'cancel')).toEqual({
+      refused: 'the mesh knows no job called tset; did you mean test?',
+    });
+    expect(jobNamed(rows, 'BUILD', 'cancel')).toEqual({
+      refused: 'the mesh knows no job called BUILD; did you mean build?',
+    });
+    expect(jobNamed(rows, 'deploy', 'cancel')).toEqual({ refused: 'the mesh knows no job called deploy' });
     expect(jobNamed(rows, 'test', 'retry')).toEqual({
       refused: 'no job called test has failed: 3 (waiting, lab/vision@main)',
     });
@@ -69,7 +75,7 @@ describe('which job is meant', () => {
     expect(jobToShow(rows, 'build')).toEqual({ job: 2 });
     expect(jobToShow([row(1, 'build', 'failed'), row(5, 'build', 'done')], 'build')).toEqual({ job: 5 });
     expect(jobToShow([...rows, row(4, 'build', 'canceling')], 'build')).toHaveProperty('refused');
-    expect(jobToShow(rows, 'tset')).toEqual({ refused: 'the mesh knows no job called tset' });
+    expect(jobToShow(rows, 'tset')).toEqual({ refused: 'the mesh knows no job called tset; did you mean test?' });
   });
 
   it('a number that the ledger or, on the leader, GitLab’s queue has; no other', () => {
