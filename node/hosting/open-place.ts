@@ -180,7 +180,9 @@ export class OpenPlace implements DataPlace {
     if (!image) return;
     // Whoever deploys on them again reads it without mounting them, also where somebody holds the image for a while yet, and this is tried again.
     const live = join(treeOf(this), 'live');
-    if (role === 'host' && existsSync(live)) await this.said({ version: versionIn(live), ...(ran && { image: ran }) });
+    // One to which GitLab moved was opened before they were made.
+    if (role === 'host' && existsSync(live))
+      await this.said({ role, version: versionIn(live), ...(ran && { image: ran }) });
     await image.detach();
     await this.said({ isMounted: false });
   }

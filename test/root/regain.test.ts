@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { leftVersionLines } from '../../node/hosting/data-version.ts';
 import { openPlace } from '../../node/hosting/place-making.ts';
-import { markedEpoch } from '../../node/hosting/place-records.ts';
+import { markedEpoch, readClaim, writeClaim } from '../../node/hosting/place-records.ts';
 import { treeOf } from '../../node/hosting/place-tree.ts';
 import { lookAtPlace } from '../../node/hosting/regain/left-place.ts';
 import { takePlace } from '../../node/hosting/regain/take-place.ts';
@@ -115,6 +115,14 @@ it("copies of this very mesh's GitLab, whose host is gone, become its data too: 
   const place = await rig.opened(image, next);
   expect(readFileSync(join(place.folders.data, 'row'), 'utf8')).toBe('of round 2');
   expect(keptRounds(treeOf(place), 'hot').map(({ name }) => name.era)).toEqual([2, 2]);
+  // To a machine with copies GitLab moves while these are open as they are; uninstalled there, they are deployed again.
+  for (const one of rig.open.splice(0).reverse()) await one.close();
+  const claim = readClaim(path)!;
+  await writeClaim(path, { ...claim, role: 'standby' }, systemTools);
+  const moved = await rig.opened(image, { ...next, create: null, isUnchecked: true });
+  await moved.close();
+  rig.open.splice(0);
+  expect(asked()).not.toContain('fail');
 });
 
 it('data that an agent has open, or a container of one that ended, are not looked at, and an image of another is not taken for them', async () => {
