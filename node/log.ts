@@ -21,10 +21,13 @@ type LogLevel = 'debug' | 'info' | 'warn' | 'error';
 const rotation = { bytes: 20 << 20, keep: 3 } as const;
 export const logFile = (home: string): string => join(home, 'agent.log');
 
-/** GitLab's token prefixes (personal, runner, job, trigger, deploy, feed, agent, OAuth, SCIM, mail), and its oldest. */
-const tokens = /\b(gl(?:pat|rt|rtr|cbt|ptt|dt|soat|ft|imt|agent|oas|ffct)-|GR1348941)[\w.-]+/g;
-/** Credentials in a URL, and what follows a name that says it is secret. */
-const inUrl = /(:\/\/[^\s/:@"]*:)[^\s/@"]+@/g;
+/** GitLab's token prefixes (personal, runner, job, trigger, deploy, feed, agent, OAuth, SCIM, mail, workspace), and its oldest. */
+const tokens = /\b(gl(?:pat|rt|rtr|cbt|ptt|dt|soat|ft|imt|agent|oas|ffct|wt)-|GR1348941)[\w.-]+/g;
+/**
+ * Credentials in a URL, whose password may have an @ or a slash in it, though it should be written %40 or %2F: whoever wrote it so is told
+ * that it does not work, and the whole of it stands there. And what follows a name that says it is secret.
+ */
+const inUrl = /(:\/\/[^\s/:@"[]*:)(?:[^\s/"]+|(?!\d{1,5}[/?#])[^\s/@"]+\/(?:(?!:\/\/)[^\s"@])*)@/g;
 const named = /("(?:[\w-]*token|authorization|password|meshKey|secret|inviteCode|payload)"\s*:\s*)"(?:[^"\\]|\\.)*"/gi;
 
 /** Takes secrets out of a text: GitLab's tokens, passwords in URLs, values of JSON fields that are secret by name. */

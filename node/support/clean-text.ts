@@ -13,18 +13,24 @@ const forms: readonly RegExp[] = [
   /\b(?:gh[pousr]_|github_pat_|dckr_pat_|hf_|sk-|xox[a-z]-|xapp-|npm_|pypi-|AIza|ntfy_|tk_|agk_)(?:[\w-]{8,}|[\w-]+$)/g,
   /\b(?:AKIA|ASIA)(?:[0-9A-Z]{12,}|[0-9A-Z]+$)/g,
   /\bAGE-SECRET-KEY-1[0-9A-Z]+/g,
+  // And Stripe, Tailscale, Vault, Google's OAuth, SendGrid; the key of a webhook's signature, as notices have it.
+  /\b(?:[sr]k_(?:live|test)_|tskey-|hv[sb]\.|ya29\.|SG\.)[\w.-]{12,}/g,
+  /\bwhsec_[A-Za-z0-9+/=]{8,}/g,
   // One-time invites, with their dashes or without, and the words that two people compare.
   /\b[0-9A-HJKMNP-TV-Z]{5}(?:[- ]?[0-9A-HJKMNP-TV-Z]{5}){5}\b/gi,
   /\b[0-9A-HJKMNP-TV-Z]{5}(?:-[0-9A-HJKMNP-TV-Z]{5}){2,4}(?:-[0-9A-HJKMNP-TV-Z]{0,5})?$/gi,
   /(?<=\bwords[" :=]{1,8})[a-z]{3,9}(?:[- ][a-z]{3,9}){3}\b/g,
   // Addresses that are secrets themselves.
-  /(?<=\bhttps:\/\/(?:hooks\.slack\.com\/services|discord(?:app)?\.com\/api\/webhooks|hc-ping\.com|outlook\.office\.com\/webhook)\/)[^\s"'<>]+/g,
-  /(?<=\bhttps?:\/\/[^\s"'<>]{1,200}\/(?:webhooks?|hooks|push)\/)[^\s"'<>]{8,}/g,
+  /(?<=\bhttps:\/\/(?:hooks\.slack(?:-gov)?\.com\/(?:services|triggers|workflows)|discord(?:app)?\.com\/api\/webhooks|hc-ping\.com|outlook\.office\.com\/webhook)\/)[^\s"'<>]+/g,
+  /(?<=\bhttps?:\/\/[^\s"'<>]{1,200}\/(?:webhooks?|webhookb2|hooks|push|ping)\/)[^\s"'<>]{8,}/g,
   /(?<=\/bot)\d{5,}:[\w-]{8,}/g,
   // The place of a session of the page.
   /(?<=\/s\/)[\w-]{22}(?![\w-])/g,
   // What a program was given beside its user, or behind a flag that says so.
-  /(?<=\s(?:-u|--user)[ =]["']?[\w.@-]{1,64}:)[^\s"']+/g,
+  /(?<=\s(?:-u[ =]?|--user[ =])["']?[\w.@-]{1,64}:)[^\s"']+/g,
+  /(?<=\b(?:login|sshpass)\b[^\n]{0,200}\s-p[ =]["']?)[^\s"']+/g,
+  // As ~/.netrc has it.
+  /(?<=\blogin \S{1,64}\s{1,8}password )\S+/g,
   /(?<=\s--?[\w-]{0,40}(?:password|passwd|passphrase|secret|token|api-?key) )(?!-)[^\s"'-][^\s"']*/gi,
 ];
 
@@ -71,6 +77,24 @@ const phraseInProse = new RegExp(
   `(\\b(?:pass ?phrase|recovery key)${isWords}\\\\?["'\`]?)(?!(?:${harmless})\\b)[^"'\`\\\\\\n.,;]+`,
   'gi',
 );
+/** A variable's name and, beside it, its value, as GitLab and containers' settings have them; and one of GitLab's that is masked, whatever its name. */
+const secretName = '(?:pass|pwd|secret|token|key|credential|private|auth)';
+const inJson = /(\\"(?:[^"\\]|\\(?!"))*\\"|"(?:[^"\\]|\\[\s\S])*")/.source;
+const is = '\\s{0,40}:\\s{0,40}';
+const next = '\\s{0,40},\\s{0,40}';
+const field = `\\\\?"\\w{1,40}\\\\?"${is}(?:true|false|null|\\\\?"[^"\\\\]{0,100}\\\\?")`;
+const ofVariable = new RegExp(
+  `(\\\\?"(?:key|name)\\\\?"${is}\\\\?"[^"\\\\]{0,100}${secretName}[^"\\\\]{0,100}\\\\?"${next}\\\\?"value\\\\?"${is})${inJson}`,
+  'gi',
+);
+const ofMasked = new RegExp(
+  `(\\\\?"value\\\\?"${is})${inJson}(?=(?:${next}${field}){0,6}${next}\\\\?"masked\\\\?"${is}true)`,
+  'g',
+);
+const inYaml = new RegExp(
+  `(^[ \\t]*(?:- +)?(?:key|name): {0,8}["']?[\\w.-]{0,64}${secretName}[\\w.-]{0,64}["']?[ \\t]{0,8}\\n[ \\t]*value:[ \\t]{0,8})\\S.*$`,
+  'gim',
+);
 const authorization = /(\bauthorization\\?["']?\s*[:=]\s*\\?["']?)[\w-]+ +[^\s"',;\\]+/gi;
 const inQuery = /([?&](?:[\w-]*(?:token|key|secret|password|code|sig|signature))=)[^&\s"']+/gi;
 
@@ -104,6 +128,9 @@ export function cleaned(text: string, secrets: readonly string[] = []): string {
   clean = redact(clean);
   for (const form of forms) clean = clean.replace(form, gone);
   return clean
+    .replace(ofVariable, (_all, name: string, value: string) => `${name}${inItsQuotes(value)}`)
+    .replace(ofMasked, (_all, name: string, value: string) => `${name}${inItsQuotes(value)}`)
+    .replace(inYaml, `$1${gone}`)
     .replace(secretBlock, `$1$2  ${gone}\n`)
     .replace(secretLine, `$1${gone}`)
     .replace(phraseInProse, `$1${gone}`)

@@ -8,6 +8,7 @@ import { places } from '../store/home.ts';
 import { version } from '../version.ts';
 import { cleaned } from './clean-text.ts';
 import { tailOf } from './log-tail.ts';
+import { notifyAddresses } from './notify-addresses.ts';
 import type { SupportPart } from './support-file.ts';
 
 interface SupportSources {
@@ -48,10 +49,11 @@ export async function supportParts(sources: SupportSources): Promise<SupportPart
     ['watchdog.log', "the watchdog's log", () => tailOf(join(home, 'watchdog.log'), logLines)],
     ['home.txt', "names and sizes of the home's files, none of their content", () => homeText(home)],
   ];
+  const secrets = [...sources.secrets, ...addressesIn(configFile)];
   const parts = await Promise.all(
     wanted.map(async ([name, what, read]): Promise<SupportPart> => {
       try {
-        return { name, what, text: cleaned(await read(), sources.secrets), missing: null };
+        return { name, what, text: cleaned(await read(), secrets), missing: null };
       } catch (error) {
         const isAbsent = (error as NodeJS.ErrnoException).code === 'ENOENT';
         return { name, what, text: null, missing: isAbsent ? 'there is none' : sentenceOf(error) };
@@ -59,7 +61,7 @@ export async function supportParts(sources: SupportSources): Promise<SupportPart
     }),
   );
   return [
-    { name: 'README.txt', what: 'what is in it', text: cleaned(readme(parts), sources.secrets), missing: null },
+    { name: 'README.txt', what: 'what is in it', text: cleaned(readme(parts), secrets), missing: null },
     ...parts,
   ];
 }
@@ -78,6 +80,15 @@ const versions = () => ({
 function fileText(path: string): string {
   if (statSync(path).size > 256 << 10) throw new Error('it is larger than a settings file may be');
   return readFileSync(path, 'utf8');
+}
+
+/** What cannot be read has none, and no text of it is in the file either. */
+function addressesIn(path: string): string[] {
+  try {
+    return notifyAddresses(fileText(path));
+  } catch {
+    return [];
+  }
 }
 
 async function allLogs(agent: AgentClient | null): Promise<string> {
