@@ -25,7 +25,7 @@ export class AuditFile {
   /** Writes down what of these, the newest acts of the mesh, is not there yet. */
   append(newest: readonly AuditEntry[]): void {
     if (newest.length === 0) return;
-    this.#last ??= entriesIn(textOf(this.#path) || textOf(`${this.#path}.1`)).at(-1) ?? null;
+    this.#last ??= entriesIn(textOf(this.#path)).at(-1) ?? entriesIn(textOf(`${this.#path}.1`)).at(-1) ?? null;
     const last = this.#last;
     // After a recovery by force numbers may come again: then by what is in them.
     const index = last === null ? -1 : newest.findLastIndex(({ n, at }) => n === last.n && at === last.at);

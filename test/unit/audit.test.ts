@@ -1,4 +1,8 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { AuditFile } from '../../node/history/audit-file.ts';
 import { actingAs, whoActs } from '../../node/local-api/acting.ts';
 import { AuditEntry } from '../../protocol/audit.ts';
 import type { Change } from '../../protocol/changes.ts';
@@ -76,5 +80,25 @@ describe('who acts', () => {
     expect(seen).toEqual(['alice', 'bob', undefined]);
     await expect(actingAs('carol', () => Promise.reject(new Error('no')))).rejects.toThrow('no');
     expect(whoActs()).toBeUndefined();
+  });
+});
+
+describe('who did what on the disk', () => {
+  it('is written down once, also where power went in the first line of a new file', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'autogit-audit-'));
+    const path = join(folder, 'audit.jsonl');
+    const entry = (n: number): AuditEntry => ({ n, at: n, who: 'alice', on: 'kang', what: 'drain', sentence: 's' });
+    try {
+      new AuditFile(`${path}.1`).append([entry(1), entry(2)]);
+      const line = `\n${JSON.stringify(entry(3))}\n`;
+      for (let cut = 0; cut < line.length; cut++) {
+        writeFileSync(path, line.slice(0, cut));
+        const audit = new AuditFile(path);
+        audit.append([entry(1), entry(2), entry(3)]);
+        expect((await audit.entries()).map(({ n }) => n)).toEqual([1, 2, 3]);
+      }
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
   });
 });
