@@ -133,7 +133,7 @@ function checkUrl(text: string): string {
     const whole = `http://${text}`;
     const isShort = !text.includes('://') && /^[\w.[-]/.test(text) && URL.canParse(whole);
     throw new AutogitError('bad-flag', `"${text}" is no http(s) address`, {
-      hint: isShort ? `the same command with ${whole} (or https)` : 'write it whole, such as http://gitlab.lan:8080',
+      hint: isShort ? `the same command with ${whole} or by https` : 'write it whole, such as http://gitlab.lan:8080',
     });
   }
   if (url.username !== '' || url.password !== '')

@@ -119,7 +119,7 @@ function theOneThatWaits({ waiting, nodes }: StatusSnapshot, asked: string | und
     hint:
       near === null
         ? 'an ignored one: autogit-node approve NAME --words ITS-FOUR-WORDS'
-        : `did you mean ${near}? autogit-node approve ${near}`,
+        : `if you mean ${near}: autogit-node approve ${near}`,
   });
 }
 

@@ -236,6 +236,7 @@ it('copies that a ledger of before a recovery by force does not know are not tak
     const copies = { ...copiesOf({}), agreed, standbys: [] };
     const ledger = {
       era: { counter: era },
+      nodes: { A: {}, B: {} },
       gitlab: { mode: 'hosted', host: 'A', epoch: 1, hosted: { data: 'd', copies } },
     };
     const kept = new KeptCopies({

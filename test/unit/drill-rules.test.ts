@@ -178,7 +178,7 @@ describe('drills in status', () => {
     const last = { at, round, isProven: true, because: 'GitLab works', steps };
     const { text, lines } = shown(one.drills('desktop-1', { last, proven: { at, round } }));
     expect(lines).toEqual([]);
-    expect(text).toMatch(/^proven +desktop-1: 20\S+Z, 1\.120$/m);
+    expect(text).toMatch(/^proven +desktop-1: 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d, 1\.120$/m);
     expect(snapshot(one.view()).gitlab.drills).toMatchObject([{ node: 'desktop-1', proven: { round: '1.120' } }]);
   });
 
