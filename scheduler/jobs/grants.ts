@@ -14,7 +14,6 @@ import { backoffMs, jobTimings } from './job-timings.ts';
 import { type JobsState, type OutGrant, type WaitingJob, without } from './jobs-state.ts';
 import { type JobsTurn, mint, nameOf, setLead } from './jobs-turn.ts';
 import { awayReason, busyRuns, type MeshView, machinesOf, viewOf } from './machines.ts';
-import { closesWindow } from './pair-closing.ts';
 import type { Placed } from './placement.ts';
 import { Placer } from './placer.ts';
 import { canReadQueue, hintQueue } from './queue.ts';
@@ -230,6 +229,27 @@ export function sendGrants(turn: JobsTurn, waiting: readonly WaitingJob[]): void
     if (onTheWay > 0) covered.set(key, onTheWay - 1);
     else if (!blocked.has(key) && !grantFor(pass, key, job.job)) blocked.add(key);
   }
+}
+
+/**
+ * Whoever runs a job may send from this LAN, and an open pairing window lets in all that do (SAFETY, security A17). So
+ * never both: the first job that wants to run closes the window, and its grant waits until that is committed.
+ */
+function closesWindow(turn: JobsTurn, ledger: Ledger, committed: Ledger, waiting: readonly WaitingJob[]): boolean {
+  if (Math.max(ledger.pairUntil, committed.pairUntil) <= turn.wallMs) return false;
+  const isWanted = canReadQueue(ledger)
+    ? waiting.length > 0
+    : Object.values(committed.classes).some(({ given }) => given);
+  if (isWanted && ledger.pairUntil > turn.wallMs) {
+    const because = 'a job wants to run: the pairing window is closed, from now on: autogit-node approve';
+    note(turn, { event: 'pair-closed', level: 'warn', because });
+    turn.edits.push({
+      name: 'pair-closed',
+      because,
+      apply: (now) => (now.pairUntil === 0 ? now : { ...now, pairUntil: 0 }),
+    });
+  }
+  return isWanted;
 }
 
 interface Pass {

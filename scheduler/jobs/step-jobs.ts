@@ -22,7 +22,6 @@ import { viewOf } from './machines.ts';
 import { heardMeasured, heardReport, sayReport } from './own-report.ts';
 import { runChanged, tendOwnRuns } from './own-runs.ts';
 import { tendTrust, trustAgain } from './own-trust.ts';
-import { closeWindowInTime } from './pair-closing.ts';
 import { cancelAsked, hintQueue, queueFailed, queueOfNewGitlab, queueRead, tendQueue, waitingJobs } from './queue.ts';
 import { askToCompare, jobRescued, runsCompared, tendRescues } from './run-compare.ts';
 import { mergeRuns, runsAnnounced } from './run-edits.ts';
@@ -196,7 +195,6 @@ function lead(turn: JobsTurn): void {
   const { announced } = turn.jobs;
   if (mergeRuns(ledger, announced, turn.wallMs) !== ledger) turn.edits.push(runsAnnounced(announced, turn.wallMs));
   turn.edits.push(...editsForRemovals(ledger));
-  closeWindowInTime(turn, ledger);
   queueOfNewGitlab(turn);
   suspectKept(turn);
   countComingOver(turn);
