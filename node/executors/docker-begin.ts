@@ -121,7 +121,6 @@ async function begun(how: NewContainer, maker: ContainerMaker): Promise<Workspac
     return workspace;
   } catch (cause) {
     await removeContainer(its).catch(() => undefined);
-    await tree?.give();
     signal.throwIfAborted();
     throw cannot('start', name, cause);
   }

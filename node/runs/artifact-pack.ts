@@ -67,6 +67,10 @@ export async function packArtifact(source: FileSource, request: PackRequest): Pr
   }
 }
 
+/** Of what lies below `.git` no file is ever taken. */
+const isGits = (pattern: ReturnType<typeof pathPattern>): boolean =>
+  'roots' in pattern && pattern.roots.every((root) => /^\.git(\/|$)/.test(root));
+
 class Patterns {
   /** What was said while names were listed. */
   complaint = '';
@@ -133,7 +137,10 @@ class Patterns {
       'problem' in pattern
         ? { text: `${path.slice(0, 200)}: ${pattern.problem}`, isWarning: true }
         : found === 0
-          ? { text: `${path}: no matching files`, isWarning: true }
+          ? {
+              text: `${path}: ${isGits(pattern) ? "what is git's own is never taken" : 'no matching files'}`,
+              isWarning: true,
+            }
           : { text: `${path}: found ${found} matching artifact files and directories`, isWarning: false },
     );
     if (this.#tracked !== null)

@@ -116,17 +116,28 @@ function classEnd(text: string, start: number): number {
 }
 
 function segmentsOf(text: string, projectDir: string): Segment[] {
-  let parts = text.split('/');
+  let parts = resolved(text.split('/'));
   if (text.startsWith('/')) {
     const base = projectDir.split('/').filter((part) => part !== '');
-    parts = parts.filter((part) => part !== '' && part !== '.');
     const isInside = base.length > 0 && base.every((part, at) => unescaped(parts[at] ?? '') === part);
-    if (!isInside) throw new BadPattern("is outside of the project's folder");
+    if (!isInside) throw outside();
     parts = parts.slice(base.length);
   }
-  parts = parts.filter((part) => part !== '' && part !== '.');
-  if (parts.includes('..')) throw new BadPattern("is outside of the project's folder");
   return parts.map((part) => (part === '**' ? '**' : tokensOf(part)));
+}
+
+const outside = (): BadPattern => new BadPattern("is outside of the project's folder");
+
+/** Without `.` and empty names, and each `..` with the name before it: by the words alone, whatever is a link there. */
+function resolved(parts: readonly string[]): string[] {
+  const left: string[] = [];
+  for (const part of parts) {
+    const name = unescaped(part);
+    if (name === '' || name === '.') continue;
+    if (name !== '..') left.push(part);
+    else if (left.pop() === undefined) throw outside();
+  }
+  return left;
 }
 
 const unescaped = (part: string): string => part.replace(/\\(.)/gsu, '$1');

@@ -42,11 +42,12 @@ it('what a script prints stands in the trace byte for byte, whatever it is (publ
 it('artifacts that are not there fail no job, and after_script has run before they are looked for (public-reports 23)', async () => {
   const artifacts = (path: string) => `artifacts: { paths: ['${path}'] }`;
   lab = await RunLab.start({
-    '.gitlab-ci.yml': `none: { script: ['true'], ${artifacts('no/such')} }\nlate: { script: ['true'], after_script: ['echo late >made'], ${artifacts('made')} }\n`,
+    '.gitlab-ci.yml': `none: { script: ['true'], ${artifacts('no/such')} }\ngit: { script: ['true'], ${artifacts('.git/config')} }\nlate: { script: ['true'], after_script: ['echo late >made'], ${artifacts('made')} }\n`,
   });
   await lab.agent();
   for (const [said, sent] of [
     ['WARNING: no/such: no matching files\nNo files to upload\nJob succeeded', false],
+    ["WARNING: .git/config: what is git's own is never taken\nNo files to upload\nJob succeeded", false],
     ['made: found 1 matching artifact files and directories\n', true],
   ] as const) {
     const ended = await lab.ended(await lab.begin());

@@ -48,8 +48,16 @@ describe('paths of artifacts', () => {
     expect([found.roots, found.takes('out/x'), found.takes('x')]).toEqual([['out'], true, false]);
   });
 
+  it('takes .. with the name before it, by the words alone', () => {
+    for (const pattern of ['a/../b', './a/c/../../b', '/b/q/../p/b', 'b/a/..', '{a/..,a/c/../..}/b', '*/../**/../b']) {
+      const found = good(pattern, '/b/p');
+      expect([found.roots, found.takes('b/x'), found.takes('a/x')], pattern).toEqual([['b'], true, false]);
+    }
+  });
+
   it('never leaves the tree, and says what is wrong with a pattern', () => {
-    for (const pattern of ['../x', '/etc/passwd', 'a/../../x', '/b/pp/x', '{a,..}/x'])
+    const outside = ['../x', '/etc/passwd', 'a/../../x', '/b/pp/x', '{a,..}/x', '**/../../x', '\\.\\./x', '/b/p/../x'];
+    for (const pattern of outside)
       expect(pathPattern(pattern, '/b/p')).toEqual({ problem: "is outside of the project's folder" });
     for (const pattern of ['[a', 'a]b[', '{a', 'a}', '[]', 'x\\', '[a\\]', 'a\0', '*'.repeat(65), 'a'.repeat(1025)])
       expect(pathPattern(pattern, '/b/p'), pattern).toHaveProperty('problem');
