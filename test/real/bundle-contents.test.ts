@@ -169,8 +169,8 @@ describe('what of others is in the bundle', () => {
     const seldom =
       /protocol\/(asks|status)\.ts$|socket-(protocol|client)\.ts$|service-commands|metrics\/exposition|node_modules\/(prom-client|yaml|graphql|dockerode|systeminformation)\/|practice\/|node\/doctor\//;
     expect([...loaded].filter((file) => seldom.test(file))).toEqual([]);
-    // 2.01 MB: the page's door, history, notices and figures are in each idle agent by their door only; it was 2.05 of 3.51.
-    expect([...loaded].reduce((bytes, file) => bytes + (texts[file]?.bytesInOutput ?? 0), 0)).toBeLessThan(2_030_000);
+    // 2.03 MB: the page's door, history, notices and figures are in each idle agent by their door only; it was 2.05 of 3.51.
+    expect([...loaded].reduce((bytes, file) => bytes + (texts[file]?.bytesInOutput ?? 0), 0)).toBeLessThan(2_045_000);
   });
 
   it('no package of it wants a newer Node than we promise', () => {
