@@ -35,6 +35,8 @@ describe('a member with an old ledger', () => {
     await late.stop();
     await leader.change({ kind: 'forget', node: gone.name });
     const newcomer = await labMember('desktop-4');
+    // Whoever is forgotten closes the pairing window, too.
+    await leader.change({ kind: 'pair', until: Date.now() + 600_000 });
     await letIn(leader, newcomer);
     const present = [leader, stays, newcomer];
     await setGrace(leader, 1111);
