@@ -269,7 +269,7 @@ it('a push has ended when a copy of it is on the disk of the standby; without on
 });
 
 it('is backed up with a key, put back as it was then, and back again: each a new epoch, what was before kept', {
-  timeout: 120_000,
+  timeout: 240_000,
 }, async () => {
   const names = async (): Promise<string[]> =>
     (await gitlab.api<{ name: string }[]>('/projects')).map(({ name }) => name).sort();
@@ -323,7 +323,7 @@ it('is backed up with a key, put back as it was then, and back again: each a new
 });
 
 it('is upgraded after a rehearsal; one that does not boot comes back by itself, and what was pushed is there (SAFETY H7)', {
-  timeout: 120_000,
+  timeout: 240_000,
 }, async () => {
   const names = async (): Promise<string[]> =>
     (await gitlab.api<{ name: string }[]>('/projects')).map(({ name }) => name).sort();
